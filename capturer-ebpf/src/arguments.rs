@@ -1,0 +1,145 @@
+//! System calls: their numbers, and their arguments as user registers hold them.
+//!
+//! `pt_regs` of user space is part of the kernel's interface (ptrace), so its layout is fixed per architecture.
+
+use crate::kernel::read;
+
+/// How a call names its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Shape {
+    /// `(fd, buffer, length, …)`.
+    Buffer = 0,
+    /// `(fd, buffer, length, flags, address, …)`.
+    Addressed = 1,
+    /// `(fd, iovec, count)`.
+    Vector = 2,
+    /// `(fd, msghdr, flags)`.
+    Message = 3,
+    /// `(fd, mmsghdr, count, flags, …)`.
+    Messages = 4,
+    /// `(out, in, …)`: bytes that do not pass through the process.
+    Sendfile = 5,
+    /// `(in, offset, out, …)`: the same, either way.
+    Splice = 6,
+}
+
+/// A call that moves bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation {
+    pub(crate) shape: Shape,
+    /// One of [`capturer_ebpf::layout::way`].
+    pub(crate) way: u8,
+}
+
+const OUT: u8 = capturer_ebpf::layout::way::OUT;
+const IN: u8 = capturer_ebpf::layout::way::IN;
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod number {
+    pub(super) const READ: u64 = 0;
+    pub(super) const WRITE: u64 = 1;
+    pub(super) const READV: u64 = 19;
+    pub(super) const WRITEV: u64 = 20;
+    pub(super) const SENDFILE: u64 = 40;
+    pub(super) const SENDTO: u64 = 44;
+    pub(super) const RECVFROM: u64 = 45;
+    pub(super) const SENDMSG: u64 = 46;
+    pub(super) const RECVMSG: u64 = 47;
+    pub(super) const SPLICE: u64 = 275;
+    pub(super) const RECVMMSG: u64 = 299;
+    pub(super) const SENDMMSG: u64 = 307;
+}
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+mod number {
+    pub(super) const READ: u64 = 63;
+    pub(super) const WRITE: u64 = 64;
+    pub(super) const READV: u64 = 65;
+    pub(super) const WRITEV: u64 = 66;
+    pub(super) const SENDFILE: u64 = 71;
+    pub(super) const SPLICE: u64 = 76;
+    pub(super) const SENDTO: u64 = 206;
+    pub(super) const RECVFROM: u64 = 207;
+    pub(super) const SENDMSG: u64 = 211;
+    pub(super) const RECVMSG: u64 = 212;
+    pub(super) const RECVMMSG: u64 = 243;
+    pub(super) const SENDMMSG: u64 = 269;
+}
+
+/// What a system call does with bytes; `None` for every other call.
+#[inline(always)]
+pub(crate) fn operation(call: u64) -> Option<Operation> {
+    let (shape, way) = match call {
+        number::READ => (Shape::Buffer, IN),
+        number::WRITE => (Shape::Buffer, OUT),
+        number::READV => (Shape::Vector, IN),
+        number::WRITEV => (Shape::Vector, OUT),
+        number::SENDFILE => (Shape::Sendfile, OUT),
+        number::SENDTO => (Shape::Addressed, OUT),
+        number::RECVFROM => (Shape::Addressed, IN),
+        number::SENDMSG => (Shape::Message, OUT),
+        number::RECVMSG => (Shape::Message, IN),
+        number::SPLICE => (Shape::Splice, IN),
+        number::RECVMMSG => (Shape::Messages, IN),
+        number::SENDMMSG => (Shape::Messages, OUT),
+        _ => return None,
+    };
+    Some(Operation { shape, way })
+}
+
+/// The first five arguments of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments(pub(crate) [u64; 5]);
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod registers {
+    use super::{Arguments, read};
+
+    const R10: u32 = 56;
+    const ORIG_AX: u32 = 120;
+    /// Code segment of 32-bit programs, whose calls have other numbers.
+    const USER32_CS: u64 = 0x23;
+
+    pub(crate) fn number(regs: u64) -> Option<u64> {
+        read::<u64>(regs, ORIG_AX)
+    }
+
+    #[inline(always)]
+    pub(crate) fn arguments(regs: u64) -> Option<Arguments> {
+        // r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs
+        let [r10, _r9, r8, _ax, _cx, dx, si, di, _call, _ip, cs] = read::<[u64; 11]>(regs, R10)?;
+        if cs == USER32_CS {
+            return None;
+        }
+        Some(Arguments([di, si, dx, r10, r8]))
+    }
+}
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+mod registers {
+    use super::{Arguments, read};
+
+    const PSTATE: u32 = 264;
+    /// The state bit of 32-bit programs, whose calls have other numbers.
+    const PSTATE_32: u64 = 0x10;
+    const ORIG_X0: u32 = 272;
+    const CALL: u32 = 280;
+
+    pub(crate) fn number(regs: u64) -> Option<u64> {
+        read::<i32>(regs, CALL).map(|call| call as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) fn arguments(regs: u64) -> Option<Arguments> {
+        let [_x0, x1, x2, x3, x4] = read::<[u64; 5]>(regs, 0)?;
+        let [pstate, first] = read::<[u64; 2]>(regs, PSTATE)?;
+        let _: u32 = ORIG_X0;
+        if pstate & PSTATE_32 != 0 {
+            return None;
+        }
+        Some(Arguments([first, x1, x2, x3, x4]))
+    }
+}
+
+pub(crate) use registers::{arguments, number};

@@ -1,0 +1,402 @@
+//! Calls that move bytes: noted when they enter, reported when they return.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use capturer_ebpf::{
+    layout::{Kind, coordinate, flag, verdict, way},
+    settings::total,
+};
+
+use crate::{
+    arguments::{self, Arguments, Shape},
+    connection::{self, Entry},
+    datagram,
+    kernel::{self, add, limit, read_user},
+    losses,
+    payload::{self, Draft},
+    process,
+    scratch::{Scratch, User, scratch},
+    socket::{self, Protocol},
+};
+
+/// Flags of receiving calls, from `include/linux/socket.h`.
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+const MSG_ERRQUEUE: u32 = 0x2000;
+
+/// A call that has entered.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) sk: u64,
+    pub(crate) enter_ns: u64,
+    /// Buffer, vector or message, by `shape`.
+    pub(crate) base: u64,
+    /// Length of the buffer, or count of vectors or messages.
+    pub(crate) count: u64,
+    /// Where the process keeps the peer's address, 0 for nowhere.
+    pub(crate) address: u64,
+    pub(crate) s0: u32,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    /// The call's own flags.
+    pub(crate) message_flags: u32,
+    pub(crate) shape: Shape,
+    pub(crate) way: u8,
+    pub(crate) protocol: Protocol,
+    /// 1 when `s0` says nothing: the socket was not open yet, or the call entered before the capture.
+    pub(crate) unmarked: u8,
+    /// 1 when the call entered before the capture.
+    pub(crate) no_enter: u8,
+    /// 1 when no map had room for the connection.
+    pub(crate) unmapped: u8,
+    pub(crate) reserved: [u8; 2],
+}
+
+/// `struct user_msghdr` of the process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Message {
+    pub(crate) address: u64,
+    pub(crate) address_len: u64,
+    pub(crate) vectors: u64,
+    pub(crate) count: u64,
+    pub(crate) control: u64,
+    pub(crate) control_len: u64,
+    pub(crate) flags: u32,
+    pub(crate) padding: u32,
+}
+
+impl Message {
+    /// A message without buffers.
+    pub(crate) const NONE: Message = Message {
+        address: 0,
+        address_len: 0,
+        vectors: 0,
+        count: 0,
+        control: 0,
+        control_len: 0,
+        flags: 0,
+        padding: 0,
+    };
+}
+
+/// Offset of `mmsghdr.msg_len`: the bytes that an element of an array of messages moved.
+const MESSAGE_MOVED: u64 = size_of::<Message>() as u64;
+
+/// The bytes that the message at `at`, one of an array, moved.
+#[inline(always)]
+pub(crate) fn message_moved(at: u64) -> u64 {
+    u64::from(read_user::<u32>(at.wrapping_add(MESSAGE_MOVED)).unwrap_or(0))
+}
+
+/// Size of `struct mmsghdr`: a message, the bytes it moved, and padding.
+pub(crate) const MESSAGES_STRIDE: u64 = 64;
+
+/// Most messages of one call that are reported one by one.
+pub(crate) const MAX_MESSAGES: u64 = 8;
+
+/// Most messages of one call whose lengths are summed.
+const MAX_SUMMED_MESSAGES: u64 = 64;
+
+#[map]
+static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32_768, 0);
+
+/// `sys_enter`.
+#[inline(always)]
+pub(crate) fn entered(regs: u64, number: u64) {
+    let Some(operation) = arguments::operation(number) else { return };
+    let Some(scratch) = scratch(User::Calls) else { return };
+    let key = bpf_get_current_pid_tgid();
+    scratch.call.shape = operation.shape;
+    scratch.call.way = operation.way;
+    if follow(scratch, regs, key) && CALLS.insert(key, &scratch.call, 0).is_err() {
+        losses::count(total::SEEN);
+        losses::count(total::MAP);
+    }
+}
+
+/// `sys_exit`.
+#[inline(always)]
+pub(crate) fn returned(regs: u64, result: i64) {
+    let Some(operation) = arguments::number(regs).and_then(arguments::operation) else { return };
+    let Some(scratch) = scratch(User::Calls) else { return };
+    let key = bpf_get_current_pid_tgid();
+    if let Some(call) = CALLS.get_ptr(key) {
+        // SAFETY: a value of the map, valid while this program runs; copied before it is removed.
+        scratch.call = unsafe { *call };
+        let _: Result<(), i32> = CALLS.remove(key);
+    } else if process::known(key) {
+        return;
+    } else {
+        // The thread's first return since the capture began: its call may have entered before.
+        scratch.call.shape = operation.shape;
+        scratch.call.way = operation.way;
+        let known = process::current(key, kernel::current_task());
+        if known.is_none() || !follow(scratch, regs, key) {
+            return;
+        }
+        scratch.call.enter_ns = limit!(attached_ns);
+        scratch.call.no_enter = 1;
+        scratch.call.unmarked = 1;
+    }
+    if result <= 0 {
+        return;
+    }
+    if scratch.call.protocol == Protocol::Udp {
+        datagram::returned(scratch, result as u64);
+    } else {
+        moved(scratch, result as u64);
+    }
+}
+
+/// Notes what is known of a call and its connection; `false` when it is not followed.
+#[inline(always)]
+fn follow(scratch: &mut Scratch, regs: u64, key: u64) -> bool {
+    // One after the other, not nested: all frames of a program share 512 bytes.
+    let followed = begin(scratch, regs, key);
+    if followed != UNRELATED {
+        attend(scratch, followed == EXCLUDED);
+    }
+    followed == FOLLOWED
+}
+
+/// What [`begin`] says of a call: it is no call on a followed socket.
+const UNRELATED: u64 = 0;
+/// It is one of an excluded process.
+const EXCLUDED: u64 = 1;
+/// It is to be followed.
+const FOLLOWED: u64 = 2;
+
+/// Notes what is known of a call from its arguments.
+#[inline(never)]
+fn begin(scratch: &mut Scratch, regs: u64, key: u64) -> u64 {
+    prepare(scratch, regs, key).unwrap_or(UNRELATED)
+}
+
+/// Finds the connection of a call.
+#[inline(never)]
+fn attend(scratch: &mut Scratch, excluded: bool) -> u64 {
+    if excluded {
+        exclude(scratch);
+    } else if scratch.call.protocol != Protocol::Udp {
+        mark(scratch);
+    }
+    0
+}
+
+#[inline(always)]
+fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
+    let call = &mut scratch.call;
+    let Arguments([first, second, third, fourth, fifth]) = arguments::arguments(regs)?;
+    let task = kernel::current_task();
+    let sk = match socket::of_descriptor(task, first) {
+        Some(sk) => sk,
+        None if call.shape == Shape::Splice => {
+            call.way = way::OUT;
+            socket::of_descriptor(task, third)?
+        }
+        None => return None,
+    };
+    call.protocol = socket::protocol(sk)?;
+    let thread = process::current(key, task)?;
+    if thread.pid == 0 {
+        return None;
+    }
+    call.sk = sk;
+    call.enter_ns = kernel::now();
+    call.base = second;
+    call.count = third;
+    call.address = if call.shape == Shape::Addressed { fifth } else { 0 };
+    call.s0 = 0;
+    call.pid = thread.pid;
+    call.tid = thread.tid;
+    call.message_flags = match call.shape {
+        Shape::Addressed | Shape::Messages => fourth as u32,
+        Shape::Message => third as u32,
+        Shape::Buffer | Shape::Vector | Shape::Sendfile | Shape::Splice => 0,
+    };
+    call.unmarked = 0;
+    call.no_enter = 0;
+    call.unmapped = 0;
+    call.reserved = [0; 2];
+    if process::excluded(thread.pid) {
+        return Some(EXCLUDED);
+    }
+    let looks = call.way == way::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
+    if looks || !process::wanted(thread.pid, task) {
+        return None;
+    }
+    Some(FOLLOWED)
+}
+
+/// Excludes the connection of an excluded process's call, and its peer on this machine.
+#[inline(always)]
+fn exclude(scratch: &mut Scratch) {
+    let (sk, protocol) = (scratch.call.sk, scratch.call.protocol);
+    if protocol == Protocol::Udp {
+        datagram::exclude(scratch, sk);
+    } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
+        // SAFETY: a value of the map, valid while this program runs.
+        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry });
+    }
+}
+
+/// Finds the connection and notes where its stream stands.
+#[inline(always)]
+fn mark(scratch: &mut Scratch) {
+    let (sk, protocol) = (scratch.call.sk, scratch.call.protocol);
+    if connection::lookup_or_make(scratch, sk, protocol).is_none() {
+        scratch.call.unmapped = 1;
+    }
+    if connection::unopened(socket::tcp_state(sk)) {
+        scratch.call.unmarked = 1;
+    }
+    if protocol == Protocol::Tcp {
+        scratch.call.s0 = socket::sequence(sk, scratch.call.way);
+    }
+}
+
+/// A call on a stream moved bytes.
+#[inline(always)]
+fn moved(scratch: &mut Scratch, result: u64) {
+    let Scratch { call, draft, tuple, .. } = scratch;
+    if call.unmapped != 0 {
+        losses::count(total::SEEN);
+        losses::count(total::MAP);
+        return;
+    }
+    // The socket may be gone by now: then its end reported the bytes as unseen.
+    let Some(entry) = connection::lookup(call.sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    if entry.fresh != 0 && !connection::unopened(socket::tcp_state(call.sk)) {
+        connection::refresh(entry, call.sk, call.protocol);
+    }
+    if connection::is_excluded(tuple, entry) {
+        return;
+    }
+    let bytes = if call.shape == Shape::Messages { sum(call, result) } else { result };
+    fill(draft, call, bytes);
+    position(draft, call, entry, bytes);
+    let decided = connection::decided(entry.connection.id);
+    if entry.filtered != 0 || decided.mode == verdict::IGNORE {
+        losses::count(total::SEEN);
+        losses::count(total::FILTERED);
+        return;
+    }
+    entry.reported = 1;
+    draft.head.connection = entry.connection;
+    let skip_until = if call.way == way::OUT { decided.skip_until[0] } else { decided.skip_until[1] };
+    send(draft, call, draft.head.counter + bytes <= skip_until);
+}
+
+/// Fills in what every record says.
+#[inline(never)]
+pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
+    let head = &mut draft.head;
+    head.kind = Kind::Moved as u8;
+    head.way = call.way;
+    head.flags = if call.no_enter == 0 { 0 } else { flag::NO_ENTER };
+    head.captured = 0;
+    head.enter_ns = call.enter_ns;
+    head.exit_ns = kernel::now();
+    head.moved = bytes;
+    head.counter = 0;
+    head.s0 = 0;
+    head.s1 = 0;
+    head.pid = call.pid;
+    head.tid = call.tid;
+    head.comm = process::comm(kernel::current_task());
+    0
+}
+
+/// Says which bytes of the stream the call moved.
+#[inline(always)]
+fn position(draft: &mut Draft, call: &Call, entry: &mut Entry, bytes: u64) {
+    let way = usize::from(call.way & 1);
+    draft.head.counter = entry.counter[way];
+    add(&raw mut entry.counter[way], bytes);
+    if call.protocol != Protocol::Tcp {
+        return;
+    }
+    if socket::has_upper_protocol(call.sk) {
+        entry.connection.coordinate = coordinate::COUNTER;
+        draft.head.flags |= flag::KERNEL_TLS;
+    }
+    let bytes = bytes as u32;
+    let s1 = socket::sequence(call.sk, call.way);
+    let s0 = if call.unmarked == 0 { call.s0 } else { s1.wrapping_sub(bytes) };
+    draft.head.s0 = s0;
+    draft.head.s1 = s1;
+    let span = s1.wrapping_sub(s0);
+    if span < bytes {
+        // The stream did not pass through TCP's queues (sockmap): its numbers say nothing.
+        entry.connection.coordinate = coordinate::COUNTER;
+    }
+    if entry.connection.coordinate != coordinate::SEQUENCE {
+        return;
+    }
+    // A read may eat a FIN or an urgent byte, which have numbers of their own.
+    let exact = span == bytes || (call.way == way::IN && span == bytes.wrapping_add(1));
+    if !exact {
+        draft.head.flags |= flag::UNANCHORED;
+    }
+    if entry.sighted[way] == 0 {
+        entry.sighted[way] = 1;
+        entry.first[way] = s0;
+    }
+    add(&raw mut entry.covered[way], u64::from(if exact { span } else { bytes }));
+}
+
+/// Points the draft at the payload and sends it.
+#[inline(always)]
+fn send(draft: &mut Draft, call: &Call, skipped: bool) {
+    if call.way == way::OUT && call.message_flags & MSG_OOB != 0 {
+        draft.head.flags |= flag::URGENT;
+        draft.head.moved -= 1;
+    }
+    draft.base = call.base;
+    draft.count = 0;
+    draft.want = if skipped { 0 } else { draft.head.moved };
+    match call.shape {
+        Shape::Buffer | Shape::Addressed => {}
+        Shape::Vector => payload::take_vectors(draft, call.base, call.count),
+        Shape::Message => {
+            if let Some(message) = read_user::<Message>(call.base) {
+                payload::take_vectors(draft, message.vectors, message.count);
+            }
+        }
+        Shape::Messages => {
+            // Rare on streams: the first message's bytes, and the true length of all.
+            if let Some(message) = read_user::<Message>(call.base) {
+                draft.want = if skipped { 0 } else { message_moved(call.base) };
+                payload::take_vectors(draft, message.vectors, message.count);
+            }
+        }
+        Shape::Sendfile | Shape::Splice => {
+            draft.head.flags |= flag::NO_PAYLOAD;
+            draft.want = 0;
+        }
+    }
+    if call.way == way::IN && call.message_flags & MSG_TRUNC != 0 {
+        draft.head.flags |= flag::DISCARDED;
+        draft.want = 0;
+    }
+    losses::count(total::SEEN);
+    payload::emit(draft);
+}
+
+/// Bytes that the messages of one call moved.
+#[inline(always)]
+fn sum(call: &Call, messages: u64) -> u64 {
+    let mut bytes = 0;
+    let mut at = call.base;
+    let mut index = 0;
+    while index < MAX_SUMMED_MESSAGES && index < messages {
+        bytes += message_moved(at);
+        at = at.wrapping_add(MESSAGES_STRIDE);
+        index += 1;
+    }
+    bytes
+}

@@ -1,0 +1,445 @@
+//! Connections: one entry per socket, made at first sight and ended with the socket.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+};
+use capturer_ebpf::{
+    layout::{Connection, Ended, Kind, Verdict, coordinate, role, transport, verdict, way},
+    settings::{NET_KEY_LEN, filter},
+};
+
+use crate::{
+    kernel::{self, add, cpu, limit},
+    rings,
+    scratch::{Scratch, User, scratch},
+    socket::{self, Ends, Protocol, state},
+};
+
+/// A followed TCP socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) connection: Connection,
+    /// Bytes moved by way, since first sight.
+    pub(crate) counter: [u64; 2],
+    /// Sequence numbers that reported calls covered, by way.
+    pub(crate) covered: [u64; 2],
+    /// Sequence number at first sight, by way.
+    pub(crate) first: [u32; 2],
+    /// The state of [`PEERS`] that `excluded` was last compared with.
+    pub(crate) generation: u64,
+    /// 1 when `first` is set, by way.
+    pub(crate) sighted: [u8; 2],
+    /// 1 when the socket or its peer belongs to a session of this program.
+    pub(crate) excluded: u8,
+    /// 1 when the filters do not ask for it.
+    pub(crate) filtered: u8,
+    /// 1 while the ends are not known yet.
+    pub(crate) fresh: u8,
+    /// 1 once an event was sent.
+    pub(crate) reported: u8,
+    /// TCP state at first sight.
+    pub(crate) born: u8,
+    pub(crate) reserved: u8,
+}
+
+/// How a socket was opened, noted before its first call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Opened {
+    role: u8,
+    excluded: u8,
+}
+
+/// The ends of a socket as its peer sees them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Tuple {
+    netns: u32,
+    local_port: u16,
+    remote_port: u16,
+    local: [u8; 16],
+    remote: [u8; 16],
+}
+
+/// A listening socket of a session of this program.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Listener {
+    netns: u32,
+    port: u32,
+}
+
+#[map]
+static CONNECTIONS: HashMap<u64, Entry> = HashMap::with_max_entries(65_536, 0);
+
+#[map]
+static OPENED: LruHashMap<u64, Opened> = LruHashMap::with_max_entries(32_768, 0);
+
+#[map]
+static PEERS: LruHashMap<Tuple, u8> = LruHashMap::with_max_entries(8192, 0);
+
+#[map]
+static LISTENERS: LruHashMap<Listener, u8> = LruHashMap::with_max_entries(1024, 0);
+
+/// Counts insertions into [`PEERS`].
+#[map]
+static PEERS_GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map]
+static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(131_072, 0);
+
+/// Ids given on this CPU.
+#[map]
+static IDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+static LOCAL_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(4096, 0);
+#[map]
+static REMOTE_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(4096, 0);
+#[map]
+static LOCAL_NETS: LpmTrie<[u8; NET_KEY_LEN], u8> = LpmTrie::with_max_entries(1024, 0);
+#[map]
+static REMOTE_NETS: LpmTrie<[u8; NET_KEY_LEN], u8> = LpmTrie::with_max_entries(1024, 0);
+
+/// A new connection id; only calls make them, and calls do not interrupt each other on one CPU.
+#[inline(always)]
+pub(crate) fn next_id() -> u64 {
+    let Some(given) = IDS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own value.
+    unsafe {
+        *given += 1;
+        (u64::from(cpu() + 1) << 44) | *given
+    }
+}
+
+/// The entry of a socket seen before.
+#[inline(always)]
+pub(crate) fn lookup(sk: u64) -> Option<*mut Entry> {
+    CONNECTIONS.get_ptr_mut(sk)
+}
+
+/// The entry of a socket, made at first sight; `None` when the map is full.
+#[inline(always)]
+pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> Option<*mut Entry> {
+    if let Some(entry) = CONNECTIONS.get_ptr_mut(sk) {
+        return Some(entry);
+    }
+    make(&mut scratch.entry, sk, protocol);
+    CONNECTIONS.get_ptr_mut(sk)
+}
+
+#[inline(never)]
+fn make(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
+    let born = socket::tcp_state(sk);
+    let open = !unopened(born);
+    let id = next_id();
+    identify(&mut entry.connection, sk, protocol, id);
+    entry.counter = [0; 2];
+    entry.covered = [0; 2];
+    entry.first = [0; 2];
+    entry.generation = 0;
+    entry.sighted = [u8::from(open); 2];
+    entry.excluded = 0;
+    entry.fresh = u8::from(!open);
+    entry.reported = 0;
+    entry.born = born;
+    entry.reserved = 0;
+    if protocol == Protocol::Tcp && open {
+        entry.first = [socket::sequence(sk, way::OUT), socket::sequence(sk, way::IN)];
+    }
+    if let Some(opened) = OPENED.get_ptr(sk) {
+        // SAFETY: a value of the map, valid while this program runs.
+        let opened = unsafe { *opened };
+        entry.connection.role = opened.role;
+        entry.excluded = opened.excluded;
+    }
+    entry.filtered = u8::from(!wanted(&entry.connection));
+    // Another CPU may have made it first, then that one counts; a full map is seen by the caller.
+    let _: Result<(), i32> = CONNECTIONS.insert(sk, &*entry, u64::from(aya_ebpf::bindings::BPF_NOEXIST));
+    0
+}
+
+/// Whether a TCP state comes before the ends and sequence numbers are known.
+#[inline(always)]
+pub(crate) fn unopened(tcp_state: u8) -> bool {
+    tcp_state == state::CLOSE || tcp_state == state::SYN_SENT
+}
+
+/// Reads the ends again, once they are known.
+#[inline(never)]
+pub(crate) fn refresh(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
+    let (id, role) = (entry.connection.id, entry.connection.role);
+    identify(&mut entry.connection, sk, protocol, id);
+    entry.connection.role = role;
+    entry.filtered = u8::from(!wanted(&entry.connection));
+    entry.generation = 0;
+    entry.fresh = 0;
+    0
+}
+
+#[inline(always)]
+fn identify(connection: &mut Connection, sk: u64, protocol: Protocol, id: u64) {
+    connection.id = id;
+    connection.netns = socket::network_namespace(sk);
+    connection.transport = protocol.transport();
+    connection.role = role::UNKNOWN;
+    connection.coordinate =
+        if protocol == Protocol::Tcp { coordinate::SEQUENCE } else { coordinate::COUNTER };
+    connection.reserved = 0;
+    let Ends { family, local_port, remote_port, local, remote } = socket::ends(sk);
+    connection.family = family;
+    connection.local_port = local_port;
+    connection.remote_port = remote_port;
+    connection.local = local;
+    connection.remote = remote;
+}
+
+// === filters and verdicts ===
+
+/// Whether the filters ask for a connection.
+#[inline(always)]
+pub(crate) fn wanted(connection: &Connection) -> bool {
+    let filters = limit!(filters);
+    if filters & filter::LOCAL_PORTS != 0 && LOCAL_PORTS.get_ptr(connection.local_port).is_none() {
+        return false;
+    }
+    if filters & filter::REMOTE_PORTS != 0 && REMOTE_PORTS.get_ptr(connection.remote_port).is_none() {
+        return false;
+    }
+    if filters & filter::LOCAL_NETS != 0
+        && LOCAL_NETS.get(net_key(connection.family, &connection.local)).is_none()
+    {
+        return false;
+    }
+    filters & filter::REMOTE_NETS == 0
+        || REMOTE_NETS.get(net_key(connection.family, &connection.remote)).is_some()
+}
+
+#[inline(always)]
+fn net_key(family: u8, address: &[u8; 16]) -> Key<[u8; NET_KEY_LEN]> {
+    let mut data = [0; NET_KEY_LEN];
+    data[0] = family;
+    data[1..].copy_from_slice(address);
+    Key::new(8 * NET_KEY_LEN as u32, data)
+}
+
+/// What the capturer decided about a connection.
+#[inline(always)]
+pub(crate) fn decided(id: u64) -> Verdict {
+    let undecided = Verdict { mode: verdict::UNDECIDED, reserved: [0; 7], skip_until: [0; 2] };
+    // SAFETY: a value of the map, valid while this program runs.
+    VERDICTS.get_ptr(id).map_or(undecided, |verdict| unsafe { *verdict })
+}
+
+// === exclusion ===
+
+#[inline(always)]
+fn generation() -> u64 {
+    // SAFETY: the array's only value.
+    PEERS_GENERATION.get_ptr(0).map_or(0, |generation| unsafe { *generation }) + 1
+}
+
+/// A connection as this machine's peer would see itself.
+#[inline(always)]
+fn reversed(tuple: &mut Tuple, connection: &Connection) {
+    *tuple = Tuple {
+        netns: loopback_namespace(connection),
+        local_port: connection.remote_port,
+        remote_port: connection.local_port,
+        local: connection.remote,
+        remote: connection.local,
+    };
+}
+
+/// Loopback addresses mean something in their namespace only; others are known by themselves.
+#[inline(always)]
+fn loopback_namespace(connection: &Connection) -> u32 {
+    if socket::loopback(connection.family, &connection.remote) { connection.netns } else { 0 }
+}
+
+/// Marks the peer of an excluded connection, should it be on this machine.
+#[inline(never)]
+pub(crate) fn exclude_peer(tuple: &mut Tuple, connection: &Connection) -> u64 {
+    if connection.local_port == 0 || connection.remote_port == 0 {
+        return 0;
+    }
+    reversed(tuple, connection);
+    if PEERS.get_ptr(&*tuple).is_some() {
+        return 0;
+    }
+    if PEERS.insert(&*tuple, 1, 0).is_ok()
+        && let Some(generation) = PEERS_GENERATION.get_ptr_mut(0)
+    {
+        add(generation, 1);
+    }
+    0
+}
+
+/// Whether a connection's peer is excluded.
+#[inline(never)]
+pub(crate) fn peer_excluded(tuple: &mut Tuple, connection: &Connection) -> bool {
+    *tuple = Tuple {
+        netns: loopback_namespace(connection),
+        local_port: connection.local_port,
+        remote_port: connection.remote_port,
+        local: connection.local,
+        remote: connection.remote,
+    };
+    PEERS.get_ptr(&*tuple).is_some()
+}
+
+/// Excludes a connection and its peer.
+#[inline(always)]
+pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut Entry) {
+    if entry.excluded == 0 {
+        entry.excluded = 1;
+        exclude_peer(tuple, &entry.connection);
+    }
+}
+
+/// Whether a connection is excluded, compared with what was learnt since it was last asked.
+#[inline(always)]
+pub(crate) fn is_excluded(tuple: &mut Tuple, entry: &mut Entry) -> bool {
+    if entry.excluded == 0 {
+        let generation = generation();
+        if entry.generation != generation {
+            entry.generation = generation;
+            entry.excluded = u8::from(peer_excluded(tuple, &entry.connection));
+        }
+    }
+    entry.excluded != 0
+}
+
+// === hooks ===
+
+/// `inet_sock_set_state`: who opened the socket, and whose it is. `excluded` says whether the running process is
+/// excluded; it means something only where the process itself changes the state.
+#[inline(always)]
+pub(crate) fn state_changed(sk: u64, old: u8, new: u8, excluded: impl Fn() -> bool) {
+    let Some(protocol @ (Protocol::Tcp | Protocol::Mptcp)) = socket::protocol(sk) else { return };
+    match (old, new) {
+        (state::CLOSE, state::SYN_SENT) => {
+            connecting(sk, u8::from(excluded()));
+        }
+        (state::SYN_SENT, state::ESTABLISHED) => {
+            let opened = OPENED.get_ptr(sk);
+            // SAFETY: a value of the map, valid while this program runs.
+            if opened.is_some_and(|opened| unsafe { (*opened).excluded } != 0) {
+                exclude_peer_of(sk, protocol);
+            }
+        }
+        (state::SYN_RECV, state::ESTABLISHED) => accepted(sk, protocol),
+        (state::CLOSE, state::LISTEN) => {
+            if excluded() {
+                let _: Result<(), i32> = LISTENERS.insert(listener(sk), 1, 0);
+            }
+        }
+        (state::LISTEN, state::CLOSE) => {
+            let _: Result<(), i32> = LISTENERS.remove(listener(sk));
+        }
+        // MPTCP sockets do not pass through `tcp_destroy_sock`.
+        (_, state::CLOSE) if protocol == Protocol::Mptcp => ended(sk),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn connecting(sk: u64, excluded: u8) {
+    let opened = Opened { role: role::CLIENT, excluded };
+    let _: Result<(), i32> = OPENED.insert(sk, opened, 0);
+    let Some(entry) = lookup(sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    if unopened(entry.born) && entry.counter == [0; 2] {
+        // Fast open: the call that connects made the entry.
+        entry.connection.role = role::CLIENT;
+        entry.excluded |= excluded;
+    } else {
+        end(sk, entry);
+    }
+}
+
+#[inline(always)]
+fn accepted(sk: u64, protocol: Protocol) {
+    // SAFETY: a value of the map, valid while this program runs.
+    if OPENED.get_ptr(sk).is_some_and(|opened| unsafe { (*opened).role } == role::CLIENT) {
+        // Both ends connected to each other.
+        return;
+    }
+    let excluded = u8::from(LISTENERS.get_ptr(listener(sk)).is_some());
+    if excluded != 0 {
+        exclude_peer_of(sk, protocol);
+    }
+    let _: Result<(), i32> = OPENED.insert(sk, Opened { role: role::SERVER, excluded }, 0);
+    let Some(entry) = lookup(sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    if entry.born == state::SYN_RECV {
+        // Fast open: the server read before the handshake ended.
+        entry.connection.role = role::SERVER;
+        entry.excluded |= excluded;
+    } else {
+        end(sk, entry);
+    }
+}
+
+/// Excludes the peer of an excluded socket that was opened just now.
+#[inline(always)]
+fn exclude_peer_of(sk: u64, protocol: Protocol) {
+    if let Some(scratch) = scratch(User::States) {
+        identify(&mut scratch.entry.connection, sk, protocol, 0);
+        exclude_peer(&mut scratch.tuple, &scratch.entry.connection);
+    }
+}
+
+#[inline(always)]
+fn listener(sk: u64) -> Listener {
+    Listener { netns: socket::network_namespace(sk), port: u32::from(socket::local_port(sk)) }
+}
+
+/// `tcp_destroy_sock`: the socket is gone, its address may be reused at once.
+#[inline(always)]
+pub(crate) fn ended(sk: u64) {
+    let _: Result<(), i32> = OPENED.remove(sk);
+    let Some(entry) = lookup(sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    end(sk, unsafe { &*entry });
+}
+
+#[inline(always)]
+fn end(sk: u64, entry: &Entry) {
+    if entry.excluded == 0 && entry.filtered == 0 {
+        let unseen_out = unseen(sk, entry, way::OUT);
+        let unseen_in = unseen(sk, entry, way::IN);
+        if entry.reported != 0 || unseen_out != 0 || unseen_in != 0 {
+            rings::send(&Ended {
+                kind: Kind::Ended as u8,
+                reserved: [0; 7],
+                connection: entry.connection,
+                at_ns: kernel::now(),
+                unseen_out,
+                unseen_in,
+            });
+        }
+    }
+    let _: Result<(), i32> = VERDICTS.remove(entry.connection.id);
+    let _: Result<(), i32> = CONNECTIONS.remove(sk);
+}
+
+/// Stream bytes that passed without a call that was seen, modulo 4 GiB.
+#[inline(always)]
+fn unseen(sk: u64, entry: &Entry, way: u8) -> u64 {
+    let at = usize::from(way & 1);
+    let followed = entry.connection.coordinate == coordinate::SEQUENCE
+        && entry.connection.transport == transport::TCP
+        && entry.sighted[at] != 0;
+    if !followed {
+        return 0;
+    }
+    let passed = socket::sequence(sk, way).wrapping_sub(entry.first[at]);
+    let unseen = passed.wrapping_sub(entry.covered[at] as u32);
+    // One for the FIN, which has a sequence number; a little below zero when a call counted a byte twice.
+    if unseen > u32::MAX - 0xffff { 0 } else { u64::from(unseen.saturating_sub(1)) }
+}

@@ -1,0 +1,209 @@
+//! Datagrams, each alone, and calls that move many messages at once.
+//!
+//! A connection of UDP is a socket and a peer. UDP sockets have no end that can be seen, so their entries fall out
+//! of the map when they are the oldest.
+
+use aya_ebpf::{macros::map, maps::LruHashMap};
+use capturer_ebpf::{
+    layout::{Connection, coordinate, flag, role, transport, verdict, way},
+    settings::total,
+};
+
+use crate::{
+    arguments::Shape,
+    call::{self, MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, Message},
+    connection,
+    kernel::{add, read_user},
+    losses,
+    payload::{self, load, store},
+    scratch::Scratch,
+    socket::{self, Ends},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// A socket and a peer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    sk: u64,
+    remote: [u8; 16],
+    remote_port: u16,
+    family: u16,
+    reserved: u32,
+}
+
+/// What is known of a socket and a peer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    connection: Connection,
+    /// Datagrams by way.
+    counter: [u64; 2],
+    excluded: u32,
+    filtered: u32,
+}
+
+#[map]
+static DATAGRAMS: LruHashMap<Key, Entry> = LruHashMap::with_max_entries(16_384, 0);
+
+/// A call on a UDP socket moved one datagram, or `result` messages.
+#[inline(never)]
+pub(crate) fn returned(scratch: &mut Scratch, result: u64) -> u64 {
+    if scratch.call.shape == Shape::Messages {
+        many(scratch, result);
+    } else {
+        one(scratch, result);
+    }
+    0
+}
+
+#[inline(always)]
+fn one(scratch: &mut Scratch, result: u64) {
+    let call = &scratch.call;
+    scratch.message = if call.shape == Shape::Message {
+        read_user::<Message>(call.base).unwrap_or(Message::NONE)
+    } else {
+        Message { address: call.address, ..Message::NONE }
+    };
+    let mut bytes = result;
+    let mut flags = 0;
+    if matches!(call.shape, Shape::Buffer | Shape::Addressed) && bytes > call.count {
+        bytes = call.count;
+        flags = flag::CUT;
+    }
+    store(&raw mut scratch.bytes, bytes);
+    datagram(scratch, flags, false);
+}
+
+#[inline(always)]
+fn many(scratch: &mut Scratch, messages: u64) {
+    store(&raw mut scratch.cursor, scratch.call.base);
+    let mut index = 0;
+    while index < MAX_MESSAGES && index < messages {
+        let at = load(&raw const scratch.cursor);
+        scratch.message = read_user::<Message>(at).unwrap_or(Message::NONE);
+        store(&raw mut scratch.bytes, call::message_moved(at));
+        store(&raw mut scratch.cursor, at.wrapping_add(MESSAGES_STRIDE));
+        datagram(scratch, 0, true);
+        index += 1;
+    }
+    if messages > MAX_MESSAGES {
+        losses::count_many(total::SEEN, messages - MAX_MESSAGES);
+        losses::count_many(total::MISS, messages - MAX_MESSAGES);
+    }
+}
+
+#[inline(never)]
+fn datagram(scratch: &mut Scratch, flags: u16, of_many: bool) -> u64 {
+    scratch.ends = socket::ends(scratch.call.sk);
+    if scratch.ends.remote_port == 0 && scratch.message.address != 0 {
+        peer(&mut scratch.ends, scratch.message.address);
+    }
+    let Some(entry) = lookup_or_make(scratch) else { return 0 };
+    let Scratch { call, draft, message, bytes, .. } = scratch;
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    if entry.excluded != 0 {
+        return 0;
+    }
+    losses::count(total::SEEN);
+    call::fill(draft, call, load(&raw const *bytes));
+    if call.way == way::OUT {
+        draft.head.counter = entry.counter[0];
+        add(&raw mut entry.counter[0], 1);
+    } else {
+        draft.head.counter = entry.counter[1];
+        add(&raw mut entry.counter[1], 1);
+    }
+    if entry.filtered != 0 || connection::decided(entry.connection.id).mode == verdict::IGNORE {
+        losses::count(total::FILTERED);
+        return 0;
+    }
+    draft.head.connection = entry.connection;
+    draft.head.flags |= flags;
+    draft.base = call.base;
+    draft.count = 0;
+    draft.want = load(&raw const *bytes);
+    if matches!(call.shape, Shape::Message | Shape::Messages) {
+        if call.way == way::IN && message.flags & MSG_TRUNC != 0 {
+            draft.head.flags |= flag::CUT;
+        }
+        payload::take_vectors(draft, message.vectors, message.count);
+    } else if call.shape == Shape::Vector {
+        payload::take_vectors(draft, call.base, call.count);
+    }
+    if of_many { payload::emit_message(draft) } else { payload::emit_datagram(draft) }
+}
+
+/// Takes the peer from the address that the process gave or was given.
+#[inline(always)]
+fn peer(ends: &mut Ends, address: u64) {
+    let Some([family, port]) = read_user::<[u16; 2]>(address) else { return };
+    if family == AF_INET {
+        if let Some(remote) = read_user::<[u8; 4]>(address.wrapping_add(4)) {
+            ends.remote = socket::v4(remote);
+            ends.family = 4;
+        }
+    } else if family == AF_INET6 {
+        if let Some(remote) = read_user::<[u8; 16]>(address.wrapping_add(8)) {
+            let mapped = socket::mapped(&remote);
+            ends.remote = if mapped { socket::unmapped(&remote) } else { remote };
+            ends.family = if mapped { 4 } else { 6 };
+        }
+    } else {
+        return;
+    }
+    ends.remote_port = u16::from_be(port);
+}
+
+#[inline(always)]
+fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut Entry> {
+    let Scratch { call, tuple, ends, datagram_key: key, datagram_entry: made, .. } = scratch;
+    *key = Key {
+        sk: call.sk,
+        remote: ends.remote,
+        remote_port: ends.remote_port,
+        family: u16::from(ends.family),
+        reserved: 0,
+    };
+    if let Some(entry) = DATAGRAMS.get_ptr_mut(&*key) {
+        // SAFETY: a value of the map, valid while this program runs.
+        if unsafe { (*entry).connection.local_port } == ends.local_port {
+            return Some(entry);
+        }
+        // Another socket at the same address in memory.
+    }
+    identify(&mut made.connection, call.sk, ends, connection::next_id());
+    made.counter = [0; 2];
+    made.excluded = u32::from(connection::peer_excluded(tuple, &made.connection));
+    made.filtered = u32::from(!connection::wanted(&made.connection));
+    let _: Result<(), i32> = DATAGRAMS.insert(&*key, &*made, 0);
+    DATAGRAMS.get_ptr_mut(&*key)
+}
+
+#[inline(always)]
+fn identify(connection: &mut Connection, sk: u64, ends: &Ends, id: u64) {
+    *connection = Connection {
+        id,
+        netns: socket::network_namespace(sk),
+        local_port: ends.local_port,
+        remote_port: ends.remote_port,
+        local: ends.local,
+        remote: ends.remote,
+        family: ends.family,
+        transport: transport::UDP,
+        role: role::UNKNOWN,
+        coordinate: coordinate::COUNTER,
+        reserved: 0,
+    };
+}
+
+/// Excludes the peer of a connected socket.
+#[inline(never)]
+pub(crate) fn exclude(scratch: &mut Scratch, sk: u64) -> u64 {
+    scratch.ends = socket::ends(sk);
+    identify(&mut scratch.datagram_entry.connection, sk, &scratch.ends, 0);
+    connection::exclude_peer(&mut scratch.tuple, &scratch.datagram_entry.connection)
+}

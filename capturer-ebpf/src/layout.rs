@@ -1,0 +1,194 @@
+//! What the kernel programs write to the rings and what the capturer writes back.
+//!
+//! Every structure is `repr(C)`, has no padding that is not named, and is the same on every kernel. Addresses and
+//! ports are as a user reads them: ports in host order, addresses as 16 bytes in network order (IPv4 in the first 4).
+
+/// Bytes of a command name, as in `task_struct.comm`.
+pub const COMM_LEN: usize = 16;
+
+/// What a record says; the first byte of every record.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Moved`]: a call moved bytes over a connection.
+    Moved = 1,
+    /// [`Ended`]: a connection's socket was destroyed or reused.
+    Ended = 2,
+    /// [`Process`]: a process began to run another program, or ended.
+    Exec = 3,
+    /// [`Process`]: a process ended.
+    Exit = 4,
+}
+
+/// Way of bytes, seen from the process that made the call.
+pub mod way {
+    /// Sent.
+    pub const OUT: u8 = 0;
+    /// Received.
+    pub const IN: u8 = 1;
+}
+
+/// How a connection was opened.
+pub mod role {
+    /// It was open before the capture began.
+    pub const UNKNOWN: u8 = 0;
+    /// This end connected.
+    pub const CLIENT: u8 = 1;
+    /// This end accepted.
+    pub const SERVER: u8 = 2;
+}
+
+/// Transport of a connection, by its IP protocol number.
+pub mod transport {
+    /// TCP (also MPTCP, whose coordinate is the counter).
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// Which coordinate positions a connection's bytes.
+pub mod coordinate {
+    /// TCP sequence numbers `s0`, `s1`.
+    pub const SEQUENCE: u8 = 1;
+    /// The 64-bit byte counter in [`super::Moved::counter`].
+    pub const COUNTER: u8 = 2;
+}
+
+/// Bits of [`Moved::flags`].
+pub mod flag {
+    /// The sequence numbers do not agree with the count: try `s1 - moved`, accept only without overlap.
+    pub const UNANCHORED: u16 = 1 << 0;
+    /// Part of the payload could not be read from the process (counted as `fault`).
+    pub const FAULT: u16 = 1 << 1;
+    /// The bytes were moved without passing through the process (sendfile, splice).
+    pub const NO_PAYLOAD: u16 = 1 << 2;
+    /// The bytes were discarded by the call (`MSG_TRUNC` on a stream).
+    pub const DISCARDED: u16 = 1 << 3;
+    /// The connection encrypts below the call (kTLS): bytes are plain text of a TLS connection.
+    pub const KERNEL_TLS: u16 = 1 << 4;
+    /// The call was already running when the capture began: `enter_ns` is the attach time.
+    pub const NO_ENTER: u16 = 1 << 5;
+    /// The datagram was longer than the receiver's buffer; `moved` is what it got.
+    pub const CUT: u16 = 1 << 6;
+    /// The call sent one byte more, after these: an urgent byte (`MSG_OOB`), which is no part of what the peer reads
+    /// in order, but has a sequence number. So `s1 - s0` is `moved + 1`.
+    pub const URGENT: u16 = 1 << 7;
+}
+
+/// The socket a record is about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Made at first sight of the socket, never reused within a capture.
+    pub id: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Local port; 0 when unknown.
+    pub local_port: u16,
+    /// Remote port; 0 when unknown.
+    pub remote_port: u16,
+    /// Local address.
+    pub local: [u8; 16],
+    /// Remote address.
+    pub remote: [u8; 16],
+    /// 4 or 6; IPv4 addresses mapped into IPv6 are given as 4.
+    pub family: u8,
+    /// One of [`transport`].
+    pub transport: u8,
+    /// One of [`role`].
+    pub role: u8,
+    /// One of [`coordinate`].
+    pub coordinate: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A call moved bytes; the first `captured` of them follow the structure.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// [`Kind::Moved`].
+    pub kind: u8,
+    /// One of [`way`].
+    pub way: u8,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Payload bytes that follow.
+    pub captured: u32,
+    /// The connection.
+    pub connection: Connection,
+    /// When the call entered, `CLOCK_MONOTONIC` nanoseconds.
+    pub enter_ns: u64,
+    /// When it returned.
+    pub exit_ns: u64,
+    /// Bytes it moved.
+    pub moved: u64,
+    /// Bytes moved this way on this connection before this call, since first sight. Of datagrams: their ordinal.
+    pub counter: u64,
+    /// `write_seq` or `copied_seq` before the call.
+    pub s0: u32,
+    /// The same after the call.
+    pub s1: u32,
+    /// Process id (thread group) in the capturer's PID namespace.
+    pub pid: u32,
+    /// Thread id in the capturer's PID namespace.
+    pub tid: u32,
+    /// Command name of the thread group, NUL padded.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A connection is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// [`Kind::Ended`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// The connection.
+    pub connection: Connection,
+    /// When, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// Bytes that TCP says were sent and acknowledged since first sight but no event accounted for.
+    pub unseen_out: u64,
+    /// Bytes that TCP says were received since first sight but no event accounted for.
+    pub unseen_in: u64,
+}
+
+/// A process changed its program or ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// [`Kind::Exec`] or [`Kind::Exit`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// Process id in the capturer's PID namespace.
+    pub pid: u32,
+    /// When, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// Command name, NUL padded.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// What the capturer decided about a connection; written to the verdict map under the connection's id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// One of [`verdict`].
+    pub mode: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// By [`way`]: bytes below this 64-bit counter value need no payload (their lengths are still reported).
+    pub skip_until: [u64; 2],
+}
+
+/// Values of [`Verdict::mode`].
+pub mod verdict {
+    /// Not decided: send payload up to the budget.
+    pub const UNDECIDED: u8 = 0;
+    /// Decoded: send payload up to the budget.
+    pub const TRACE: u8 = 1;
+    /// Not interesting: send nothing more but its end.
+    pub const IGNORE: u8 = 2;
+}

@@ -1,0 +1,145 @@
+//! Processes as the capturer sees them: ids in its PID namespace, names, who is excluded, who is asked for.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated as helper},
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
+use capturer_ebpf::{
+    layout::{COMM_LEN, Kind, Process},
+    settings::filter,
+};
+
+use crate::{
+    kernel::{self, follow, limit, offset, read},
+    rings,
+};
+
+/// Deepest nesting of PID namespaces that the kernel allows.
+const MAX_PID_LEVELS: u32 = 32;
+
+/// A thread that made a call since the capture began.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Thread {
+    /// Process id in the capturer's PID namespace; 0 when it is not visible there.
+    pub(crate) pid: u32,
+    /// Thread id there.
+    pub(crate) tid: u32,
+}
+
+#[map]
+static THREADS: LruHashMap<u64, Thread> = LruHashMap::with_max_entries(32_768, 0);
+
+#[map]
+static EXCLUDED: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
+
+#[map]
+static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
+
+#[map]
+static COMMS: HashMap<[u8; COMM_LEN], u8> = HashMap::with_max_entries(1024, 0);
+
+/// The running thread, if it made a call since the capture began.
+#[inline(always)]
+pub(crate) fn known(key: u64) -> bool {
+    THREADS.get_ptr(key).is_some()
+}
+
+/// The running thread's ids, resolved once per thread.
+#[inline(always)]
+pub(crate) fn current(key: u64, task: u64) -> Option<Thread> {
+    if let Some(thread) = THREADS.get_ptr(key) {
+        // SAFETY: a value of the map, valid while this program runs.
+        return Some(unsafe { *thread });
+    }
+    let leader = follow(task, offset!(task_group_leader))?;
+    let thread = Thread { pid: visible_id(leader), tid: visible_id(task) };
+    // A full map only means that the ids are resolved again.
+    let _: Result<(), i32> = THREADS.insert(key, thread, 0);
+    Some(thread)
+}
+
+/// The id of a task in the capturer's PID namespace, 0 when it has none there.
+#[inline(never)]
+pub(crate) fn visible_id(task: u64) -> u32 {
+    let Some(pid) = follow(task, offset!(task_thread_pid)) else { return 0 };
+    let Some(level) = read::<u32>(pid, offset!(pid_level)) else { return 0 };
+    for at in 0..MAX_PID_LEVELS {
+        if at > level {
+            break;
+        }
+        let number = pid.wrapping_add(u64::from(offset!(pid_numbers) + at * offset!(upid_size)));
+        let Some(namespace) = follow(number, offset!(upid_ns)) else { break };
+        if read::<u32>(namespace, offset!(pidns_inum)).unwrap_or(0) == limit!(pid_namespace) {
+            return read::<u32>(number, offset!(upid_nr)).unwrap_or(0);
+        }
+    }
+    0
+}
+
+/// Whether a process belongs to a session of this program.
+#[inline(always)]
+pub(crate) fn excluded(pid: u32) -> bool {
+    EXCLUDED.get_ptr(pid).is_some()
+}
+
+/// Whether the running process belongs to a session of this program; for hooks outside the calls.
+#[inline(always)]
+pub(crate) fn current_excluded() -> bool {
+    current(bpf_get_current_pid_tgid(), kernel::current_task())
+        .is_some_and(|thread| thread.pid != 0 && excluded(thread.pid))
+}
+
+/// Whether the filters ask for a process.
+#[inline(always)]
+pub(crate) fn wanted(pid: u32, task: u64) -> bool {
+    let filters = limit!(filters);
+    if filters & filter::PIDS != 0 && PIDS.get_ptr(pid).is_none() {
+        return false;
+    }
+    filters & filter::COMMS == 0 || COMMS.get_ptr(comm(task)).is_some()
+}
+
+/// The command name of a task's thread group.
+#[inline(always)]
+pub(crate) fn comm(task: u64) -> [u8; COMM_LEN] {
+    let leader = follow(task, offset!(task_group_leader)).unwrap_or(task);
+    let mut name = [0; COMM_LEN];
+    let from = leader.wrapping_add(u64::from(offset!(task_comm)));
+    // Up to the terminator, since the kernel may leave bytes of an older name behind it.
+    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has.
+    let _: i64 = unsafe {
+        helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _)
+    };
+    name
+}
+
+/// `sched_process_exec`: a process runs another program.
+#[inline(always)]
+pub(crate) fn executed(task: u64) {
+    report(Kind::Exec, task);
+}
+
+/// `sched_process_exit`: a thread ends; reported when it is the last of its process.
+#[inline(always)]
+pub(crate) fn exited(task: u64) {
+    let _: Result<(), i32> = THREADS.remove(bpf_get_current_pid_tgid());
+    let last = follow(task, offset!(task_signal))
+        .and_then(|signal| read::<u32>(signal, offset!(signal_live)))
+        .is_some_and(|live| live == 0);
+    if last {
+        report(Kind::Exit, task);
+    }
+}
+
+#[inline(always)]
+fn report(kind: Kind, task: u64) {
+    let Some(leader) = follow(task, offset!(task_group_leader)) else { return };
+    let pid = visible_id(leader);
+    if pid == 0 {
+        return;
+    }
+    let record = Process { kind: kind as u8, reserved: [0; 3], pid, at_ns: kernel::now(), comm: comm(task) };
+    rings::send(&record);
+}

@@ -1,0 +1,161 @@
+//! What the capturer tells the kernel programs at load, and the maps' keys that both sides build.
+//!
+//! Offsets are bytes from the start of a kernel structure, read from the running kernel's BTF. Everything here becomes
+//! read-only data of the programs, so the verifier sees constants.
+
+/// Offsets of the kernel fields that the programs read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `task_struct.group_leader`.
+    pub task_group_leader: u32,
+    /// `task_struct.thread_pid`.
+    pub task_thread_pid: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.live`.
+    pub signal_live: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`.
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`.
+    pub fdt_fd: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `file.private_data`.
+    pub file_private_data: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `socket.sk`.
+    pub socket_sk: u32,
+    /// `sock.__sk_common.skc_family`.
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_state`.
+    pub sock_state: u32,
+    /// `sock.__sk_common.skc_num`: the local port, host order.
+    pub sock_num: u32,
+    /// `sock.__sk_common.skc_dport`: the remote port, network order.
+    pub sock_dport: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`.
+    pub sock_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_daddr`.
+    pub sock_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`; [`ABSENT`] without IPv6.
+    pub sock_v6_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_v6_daddr`; [`ABSENT`] without IPv6.
+    pub sock_v6_daddr: u32,
+    /// `sock.__sk_common.skc_net.net`; [`ABSENT`] without network namespaces.
+    pub sock_net: u32,
+    /// `sock.sk_protocol`.
+    pub sock_protocol: u32,
+    /// `net.ns.inum`.
+    pub net_inum: u32,
+    /// `inet_connection_sock.icsk_ulp_ops`.
+    pub icsk_ulp_ops: u32,
+    /// `tcp_sock.write_seq`.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`.
+    pub tcp_copied_seq: u32,
+    /// `pid.level`.
+    pub pid_level: u32,
+    /// `pid.numbers`.
+    pub pid_numbers: u32,
+    /// Size of `upid`.
+    pub upid_size: u32,
+    /// `upid.nr`.
+    pub upid_nr: u32,
+    /// `upid.ns`.
+    pub upid_ns: u32,
+    /// `pid_namespace.ns.inum`.
+    pub pidns_inum: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The offset of an optional field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// What the capturer set for this capture.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// When the programs were attached, `CLOCK_MONOTONIC` nanoseconds.
+    pub attached_ns: u64,
+    /// Inode of the capturer's PID namespace.
+    pub pid_namespace: u32,
+    /// How many rings are in use, 1 to [`RINGS`].
+    pub rings: u32,
+    /// The largest payload class, an index into [`CLASSES`].
+    pub largest_class: u32,
+    /// Bits of [`filter`]: which filters are set.
+    pub filters: u32,
+}
+
+/// Bits of [`Limits::filters`].
+pub mod filter {
+    /// Only processes in the map `PIDS`.
+    pub const PIDS: u32 = 1 << 0;
+    /// Only command names in the map `COMMS`.
+    pub const COMMS: u32 = 1 << 1;
+    /// Only local ports in the map `LOCAL_PORTS`.
+    pub const LOCAL_PORTS: u32 = 1 << 2;
+    /// Only remote ports in the map `REMOTE_PORTS`.
+    pub const REMOTE_PORTS: u32 = 1 << 3;
+    /// Only local addresses in the map `LOCAL_NETS`.
+    pub const LOCAL_NETS: u32 = 1 << 4;
+    /// Only remote addresses in the map `REMOTE_NETS`.
+    pub const REMOTE_NETS: u32 = 1 << 5;
+}
+
+/// Most rings that are used.
+pub const RINGS: u32 = 4;
+
+/// CPUs that share a ring.
+pub const CPUS_PER_RING: u32 = 8;
+
+/// Payload bytes of the size classes for gathered buffers. The largest holds a chunk of 64 KiB with its framing.
+pub const CLASSES: [u32; 6] = [256, 1024, 4096, 16 * 1024, 64 * 1024, 128 * 1024];
+
+/// Most bytes that one step of gathering several buffers copies; classes below it copy a buffer in one step.
+pub const PIECE: u32 = 4096;
+
+/// Bytes in front of a record's payload.
+pub const HEAD_BYTES: u32 = 128;
+
+const _: () = assert!(size_of::<crate::layout::Moved>() == HEAD_BYTES as usize, "the head of a record");
+
+/// Ring bytes that a record of payload class `class` may take: head, payload, and room for one more piece.
+#[must_use]
+pub const fn record_bytes(class: usize) -> u32 {
+    let size = CLASSES[class];
+    let piece = if size < PIECE { size } else { PIECE };
+    HEAD_BYTES + size + piece
+}
+
+/// Entries of the per-CPU map `TOTALS`, in events.
+pub mod total {
+    /// Events that happened.
+    pub const SEEN: u32 = 0;
+    /// Events handed to the rings.
+    pub const DELIVERED: u32 = 1;
+    /// Events that a filter or a verdict kept back.
+    pub const FILTERED: u32 = 2;
+    /// Events for which a ring had no room.
+    pub const RING: u32 = 3;
+    /// Events handed to the rings whose payload could not be read.
+    pub const FAULT: u32 = 4;
+    /// Events of connections for which a map had no room.
+    pub const MAP: u32 = 5;
+    /// Events beyond the first ones of a call that moved many messages.
+    pub const MISS: u32 = 6;
+    /// How many there are.
+    pub const COUNT: u32 = 7;
+}
+
+/// Key of the nets' maps: IP family and address, matched by prefix.
+pub const NET_KEY_LEN: usize = 17;

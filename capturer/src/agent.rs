@@ -1,0 +1,355 @@
+//! The capturer's run: from settings to the final batch, one event after the other.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::launch::{CapturerLaunch, CapturerReady};
+use proto::v1::CapturerSettings;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::clock::{Clock, monotonic_ns};
+use crate::exchange::Assembler;
+use crate::filter::{Wanted, decoder_options, kernel_filter};
+use crate::kernel::{Kernel, KernelError, Settings, Source};
+use crate::ledger;
+use crate::sessions::Sessions;
+use crate::tracker::Tracker;
+use crate::uplink::{Address, Order, Uplink, UplinkError};
+
+/// Records decoded before the uplink has its turn: about two milliseconds.
+const BUDGET: usize = 512;
+
+/// How often waiting events, batches and lists are looked at while there are any.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long the hub may take to answer at start; it listens before capturers are started.
+const SETTINGS: Duration = Duration::from_secs(15);
+
+/// A capturer without a hub for this long ends: the lease period of a session.
+pub const LEASE: Duration = Duration::from_mins(1);
+
+/// How long the hub may take to take the final batch after a signal: a pod's grace period is one second.
+const LAST_WORDS: Duration = Duration::from_millis(800);
+
+/// How often the clocks are compared.
+const ANCHOR: Duration = Duration::from_secs(10);
+
+/// Why a capture cannot start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel does not let us.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The hub cannot be reached or does not take us.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
+    /// The hub connected and said nothing.
+    #[error("the hub at `{hub}` gave no settings within {} s", SETTINGS.as_secs())]
+    Silent {
+        /// Its address.
+        hub: String,
+    },
+    /// The hub sent a filter that is none; hub and plugin differ in version.
+    #[error(transparent)]
+    Filter(#[from] proto::filter::FilterError),
+    /// The hub has been gone for a lease period.
+    #[error("no hub for {} s", LEASE.as_secs())]
+    Orphaned,
+    /// The operating system gives no signal handlers.
+    #[error("cannot handle signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// How a run ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whoever started us is gone.
+    Parent,
+    /// We were asked to stop.
+    Signal,
+}
+
+/// A capture in progress.
+pub struct Agent {
+    kernel: Kernel,
+    tracker: Tracker,
+    wanted: Wanted,
+    uplink: Uplink,
+    sessions: Sessions,
+    consumer: String,
+    phase: Phase,
+    anchored: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Capturing,
+    /// Detached; the rings still hold records.
+    Draining,
+    /// The final batch is made.
+    Finished,
+}
+
+enum Event {
+    Records(Result<(), KernelError>),
+    Hub(Order),
+    Sessions,
+    Tick,
+    ParentGone,
+    Terminated,
+}
+
+// === impl AgentError ===
+
+impl AgentError {
+    /// Returns what the user can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Kernel(error) => error.hint(),
+            Self::Uplink(error) => error.hint(),
+            Self::Filter(_) => Some("use hub, capturer and plugin of one version".to_owned()),
+            Self::Silent { .. } | Self::Orphaned | Self::Signals(_) => None,
+        }
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// Connects to the hub and attaches to the kernel.
+    pub async fn start(launch: CapturerLaunch) -> Result<Self, AgentError> {
+        let CapturerLaunch { session: _, node, hub, identity, ring_bytes, btf, sessions } = launch;
+        let mut uplink = Uplink::new(Address { hub: hub.clone(), identity }, node.clone(), release());
+        let settings = timeout(SETTINGS, first_settings(&mut uplink))
+            .await
+            .map_err(|_elapsed| AgentError::Silent { hub })??;
+        let wanted = Wanted::new(&settings)?;
+        let mut sessions = Sessions::new(sessions);
+        let filter = kernel_filter(&settings.filter.clone().unwrap_or_default())?;
+        let mut kernel = Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?;
+        kernel.exclude(std::process::id());
+        for pid in sessions.scan().exclude {
+            kernel.exclude(pid);
+        }
+        uplink.capturing(true, kernel.source());
+        let assembler = Assembler::new(node.clone(), settings.id_base, settings.sample);
+        let tracker =
+            Tracker::new(decoder_options(&settings), assembler, Clock::sampled(), PathBuf::from("/proc"));
+        Ok(Self {
+            kernel,
+            tracker,
+            wanted,
+            uplink,
+            sessions,
+            consumer: format!("capturer {node}"),
+            phase: Phase::Capturing,
+            anchored: Instant::now(),
+        })
+    }
+
+    /// Returns what the parent is told.
+    #[must_use]
+    pub fn ready(&self) -> CapturerReady {
+        CapturerReady::Capturing { kernel: release(), source: self.kernel.source().to_owned() }
+    }
+
+    /// Captures until the parent is gone (its pipe ends) or a signal comes.
+    pub async fn run(mut self, mut parent: impl AsyncRead + Unpin) -> Result<End, AgentError> {
+        let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+        // The plugin shares our terminal and decides what an interrupt means.
+        let _interrupts = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+        let _hangups = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            match self.event(&mut parent, &mut terminated, &mut tick).await {
+                Event::Records(ready) => {
+                    ready?;
+                    self.drain();
+                    // The connection's task lives on this thread too.
+                    tokio::task::yield_now().await;
+                }
+                Event::Hub(order) => self.obey(order)?,
+                Event::Sessions => self.rescan(),
+                Event::Tick => self.tick()?,
+                Event::ParentGone => return Ok(End::Parent),
+                Event::Terminated => {
+                    self.last_words().await;
+                    return Ok(End::Signal);
+                }
+            }
+        }
+    }
+
+    async fn event(
+        &mut self,
+        parent: &mut (impl AsyncRead + Unpin),
+        terminated: &mut Signal,
+        tick: &mut tokio::time::Interval,
+    ) -> Event {
+        let mut byte = [0];
+        tokio::select! {
+            ready = self.kernel.readable(), if self.phase == Phase::Capturing => Event::Records(ready),
+            order = self.uplink.order() => Event::Hub(order),
+            () = self.sessions.changed() => Event::Sessions,
+            _ = tick.tick() => Event::Tick,
+            read = parent.read(&mut byte) => match read {
+                Ok(1..) => Event::Tick,
+                Ok(0) | Err(_) => Event::ParentGone,
+            },
+            _ = terminated.recv() => Event::Terminated,
+        }
+    }
+
+    /// Takes records from the rings and passes on what came of them; returns how many there were.
+    fn drain(&mut self) -> usize {
+        let tracker = &mut self.tracker;
+        let taken = self.kernel.drain(&mut |record| tracker.take(record), BUDGET);
+        // Rings have shares of the budget: only nothing at all says that they are empty.
+        self.deliver(taken == 0);
+        taken
+    }
+
+    fn deliver(&mut self, drained: bool) {
+        self.tracker.advance(monotonic_ns(), drained);
+        for (connection, verdict) in self.tracker.decisions() {
+            if let Err(error) = self.kernel.decide(connection, verdict) {
+                tracing::debug!(connection, %error, "a decision did not reach the kernel");
+            }
+        }
+        self.upload();
+    }
+
+    fn upload(&mut self) {
+        while let Some(exchange) = self.tracker.exchange() {
+            if !self.wanted.takes(&exchange) {
+                self.tracker.ledger().exchanges.filtered += 1;
+            } else if !self.uplink.push(exchange) {
+                self.tracker.ledger().exchanges.uplink += 1;
+            }
+        }
+        if self.phase == Phase::Finished {
+            return;
+        }
+        let (kernel, tracker, consumer) = (&self.kernel, &mut self.tracker, &self.consumer);
+        self.uplink.flush(|| tracker.ledger().balances(consumer, &totals(kernel), false));
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), AgentError> {
+        match order {
+            Order::Settings(settings) => {
+                tracing::info!("connected to the hub");
+                self.tracker.rebase(settings.id_base);
+            }
+            Order::Acknowledged => {}
+            Order::Drain => {
+                if self.phase == Phase::Capturing {
+                    self.detach();
+                }
+            }
+            Order::Lost(error) if error.is_final() => return Err(error.into()),
+            Order::Lost(error) => {
+                if self.phase == Phase::Finished && self.uplink.is_empty() {
+                    tracing::debug!(%error, "the hub has gone after the final batch");
+                } else {
+                    tracing::warn!(%error, "no hub; trying again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan(&mut self) {
+        let change = self.sessions.scan();
+        for pid in change.exclude {
+            self.kernel.exclude(pid);
+            self.tracker.exclude(pid);
+        }
+        for pid in change.include {
+            self.kernel.include(pid);
+            self.tracker.include(pid);
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), AgentError> {
+        match self.phase {
+            Phase::Capturing => {
+                self.drain();
+            }
+            Phase::Draining => {
+                if self.drain() == 0 {
+                    self.finish();
+                }
+            }
+            Phase::Finished => {}
+        }
+        if self.anchored.elapsed() > ANCHOR {
+            self.anchored = Instant::now();
+            self.tracker.anchor();
+        }
+        if self.uplink.silence() > LEASE {
+            self.kernel.detach();
+            return Err(AgentError::Orphaned);
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self) {
+        self.kernel.detach();
+        self.uplink.capturing(false, self.kernel.source());
+        self.phase = Phase::Draining;
+    }
+
+    /// Makes the final batch.
+    fn finish(&mut self) {
+        self.tracker.finish(monotonic_ns());
+        self.phase = Phase::Finished;
+        self.upload();
+        let balances = self.tracker.ledger().balances(&self.consumer, &totals(&self.kernel), true);
+        tracing::debug!(kernel = ?totals(&self.kernel), ledger = ?self.tracker.ledger(), "the final totals");
+        self.uplink.finish(balances);
+    }
+
+    /// Ends the capture and gives the hub a moment to take the final batch.
+    async fn last_words(&mut self) {
+        if self.phase == Phase::Capturing {
+            self.detach();
+        }
+        if self.phase == Phase::Draining {
+            while self.drain() > 0 {}
+            self.finish();
+        }
+        let taken = async {
+            while !self.uplink.is_empty() {
+                self.uplink.order().await;
+            }
+        };
+        if timeout(LAST_WORDS, taken).await.is_err() {
+            tracing::warn!("the hub did not take the final batch in time");
+        }
+    }
+}
+
+async fn first_settings(uplink: &mut Uplink) -> Result<Box<CapturerSettings>, UplinkError> {
+    loop {
+        match uplink.order().await {
+            Order::Settings(settings) => return Ok(settings),
+            Order::Lost(error) if error.is_final() => return Err(error),
+            Order::Lost(error) => tracing::debug!(%error, "the hub does not answer yet"),
+            Order::Acknowledged | Order::Drain => {}
+        }
+    }
+}
+
+fn totals(kernel: &Kernel) -> ledger::Kernel {
+    let crate::kernel::Totals { seen, delivered, filtered, ring, miss, fault, map } = kernel.totals();
+    ledger::Kernel { seen, delivered, filtered, ring, miss, fault, map }
+}
+
+/// Returns the kernel's release.
+fn release() -> String {
+    nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}

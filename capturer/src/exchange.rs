@@ -1,0 +1,307 @@
+//! Finished exchanges as the wire carries them.
+
+use capturer_ebpf::layout;
+use decoders::Side;
+use proto::v1;
+
+use crate::clock::Clock;
+use crate::identity::Processes;
+use crate::marks::{Call, Calls};
+use crate::segments::{ClientMarks, ServerMarks, Timing};
+use crate::tracker::{IN, OUT};
+
+/// Characters of an operation, as wide as the store's column.
+pub const OPERATION_CHARS: usize = 512;
+
+/// Characters of a target and a status, as wide as the store's columns.
+pub const NAME_CHARS: usize = 253;
+
+/// Bits of an exchange's id that count; above them are node slot and boot.
+const COUNTER_BITS: u32 = 40;
+
+/// Gives exchanges their ids, times, and owners.
+#[derive(Debug)]
+pub struct Assembler {
+    node: String,
+    id_base: u64,
+    counter: u64,
+    sample_weight: u32,
+}
+
+/// What an exchange is found on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The connection.
+    pub connection: &'a layout::Connection,
+    /// Its calls, by way.
+    pub calls: &'a [Calls; 2],
+    /// The process that used it last.
+    pub pid: u32,
+    /// When it was last used.
+    pub last_ns: u64,
+    /// Conversion to times of day.
+    pub clock: &'a Clock,
+    /// Processes by id.
+    pub processes: &'a Processes,
+}
+
+// === impl Assembler ===
+
+impl Assembler {
+    /// Makes ids from the hub's base; `sample` says how many exchanges one stands for.
+    #[must_use]
+    pub fn new(node: String, id_base: u64, sample: u32) -> Self {
+        Self { node, id_base: placed(id_base), counter: 0, sample_weight: sample.max(1) }
+    }
+
+    /// Goes on under another base, which a restarted hub may give.
+    pub fn rebase(&mut self, id_base: u64) {
+        self.id_base = placed(id_base);
+    }
+
+    /// Assembles an exchange.
+    pub fn assemble(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) -> v1::Exchange {
+        let decoders::Exchange {
+            protocol,
+            side,
+            tls,
+            request,
+            response,
+            operation,
+            target,
+            status,
+            error,
+            attributes,
+        } = exchange;
+        let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
+        let process = ground.processes.get(pid);
+        self.counter += 1;
+        let (request_way, response_way) = ways(side);
+        v1::Exchange {
+            id: self.id_base | (self.counter & ((1 << COUNTER_BITS) - 1)),
+            connection_id: ground.connection.id,
+            start_ns: ground.clock.epoch(timing.start_ns),
+            protocol: protocol.to_owned(),
+            side: i32::from(match side {
+                Side::Client => v1::Side::Client,
+                Side::Server => v1::Side::Server,
+            }),
+            encryption: i32::from(if tls { v1::Encryption::Unread } else { v1::Encryption::None }),
+            coordinate: i32::from(match ground.connection.coordinate {
+                layout::coordinate::SEQUENCE => v1::Coordinate::Sequence,
+                layout::coordinate::COUNTER => v1::Coordinate::Counter,
+                _ => v1::Coordinate::Unspecified,
+            }),
+            origin: Some(v1::Origin {
+                node: self.node.clone(),
+                pid,
+                comm: process.comm,
+                container_id: process.container_id,
+                ..v1::Origin::default()
+            }),
+            local: Some(endpoint(ground, ground.connection.local, ground.connection.local_port)),
+            remote: Some(endpoint(ground, ground.connection.remote, ground.connection.remote_port)),
+            operation: cut(operation, OPERATION_CHARS),
+            target: cut(target, NAME_CHARS),
+            status: cut(status, NAME_CHARS),
+            error,
+            request: request.map(|part| message(ground, request_way, part)),
+            response: response.map(|part| message(ground, response_way, part)),
+            segments: Some(timing.segments),
+            hops: Vec::new(),
+            retransmits: None,
+            sample_weight: self.sample_weight,
+            attributes: attributes
+                .into_iter()
+                .map(|(name, value)| v1::Attribute { name: name.to_owned(), value })
+                .collect(),
+            clamped: timing.clamped,
+        }
+    }
+}
+
+/// Returns the base with the counter's bits free, whether it was given as a number or in its place.
+fn placed(id_base: u64) -> u64 {
+    if id_base >> COUNTER_BITS == 0 { id_base << COUNTER_BITS } else { id_base & !((1 << COUNTER_BITS) - 1) }
+}
+
+/// Returns the ways of request and response.
+fn ways(side: Side) -> (usize, usize) {
+    match side {
+        Side::Client => (OUT, IN),
+        Side::Server => (IN, OUT),
+    }
+}
+
+/// Returns the exchange's time and the process whose call carried the local side's message.
+fn time(
+    ground: &Ground<'_>,
+    side: Side,
+    request: Option<&decoders::Message>,
+    response: Option<&decoders::Message>,
+) -> (Timing, u32) {
+    let (request_way, response_way) = ways(side);
+    let at = |way: usize, position: u64| ground.calls.get(way).and_then(|calls| calls.at(position));
+    let asked = request.and_then(|message| at(request_way, message.start));
+    let answer = response.and_then(|message| at(response_way, message.start));
+    let answered = response.and_then(|message| at(response_way, last(message)));
+    let timing = match side {
+        Side::Client => ClientMarks {
+            write_enter: asked.map(|call| call.enter_ns),
+            read_enter: answered.map(|call| call.enter_ns),
+            read_exit: answered.map(|call| call.exit_ns),
+            ..ClientMarks::default()
+        }
+        .timing(),
+        Side::Server => ServerMarks {
+            first_in: asked.map(|call| call.exit_ns),
+            socket_in: None,
+            read_exit: request.and_then(|message| read_before(ground, message, answer)),
+            write_enter: answer.map(|call| call.enter_ns),
+            last_out: answered.map(|call| call.exit_ns),
+        }
+        .timing(),
+    };
+    let local = match side {
+        Side::Client => asked.or(answered),
+        Side::Server => answer.or(answered).or(asked),
+    };
+    let timing = timing.unwrap_or(Timing { start_ns: ground.last_ns, ..Timing::default() });
+    (timing, local.map_or(ground.pid, |call| call.pid))
+}
+
+/// Returns when the last read of the request returned that did so before the response was written.
+fn read_before(ground: &Ground<'_>, request: &decoders::Message, answer: Option<&Call>) -> Option<u64> {
+    let limit = answer.map_or(u64::MAX, |call| call.enter_ns);
+    ground
+        .calls
+        .get(IN)?
+        .within(request.start, request.end)
+        .map(|call| call.exit_ns)
+        .filter(|exit_ns| *exit_ns <= limit)
+        .max()
+}
+
+fn last(message: &decoders::Message) -> u64 {
+    message.end.saturating_sub(1).max(message.start)
+}
+
+fn message(ground: &Ground<'_>, way: usize, message: decoders::Message) -> v1::Message {
+    let decoders::Message { start, end, plain_bytes, payload, truncated } = message;
+    let datagrams = ground.connection.transport == layout::transport::UDP;
+    let calls = ground.calls.get(way);
+    let bytes = if datagrams { calls.map_or(0, |calls| calls.bytes(start, end)) } else { end - start };
+    let time = |call: &Call| if way == OUT { call.enter_ns } else { call.exit_ns };
+    let syscalls = calls.map(|calls| calls.listed(start, end, ground.clock, time)).unwrap_or_default();
+    v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
+}
+
+fn endpoint(ground: &Ground<'_>, address: [u8; 16], port: u16) -> v1::Endpoint {
+    let len = if ground.connection.family == 4 { 4 } else { 16 };
+    v1::Endpoint {
+        address: address.get(..len).unwrap_or_default().to_vec(),
+        port: u32::from(port),
+        ..v1::Endpoint::default()
+    }
+}
+
+/// Cuts a text after so many characters.
+fn cut(mut text: String, chars: usize) -> String {
+    if let Some((index, _)) = text.char_indices().nth(chars) {
+        text.truncate(index);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::tracker::fixtures;
+
+    fn call(start: u64, end: u64, enter_ns: u64, exit_ns: u64, pid: u32) -> Call {
+        Call { start, end, enter_ns, exit_ns, bytes: end - start, pid }
+    }
+
+    fn part(start: u64, end: u64) -> decoders::Message {
+        decoders::Message { start, end, plain_bytes: None, payload: Vec::new(), truncated: false }
+    }
+
+    fn exchange(
+        side: Side,
+        request: Option<decoders::Message>,
+        response: Option<decoders::Message>,
+    ) -> decoders::Exchange {
+        decoders::Exchange {
+            protocol: "http",
+            side,
+            tls: false,
+            request,
+            response,
+            operation: "é".repeat(1_000),
+            target: String::new(),
+            status: "200".to_owned(),
+            error: false,
+            attributes: vec![("method", "GET".to_owned())],
+        }
+    }
+
+    fn assemble(calls: &[Calls; 2], exchange: decoders::Exchange) -> v1::Exchange {
+        let processes = Processes::new(PathBuf::from("/nonexistent"));
+        let clock = Clock::sampled();
+        let connection = fixtures::connection(9);
+        let ground = Ground {
+            connection: &connection,
+            calls,
+            pid: 1,
+            last_ns: 5,
+            clock: &clock,
+            processes: &processes,
+        };
+        let mut assembler = Assembler::new("here".to_owned(), 3, 10);
+        assembler.assemble(&ground, exchange)
+    }
+
+    #[test]
+    fn a_server_is_timed_from_read_to_write_and_owned_by_the_writer() {
+        let mut calls = <[Calls; 2]>::default();
+        calls[IN].push(call(100, 150, 10, 20, 7));
+        calls[IN].push(call(150, 200, 21, 30, 7));
+        calls[IN].push(call(200, 260, 500, 600, 7));
+        calls[OUT].push(call(0, 10, 130, 140, 8));
+        calls[OUT].push(call(10, 90, 141, 150, 8));
+        let done = assemble(&calls, exchange(Side::Server, Some(part(100, 260)), Some(part(0, 90))));
+        let segments = done.segments.unwrap();
+        assert_eq!(segments.total_ns, 130);
+        assert_eq!(
+            (segments.queue_ns, segments.internal_ns, segments.send_ns),
+            (Some(10), Some(100), Some(20)),
+            "the part of the request that came after the answer began does not count"
+        );
+        assert_eq!(done.origin.unwrap().pid, 8);
+        assert_eq!(done.id, (3 << 40) | 1);
+        assert_eq!(done.operation.chars().count(), OPERATION_CHARS);
+        let request = done.request.unwrap();
+        assert_eq!((request.bytes, request.syscalls.len()), (160, 3));
+        assert_eq!(done.local.unwrap().address, [127, 0, 0, 1]);
+        assert_eq!(done.sample_weight, 10);
+    }
+
+    #[test]
+    fn a_client_without_answer_has_a_start_and_no_time() {
+        let mut calls = <[Calls; 2]>::default();
+        calls[OUT].push(call(0, 10, 130, 140, 8));
+        let done = assemble(&calls, exchange(Side::Client, Some(part(0, 10)), None));
+        assert_eq!(done.segments.unwrap(), v1::Segments::default());
+        assert!(done.response.is_none());
+        assert_eq!(done.origin.unwrap().pid, 8);
+    }
+
+    #[test]
+    fn an_exchange_without_marks_is_still_one() {
+        let done = assemble(&Default::default(), exchange(Side::Client, None, Some(part(0, 10))));
+        assert_eq!(done.response.unwrap().bytes, 10);
+        assert_eq!(done.origin.unwrap().pid, 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the session wants, for every place that can drop the rest: kernel, decoders, and the finished exchange.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proto::filter::{FilterError, Match, Network};
+use proto::v1;
+
+use crate::kernel::{KernelFilter, Net};
+
+/// The session's wish, compiled.
+#[derive(Debug)]
+pub struct Wanted {
+    matching: Match,
+    sample: u64,
+    passed: u64,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// Compiles the hub's settings.
+    pub fn new(settings: &v1::CapturerSettings) -> Result<Self, FilterError> {
+        let matching = Match::try_from(&settings.filter.clone().unwrap_or_default())?;
+        Ok(Self { matching, sample: u64::from(settings.sample.max(1)), passed: 0 })
+    }
+
+    /// Says whether an exchange goes to the hub: it passes the filter and is the next one of its sample.
+    pub fn takes(&mut self, exchange: &v1::Exchange) -> bool {
+        if !self.matching.passes(exchange) {
+            return false;
+        }
+        self.passed += 1;
+        (self.passed - 1).is_multiple_of(self.sample)
+    }
+}
+
+/// Returns the part of a filter that the kernel can test on every call.
+pub fn kernel_filter(filter: &v1::Filter) -> Result<KernelFilter, FilterError> {
+    let networks = |field: &str, texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| {
+                let network = Network::parse(text).map_err(|reason| FilterError {
+                    field: field.to_owned(),
+                    value: text.clone(),
+                    reason,
+                })?;
+                Ok(net(network))
+            })
+            .collect::<Result<Vec<Net>, FilterError>>()
+    };
+    let ports = |ports: &[u32]| ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
+    Ok(KernelFilter {
+        pids: filter.pids.clone(),
+        comms: filter.comms.clone(),
+        local_ports: ports(&filter.local_ports),
+        remote_ports: ports(&filter.remote_ports),
+        local_nets: networks("local-ips", &filter.local_ips)?,
+        remote_nets: networks("remote-ips", &filter.remote_ips)?,
+    })
+}
+
+/// Returns what the decoders are told.
+#[must_use]
+pub fn decoder_options(settings: &v1::CapturerSettings) -> Arc<decoders::Options> {
+    let redaction =
+        settings.redaction.clone().unwrap_or(v1::Redaction { enabled: true, headers: Vec::new() });
+    let matching =
+        settings.filter.as_ref().and_then(|filter| Match::try_from(filter).ok()).unwrap_or_default();
+    let all: Vec<&str> = decoders::registry().iter().map(|protocol| protocol.name).collect();
+    let mut protocols: Vec<String> =
+        all.iter().filter(|name| matching.wants_protocol(name)).map(|name| (*name).to_owned()).collect();
+    if protocols.len() == all.len() {
+        protocols.clear();
+    }
+    Arc::new(decoders::Options {
+        payload_bytes: usize::try_from(settings.payload_bytes).unwrap_or(usize::MAX),
+        redaction: decoders::Redaction { enabled: redaction.enabled, headers: redaction.headers },
+        protocols,
+    })
+}
+
+fn net(network: Network) -> Net {
+    let mut address = [0; 16];
+    let (family, octets): (u8, Vec<u8>) = match network.address() {
+        IpAddr::V4(four) => (4, four.octets().to_vec()),
+        IpAddr::V6(six) => (6, six.octets().to_vec()),
+    };
+    for (to, from) in address.iter_mut().zip(octets) {
+        *to = from;
+    }
+    Net { address, family, prefix: network.prefix() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_gets_its_part() {
+        let filter = v1::Filter {
+            pids: vec![3],
+            local_ports: vec![80],
+            remote_ips: vec!["10.0.0.0/8".to_owned(), "::1".to_owned()],
+            ..v1::Filter::default()
+        };
+        let kernel = kernel_filter(&filter).unwrap();
+        assert_eq!((kernel.pids, kernel.local_ports), (vec![3], vec![80]));
+        assert_eq!((kernel.remote_nets[0].family, kernel.remote_nets[0].prefix), (4, 8));
+        assert_eq!((kernel.remote_nets[1].family, kernel.remote_nets[1].prefix), (6, 128));
+        let bad = v1::Filter { local_ips: vec!["ten".to_owned()], ..v1::Filter::default() };
+        assert_eq!(kernel_filter(&bad).unwrap_err().field, "local-ips");
+    }
+
+    #[test]
+    fn a_sample_takes_every_nth_that_passes() {
+        let filter = v1::Filter { errors: true, ..v1::Filter::default() };
+        let settings =
+            v1::CapturerSettings { filter: Some(filter), sample: 3, ..v1::CapturerSettings::default() };
+        let mut wanted = Wanted::new(&settings).unwrap();
+        let error = v1::Exchange { error: true, ..v1::Exchange::default() };
+        let taken: Vec<bool> = (0..7).map(|_| wanted.takes(&error)).collect();
+        assert_eq!(taken, [true, false, false, true, false, false, true]);
+        assert!(!wanted.takes(&v1::Exchange::default()));
+    }
+}

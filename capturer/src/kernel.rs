@@ -1,0 +1,197 @@
+//! The kernel half as the rest of the capturer sees it: records out, verdicts and exclusions in.
+//!
+//! [`Kernel::attach`] reads this kernel's layout ([`btf`]), loads the programs and attaches them to raw tracepoints.
+//! Nothing is pinned or mounted: when the value goes, everything in the kernel goes.
+
+pub mod btf;
+mod environment;
+mod error;
+mod offsets;
+mod programs;
+mod records;
+mod rings;
+
+use std::{fs, path::PathBuf};
+
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use capturer_ebpf::{layout::Verdict, settings::total};
+
+use programs::{Programs, map_error};
+use rings::Rings;
+
+pub use error::KernelError;
+pub use records::Record;
+
+/// Where this kernel's type information is.
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// What the programs are loaded with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of each ring; rounded up to a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// A BTF file to use instead of the kernel's own.
+    pub btf: Option<PathBuf>,
+    /// Where bytes are seen.
+    pub source: Source,
+    /// What is captured at all.
+    pub filter: KernelFilter,
+}
+
+/// Where bytes are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The best that the kernel has.
+    #[default]
+    Auto,
+    /// The entries and returns of system calls.
+    Syscall,
+}
+
+/// What is captured; an empty list asks for everything.
+#[derive(Clone, Debug, Default)]
+pub struct KernelFilter {
+    /// Process ids in the capturer's PID namespace.
+    pub pids: Vec<u32>,
+    /// Command names of thread groups.
+    pub comms: Vec<String>,
+    /// Local ports.
+    pub local_ports: Vec<u16>,
+    /// Remote ports.
+    pub remote_ports: Vec<u16>,
+    /// Local addresses.
+    pub local_nets: Vec<Net>,
+    /// Remote addresses.
+    pub remote_nets: Vec<Net>,
+}
+
+/// Addresses that share a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// The address in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// 4 or 6.
+    pub family: u8,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// Events by their fate, monotonic: `seen` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events that happened.
+    pub seen: u64,
+    /// Events handed over whole.
+    pub delivered: u64,
+    /// Events that a filter or a verdict kept back.
+    pub filtered: u64,
+    /// Events for which a ring had no room.
+    pub ring: u64,
+    /// Runs that the kernel skipped, and messages of one call beyond the first ones.
+    pub miss: u64,
+    /// Events handed over whose bytes could not be read.
+    pub fault: u64,
+    /// Events for which a map had no room.
+    pub map: u64,
+}
+
+/// The programs, attached.
+pub struct Kernel {
+    programs: Programs,
+    rings: Rings,
+    verdicts: HashMap<MapData, u64, [u64; 3]>,
+    excluded: HashMap<MapData, u32, u8>,
+    totals: PerCpuArray<MapData, u64>,
+    /// Misses when the programs were unloaded.
+    missed: Option<u64>,
+}
+
+// === impl Kernel ===
+
+impl Kernel {
+    /// Loads the programs and attaches them.
+    pub fn attach(settings: &Settings) -> Result<Self, KernelError> {
+        environment::check()?;
+        let Settings { ring_bytes, btf, source: Source::Auto | Source::Syscall, filter } = settings;
+        let path = btf.clone().unwrap_or_else(|| PathBuf::from(BTF_PATH));
+        let data = fs::read(&path).map_err(|source| KernelError::NoBtf { path: path.clone(), source })?;
+        let offsets = btf::Btf::parse(data)
+            .and_then(|btf| offsets::resolve(&btf))
+            .map_err(|source| KernelError::Btf { path, source })?;
+        environment::lift_memory_limit();
+        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes)?;
+        let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
+        let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
+        let totals = PerCpuArray::try_from(programs.take("TOTALS")?).map_err(map_error("TOTALS"))?;
+        let rings = Rings::new(buffers);
+        let mut kernel = Self { programs, rings, verdicts, excluded, totals, missed: None };
+        // Before anything is seen: the capturer does not watch itself.
+        kernel.exclude(std::process::id());
+        kernel.programs.attach()?;
+        environment::release_memory();
+        Ok(kernel)
+    }
+
+    /// The name of the byte source in use.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        "syscall"
+    }
+
+    /// Waits until some ring has records; needs a tokio runtime. May be dropped while it waits.
+    pub async fn readable(&mut self) -> Result<(), KernelError> {
+        self.rings.readable().await
+    }
+
+    /// Takes up to about `budget` records without waiting and returns how many. Records of one CPU are in order,
+    /// those of several rings are not.
+    pub fn drain(&mut self, take: &mut dyn FnMut(Record<'_>), budget: usize) -> usize {
+        self.rings.drain(take, budget)
+    }
+
+    /// Tells the kernel what was decided about a connection.
+    pub fn decide(&mut self, connection: u64, verdict: Verdict) -> Result<(), KernelError> {
+        self.verdicts.insert(connection, records::verdict(verdict), 0).map_err(map_error("VERDICTS"))
+    }
+
+    /// Keeps back everything of a process: its sockets, and their peers on this machine.
+    pub fn exclude(&mut self, pid: u32) {
+        if let Err(error) = self.excluded.insert(pid, 1, 0) {
+            tracing::warn!(pid, %error, "a process of a session cannot be excluded");
+        }
+    }
+
+    /// Follows a process again that was excluded; what its id names now is another process.
+    pub fn include(&mut self, pid: u32) {
+        if let Err(error) = self.excluded.remove(&pid) {
+            tracing::debug!(pid, %error, "was not excluded");
+        }
+    }
+
+    /// How many events met which fate since the capture began. They add up once the programs are detached.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let miss = self.missed.unwrap_or_else(|| self.programs.misses());
+        Totals {
+            seen: self.total(total::SEEN) + miss,
+            delivered: self.total(total::DELIVERED),
+            filtered: self.total(total::FILTERED),
+            ring: self.total(total::RING),
+            miss: self.total(total::MISS) + miss,
+            fault: self.total(total::FAULT),
+            map: self.total(total::MAP),
+        }
+    }
+
+    /// Stops new events; what is in the rings can still be drained.
+    pub fn detach(&mut self) {
+        if self.missed.is_none() {
+            self.missed = Some(self.programs.misses());
+            self.programs.detach();
+        }
+    }
+
+    fn total(&self, index: u32) -> u64 {
+        self.totals.get(&index, 0).map_or(0, |counters| counters.iter().sum())
+    }
+}

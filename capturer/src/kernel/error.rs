@@ -1,0 +1,114 @@
+//! Why capturing could not begin or go on, and what the user can do about it.
+
+use std::{io, path::PathBuf};
+
+use super::btf::BtfError;
+
+/// Oldest kernel on which the programs work.
+pub(super) const OLDEST: (u32, u32) = (5, 10);
+
+/// Why capturing could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The process may not load kernel programs.
+    #[error("loading kernel programs is not permitted")]
+    NotPermitted,
+    /// The kernel is older than the programs need.
+    #[error("the kernel is {found}, older than {}.{}", OLDEST.0, OLDEST.1)]
+    TooOld {
+        /// The running kernel's release.
+        found: String,
+    },
+    /// The kernel is locked down so that programs may not read its memory.
+    #[error("the kernel is locked down (lockdown=confidentiality)")]
+    LockedDown,
+    /// The kernel's type information could not be read.
+    #[error("cannot read the kernel's type information at `{}`", path.display())]
+    NoBtf {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's type information lacks something.
+    #[error("the kernel's type information at `{}` does not serve", path.display())]
+    Btf {
+        /// Where it was read.
+        path: PathBuf,
+        /// What is wrong.
+        source: BtfError,
+    },
+    /// The kernel rejected the programs or maps.
+    #[error("the kernel rejected the programs")]
+    Load {
+        /// What it said.
+        source: Box<aya::EbpfError>,
+    },
+    /// The kernel rejected one program.
+    #[error("the kernel rejected the program `{program}`")]
+    Program {
+        /// The program's name.
+        program: &'static str,
+        /// What it said.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks a program or map; a defect of the build.
+    #[error("the kernel programs lack `{name}`")]
+    Missing {
+        /// The program's or map's name.
+        name: String,
+    },
+    /// A map could not be read or written.
+    #[error("cannot use the map `{name}`")]
+    Map {
+        /// The map's name.
+        name: &'static str,
+        /// What the kernel said.
+        source: Box<aya::maps::MapError>,
+    },
+    /// Waiting for a ring failed.
+    #[error("cannot wait for the rings")]
+    Wait {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file under `/proc` could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Proc {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+// === impl KernelError ===
+
+impl KernelError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotPermitted => {
+                "run as root, or in a container with `privileged: true` or CAP_BPF, CAP_PERFMON and \
+                 CAP_SYS_PTRACE (before 5.11 also CAP_SYS_RESOURCE)"
+                    .to_owned()
+            }
+            Self::TooOld { .. } => format!("capturing needs Linux {}.{} or newer", OLDEST.0, OLDEST.1),
+            Self::LockedDown => {
+                "boot with lockdown=integrity or without lockdown; see /sys/kernel/security/lockdown"
+                    .to_owned()
+            }
+            Self::NoBtf { .. } => "the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, or give its type \
+                                   information with `--btf FILE`"
+                .to_owned(),
+            Self::Btf { .. } => {
+                "give the type information of exactly this kernel with `--btf FILE`".to_owned()
+            }
+            Self::Load { .. } | Self::Program { .. } => {
+                "please report this with the kernel's version; `-d` shows what the verifier said".to_owned()
+            }
+            Self::Missing { .. } | Self::Map { .. } | Self::Wait { .. } | Self::Proc { .. } => return None,
+        })
+    }
+}

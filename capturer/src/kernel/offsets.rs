@@ -1,0 +1,48 @@
+//! Which kernel fields the programs need, and where this kernel has them.
+
+use capturer_ebpf::settings::{ABSENT, Offsets};
+
+use super::btf::{Btf, BtfError};
+
+/// Resolves every field; a missing one that the programs cannot do without is an error that names it.
+pub(super) fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
+    let at = |structure, field| btf.offset(structure, field);
+    // Fields that kernels may be built without.
+    let optional = |structure, field| btf.offset(structure, field).unwrap_or(ABSENT);
+    Ok(Offsets {
+        task_files: at("task_struct", "files")?,
+        task_group_leader: at("task_struct", "group_leader")?,
+        task_thread_pid: at("task_struct", "thread_pid")?,
+        task_comm: at("task_struct", "comm")?,
+        task_signal: at("task_struct", "signal")?,
+        signal_live: at("signal_struct", "live")?,
+        files_fdt: at("files_struct", "fdt")?,
+        fdt_max_fds: at("fdtable", "max_fds")?,
+        fdt_fd: at("fdtable", "fd")?,
+        file_inode: at("file", "f_inode")?,
+        file_private_data: at("file", "private_data")?,
+        inode_mode: at("inode", "i_mode")?,
+        socket_sk: at("socket", "sk")?,
+        sock_family: at("sock", "__sk_common.skc_family")?,
+        sock_state: at("sock", "__sk_common.skc_state")?,
+        sock_num: at("sock", "__sk_common.skc_num")?,
+        sock_dport: at("sock", "__sk_common.skc_dport")?,
+        sock_rcv_saddr: at("sock", "__sk_common.skc_rcv_saddr")?,
+        sock_daddr: at("sock", "__sk_common.skc_daddr")?,
+        sock_v6_rcv_saddr: optional("sock", "__sk_common.skc_v6_rcv_saddr"),
+        sock_v6_daddr: optional("sock", "__sk_common.skc_v6_daddr"),
+        sock_net: optional("sock", "__sk_common.skc_net.net"),
+        sock_protocol: at("sock", "sk_protocol")?,
+        net_inum: at("net", "ns.inum")?,
+        icsk_ulp_ops: at("inet_connection_sock", "icsk_ulp_ops")?,
+        tcp_write_seq: at("tcp_sock", "write_seq")?,
+        tcp_copied_seq: at("tcp_sock", "copied_seq")?,
+        pid_level: at("pid", "level")?,
+        pid_numbers: at("pid", "numbers")?,
+        upid_size: btf.size("upid")?,
+        upid_nr: at("upid", "nr")?,
+        upid_ns: at("upid", "ns")?,
+        pidns_inum: at("pid_namespace", "ns.inum")?,
+        reserved: 0,
+    })
+}

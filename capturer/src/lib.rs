@@ -1,0 +1,20 @@
+//! The node agent.
+//!
+//! Kernel events ([`kernel`]) become contiguous streams per connection ([`tracker`]); the decoders find exchanges in
+//! them, [`marks`] and [`segments`] say where their time went, [`identity`] whose they are; what the session wants
+//! ([`filter`]) goes to the hub ([`uplink`]) with the totals of everything that was lost ([`ledger`]). [`agent`] drives
+//! it all.
+
+pub mod agent;
+pub mod clock;
+pub mod exchange;
+pub mod filter;
+pub mod identity;
+pub mod kernel;
+pub mod ledger;
+pub mod marks;
+pub mod segments;
+pub mod sequence;
+pub mod sessions;
+pub mod tracker;
+pub mod uplink;

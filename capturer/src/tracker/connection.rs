@@ -1,0 +1,230 @@
+//! One connection: its streams, its conversation, and which calls carried what.
+
+use std::sync::Arc;
+
+use capturer_ebpf::layout::{self, flag, transport};
+use decoders::{Context, Conversation, Options, Side, Transport, Verdict, Way};
+
+use super::stream::{Event, Fate, Sink, Stream};
+use super::{IN, OUT};
+use crate::ledger::Ledger;
+use crate::marks::{Call, Calls};
+
+/// A skip shorter than this is not worth a call into the kernel: payload is cut to a budget anyway.
+const WORTH_SKIPPING: u64 = 16 << 10;
+
+/// A connection that is decoded.
+pub(super) struct Tracked {
+    pub(super) connection: layout::Connection,
+    /// The last process that used it.
+    pub(super) pid: u32,
+    /// When it was last used.
+    pub(super) last_ns: u64,
+    /// Absent for datagrams.
+    pub(super) stream: Option<Stream>,
+    pub(super) talk: Talk,
+}
+
+/// What the streams of a connection feed.
+pub(super) struct Talk {
+    pub(super) conversation: Conversation,
+    pub(super) calls: [Calls; 2],
+    /// What to add to a position to get the kernel's counter, by way.
+    offsets: [u64; 2],
+    reached: [u64; 2],
+    skipping: [u64; 2],
+    /// Calls delivered that may yet turn out to be unparsable.
+    readable: u64,
+}
+
+/// A conversation and where its calls are counted.
+struct Feed<'a> {
+    talk: &'a mut Talk,
+    ledger: &'a mut Ledger,
+}
+
+// === impl Tracked ===
+
+impl Tracked {
+    pub(super) fn new(
+        connection: layout::Connection,
+        pid: u32,
+        side: Option<Side>,
+        options: Arc<Options>,
+    ) -> Self {
+        let datagrams = connection.transport == transport::UDP;
+        let context = Context {
+            transport: if datagrams { Transport::Udp } else { Transport::Tcp },
+            side,
+            local_port: connection.local_port,
+            remote_port: connection.remote_port,
+            from_start: connection.role != layout::role::UNKNOWN,
+        };
+        Self {
+            connection,
+            pid,
+            last_ns: 0,
+            stream: (!datagrams).then(|| Stream::new(&connection)),
+            talk: Talk {
+                conversation: Conversation::new(context, options),
+                calls: Default::default(),
+                offsets: [0; 2],
+                reached: [0; 2],
+                skipping: [0; 2],
+                readable: 0,
+            },
+        }
+    }
+
+    /// Takes an event; `now_ns` is the time up to which all events are known.
+    pub(super) fn take(
+        &mut self,
+        connection: &layout::Connection,
+        event: Event,
+        now_ns: u64,
+        crowded: bool,
+        ledger: &mut Ledger,
+    ) {
+        self.connection = *connection;
+        self.pid = event.pid;
+        self.last_ns = self.last_ns.max(event.exit_ns);
+        let mut feed = Feed { talk: &mut self.talk, ledger };
+        match &mut self.stream {
+            Some(stream) => {
+                stream.coordinate(connection, now_ns, &mut feed);
+                stream.take(event, now_ns, &mut feed);
+                if crowded {
+                    stream.advance(now_ns, true, &mut feed);
+                }
+            }
+            None => feed.datagram(&event),
+        }
+    }
+
+    /// Ends waits that are over, or all of them.
+    pub(super) fn advance(&mut self, now_ns: u64, force: bool, ledger: &mut Ledger) {
+        if let Some(stream) = &mut self.stream {
+            stream.advance(now_ns, force, &mut Feed { talk: &mut self.talk, ledger });
+        }
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.stream.as_ref().map_or(0, |stream| stream.waiting().1)
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_waiting)
+    }
+}
+
+// === impl Talk ===
+
+impl Talk {
+    /// Forgets the calls that no later exchange can need.
+    pub(super) fn prune(&mut self) {
+        for (way, calls) in [Way::Out, Way::In].into_iter().zip(&mut self.calls) {
+            calls.prune(self.conversation.floor(way));
+        }
+    }
+
+    /// Counts one call as unreadable, if one is left that could be.
+    pub(super) fn unparsable(&mut self, ledger: &mut Ledger) {
+        if self.readable > 0 {
+            self.readable -= 1;
+            ledger.events.unparsable += 1;
+        }
+    }
+
+    /// Returns what the kernel is to be told, if that is new.
+    pub(super) fn decision(&mut self) -> Option<layout::Verdict> {
+        match self.conversation.verdict() {
+            Verdict::Undecided => None,
+            Verdict::Ignore => {
+                Some(layout::Verdict { mode: layout::verdict::IGNORE, ..layout::Verdict::default() })
+            }
+            Verdict::Trace { protocol: _, skip_until } => {
+                let mut news = false;
+                for way in [OUT, IN] {
+                    let (Some(Some(until)), Some(reached), Some(offset), Some(skipping)) = (
+                        skip_until.get(way),
+                        self.reached.get(way),
+                        self.offsets.get(way),
+                        self.skipping.get_mut(way),
+                    ) else {
+                        continue;
+                    };
+                    let counter = until.wrapping_add(*offset);
+                    if until.saturating_sub(*reached) >= WORTH_SKIPPING && counter > *skipping {
+                        *skipping = counter;
+                        news = true;
+                    }
+                }
+                news.then(|| layout::Verdict {
+                    mode: layout::verdict::TRACE,
+                    skip_until: self.skipping,
+                    ..layout::Verdict::default()
+                })
+            }
+        }
+    }
+}
+
+// === impl Feed ===
+
+impl Feed<'_> {
+    fn datagram(&mut self, event: &Event) {
+        let Event { enter_ns, exit_ns, moved, counter, pid, .. } = *event;
+        let call = Call { start: counter, end: counter + 1, enter_ns, exit_ns, bytes: moved, pid };
+        if let Some(calls) = self.talk.calls.get_mut(event.way) {
+            calls.push(call);
+        }
+        let len = event.payload.len().min(usize::try_from(moved).unwrap_or(usize::MAX));
+        let bytes = event.payload.get(..len).unwrap_or_default();
+        self.talk.conversation.datagram(way(event.way), counter, event.at_ns(), bytes, moved);
+        self.fate(event, Fate::Placed);
+    }
+}
+
+impl Sink for Feed<'_> {
+    fn call(&mut self, way: usize, call: Call, counter: u64) {
+        if let (Some(calls), Some(offset), Some(reached)) =
+            (self.talk.calls.get_mut(way), self.talk.offsets.get_mut(way), self.talk.reached.get_mut(way))
+        {
+            *offset = counter.wrapping_sub(call.start);
+            *reached = call.end;
+            calls.push(call);
+        }
+    }
+
+    fn bytes(&mut self, index: usize, position: u64, at_ns: u64, bytes: &[u8]) {
+        self.talk.conversation.bytes(way(index), position, at_ns, bytes);
+    }
+
+    fn skipped(&mut self, index: usize, position: u64, at_ns: u64, len: u64) {
+        self.talk.conversation.skipped(way(index), position, at_ns, len);
+    }
+
+    fn gap(&mut self, index: usize, position: u64, at_ns: u64, len: Option<u64>) {
+        self.talk.conversation.gap(way(index), position, at_ns, len);
+    }
+
+    fn fate(&mut self, event: &Event, fate: Fate) {
+        // The kernel has counted it as lost already.
+        if event.flags & flag::FAULT != 0 {
+            return;
+        }
+        let events = &mut self.ledger.events;
+        match fate {
+            Fate::Placed => {
+                events.placed += 1;
+                self.talk.readable += 1;
+            }
+            Fate::Unanchored => events.unanchored += 1,
+            Fate::Late => events.gap += 1,
+        }
+    }
+}
+
+fn way(index: usize) -> Way {
+    if index == OUT { Way::Out } else { Way::In }
+}

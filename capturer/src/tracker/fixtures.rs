@@ -1,0 +1,40 @@
+//! Events for tests, as the kernel would write them.
+
+use capturer_ebpf::layout;
+
+use super::stream::Event;
+
+/// Returns a connection opened by this machine's process on 127.0.0.1:40000 to 127.0.0.1:80.
+pub(crate) fn connection(id: u64) -> layout::Connection {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[127, 0, 0, 1]);
+    layout::Connection {
+        id,
+        netns: 1,
+        local_port: 40_000,
+        remote_port: 80,
+        local: address,
+        remote: address,
+        family: 4,
+        transport: layout::transport::TCP,
+        role: layout::role::CLIENT,
+        coordinate: layout::coordinate::SEQUENCE,
+        reserved: 0,
+    }
+}
+
+/// Returns an exact event that moved `payload` at sequence number `s0`.
+pub(crate) fn event(way: usize, s0: u32, payload: &[u8]) -> Event {
+    Event {
+        way,
+        flags: 0,
+        enter_ns: u64::from(s0),
+        exit_ns: u64::from(s0) + 1,
+        moved: payload.len() as u64,
+        counter: 0,
+        s0,
+        s1: s0.wrapping_add(u32::try_from(payload.len()).unwrap()),
+        pid: 1,
+        payload: payload.to_vec(),
+    }
+}

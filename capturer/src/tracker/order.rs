@@ -1,0 +1,183 @@
+//! One bounded buffer that puts the events of all rings into the order in which things happened.
+//!
+//! Rings are per group of CPUs, and a write is reported when it returns but happened, for whoever waits for it, when
+//! it entered. So events are held for [`HORIZON_NS`] and come out by time: writes by enter, reads by return.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use capturer_ebpf::layout;
+
+use super::stream::Event;
+
+/// How long an event is held back, so that earlier ones in other rings come first. Rings differ by how long a reader
+/// takes from one to the next: milliseconds on a loaded machine.
+pub const HORIZON_NS: u64 = 10_000_000;
+
+/// Bytes that are held at most, bookkeeping included: a full ring's worth. Beyond it the oldest come out early, out of
+/// order at worst, never lost.
+pub const HELD_BYTES: usize = 6 << 20;
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub enum Happening {
+    /// A call moved bytes.
+    Moved(Event),
+    /// The socket is gone; bytes that no event accounted for, by way.
+    Ended {
+        /// Bytes unseen out and in.
+        unseen: [u64; 2],
+    },
+}
+
+/// One event with its connection.
+#[derive(Debug)]
+pub struct Arrival {
+    /// When it counts.
+    pub at_ns: u64,
+    /// The connection.
+    pub connection: layout::Connection,
+    /// What happened.
+    pub happening: Happening,
+}
+
+/// The buffer.
+#[derive(Debug, Default)]
+pub struct Order {
+    heap: BinaryHeap<Reverse<Entry>>,
+    serial: u64,
+    bytes: usize,
+    newest_ns: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    serial: u64,
+    arrival: Arrival,
+}
+
+// === impl Order ===
+
+impl Order {
+    /// Takes an event in; `seen_ns` is when the kernel reported it.
+    pub fn push(&mut self, arrival: Arrival, seen_ns: u64) {
+        self.bytes += arrival.weight();
+        self.newest_ns = self.newest_ns.max(seen_ns);
+        self.serial += 1;
+        self.heap.push(Reverse(Entry { serial: self.serial, arrival }));
+    }
+
+    /// Returns up to when everything that happened is known: of drained rings a horizon ago, else a horizon before
+    /// the newest event.
+    #[must_use]
+    pub fn watermark(&self, now_ns: u64, drained: bool) -> u64 {
+        let known = if drained { now_ns } else { self.newest_ns };
+        known.saturating_sub(HORIZON_NS)
+    }
+
+    /// Takes the oldest event out if it happened up to `watermark_ns`, or if too much is held.
+    pub fn pop(&mut self, watermark_ns: u64) -> Option<Arrival> {
+        let due = self.heap.peek()?.0.arrival.at_ns <= watermark_ns || self.bytes > HELD_BYTES;
+        if !due {
+            return None;
+        }
+        let Reverse(entry) = self.heap.pop()?;
+        self.bytes -= entry.arrival.weight();
+        Some(entry.arrival)
+    }
+
+    /// Returns how many calls are held.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.heap.iter().filter(|entry| matches!(entry.0.arrival.happening, Happening::Moved(_))).count()
+    }
+
+    /// Returns whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Returns the bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+// === impl Arrival ===
+
+impl Arrival {
+    fn weight(&self) -> usize {
+        let payload = match &self.happening {
+            Happening::Moved(event) => event.payload.capacity(),
+            Happening::Ended { .. } => 0,
+        };
+        size_of::<Entry>() + payload
+    }
+}
+
+// === impl Entry ===
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.arrival.at_ns, self.serial).cmp(&(other.arrival.at_ns, other.serial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::fixtures;
+
+    fn arrival(at_ns: u64, payload: usize) -> Arrival {
+        let mut event = fixtures::event(crate::tracker::OUT, 0, &vec![0; payload]);
+        event.enter_ns = at_ns;
+        Arrival { at_ns, connection: fixtures::connection(1), happening: Happening::Moved(event) }
+    }
+
+    #[test]
+    fn events_come_out_by_time_after_the_horizon() {
+        let mut order = Order::default();
+        for at in [30, 10, 20] {
+            order.push(arrival(at, 1), at);
+        }
+        assert_eq!(order.watermark(HORIZON_NS + 15, true), 15);
+        assert_eq!(order.watermark(u64::MAX, false), 0, "rings that hold more decide by what was read");
+        assert_eq!(order.pop(15).unwrap().at_ns, 10);
+        assert!(order.pop(15).is_none());
+        assert_eq!(order.pop(40).unwrap().at_ns, 20);
+        assert_eq!(order.pop(40).unwrap().at_ns, 30);
+        assert!(order.is_empty());
+        assert_eq!(order.bytes(), 0);
+    }
+
+    #[test]
+    fn too_much_comes_out_early() {
+        let mut order = Order::default();
+        let mut out = 0;
+        for at in 0..20_000 {
+            order.push(arrival(at, 1_000), at);
+            while order.pop(0).is_some() {
+                out += 1;
+            }
+            assert!(order.bytes() <= HELD_BYTES);
+        }
+        assert!(out > 1_000, "{out}");
+        assert_eq!(out + order.calls(), 20_000);
+    }
+}

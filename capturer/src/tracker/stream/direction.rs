@@ -1,0 +1,107 @@
+//! One way of a connection: how far it was passed on, and how numbers become positions.
+
+use super::{Event, Fate, Place, Sink, Step, Waiting};
+use crate::marks::Call;
+use crate::sequence::Sequence;
+
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    pub(super) sequence: Sequence,
+    /// First position not yet passed on.
+    pub(super) next: Option<u64>,
+    /// What to take from a sequence number to get a position: the numbers before it that were no bytes.
+    pub(super) eaten: u64,
+    /// Everything from here to `next` was placed.
+    pub(super) known_from: u64,
+    /// Up to here, what is missing will not come.
+    pub(super) lost_until: u64,
+    /// Latest return of a call placed.
+    pub(super) exit_ns: u64,
+    /// What to take from the kernel's count to get a position.
+    pub(super) offset: u64,
+}
+
+// === impl Direction ===
+
+impl Direction {
+    pub(super) fn step(&self, start: u64) -> Step {
+        match self.next {
+            None => Step::Pass,
+            Some(next) if start == next => Step::Pass,
+            Some(next) if start < next => Step::Drop(Fate::Late),
+            Some(next) if next < self.lost_until => Step::Gap(start.min(self.lost_until)),
+            Some(_) => Step::Stall,
+        }
+    }
+
+    pub(super) fn pass(&mut self, waiting: &Waiting, sink: &mut impl Sink) {
+        let Waiting { event, place, piece } = waiting;
+        let (start, end, eaten) = match *place {
+            Place::Exact { start, end, eaten } => (start, end, eaten),
+            Place::Guess { start, end } => (start, end, 0),
+            Place::Within { .. } | Place::Nowhere => return,
+        };
+        let position = start.wrapping_sub(self.eaten);
+        if self.next.is_none() {
+            self.known_from = start;
+            if event.counter > 0 && event.counter <= position {
+                // The kernel saw earlier bytes of which no event came through.
+                sink.gap(event.way, position - event.counter, event.at_ns(), Some(event.counter));
+            }
+        }
+        self.next = Some(end + eaten);
+        self.eaten = self.eaten.wrapping_add(eaten);
+        self.exit_ns = self.exit_ns.max(event.exit_ns);
+        self.offset = event.counter.wrapping_sub(position);
+        let call = Call {
+            start: position,
+            end: position + event.moved,
+            enter_ns: event.enter_ns,
+            exit_ns: event.exit_ns,
+            bytes: event.moved,
+            pid: event.pid,
+        };
+        // A lone urgent byte moves nothing.
+        if event.moved > 0 {
+            sink.call(event.way, call, event.counter);
+        }
+        let captured = event.captured();
+        if let Some(bytes) = event.payload.get(..captured).filter(|bytes| !bytes.is_empty()) {
+            sink.bytes(event.way, position, event.at_ns(), bytes);
+        }
+        let captured = captured as u64;
+        if event.moved > captured {
+            sink.skipped(event.way, position + captured, event.at_ns(), event.moved - captured);
+        }
+        if !piece {
+            sink.fate(event, Fate::Placed);
+        }
+    }
+
+    pub(super) fn gap(&mut self, way: usize, until: u64, at_ns: u64, sink: &mut impl Sink) {
+        let Some(next) = self.next.filter(|next| *next < until) else { return };
+        sink.gap(way, next.wrapping_sub(self.eaten), at_ns, Some(until - next));
+        self.next = Some(until);
+        self.known_from = until;
+    }
+
+    /// Counts by the kernel's counter from here on.
+    pub(super) fn recount(&mut self) {
+        let Some(next) = self.next else { return };
+        let next = next.wrapping_sub(self.eaten).wrapping_add(self.offset);
+        self.eaten = self.offset;
+        self.next = Some(next);
+        self.known_from = next;
+        self.lost_until = 0;
+    }
+
+    /// Goes on at `start` under the position reached so far.
+    pub(super) fn anchor(&mut self, event: &Event, start: u64, sink: &mut impl Sink) {
+        let position = self.next.unwrap_or(start).wrapping_sub(self.eaten);
+        sink.gap(event.way, position, event.at_ns(), None);
+        self.eaten = start.wrapping_sub(position);
+        self.next = Some(start);
+        self.known_from = start;
+        self.lost_until = 0;
+    }
+}

@@ -1,0 +1,69 @@
+//! One call that moved bytes.
+
+use capturer_ebpf::layout::{self, flag};
+
+/// A call that moved bytes, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// [`layout::way`] as an index.
+    pub way: usize,
+    /// Bits of [`layout::flag`].
+    pub flags: u16,
+    /// When the call entered.
+    pub enter_ns: u64,
+    /// When it returned.
+    pub exit_ns: u64,
+    /// Bytes it moved.
+    pub moved: u64,
+    /// Bytes moved this way before it.
+    pub counter: u64,
+    /// Sequence number before.
+    pub s0: u32,
+    /// Sequence number after.
+    pub s1: u32,
+    /// Process.
+    pub pid: u32,
+    /// The first of the bytes.
+    pub payload: Vec<u8>,
+}
+
+// === impl Event ===
+
+impl Event {
+    /// Returns the event of a record.
+    #[must_use]
+    pub fn new(head: &layout::Moved, payload: &[u8]) -> Self {
+        let layout::Moved {
+            kind: _,
+            way,
+            flags,
+            captured: _,
+            connection: _,
+            enter_ns,
+            exit_ns,
+            moved,
+            counter,
+            s0,
+            s1,
+            pid,
+            tid: _,
+            comm: _,
+        } = *head;
+        let way = usize::from(way).min(1);
+        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, payload: payload.to_vec() }
+    }
+
+    /// Returns when the event counts: a write when it entered, a read when it returned.
+    #[must_use]
+    pub fn at_ns(&self) -> u64 {
+        if self.way == usize::from(layout::way::OUT) { self.enter_ns } else { self.exit_ns }
+    }
+
+    /// Returns how many bytes of payload are the stream's.
+    pub(super) fn captured(&self) -> usize {
+        if self.flags & (flag::NO_PAYLOAD | flag::DISCARDED) != 0 {
+            return 0;
+        }
+        self.payload.len().min(usize::try_from(self.moved).unwrap_or(usize::MAX))
+    }
+}

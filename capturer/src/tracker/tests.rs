@@ -1,0 +1,265 @@
+//! Records in, exchanges out, over real decoders.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sequence numbers are cut to 32 bits, lengths are small"
+)]
+
+use std::path::PathBuf;
+
+use capturer_ebpf::layout::COMM_LEN;
+use decoders::Redaction;
+
+use super::*;
+use crate::ledger;
+
+const REQUEST: &[u8] = b"GET /orders/7 HTTP/1.1\r\nHost: shop\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+fn tracker() -> Tracker {
+    let options = Options {
+        payload_bytes: 1_024,
+        redaction: Redaction { enabled: true, headers: Vec::new() },
+        protocols: Vec::new(),
+    };
+    let assembler = Assembler::new("here".to_owned(), 1, 1);
+    Tracker::new(Arc::new(options), assembler, Clock::sampled(), PathBuf::from("/nonexistent"))
+}
+
+/// One process's calls on one connection, with sequence numbers kept.
+struct Caller {
+    connection: layout::Connection,
+    pid: u32,
+    numbers: [u32; 2],
+    counters: [u64; 2],
+}
+
+impl Caller {
+    fn new(id: u64) -> Self {
+        Self { connection: fixtures::connection(id), pid: 42, numbers: [100, 900], counters: [0; 2] }
+    }
+
+    fn moved(&mut self, way: usize, at_ns: u64, len: usize) -> layout::Moved {
+        let mut comm = [0; COMM_LEN];
+        comm[..4].copy_from_slice(b"curl");
+        let head = layout::Moved {
+            kind: 1,
+            way: way as u8,
+            flags: 0,
+            captured: len as u32,
+            connection: self.connection,
+            enter_ns: at_ns,
+            exit_ns: at_ns + 500,
+            moved: len as u64,
+            counter: self.counters[way],
+            s0: self.numbers[way],
+            s1: self.numbers[way].wrapping_add(len as u32),
+            pid: self.pid,
+            tid: self.pid,
+            comm,
+        };
+        self.numbers[way] = head.s1;
+        self.counters[way] += len as u64;
+        head
+    }
+
+    fn call(&mut self, tracker: &mut Tracker, way: usize, at_ns: u64, payload: &[u8]) {
+        let head = self.moved(way, at_ns, payload.len());
+        tracker.take(Record::Moved { head, payload });
+    }
+
+    fn ended(&self, tracker: &mut Tracker, at_ns: u64, unseen_in: u64) {
+        tracker.take(Record::Ended(layout::Ended {
+            kind: 2,
+            reserved: [0; 7],
+            connection: self.connection,
+            at_ns,
+            unseen_out: 0,
+            unseen_in,
+        }));
+    }
+}
+
+fn exchanges(tracker: &mut Tracker) -> Vec<v1::Exchange> {
+    std::iter::from_fn(|| tracker.exchange()).collect()
+}
+
+fn assert_balanced(tracker: &mut Tracker, seen: u64) -> v1::Balance {
+    let kernel = ledger::Kernel { seen, delivered: seen, ..ledger::Kernel::default() };
+    let balances = tracker.ledger().balances("test", &kernel, true);
+    for balance in &balances {
+        let lost: u64 = balance.lost.iter().map(|loss| loss.total).sum();
+        assert_eq!(balance.seen, balance.delivered + balance.filtered + lost, "{balance:?}");
+    }
+    balances[0].clone()
+}
+
+#[test]
+fn a_request_and_its_response_are_an_exchange() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    // The response comes from another ring, earlier than the request.
+    let request = caller.moved(OUT, 1_000_000, REQUEST.len());
+    caller.call(&mut tracker, IN, 6_000_000, RESPONSE);
+    tracker.take(Record::Moved { head: request, payload: REQUEST });
+    tracker.advance(7_000_000, true);
+    assert!(exchanges(&mut tracker).is_empty(), "nothing before the horizon");
+    tracker.advance(6_000_500 + order::HORIZON_NS, true);
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1);
+    let exchange = &done[0];
+    assert_eq!((exchange.operation.as_str(), exchange.status.as_str()), ("GET /orders/7", "200"));
+    assert_eq!(exchange.segments.as_ref().unwrap().total_ns, 5_000_500);
+    assert_eq!(exchange.side, i32::from(v1::Side::Client));
+    let origin = exchange.origin.as_ref().unwrap();
+    assert_eq!((origin.pid, origin.comm.as_str()), (42, "curl"));
+    assert_eq!(exchange.request.as_ref().unwrap().bytes, REQUEST.len() as u64);
+    assert_eq!(exchange.response.as_ref().unwrap().syscalls.len(), 1);
+    assert_balanced(&mut tracker, 2);
+}
+
+#[test]
+fn a_capture_that_ends_emits_pending_requests() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    tracker.finish(2_000);
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].response.is_none() && done[0].error);
+    assert_eq!(tracker.connections(), 0);
+    assert_balanced(&mut tracker, 1);
+}
+
+#[test]
+fn a_lost_call_is_a_gap_and_later_exchanges_are_right() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    let mut taken = 0;
+    for round in 0..20_u64 {
+        let at = round * 1_000_000;
+        caller.call(&mut tracker, OUT, at + 1_000, REQUEST);
+        taken += 1;
+        if round == 5 {
+            let lost = caller.moved(IN, at + 2_000, RESPONSE.len());
+            assert_eq!(lost.captured, RESPONSE.len() as u32);
+        } else {
+            caller.call(&mut tracker, IN, at + 2_000, RESPONSE);
+            taken += 1;
+        }
+    }
+    tracker.finish(1_000_000_000);
+    let done = exchanges(&mut tracker);
+    let answered: Vec<_> = done.iter().filter(|exchange| exchange.response.is_some()).collect();
+    assert!(answered.len() >= 18, "{}", answered.len());
+    for exchange in answered {
+        assert_eq!(exchange.segments.as_ref().unwrap().total_ns, 1_500, "no pair is shifted");
+    }
+    assert_balanced(&mut tracker, taken);
+}
+
+#[test]
+fn ignored_connections_are_told_to_the_kernel_and_filtered() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    for round in 0..200 {
+        caller.call(&mut tracker, OUT, round * 1_000, &[0xf7; 700]);
+        caller.call(&mut tracker, IN, round * 1_000 + 600, &[0xf9; 700]);
+    }
+    tracker.advance(1_000_000_000, true);
+    let decisions = tracker.decisions();
+    assert_eq!(decisions.len(), 1, "{decisions:?}");
+    assert_eq!((decisions[0].0, decisions[0].1.mode), (1, layout::verdict::IGNORE));
+    assert_eq!(tracker.connections(), 0);
+    caller.ended(&mut tracker, 2_000_000_000, 10);
+    tracker.advance(3_000_000_000, true);
+    let balance = assert_balanced(&mut tracker, 401);
+    assert!(balance.filtered > 300, "{balance:?}");
+    assert!(tracker.ignored.is_empty());
+}
+
+#[test]
+fn a_long_body_is_skipped_in_the_kernels_own_count() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
+    caller.call(&mut tracker, IN, 2_000, head);
+    // The decoder keeps the beginning of the body; the kernel is asked for the rest's length only.
+    caller.call(&mut tracker, IN, 2_700, &[b'x'; 2_000]);
+    tracker.advance(1_000_000_000, true);
+    let decisions = tracker.decisions();
+    assert_eq!(decisions.len(), 1, "{decisions:?}");
+    let verdict = decisions[0].1;
+    assert_eq!(verdict.mode, layout::verdict::TRACE);
+    let end = head.len() as u64 + 10_000_000;
+    assert!(verdict.skip_until[IN] > 9_900_000 && verdict.skip_until[IN] <= end, "{verdict:?}");
+    let mut body = caller.moved(IN, 3_500, 10_000_000 - 2_000);
+    body.captured = 0;
+    tracker.take(Record::Moved { head: body, payload: &[] });
+    tracker.advance(2_000_000_000, true);
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1);
+    assert_eq!(done[0].response.as_ref().unwrap().bytes, end);
+    assert!(tracker.decisions().is_empty());
+}
+
+#[test]
+fn sockets_with_unseen_bytes_are_counted_once() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    caller.ended(&mut tracker, 5_000, 77);
+    tracker.finish(10_000);
+    let balance = assert_balanced(&mut tracker, 2);
+    assert_eq!(balance.seen, 3);
+    assert_eq!(balance.lost[0].stage, "unseen");
+}
+
+#[test]
+fn excluded_processes_yield_nothing() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    tracker.advance(1_000_000_000, true);
+    tracker.exclude(42);
+    assert_eq!(tracker.connections(), 0, "what was pending is dropped");
+    caller.call(&mut tracker, IN, 2_000, RESPONSE);
+    tracker.finish(2_000_000_000);
+    assert!(exchanges(&mut tracker).is_empty());
+    assert_eq!(assert_balanced(&mut tracker, 2).filtered, 1);
+}
+
+#[test]
+fn the_table_of_connections_is_bounded() {
+    let mut tracker = tracker();
+    for id in 0..CONNECTIONS as u64 + 500 {
+        let mut caller = Caller::new(id);
+        caller.call(&mut tracker, OUT, id * 10, REQUEST);
+        tracker.advance(id * 10 + order::HORIZON_NS, true);
+        assert!(tracker.connections() <= CONNECTIONS);
+    }
+    assert!(exchanges(&mut tracker).len() >= 490, "what was pending of them comes out");
+    assert_balanced_events(&mut tracker);
+}
+
+fn assert_balanced_events(tracker: &mut Tracker) {
+    let seen = CONNECTIONS as u64 + 500;
+    tracker.finish(u64::MAX);
+    assert_balanced(tracker, seen);
+}
+
+#[test]
+fn silent_datagram_peers_are_forgotten() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.connection.transport = transport::UDP;
+    caller.connection.coordinate = layout::coordinate::COUNTER;
+    caller.connection.remote_port = 53;
+    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
+    caller.call(&mut tracker, OUT, 1_000, query);
+    tracker.advance(1_000_000_000, true);
+    assert_eq!(tracker.connections(), 1);
+    tracker.advance(DATAGRAM_IDLE_NS + 2_000_000_000, true);
+    assert_eq!(tracker.connections(), 0);
+    assert_eq!(exchanges(&mut tracker).len(), 1, "the query without an answer");
+}

@@ -1,0 +1,49 @@
+//! Growing pauses between attempts.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// The first pause: a hub that restarts is soon back.
+pub const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause: well below the lease period, so that several attempts fit into it.
+pub const LONGEST: Duration = Duration::from_secs(5);
+
+/// Pauses that double, each shortened by up to half at random so that a hub's capturers do not come at once.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    attempts: u32,
+}
+
+// === impl Backoff ===
+
+impl Backoff {
+    /// Returns the next pause.
+    pub fn pause(&mut self) -> Duration {
+        let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        self.attempts = self.attempts.saturating_add(1);
+        let share = u32::try_from(RandomState::new().hash_one(self.attempts) % 512).unwrap_or(0);
+        full.saturating_sub(full / 1024 * share)
+    }
+
+    /// Begins anew after a success.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_vary() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<Duration> = (0..50).map(|_| backoff.pause()).collect();
+        assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2);
+        assert!(pauses[49] <= LONGEST && pauses[49] >= LONGEST / 2);
+        assert!(pauses[20..].iter().any(|pause| *pause != pauses[20]));
+        backoff.reset();
+        assert!(backoff.pause() <= FIRST);
+    }
+}

@@ -1,0 +1,240 @@
+//! A capturer's uplink against a real server on loopback, with TLS, broken connections and missing acknowledgements.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use proto::launch::Identity;
+use proto::v1::ingest_server::{Ingest, IngestServer};
+use proto::v1::{UplinkRequest, UplinkResponse, uplink_response};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::*;
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    revision: u32,
+    acknowledges: bool,
+    /// Batches after which it breaks the connection.
+    breaks_after: Option<usize>,
+}
+
+const GOOD: Manner = Manner { revision: proto::WIRE_REVISION, acknowledges: true, breaks_after: None };
+
+#[derive(Debug, Default)]
+struct Heard {
+    hellos: Vec<CapturerHello>,
+    sequences: Vec<u64>,
+    ids: Vec<u64>,
+    last: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Hub {
+    manner: Arc<Mutex<Manner>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<UplinkResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Ingest for Hub {
+    type UplinkStream = Responses;
+
+    async fn uplink(
+        &self,
+        request: Request<Streaming<UplinkRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let mut requests = request.into_inner();
+        let (say, said) = mpsc::channel(16);
+        let hub = self.clone();
+        tokio::spawn(async move {
+            let manner = *hub.manner.lock().unwrap();
+            let mut batches = 0;
+            while let Some(Ok(UplinkRequest { kind: Some(kind) })) = requests.next().await {
+                let answer = match kind {
+                    uplink_request::Kind::Hello(hello) => {
+                        hub.heard.lock().unwrap().hellos.push(hello);
+                        Some(uplink_response::Kind::Settings(CapturerSettings {
+                            wire_revision: manner.revision,
+                            id_base: 5,
+                            ..CapturerSettings::default()
+                        }))
+                    }
+                    uplink_request::Kind::Batch(batch) => {
+                        let mut heard = hub.heard.lock().unwrap();
+                        heard.sequences.push(batch.sequence);
+                        heard.ids.extend(batch.exchanges.iter().map(|exchange| exchange.id));
+                        heard.last |= batch.r#final;
+                        batches += 1;
+                        manner.acknowledges.then_some(uplink_response::Kind::Acknowledged(batch.sequence))
+                    }
+                };
+                if manner.breaks_after.is_some_and(|after| batches >= after) {
+                    let broken: Result<UplinkResponse, Status> = Err(Status::unavailable("going down"));
+                    say.send(broken).await.ok();
+                    return;
+                }
+                if let Some(kind) = answer {
+                    say.send(Ok(UplinkResponse { kind: Some(kind) })).await.ok();
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+}
+
+/// A server on loopback and the address that reaches it.
+async fn serve(manner: Manner) -> (Hub, Address) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let signed = || {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![proto::SERVER_NAME.to_owned()]).unwrap();
+        (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
+    };
+    let (certificate, key) = signed();
+    let tls = ServerTlsConfig::new()
+        .identity(tonic::transport::Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(authority.pem()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hub = Hub { manner: Arc::new(Mutex::new(manner)), heard: Arc::default() };
+    let service = IngestServer::new(hub.clone());
+    tokio::spawn(
+        Server::builder()
+            .tls_config(tls)
+            .unwrap()
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    let (certificate, key) = signed();
+    let identity = Identity { authority: authority.pem(), certificate, key };
+    (hub, Address { hub: address, identity })
+}
+
+fn uplink(address: Address) -> Uplink {
+    Uplink::new(address, "here".to_owned(), "6.0".to_owned())
+}
+
+async fn until(uplink: &mut Uplink, what: impl Fn(&Order) -> bool) -> Order {
+    let wait = async {
+        loop {
+            let order = uplink.order().await;
+            if what(&order) {
+                return order;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.expect("the order comes")
+}
+
+fn push(uplink: &mut Uplink, id: u64) {
+    assert!(uplink.push(v1::Exchange { id, ..v1::Exchange::default() }));
+}
+
+#[tokio::test]
+async fn exchanges_arrive_and_the_final_batch_is_taken() {
+    let (hub, address) = serve(GOOD).await;
+    let mut uplink = uplink(address);
+    uplink.capturing(true, "syscall");
+    let order = until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    assert!(matches!(order, Order::Settings(settings) if settings.id_base == 5));
+    push(&mut uplink, 1);
+    uplink.flush(Vec::new);
+    push(&mut uplink, 2);
+    uplink.flush(Vec::new);
+    assert!(uplink.is_open(), "the second lingers");
+    uplink.finish(Vec::new());
+    while !uplink.is_empty() {
+        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+    }
+    let heard = hub.heard.lock().unwrap();
+    assert_eq!(
+        (heard.ids.as_slice(), heard.sequences.as_slice(), heard.last),
+        (&[1, 2][..], &[1, 2][..], true)
+    );
+    assert!(heard.hellos[0].capturing);
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_made_anew_and_nothing_is_lost() {
+    let (hub, address) = serve(Manner { acknowledges: false, breaks_after: Some(3), ..GOOD }).await;
+    let mut uplink = uplink(address);
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    for id in 1..=6 {
+        push(&mut uplink, id);
+        uplink.backlog.seal(Vec::new(), false, Instant::now());
+        uplink.pump();
+    }
+    until(&mut uplink, |order| matches!(order, Order::Lost(_))).await;
+    assert!(uplink.silent_since.is_some());
+    *hub.manner.lock().unwrap() = GOOD;
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    assert_eq!(uplink.silence(), Duration::ZERO);
+    while !uplink.is_empty() {
+        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+    }
+    let heard = hub.heard.lock().unwrap();
+    let again: Vec<u64> = heard.sequences.iter().rev().take(6).rev().copied().collect();
+    assert_eq!(again, [1, 2, 3, 4, 5, 6], "{:?}", heard.sequences);
+    assert_eq!(heard.hellos.len(), 2);
+    assert_eq!(heard.hellos[0].instance, heard.hellos[1].instance);
+}
+
+#[tokio::test]
+async fn without_acknowledgements_no_more_than_the_window_is_sent() {
+    let (hub, address) = serve(Manner { acknowledges: false, ..GOOD }).await;
+    let mut uplink = uplink(address);
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    for id in 0..IN_FLIGHT * 3 {
+        push(&mut uplink, id);
+        uplink.backlog.seal(Vec::new(), false, Instant::now());
+        uplink.pump();
+        tokio::task::yield_now().await;
+    }
+    assert!(timeout(Duration::from_millis(500), uplink.order()).await.is_err());
+    assert_eq!(hub.heard.lock().unwrap().sequences.len() as u64, IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn another_revision_is_a_clear_error() {
+    let (_hub, address) = serve(Manner { revision: 99, ..GOOD }).await;
+    let mut uplink = uplink(address);
+    let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+    assert!(error.is_final());
+    assert_eq!(error.to_string(), "the hub speaks wire revision 99, this capturer 1");
+}
+
+#[tokio::test]
+async fn no_hub_is_tried_again_with_pauses() {
+    let (_hub, mut address) = serve(GOOD).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    address.hub = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let mut uplink = uplink(address);
+    let started = Instant::now();
+    for _ in 0..3 {
+        let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+        assert!(!error.is_final() && error.to_string().contains("refused"), "{error}");
+    }
+    assert!(started.elapsed() >= Duration::from_millis(150));
+    assert!(uplink.silence() >= Duration::from_millis(150));
+}
+
+#[tokio::test]
+async fn another_sessions_certificate_is_not_taken() {
+    let (_one, address) = serve(GOOD).await;
+    let (_other, mut foreign) = serve(GOOD).await;
+    foreign.hub = address.hub;
+    let mut uplink = uplink(foreign);
+    let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+    assert!(matches!(error, UplinkError::Connect { .. } | UplinkError::Broken { .. }), "{error:?}");
+}

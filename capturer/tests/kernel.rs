@@ -1,0 +1,264 @@
+//! The kernel programs against real sockets of this process; needs root.
+#![expect(clippy::print_stdout, reason = "says why a test could not run")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
+#![expect(unsafe_code, reason = "calls that the standard library does not make")]
+
+#[path = "kernel/calls.rs"]
+mod calls;
+
+use std::{
+    collections::BTreeMap,
+    io::{IoSlice, Read as _, Write as _},
+    net::{TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use capturer::kernel::{Kernel, KernelFilter, Record, Settings, Source, Totals};
+use capturer_ebpf::layout::{Ended, Moved, Verdict, flag, verdict, way};
+
+/// What one capture saw of its port.
+#[derive(Default)]
+struct Seen {
+    moved: Vec<(Moved, Vec<u8>)>,
+    ended: Vec<Ended>,
+}
+
+impl Seen {
+    /// The stream bytes of one way of the connections whose local port is `port`, placed by sequence number.
+    fn stream(&self, port: u16, way: u8) -> Vec<u8> {
+        let mut bytes = BTreeMap::new();
+        let mut first = None;
+        for (head, payload) in self.moved.iter().filter(|(head, _)| {
+            head.connection.local_port == port && head.way == way && head.flags & flag::UNANCHORED == 0
+        }) {
+            let start = *first.get_or_insert(head.s0);
+            for (byte, at) in payload.iter().zip(head.s0.wrapping_sub(start)..) {
+                bytes.insert(at, *byte);
+            }
+        }
+        bytes.into_values().collect()
+    }
+}
+
+struct Capture {
+    kernel: Kernel,
+    seen: Seen,
+}
+
+impl Capture {
+    /// Attaches for one local or remote port of this process; `None` without root.
+    fn start(port: u16, ring_bytes: u32) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let filter = KernelFilter { pids: vec![std::process::id()], ..KernelFilter::default() };
+        let settings = Settings { ring_bytes, btf: None, source: Source::Auto, filter };
+        let mut kernel = Kernel::attach(&settings).expect("the programs attach");
+        // A capture leaves its own process out; here it is the subject.
+        kernel.include(std::process::id());
+        println!("port {port}");
+        Some(Self { kernel, seen: Seen::default() })
+    }
+
+    fn drain(&mut self) {
+        let seen = &mut self.seen;
+        let mut take = |record: Record<'_>| match record {
+            Record::Moved { head, payload } => seen.moved.push((head, payload.to_vec())),
+            Record::Ended(ended) => seen.ended.push(ended),
+            Record::Exec(_) | Record::Exit(_) => {}
+        };
+        while self.kernel.drain(&mut take, 1024) > 0 {}
+    }
+
+    fn finish(mut self) -> (Seen, Totals) {
+        self.kernel.detach();
+        self.drain();
+        let totals = self.kernel.totals();
+        let Totals { seen, delivered, filtered, ring, miss, fault, map } = totals;
+        assert_eq!(seen, delivered + filtered + ring + miss + fault + map, "{totals:?}");
+        (self.seen, totals)
+    }
+}
+
+fn pair(address: &str) -> (TcpStream, TcpStream, u16) {
+    let listener = TcpListener::bind(address).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = client.local_addr().unwrap().port();
+    (client, listener.accept().unwrap().0, port)
+}
+
+#[test]
+fn split_and_vectored_writes_are_the_stream() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut client, mut server, port) = pair(address);
+        let Some(capture) = Capture::start(port, 4 << 20) else { return };
+        let parts: Vec<Vec<u8>> = (0..60_u8).map(|n| vec![n; usize::from(n) * 40 + 1]).collect();
+        let whole = parts.concat();
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let reader = thread::spawn(move || {
+            let mut got = Vec::new();
+            server.read_to_end(&mut got).unwrap();
+            got
+        });
+        assert_eq!(client.write_vectored(&slices).unwrap(), whole.len());
+        let large = (0..100_000_u32).map(|n| (n % 251) as u8).collect::<Vec<u8>>();
+        for chunk in large.chunks(70_000) {
+            client.write_all(chunk).unwrap();
+        }
+        drop(client);
+        let got = reader.join().unwrap();
+        let (seen, totals) = capture.finish();
+        let sent = [whole, large].concat();
+        assert_eq!(got, sent);
+        assert!(seen.stream(port, way::OUT) == sent, "the written stream differs");
+        assert_eq!(totals.ring + totals.fault + totals.map, 0);
+        assert!(seen.ended.iter().all(|ended| ended.unseen_out == 0 && ended.unseen_in == 0));
+    }
+}
+
+#[test]
+fn a_read_that_was_blocked_before_is_seen() {
+    let (mut client, mut server, port) = pair("127.0.0.1:0");
+    let reader = thread::spawn(move || {
+        let mut buffer = [0; 64];
+        let len = server.read(&mut buffer).unwrap();
+        buffer[..len].to_vec()
+    });
+    thread::sleep(Duration::from_millis(200));
+    let Some(capture) = Capture::start(port, 4 << 20) else { return };
+    client.write_all(b"hello, blocked reader").unwrap();
+    assert_eq!(reader.join().unwrap(), b"hello, blocked reader");
+    let (seen, _) = capture.finish();
+    let read = seen.moved.iter().find(|(head, _)| head.way == way::IN && head.connection.remote_port == port);
+    let (head, payload) = read.expect("the read is seen");
+    assert_ne!(head.flags & flag::NO_ENTER, 0);
+    assert_eq!(payload, b"hello, blocked reader");
+}
+
+#[test]
+fn peeked_bytes_are_seen_once() {
+    let (mut client, mut server, port) = pair("127.0.0.1:0");
+    let Some(capture) = Capture::start(port, 4 << 20) else { return };
+    client.write_all(b"peeked").unwrap();
+    let mut buffer = [0; 64];
+    assert_eq!(server.peek(&mut buffer).unwrap(), 6);
+    assert_eq!(server.read(&mut buffer).unwrap(), 6);
+    let (seen, _) = capture.finish();
+    let reads = seen.moved.iter().filter(|(head, _)| head.way == way::IN).count();
+    assert_eq!(reads, 1);
+}
+
+#[test]
+fn datagrams_stay_apart_by_peer() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let Some(capture) = Capture::start(port, 4 << 20) else { return };
+    let clients = [UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap()];
+    for client in &clients {
+        client.send_to(b"question", ("127.0.0.1", port)).unwrap();
+        let mut buffer = [0; 64];
+        let (len, from) = server.recv_from(&mut buffer).unwrap();
+        server.send_to(&buffer[..len], from).unwrap();
+        client.recv_from(&mut buffer).unwrap();
+    }
+    let (seen, _) = capture.finish();
+    assert_eq!(seen.moved.len(), 8);
+    assert!(seen.moved.iter().all(|(_, payload)| payload == b"question"));
+    let ids: std::collections::BTreeSet<u64> =
+        seen.moved.iter().map(|(head, _)| head.connection.id).collect();
+    assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn threads_on_one_socket_yield_no_wrong_byte() {
+    let (client, mut server, port) = pair("127.0.0.1:0");
+    let Some(capture) = Capture::start(port, 16 << 20) else { return };
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).unwrap();
+        got
+    });
+    thread::scope(|scope| {
+        for letter in *b"abcd" {
+            let mut client = &client;
+            scope.spawn(move || {
+                for len in 0..2000 {
+                    client.write_all(&vec![letter; len % 97 + 1]).unwrap();
+                }
+            });
+        }
+    });
+    drop(client);
+    let got = reader.join().unwrap();
+    let (seen, _) = capture.finish();
+    let start = seen.moved.iter().find(|(head, _)| head.way == way::IN).map(|(head, _)| head.s0).unwrap();
+    let writes =
+        seen.moved.iter().filter(|(head, _)| head.way == way::OUT && head.flags & flag::UNANCHORED == 0);
+    for (head, payload) in writes {
+        let at = head.s0.wrapping_sub(start) as usize;
+        assert_eq!(&got[at..at + payload.len()], payload);
+    }
+}
+
+#[test]
+fn a_small_ring_loses_counted_events_and_goes_on() {
+    let (mut client, mut server, port) = pair("127.0.0.1:0");
+    let Some(mut capture) = Capture::start(port, 64 << 10) else { return };
+    let mut buffer = [0; 1000];
+    for _ in 0..2000 {
+        client.write_all(&[7; 1000]).unwrap();
+        server.read_exact(&mut buffer).unwrap();
+    }
+    capture.drain();
+    let before = capture.seen.moved.len();
+    client.write_all(b"after").unwrap();
+    server.read_exact(&mut buffer[..5]).unwrap();
+    let (seen, totals) = capture.finish();
+    assert!(totals.ring > 0, "{totals:?}");
+    assert_eq!(seen.moved.len(), before + 2);
+    assert_eq!(seen.moved.last().unwrap().1, b"after");
+}
+
+#[test]
+fn ignored_connections_are_counted_as_filtered() {
+    let (mut client, mut server, port) = pair("127.0.0.1:0");
+    let Some(mut capture) = Capture::start(port, 4 << 20) else { return };
+    client.write_all(b"one").unwrap();
+    capture.drain();
+    let id = capture.seen.moved[0].0.connection.id;
+    let ignore = Verdict { mode: verdict::IGNORE, ..Verdict::default() };
+    capture.kernel.decide(id, ignore).unwrap();
+    client.write_all(b"two").unwrap();
+    let mut buffer = [0; 6];
+    server.read_exact(&mut buffer).unwrap();
+    let (seen, totals) = capture.finish();
+    assert_eq!(seen.stream(port, way::OUT), b"one");
+    assert_eq!(totals.filtered, 1);
+}
+
+#[test]
+fn an_excluded_process_and_its_peer_yield_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let Some(mut capture) = Capture::start(port, 4 << 20) else { return };
+    let mut child = std::process::Command::new("bash")
+        .args([
+            "-c",
+            &format!("read -r; exec 3<>/dev/tcp/127.0.0.1/{port}; read -r line <&3; echo \"$line\" >&3"),
+        ])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    capture.kernel.exclude(child.id());
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.write_all(b"the server speaks first\n").unwrap();
+    let mut got = Vec::new();
+    server.read_to_end(&mut got).unwrap();
+    child.wait().unwrap();
+    assert_eq!(got, b"the server speaks first\n");
+    let (seen, _) = capture.finish();
+    assert!(seen.moved.iter().all(|(head, _)| head.connection.local_port != port));
+}

@@ -1,0 +1,312 @@
+//! One connection from its bytes to its exchanges: detection, framing, resynchronisation and pairing, written once for
+//! all protocols.
+
+mod detect;
+mod flow;
+mod pairing;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::decoder::{Options, Side};
+use detect::{Detected, Detector};
+use session::Session;
+
+/// Way of bytes as the observed process sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// It sent them.
+    Out,
+    /// It received them.
+    In,
+}
+
+/// Transport under a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A byte stream.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// What is known of a connection before its first byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// Its transport.
+    pub transport: Transport,
+    /// Which end the observed process is, where known.
+    pub side: Option<Side>,
+    /// Local port; 0 when unknown.
+    pub local_port: u16,
+    /// Remote port; 0 when unknown.
+    pub remote_port: u16,
+    /// Whether the capture saw it open, so that the first bytes are the first.
+    pub from_start: bool,
+}
+
+/// What happened on a connection.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all outcomes are exchanges")]
+pub enum Outcome {
+    /// A request and its response; either may be absent.
+    Exchange(Exchange),
+    /// Bytes that the protocol's decoder could not read.
+    Unparsable {
+        /// Their way.
+        way: Way,
+        /// How many.
+        bytes: u64,
+    },
+    /// A response without a request, or a request dropped at a limit.
+    Unpaired,
+    /// A request whose response was lost in a gap or could not be read.
+    Gap,
+}
+
+/// A request and its response; either may be absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Registry name of the protocol.
+    pub protocol: &'static str,
+    /// Which end the observed process is.
+    pub side: Side,
+    /// Whether it was seen encrypted only.
+    pub tls: bool,
+    /// The request; absent for a push.
+    pub request: Option<Message>,
+    /// The response; absent when the connection or capture ended first, or none is sent.
+    pub response: Option<Message>,
+    /// What was asked, one line.
+    pub operation: String,
+    /// Host, database or topic; empty when none.
+    pub target: String,
+    /// Outcome by the protocol's own word; empty without a response.
+    pub status: String,
+    /// Whether the outcome is an error, a missing response included.
+    pub error: bool,
+    /// Fields that filters test.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+/// One direction of an exchange: where its bytes lie and what they say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Position of its first byte; the ordinal of a datagram.
+    pub start: u64,
+    /// Position behind its last byte.
+    pub end: u64,
+    /// Size of the decoded content where it differs.
+    pub plain_bytes: Option<u64>,
+    /// Text to show, or raw bytes.
+    pub payload: Vec<u8>,
+    /// Whether the payload was shortened or partly unseen.
+    pub truncated: bool,
+}
+
+/// What the conversation wants to see next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The protocol is not known yet.
+    Undecided,
+    /// It is decoded.
+    Trace {
+        /// Registry name of the protocol.
+        protocol: &'static str,
+        /// By way, out first: bytes below this position need not be captured.
+        skip_until: [Option<u64>; 2],
+    },
+    /// Nothing more is of use.
+    Ignore,
+}
+
+/// One TCP connection, or one UDP socket and peer. Calls come in the order of their times, both ways together.
+#[derive(Debug)]
+pub struct Conversation {
+    context: Context,
+    options: Arc<Options>,
+    state: State,
+    outcomes: VecDeque<Outcome>,
+}
+
+#[derive(Debug)]
+enum State {
+    Undecided(Detector),
+    Decoding(Box<Session>),
+    Ignored,
+}
+
+/// A stretch of one way of the stream.
+#[derive(Clone, Copy, Debug)]
+struct Stretch<'a> {
+    way: Way,
+    position: u64,
+    at_ns: u64,
+    content: Content<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Content<'a> {
+    /// Captured bytes.
+    Bytes(&'a [u8]),
+    /// So many bytes were moved and not captured.
+    Uncaptured(u64),
+    /// So many bytes were lost, as far as known.
+    Lost(Option<u64>),
+}
+
+// === impl Way ===
+
+impl Way {
+    fn other(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
+    /// Returns which side sends the bytes of `way`, where `self` is the observed process.
+    fn sender(self, way: Way) -> Self {
+        match way {
+            Way::Out => self,
+            Way::In => self.other(),
+        }
+    }
+}
+
+// === impl Conversation ===
+
+impl Conversation {
+    /// Begins a conversation of which nothing was seen yet.
+    #[must_use]
+    pub fn new(context: Context, options: Arc<Options>) -> Self {
+        let state = State::Undecided(Detector::new(context));
+        Self { context, options, state, outcomes: VecDeque::new() }
+    }
+
+    /// Takes captured bytes at `position`, which is where the last call for this way ended, or behind a gap.
+    pub fn bytes(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8]) {
+        self.take_stretch(Stretch { way, position, at_ns, content: Content::Bytes(bytes) });
+    }
+
+    /// Takes the news that `len` bytes were moved but not captured.
+    pub fn skipped(&mut self, way: Way, position: u64, at_ns: u64, len: u64) {
+        self.take_stretch(Stretch { way, position, at_ns, content: Content::Uncaptured(len) });
+    }
+
+    /// Takes the news that bytes are lost; `None` is an unknown number.
+    pub fn gap(&mut self, way: Way, position: u64, at_ns: u64, len: Option<u64>) {
+        self.take_stretch(Stretch { way, position, at_ns, content: Content::Lost(len) });
+    }
+
+    /// Takes a datagram of `len` bytes of which `bytes` were captured; `position` is its ordinal in this way.
+    pub fn datagram(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8], len: u64) {
+        let mut detected = None;
+        if let State::Undecided(detector) = &mut self.state {
+            match detector.datagram(way, bytes, &self.options) {
+                Detected::Yes(protocol, side) => {
+                    detected = Some(Session::new(protocol, side, self.context, &self.options));
+                }
+                Detected::No => self.state = State::Ignored,
+                Detected::NotYet => return,
+            }
+        }
+        if let Some(session) = detected {
+            self.state = State::Decoding(Box::new(session));
+        }
+        if let State::Decoding(session) = &mut self.state {
+            let stretch = Stretch { way, position, at_ns, content: Content::Bytes(bytes) };
+            session.datagram(stretch, len, &mut self.outcomes);
+        }
+    }
+
+    /// Drops what waited too long at `now_ns`: queries over datagrams that got no answer.
+    pub fn expire(&mut self, now_ns: u64) {
+        if let State::Decoding(session) = &mut self.state {
+            session.expire(now_ns, &mut self.outcomes);
+        }
+    }
+
+    /// The connection or the capture ended: open messages and waiting requests come out.
+    pub fn end(&mut self, at_ns: u64) {
+        let _ = at_ns;
+        if let State::Decoding(session) = &mut self.state {
+            session.end(&mut self.outcomes);
+        }
+        self.state = State::Ignored;
+    }
+
+    /// Returns the next outcome, in the order in which they were completed.
+    pub fn take(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// Returns what the conversation wants to see next.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match &self.state {
+            State::Undecided(_) => Verdict::Undecided,
+            State::Decoding(session) => {
+                Verdict::Trace { protocol: session.protocol(), skip_until: session.skip_until() }
+            }
+            State::Ignored => Verdict::Ignore,
+        }
+    }
+
+    /// Returns the lowest position of `way` that a later outcome can refer to.
+    #[must_use]
+    pub fn floor(&self, way: Way) -> u64 {
+        match &self.state {
+            State::Undecided(detector) => detector.floor(way),
+            State::Decoding(session) => session.floor(way),
+            State::Ignored => u64::MAX,
+        }
+    }
+
+    fn take_stretch(&mut self, stretch: Stretch<'_>) {
+        match &mut self.state {
+            State::Undecided(detector) => match detector.take(stretch, &self.options) {
+                Detected::Yes(protocol, side) => {
+                    let mut session = Session::new(protocol, side, self.context, &self.options);
+                    for held in detector.release() {
+                        session.take(held.stretch(), &mut self.outcomes);
+                    }
+                    self.settle(session);
+                }
+                Detected::No => self.state = State::Ignored,
+                Detected::NotYet => {}
+            },
+            State::Decoding(session) => {
+                session.take(stretch, &mut self.outcomes);
+                if session.is_done() {
+                    session.end(&mut self.outcomes);
+                    self.state = State::Ignored;
+                }
+            }
+            State::Ignored => {}
+        }
+    }
+
+    fn settle(&mut self, mut session: Session) {
+        if session.is_done() {
+            session.end(&mut self.outcomes);
+            self.state = State::Ignored;
+        } else {
+            self.state = State::Decoding(Box::new(session));
+        }
+    }
+}

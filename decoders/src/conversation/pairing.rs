@@ -1,0 +1,192 @@
+//! Requests that wait for their responses.
+
+use std::collections::VecDeque;
+
+use super::flow::Span;
+use super::{Exchange, Message};
+use crate::decoder::{Request, Response, Rest, Side};
+
+/// Requests waiting on one connection: more than any client pipelines, and small without their payloads.
+pub(super) const MAX_WAITING: usize = 64 * 1024;
+
+/// Payload bytes that waiting requests of one connection hold together; later ones wait without.
+const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// Waiting requests, oldest first.
+#[derive(Debug)]
+pub(super) struct Pairing {
+    protocol: &'static str,
+    side: Side,
+    waiting: VecDeque<Waiting>,
+    payload: usize,
+    /// Requests dropped at the limit whose responses are still to come.
+    beyond: u64,
+    pipelines: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    request: Request,
+    span: Span,
+}
+
+// === impl Pairing ===
+
+impl Pairing {
+    pub(super) fn new(protocol: &'static str, side: Side) -> Self {
+        Self { protocol, side, waiting: VecDeque::new(), payload: 0, beyond: 0, pipelines: false }
+    }
+
+    /// Adds a request; `false` when there are too many.
+    #[must_use]
+    pub(super) fn push(&mut self, mut request: Request, span: Span) -> bool {
+        if self.waiting.len() >= MAX_WAITING {
+            self.beyond = self.beyond.saturating_add(1);
+            return false;
+        }
+        if self.payload.saturating_add(request.payload.len()) > MAX_PAYLOAD {
+            request.truncated |= !request.payload.is_empty();
+            request.payload = Vec::new();
+        }
+        self.payload = self.payload.saturating_add(request.payload.len());
+        self.waiting.push_back(Waiting { request, span });
+        true
+    }
+
+    /// Lengthens the newest request up to `end`.
+    pub(super) fn extend(&mut self, end: u64) {
+        if let Some(newest) = self.waiting.back_mut() {
+            newest.span.end = newest.span.end.max(end);
+        }
+    }
+
+    /// Completes the newest request, which ends at `end`; one that was answered before its end stays as it is.
+    pub(super) fn amend(&mut self, rest: Rest, end: u64) {
+        self.extend(end);
+        let Some(newest) = self.waiting.back_mut() else { return };
+        let others = self.payload.saturating_sub(newest.request.payload.len());
+        newest.request.plain_bytes = rest.plain_bytes;
+        newest.request.truncated = rest.truncated;
+        if others.saturating_add(rest.payload.len()) <= MAX_PAYLOAD {
+            self.payload = others.saturating_add(rest.payload.len());
+            newest.request.payload = rest.payload;
+        } else {
+            newest.request.truncated = true;
+        }
+    }
+
+    /// Pairs a response; absent when nothing waits for it. What was asked after it began is not what it answers.
+    pub(super) fn answer(&mut self, response: Response, span: Span) -> Option<Exchange> {
+        let at = match response.key {
+            None => 0,
+            Some(_) => self.waiting.iter().position(|waiting| waiting.request.key == response.key)?,
+        };
+        if self.waiting.get(at).is_some_and(|waiting| waiting.span.began_ns > span.began_ns) {
+            return None;
+        }
+        let next = self.waiting.get(1).map(|next| next.span.began_ns);
+        self.pipelines |= response.key.is_none() && next.is_some_and(|next| next < span.began_ns);
+        let Some(waiting) = self.waiting.remove(at) else {
+            self.beyond = self.beyond.saturating_sub(1);
+            return None;
+        };
+        self.payload = self.payload.saturating_sub(waiting.request.payload.len());
+        Some(self.exchange(Some(waiting), Some((response, span))))
+    }
+
+    /// Takes out the oldest request with an outcome that no message brought.
+    pub(super) fn unanswered(&mut self, outcome: Response, span: Span) -> Option<Exchange> {
+        self.answer(outcome, span).map(|exchange| Exchange { response: None, ..exchange })
+    }
+
+    /// Makes the exchange of a message that nobody asked for.
+    pub(super) fn push_message(&self, push: Response, span: Span) -> Exchange {
+        self.exchange(None, Some((push, span)))
+    }
+
+    /// Makes the exchange of a request that nobody answers.
+    pub(super) fn single(&self, request: Request, span: Span) -> Exchange {
+        let waiting = Waiting { request, span };
+        Exchange { error: false, ..self.exchange(Some(waiting), None) }
+    }
+
+    /// Takes out the oldest request that began before `before_ns`, without a response.
+    pub(super) fn take_unanswered(&mut self, before_ns: u64) -> Option<Exchange> {
+        let at = self.waiting.iter().position(|waiting| waiting.span.began_ns < before_ns)?;
+        let waiting = self.waiting.remove(at)?;
+        self.payload = self.payload.saturating_sub(waiting.request.payload.len());
+        Some(self.exchange(Some(waiting), None))
+    }
+
+    /// Forgets all that waits, and returns how many requests that were.
+    pub(super) fn forget(&mut self) -> usize {
+        let count = self.waiting.len();
+        self.waiting.clear();
+        self.payload = 0;
+        self.beyond = 0;
+        count
+    }
+
+    /// Whether the client was seen to ask again before an answer that came in the order of requests.
+    ///
+    /// That two requests wait is no sign of it: the first one's answer may be lost, which shows only when the next comes.
+    pub(super) fn pipelines(&self) -> bool {
+        self.pipelines
+    }
+
+    /// Returns the lowest position of a waiting request.
+    pub(super) fn floor(&self) -> Option<u64> {
+        self.waiting.front().map(|waiting| waiting.span.start)
+    }
+
+    fn exchange(&self, asked: Option<Waiting>, answered: Option<(Response, Span)>) -> Exchange {
+        let (request, mut said) = match asked {
+            Some(waiting) => {
+                let (request, said) = split_request(waiting);
+                (Some(request), said)
+            }
+            None => (None, Said::default()),
+        };
+        let (mut status, mut error, mut message) = (std::mem::take(&mut said.status), true, None);
+        if let Some((response, Span { start, end, began_ns: _ })) = answered {
+            said.tls |= response.tls;
+            status = response.status;
+            error = response.error;
+            said.operation = response.operation.unwrap_or(said.operation);
+            said.target = response.target.unwrap_or(said.target);
+            said.attributes.extend(response.attributes);
+            let (payload, truncated) = (response.payload, response.truncated);
+            message = Some(Message { start, end, plain_bytes: response.plain_bytes, payload, truncated });
+        }
+        Exchange {
+            protocol: self.protocol,
+            side: self.side,
+            tls: said.tls,
+            request,
+            response: message,
+            operation: said.operation,
+            target: said.target,
+            status,
+            error,
+            attributes: said.attributes,
+        }
+    }
+}
+
+/// What a request says beside its bytes.
+#[derive(Default)]
+struct Said {
+    operation: String,
+    target: String,
+    attributes: Vec<(&'static str, String)>,
+    status: String,
+    tls: bool,
+}
+
+fn split_request(waiting: Waiting) -> (Message, Said) {
+    let Waiting { request, span: Span { start, end, began_ns: _ } } = waiting;
+    let Request { operation, target, attributes, payload, truncated, plain_bytes, key: _, status, tls } =
+        request;
+    let said = Said { operation, target, attributes, status, tls };
+    (Message { start, end, plain_bytes, payload, truncated }, said)
+}

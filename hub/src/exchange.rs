@@ -1,0 +1,124 @@
+//! What the hub does with an exchange on its way.
+
+use std::sync::Arc;
+
+use proto::v1;
+
+use crate::store::row::cut;
+
+/// Payload bytes that an exchange keeps in a buffer that is more than half full: what a viewer shows by default.
+pub const CROWDED_PAYLOAD: usize = 1024;
+
+/// Finds an exchange's place in a buffer of `limit` bytes of which `used` are taken, and returns it with the bytes it
+/// takes. In the buffer's second half payloads are shortened, and marked: an exchange without its whole payload is
+/// worth more than none. Absent when even that does not fit.
+#[must_use]
+pub fn fitting(
+    exchange: &Arc<v1::Exchange>,
+    used: usize,
+    limit: usize,
+) -> Option<(usize, Arc<v1::Exchange>)> {
+    let bytes = memory(exchange);
+    if used.saturating_add(bytes) <= limit / 2 {
+        return Some((bytes, Arc::clone(exchange)));
+    }
+    let payload = |message: &Option<v1::Message>| message.as_ref().map_or(0, |message| message.payload.len());
+    let long = payload(&exchange.request).max(payload(&exchange.response)) > CROWDED_PAYLOAD;
+    let (bytes, kept) = if long {
+        let short = shortened(exchange, CROWDED_PAYLOAD);
+        (memory(&short), Arc::new(short))
+    } else {
+        (bytes, Arc::clone(exchange))
+    };
+    (used.saturating_add(bytes) <= limit).then_some((bytes, kept))
+}
+
+/// Bytes that an exchange takes in memory, roughly: buffers are bounded by it.
+#[must_use]
+pub fn memory(exchange: &v1::Exchange) -> usize {
+    /// What the allocator adds to the many small strings.
+    const ALLOCATIONS: usize = 256;
+    let message = |message: &Option<v1::Message>| {
+        message.as_ref().map_or(0, |message| {
+            message.payload.capacity() + message.syscalls.capacity() * size_of::<v1::SyscallEvent>()
+        })
+    };
+    let attributes: usize = exchange
+        .attributes
+        .iter()
+        .map(|attribute| size_of::<v1::Attribute>() + attribute.name.capacity() + attribute.value.capacity())
+        .sum();
+    size_of::<v1::Exchange>()
+        + ALLOCATIONS
+        + message(&exchange.request)
+        + message(&exchange.response)
+        + attributes
+        + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATIONS)
+        + exchange.operation.capacity()
+        + exchange.target.capacity()
+}
+
+/// A copy whose payloads are shortened, and marked where they were.
+#[must_use]
+pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange {
+    let v1::Exchange {
+        id,
+        connection_id,
+        start_ns,
+        protocol,
+        side,
+        encryption,
+        coordinate,
+        origin,
+        local,
+        remote,
+        operation,
+        target,
+        status,
+        error,
+        request,
+        response,
+        segments,
+        hops,
+        retransmits,
+        sample_weight,
+        attributes,
+        clamped,
+    } = exchange;
+    v1::Exchange {
+        id: *id,
+        connection_id: *connection_id,
+        start_ns: *start_ns,
+        protocol: protocol.clone(),
+        side: *side,
+        encryption: *encryption,
+        coordinate: *coordinate,
+        origin: origin.clone(),
+        local: local.clone(),
+        remote: remote.clone(),
+        operation: operation.clone(),
+        target: target.clone(),
+        status: status.clone(),
+        error: *error,
+        request: request.as_ref().map(|message| shortened_message(message, payload_bytes)),
+        response: response.as_ref().map(|message| shortened_message(message, payload_bytes)),
+        segments: *segments,
+        hops: hops.clone(),
+        retransmits: *retransmits,
+        sample_weight: *sample_weight,
+        attributes: attributes.clone(),
+        clamped: *clamped,
+    }
+}
+
+fn shortened_message(message: &v1::Message, payload_bytes: usize) -> v1::Message {
+    let v1::Message { bytes, plain_bytes, payload, truncated, syscalls } = message;
+    let head = cut(payload, payload_bytes);
+    v1::Message {
+        bytes: *bytes,
+        plain_bytes: *plain_bytes,
+        payload: head.to_vec(),
+        truncated: *truncated || head.len() < payload.len(),
+        syscalls: syscalls.clone(),
+    }
+}

@@ -1,0 +1,226 @@
+//! Live fan-out: every viewer its own filter, its own bounded buffer and its own ledger.
+//!
+//! The data path holds viewers weakly: one that is gone costs nothing.
+
+mod stat;
+mod watch;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use proto::filter::{FilterError, Match};
+use proto::v1;
+use tokio::time::Instant;
+
+pub use self::stat::Stat;
+pub use self::watch::Watch;
+use crate::exchange;
+use crate::stats::{Table, TableError};
+
+/// Bytes of the session's first exchanges that are kept for the viewer that started it.
+pub const OPENING_BYTES: usize = 4 << 20;
+
+/// How long they are kept: the starter connects within it, all later viewers see what comes after them.
+pub const OPENING_PERIOD: Duration = Duration::from_secs(10);
+
+/// Viewers of one session.
+pub const MAX_VIEWERS: usize = 64;
+
+/// Whom exchanges go to.
+#[derive(Debug, Default)]
+pub struct Live {
+    inner: Mutex<Inner>,
+}
+
+/// Why a viewer is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// Its filter does not compile; the error names field, value and reason.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Its statistics cannot be made.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// There are too many.
+    #[error("the session has {MAX_VIEWERS} viewers already")]
+    TooMany,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    consumers: Vec<Weak<dyn Consumer>>,
+    opening: Opening,
+    viewers: u64,
+    closed: bool,
+    /// Those that were there at the end, for the final ledgers.
+    last: Vec<Arc<dyn Consumer>>,
+}
+
+/// The session's first exchanges.
+#[derive(Debug, Default)]
+struct Opening {
+    began: Option<Instant>,
+    over: bool,
+    kept: VecDeque<Arc<v1::Exchange>>,
+    bytes: usize,
+    dropped: u64,
+}
+
+/// What takes exchanges; taking never waits.
+trait Consumer: std::fmt::Debug + Send + Sync {
+    fn take(&self, exchanges: &[Arc<v1::Exchange>]);
+    /// Counts exchanges that were gone before they could be taken.
+    fn missed(&self, count: u64);
+    fn close(&self);
+    /// Counts what is still waiting as lost.
+    fn abandon(&self);
+    fn is_finished(&self) -> bool;
+    fn balance(&self) -> v1::Balance;
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Hands exchanges to all viewers.
+    pub fn publish(&self, exchanges: &[Arc<v1::Exchange>]) {
+        let mut inner = self.inner();
+        inner.opening.keep(exchanges);
+        inner.consumers.retain(|consumer| match consumer.upgrade() {
+            Some(consumer) => {
+                consumer.take(exchanges);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// Opens a stream of exchanges.
+    pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
+        let filter = Match::try_from(request.filter.as_ref().unwrap_or(&v1::Filter::default()))?;
+        let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
+        self.join(request.from_start, |name| Watch::new(name, filter, payload_bytes))
+    }
+
+    /// Opens statistics; they begin with the session where its beginning is still there.
+    pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
+        let filter = Match::try_from(request.filter.as_ref().unwrap_or(&v1::Filter::default()))?;
+        let table = Table::try_from(request)?;
+        self.join(true, |name| Stat::new(name, filter, table))
+    }
+
+    fn join<C: Consumer + 'static>(
+        &self,
+        from_start: bool,
+        make: impl FnOnce(String) -> C,
+    ) -> Result<Arc<C>, LiveError> {
+        let mut inner = self.inner();
+        inner.consumers.retain(|consumer| consumer.strong_count() > 0);
+        if inner.consumers.len() >= MAX_VIEWERS {
+            return Err(LiveError::TooMany);
+        }
+        inner.viewers += 1;
+        let consumer = Arc::new(make(format!("viewer {}", inner.viewers)));
+        if from_start && !inner.opening.is_over() {
+            consumer.missed(inner.opening.dropped);
+            consumer.take(inner.opening.kept.make_contiguous());
+        }
+        if inner.closed {
+            consumer.close();
+        }
+        let kept: Weak<C> = Arc::downgrade(&consumer);
+        inner.consumers.push(kept);
+        Ok(consumer)
+    }
+
+    /// Ends all streams once they have delivered what waits.
+    pub fn close(&self) {
+        let mut inner = self.inner();
+        inner.closed = true;
+        inner.opening.end();
+        inner.last = inner.consumers.iter().filter_map(Weak::upgrade).collect();
+        for consumer in &inner.last {
+            consumer.close();
+        }
+    }
+
+    /// Waits until every viewer of the end has all it will get, or is gone; what then still waits is lost.
+    pub async fn flush(&self, deadline: Instant) {
+        /// Between two looks; the wait is a few of these.
+        const LOOK: Duration = Duration::from_millis(2);
+        // The list's own share of each viewer.
+        let done = |consumer: &Arc<dyn Consumer>| consumer.is_finished() || Arc::strong_count(consumer) == 1;
+        while !self.inner().last.iter().all(done) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        for consumer in &self.inner().last {
+            consumer.abandon();
+        }
+    }
+
+    /// Ledgers of all viewers.
+    #[must_use]
+    pub fn balances(&self) -> Vec<v1::Balance> {
+        let inner = self.inner();
+        if inner.closed {
+            return inner.last.iter().map(|consumer| consumer.balance()).collect();
+        }
+        inner.consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.balance()).collect()
+    }
+
+    /// Viewers that are there.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inner().consumers.iter().filter(|consumer| consumer.strong_count() > 0).count()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Opening ===
+
+impl Opening {
+    fn keep(&mut self, exchanges: &[Arc<v1::Exchange>]) {
+        if exchanges.is_empty() || self.is_over() {
+            return;
+        }
+        self.began.get_or_insert_with(Instant::now);
+        for exchange in exchanges {
+            self.bytes += exchange::memory(exchange);
+            self.kept.push_back(Arc::clone(exchange));
+        }
+        while self.bytes > OPENING_BYTES {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(exchange::memory(&oldest));
+            self.dropped += 1;
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        if !self.over && self.began.is_some_and(|began| began.elapsed() > OPENING_PERIOD) {
+            self.end();
+        }
+        self.over
+    }
+
+    fn end(&mut self) {
+        *self = Self { over: true, ..Self::default() };
+    }
+}
+
+/// A viewer's ledger.
+fn ledger(name: &str, delivered: u64, filtered: u64, lost: u64) -> v1::Balance {
+    v1::Balance {
+        consumer: name.to_owned(),
+        unit: "exchanges".to_owned(),
+        seen: delivered.saturating_add(filtered).saturating_add(lost),
+        delivered,
+        filtered,
+        lost: vec![v1::Loss { stage: "viewer".to_owned(), unit: "exchanges".to_owned(), total: lost }],
+    }
+}
+
+#[cfg(test)]
+mod tests;

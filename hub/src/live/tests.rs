@@ -1,0 +1,109 @@
+//! Buffers at their limits, late starters, and viewers that are gone.
+
+use super::*;
+
+fn exchanges(ids: std::ops::Range<u64>, payload: usize) -> Vec<Arc<v1::Exchange>> {
+    ids.map(|id| {
+        let request = Some(v1::Message { payload: vec![b'x'; payload], ..Default::default() });
+        Arc::new(v1::Exchange { id, request, error: id % 2 == 0, ..Default::default() })
+    })
+    .collect()
+}
+
+fn all(from_start: bool) -> v1::WatchRequest {
+    v1::WatchRequest { filter: None, payload_bytes: 10, from_start }
+}
+
+fn balanced(balance: &v1::Balance) -> u64 {
+    let lost: u64 = balance.lost.iter().map(|loss| loss.total).sum();
+    assert_eq!(balance.seen, balance.delivered + balance.filtered + lost, "{balance:?}");
+    lost
+}
+
+#[tokio::test]
+async fn the_starter_sees_what_came_before_it() {
+    let live = Live::default();
+    live.publish(&exchanges(0..5, 0));
+    let starter = live.watch(&all(true)).unwrap();
+    let joined = live.watch(&all(false)).unwrap();
+    live.publish(&exchanges(5..6, 0));
+    assert_eq!(starter.next(100, 1 << 20).await.exchanges.len(), 6);
+    assert_eq!(joined.next(100, 1 << 20).await.exchanges.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_opening_is_bounded_counted_and_ends() {
+    let live = Live::default();
+    live.publish(&exchanges(0..100, OPENING_BYTES / 50));
+    assert!(live.inner().opening.bytes <= OPENING_BYTES);
+    let starter = live.watch(&all(true)).unwrap();
+    let mut received = 0;
+    while received + balanced(&starter.balance()) < 100 {
+        received += starter.next(1000, 1 << 20).await.exchanges.len() as u64;
+    }
+    assert!(received >= 40, "{received}");
+    tokio::time::advance(OPENING_PERIOD + Duration::from_secs(1)).await;
+    let late = live.watch(&all(true)).unwrap();
+    live.publish(&exchanges(100..101, 0));
+    let response = late.next(100, 1 << 20).await;
+    assert_eq!((response.exchanges.len(), response.balance.unwrap().seen), (1, 1));
+    assert!(live.inner().opening.kept.is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_viewer_loses_and_knows_how_much() {
+    let live = Live::default();
+    let slow = live.watch(&all(false)).unwrap();
+    let count = watch::BUFFER_EXCHANGES as u64 * 3;
+    live.publish(&exchanges(0..count, 0));
+    live.publish(&exchanges(0..200, watch::BUFFER_BYTES / 50));
+    live.close();
+    let mut received = 0;
+    let balance = loop {
+        let response = slow.next(512, 1 << 20).await;
+        received += response.exchanges.len() as u64;
+        if response.end {
+            break response.balance.unwrap();
+        }
+    };
+    assert_eq!((balance.seen, balance.delivered), (count + 200, received));
+    assert!(balanced(&balance) > count / 2);
+}
+
+#[tokio::test]
+async fn filters_and_payload_limits_are_each_viewers_own() {
+    let live = Live::default();
+    let filter = Some(v1::Filter { errors: true, ..Default::default() });
+    let errors = live.watch(&v1::WatchRequest { filter, payload_bytes: 0, from_start: false }).unwrap();
+    let whole = live.watch(&v1::WatchRequest { payload_bytes: 100, ..Default::default() }).unwrap();
+    live.publish(&exchanges(0..10, 50));
+    let response = errors.next(100, 1 << 20).await;
+    assert_eq!(response.exchanges.len(), 5);
+    let message = response.exchanges[0].request.as_ref().unwrap();
+    assert!(message.payload.is_empty() && message.truncated);
+    assert_eq!(response.balance.unwrap().filtered, 5);
+    let message = whole.next(100, 1 << 20).await.exchanges[0].request.clone().unwrap();
+    assert!(message.payload.len() == 50 && !message.truncated);
+}
+
+#[tokio::test]
+async fn a_viewer_that_is_gone_costs_nothing_and_too_many_are_refused() {
+    let live = Live::default();
+    let held: Vec<_> = (0..MAX_VIEWERS).map(|_| live.watch(&all(false)).unwrap()).collect();
+    assert!(matches!(live.watch(&all(false)), Err(LiveError::TooMany)));
+    drop(held);
+    live.publish(&exchanges(0..1, 0));
+    assert!(live.inner().consumers.is_empty());
+    assert!(live.watch(&all(false)).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_hanging_viewer_did_not_take_is_lost_at_the_end() {
+    let live = Live::default();
+    let _hanging = live.watch(&all(false)).unwrap();
+    live.publish(&exchanges(0..7, 0));
+    live.close();
+    live.flush(Instant::now() + Duration::from_secs(1)).await;
+    let balances = live.balances();
+    assert_eq!((balances[0].seen, balanced(&balances[0])), (7, 7));
+}

@@ -1,0 +1,138 @@
+//! One viewer's stream of exchanges.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proto::filter::Match;
+use proto::v1;
+use tokio::sync::Notify;
+
+use super::Consumer;
+use crate::exchange;
+
+/// Exchanges that wait for a viewer.
+pub(super) const BUFFER_EXCHANGES: usize = 16_384;
+
+/// Bytes that wait for a viewer; most are shared with the other viewers and the store.
+pub(super) const BUFFER_BYTES: usize = 6 << 20;
+
+/// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
+#[derive(Debug)]
+pub struct Watch {
+    name: String,
+    filter: Match,
+    payload_bytes: usize,
+    buffer: Mutex<Buffer>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    waiting: VecDeque<(usize, Arc<v1::Exchange>)>,
+    bytes: usize,
+    delivered: u64,
+    filtered: u64,
+    lost: u64,
+    closed: bool,
+    finished: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn new(name: String, filter: Match, payload_bytes: usize) -> Self {
+        Self { name, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Waits for exchanges, or for the end.
+    pub async fn next(&self, most: usize, most_bytes: usize) -> v1::WatchResponse {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(response) = self.ready(most, most_bytes) {
+                return response;
+            }
+            filled.await;
+        }
+    }
+
+    fn ready(&self, most: usize, most_bytes: usize) -> Option<v1::WatchResponse> {
+        let mut buffer = self.buffer();
+        if buffer.waiting.is_empty() && !buffer.closed {
+            return None;
+        }
+        let (mut bytes, mut taken) = (0_usize, Vec::new());
+        while taken.len() < most && bytes < most_bytes {
+            let Some((size, exchange)) = buffer.waiting.pop_front() else { break };
+            buffer.bytes = buffer.bytes.saturating_sub(size);
+            bytes = bytes.saturating_add(size);
+            taken.push(exchange);
+        }
+        buffer.delivered += taken.len() as u64;
+        let end = buffer.closed && buffer.waiting.is_empty();
+        let balance = Some(self.ledger(&buffer));
+        drop(buffer);
+        let exchanges =
+            taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
+        Some(v1::WatchResponse { exchanges, balance, end })
+    }
+
+    /// Says that the last response was handed over.
+    pub fn finish(&self) {
+        self.buffer().finished = true;
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits is neither delivered nor lost yet, so it is not yet seen.
+    fn ledger(&self, buffer: &Buffer) -> v1::Balance {
+        super::ledger(&self.name, buffer.delivered, buffer.filtered, buffer.lost)
+    }
+}
+
+impl Consumer for Watch {
+    fn take(&self, exchanges: &[Arc<v1::Exchange>]) {
+        let mut buffer = self.buffer();
+        for exchange in exchanges {
+            if !self.filter.passes(exchange) {
+                buffer.filtered += 1;
+                continue;
+            }
+            let place = exchange::fitting(exchange, buffer.bytes, BUFFER_BYTES);
+            match place.filter(|_| buffer.waiting.len() < BUFFER_EXCHANGES) {
+                Some((bytes, exchange)) => {
+                    buffer.bytes += bytes;
+                    buffer.waiting.push_back((bytes, exchange));
+                }
+                None => buffer.lost += 1,
+            }
+        }
+        drop(buffer);
+        self.filled.notify_one();
+    }
+
+    fn missed(&self, count: u64) {
+        self.buffer().lost += count;
+    }
+
+    fn close(&self) {
+        self.buffer().closed = true;
+        self.filled.notify_one();
+    }
+
+    fn abandon(&self) {
+        let mut buffer = self.buffer();
+        buffer.lost += buffer.waiting.len() as u64;
+        buffer.waiting.clear();
+        buffer.bytes = 0;
+    }
+
+    fn is_finished(&self) -> bool {
+        self.buffer().finished
+    }
+
+    fn balance(&self) -> v1::Balance {
+        self.ledger(&self.buffer())
+    }
+}

@@ -1,0 +1,155 @@
+//! What capturers call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1::ingest_server::Ingest;
+use proto::v1::uplink_request::Kind as Up;
+use proto::v1::uplink_response::Kind as Down;
+use proto::{WIRE_REVISION, v1};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::session::Session;
+use crate::session::capturers::CapturersError;
+
+/// Longest wait for a capturer's first message.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// Responses on their way to a capturer; acknowledgements beyond it are merged, since a later one says more.
+const DOWNLINK: usize = 4;
+
+/// The ingest service of a session.
+#[derive(Debug)]
+pub struct IngestService {
+    session: Arc<Session>,
+}
+
+// === impl IngestService ===
+
+impl IngestService {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
+#[tonic::async_trait]
+impl Ingest for IngestService {
+    type UplinkStream = ReceiverStream<Result<v1::UplinkResponse, Status>>;
+
+    async fn uplink(
+        &self,
+        request: Request<Streaming<v1::UplinkRequest>>,
+    ) -> Result<Response<Self::UplinkStream>, Status> {
+        let stream = request.into_inner();
+        let (downlink, responses) = mpsc::channel(DOWNLINK);
+        let session = Arc::clone(&self.session);
+        // The response begins before the first message: a client waits for its headers before it sends.
+        tokio::spawn(async move {
+            if let Err(status) = uplink(session, stream, downlink.clone()).await {
+                drop(downlink.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+async fn uplink(
+    session: Arc<Session>,
+    mut stream: Streaming<v1::UplinkRequest>,
+    downlink: mpsc::Sender<Result<v1::UplinkResponse, Status>>,
+) -> Result<(), Status> {
+    let hello = match tokio::time::timeout(HELLO, stream.message()).await {
+        Ok(message) => hello(message?)?,
+        Err(_) => return Err(Status::deadline_exceeded("no hello")),
+    };
+    let node = hello.node.clone();
+    let claimed = session.capturers.connect(hello).map_err(|error| refused(&error))?;
+    let settings = session.settings(claimed.id_base);
+    let first = v1::UplinkResponse { kind: Some(Down::Settings(settings)) };
+    if downlink.send(Ok(first)).await.is_ok() {
+        session.note_capturers();
+        let (acknowledged, receiver) = watch::channel(claimed.last_sequence);
+        let answers = tokio::spawn(answer(Arc::clone(&session), receiver, downlink));
+        let result = take_batches(&session, &node, claimed.connection, &mut stream, &acknowledged).await;
+        drop(acknowledged);
+        drop(answers.await);
+        if let Err(status) = result {
+            tracing::debug!(node, %status, "an uplink broke");
+        }
+    }
+    session.capturers.disconnect(&node, claimed.connection);
+    session.note_capturers();
+    Ok(())
+}
+
+fn hello(message: Option<v1::UplinkRequest>) -> Result<v1::CapturerHello, Status> {
+    let Some(Up::Hello(hello)) = message.and_then(|message| message.kind) else {
+        return Err(Status::invalid_argument("the first message is a hello"));
+    };
+    if hello.wire_revision != WIRE_REVISION {
+        return Err(Status::failed_precondition(format!(
+            "wire revision {} of the capturer, {WIRE_REVISION} of the hub: use one version of both",
+            hello.wire_revision
+        )));
+    }
+    if hello.node.is_empty() {
+        return Err(Status::invalid_argument("a hello names its node"));
+    }
+    Ok(hello)
+}
+
+fn refused(error: &CapturersError) -> Status {
+    match error {
+        CapturersError::TooMany => Status::resource_exhausted(error.to_string()),
+    }
+}
+
+async fn take_batches(
+    session: &Session,
+    node: &str,
+    connection: u64,
+    stream: &mut Streaming<v1::UplinkRequest>,
+    acknowledged: &watch::Sender<u64>,
+) -> Result<(), Status> {
+    while let Some(message) = stream.message().await? {
+        match message.kind {
+            Some(Up::Batch(batch)) => {
+                let sequence = session.take_batch(node, connection, batch);
+                acknowledged.send_replace(sequence);
+            }
+            Some(Up::Hello(_)) => return Err(Status::invalid_argument("a second hello")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sends acknowledgements and the request to drain; a capturer that does not read delays only itself.
+async fn answer(
+    session: Arc<Session>,
+    mut acknowledged: watch::Receiver<u64>,
+    downlink: mpsc::Sender<Result<v1::UplinkResponse, Status>>,
+) {
+    let mut draining = session.draining();
+    let mut told = false;
+    loop {
+        let kind = tokio::select! {
+            changed = acknowledged.changed() => match changed {
+                Ok(()) => Down::Acknowledged(*acknowledged.borrow_and_update()),
+                Err(_) => return,
+            },
+            ended = draining.wait_for(|draining| *draining), if !told => match ended {
+                Ok(_) => {
+                    told = true;
+                    Down::Drain(v1::Drain {})
+                }
+                Err(_) => return,
+            },
+        };
+        if downlink.send(Ok(v1::UplinkResponse { kind: Some(kind) })).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What plugins call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1;
+use proto::v1::viewer_server::Viewer;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::live::{Stat, Watch};
+use crate::session::Session;
+use crate::store::{Archive as _, StoreError};
+
+/// Responses on their way to a plugin. One: what waits longer is merged into larger responses or counted as lost.
+const IN_FLIGHT: usize = 1;
+
+/// Exchanges of one response.
+const RESPONSE_EXCHANGES: usize = 512;
+
+/// Bytes after which a response takes no further exchange.
+const RESPONSE_BYTES: usize = 512 << 10;
+
+/// Longest a drain may be asked to wait.
+const MAX_DRAIN: Duration = Duration::from_mins(1);
+
+/// The viewer service of a session.
+#[derive(Debug)]
+pub struct ViewerService {
+    session: Arc<Session>,
+}
+
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+// === impl ViewerService ===
+
+impl ViewerService {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
+#[tonic::async_trait]
+impl Viewer for ViewerService {
+    type HeartbeatStream = Stream<v1::HeartbeatResponse>;
+    type WatchStream = Stream<v1::WatchResponse>;
+    type StatStream = Stream<v1::StatResponse>;
+    type QueryStream = Stream<v1::QueryResponse>;
+    type PullStream = Stream<v1::PullResponse>;
+
+    async fn describe(
+        &self,
+        request: Request<v1::DescribeRequest>,
+    ) -> Result<Response<v1::DescribeResponse>, Status> {
+        let found = request.into_inner().wire_revision;
+        if found != proto::WIRE_REVISION {
+            return Err(Status::failed_precondition(format!(
+                "wire revision {found} of the plugin, {} of the hub: use the version that started the session",
+                proto::WIRE_REVISION
+            )));
+        }
+        Ok(Response::new(self.session.describe()))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<Streaming<v1::HeartbeatRequest>>,
+    ) -> Result<Response<Self::HeartbeatStream>, Status> {
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        let session = Arc::clone(&self.session);
+        tokio::spawn(async move {
+            let _counted = session.viewer_connected();
+            heartbeat(&session, request.into_inner(), sender).await;
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let watch = self.session.live.watch(&request.into_inner()).map_err(|error| invalid(&error))?;
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(send_exchanges(watch, sender));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<Self::StatStream>, Status> {
+        let request = request.into_inner();
+        let interval = (request.interval_ns > 0).then(|| Duration::from_nanos(request.interval_ns));
+        let stat = self.session.live.stat(&request).map_err(|error| invalid(&error))?;
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(send_aggregates(stat, interval, sender));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        let sql = request.into_inner().sql;
+        let archive = Arc::clone(self.session.archive().ok_or_else(no_store)?);
+        Ok(Response::new(relay(move |sink| async move { archive.query(sql, sink).await })))
+    }
+
+    async fn pull(&self, _: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let archive = Arc::clone(self.session.archive().ok_or_else(no_store)?);
+        Ok(Response::new(relay(move |sink| async move { archive.pull(sink).await })))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainSessionRequest>,
+    ) -> Result<Response<v1::DrainSessionResponse>, Status> {
+        let v1::DrainSessionRequest { by, timeout_ns } = request.into_inner();
+        let session = Arc::clone(&self.session);
+        // Goes on when the caller is gone: others wait for the end.
+        let drained =
+            tokio::spawn(
+                async move { session.drain(&by, Duration::from_nanos(timeout_ns).min(MAX_DRAIN)).await },
+            );
+        drained.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+async fn heartbeat(
+    session: &Session,
+    mut stream: Streaming<v1::HeartbeatRequest>,
+    sender: mpsc::Sender<Result<v1::HeartbeatResponse, Status>>,
+) {
+    let mut ended = session.ended();
+    loop {
+        let (ended_by, last) = tokio::select! {
+            end = ended.wait_for(|by| !by.is_empty()) => match end {
+                Ok(by) => (by.clone(), true),
+                Err(_) => return,
+            },
+            beat = stream.message() => match beat {
+                Ok(Some(v1::HeartbeatRequest {})) => (String::new(), false),
+                Ok(None) | Err(_) => return,
+            },
+        };
+        if sender.send(Ok(v1::HeartbeatResponse { ended_by })).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn send_exchanges(watch: Arc<Watch>, sender: mpsc::Sender<Result<v1::WatchResponse, Status>>) {
+    loop {
+        // A place first: what comes meanwhile goes into the same response.
+        let Ok(place) = sender.reserve().await else { return };
+        let response = tokio::select! {
+            response = watch.next(RESPONSE_EXCHANGES, RESPONSE_BYTES) => response,
+            () = sender.closed() => return,
+        };
+        let end = response.end;
+        place.send(Ok(response));
+        if end {
+            watch.finish();
+            return;
+        }
+    }
+}
+
+async fn send_aggregates(
+    stat: Arc<Stat>,
+    interval: Option<Duration>,
+    sender: mpsc::Sender<Result<v1::StatResponse, Status>>,
+) {
+    /// Fastest that aggregates are made.
+    const FASTEST: Duration = Duration::from_millis(50);
+    let mut ticks = interval.map(|interval| {
+        let interval = interval.max(FASTEST);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
+    });
+    loop {
+        let tick = async {
+            match &mut ticks {
+                Some(ticks) => {
+                    ticks.tick().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let last = tokio::select! {
+            () = tick => false,
+            () = stat.closed() => true,
+            () = sender.closed() => return,
+        };
+        if sender.send(Ok(stat.response(last))).await.is_err() || last {
+            break;
+        }
+    }
+    stat.finish();
+}
+
+/// Runs a reading of the store whose responses and error go to the plugin.
+fn relay<T, F>(run: impl FnOnce(mpsc::Sender<Result<T, StoreError>>) -> F + Send + 'static) -> Stream<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), StoreError>> + Send,
+{
+    let (sink, mut taken) = mpsc::channel::<Result<T, StoreError>>(IN_FLIGHT);
+    let (sender, responses) = mpsc::channel(IN_FLIGHT);
+    tokio::spawn(async move {
+        let forward = sender.clone();
+        let forwarded = async move {
+            while let Some(Ok(response)) = taken.recv().await {
+                if forward.send(Ok(response)).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let (result, ()) = tokio::join!(run(sink), forwarded);
+        if let Err(error) = result {
+            drop(sender.send(Err(store_status(&error))).await);
+        }
+    });
+    ReceiverStream::new(responses)
+}
+
+fn store_status(error: &StoreError) -> Status {
+    let message = error.to_string();
+    match error {
+        StoreError::Statement { .. } => Status::invalid_argument(message),
+        StoreError::ReadOnly { .. } => Status::permission_denied(message),
+        StoreError::NoReader { .. } => Status::failed_precondition(message),
+        StoreError::TimedOut { .. } => Status::deadline_exceeded(message),
+        StoreError::Open { .. } | StoreError::Unreachable { .. } => Status::unavailable(message),
+        StoreError::Embedded { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Url { .. }
+        | StoreError::Ended => Status::internal(message),
+    }
+}
+
+fn no_store() -> Status {
+    Status::failed_precondition("this session has no store")
+}
+
+fn invalid(error: &crate::live::LiveError) -> Status {
+    Status::invalid_argument(error.to_string())
+}

@@ -1,0 +1,107 @@
+//! One metric's values, summarised.
+
+use proto::v1;
+use sketches_ddsketch::{Config, DDSketch};
+
+/// Relative error of quantiles: half of what is promised.
+pub const RELATIVE_ERROR: f64 = 0.005;
+
+/// Bins of a sketch: covers a factor of e²⁰ at [`RELATIVE_ERROR`]; beyond it the smallest values fold together.
+const MAX_BINS: u32 = 2048;
+
+/// Smallest value told from zero: metrics are whole numbers.
+const LEAST: f64 = 0.5;
+
+/// Count, sum, least, largest and quantiles of whole numbers.
+#[derive(Clone)]
+pub struct Distribution {
+    sketch: DDSketch,
+    count: u64,
+    sum: u128,
+    min: u64,
+    max: u64,
+}
+
+// === impl Distribution ===
+
+impl Distribution {
+    /// Nothing observed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let sketch = DDSketch::new(Config::new(RELATIVE_ERROR, MAX_BINS, LEAST));
+        Self { sketch, count: 0, sum: 0, min: u64::MAX, max: 0 }
+    }
+
+    /// Adds a value that stands for `weight` exchanges; returns by how many bins the sketch grew.
+    pub fn add(&mut self, value: u64, weight: u64) -> usize {
+        let before = self.sketch.length();
+        self.sketch.add_with_count(float(value), weight);
+        self.count = self.count.saturating_add(weight);
+        self.sum = self.sum.saturating_add(u128::from(value).saturating_mul(weight.into()));
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.sketch.length().saturating_sub(before)
+    }
+
+    /// The ⌈q·n⌉-th smallest value within [`RELATIVE_ERROR`]; the least and the largest exactly. 0 of nothing.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> f64 {
+        if self.count == 0 {
+            return 0.0;
+        }
+        let count = float(self.count);
+        let rank = (q * count).ceil().clamp(1.0, count);
+        let (min, max) = (float(self.min), float(self.max));
+        // Compared in whole ranks: both are whole numbers here.
+        if rank <= 1.0 {
+            return min;
+        }
+        if rank >= count {
+            return max;
+        }
+        // The sketch takes the value at index ⌊p·(n−1)⌋; the half keeps clear of rounding.
+        let p = (rank - 0.5) / (count - 1.0);
+        self.sketch.quantile(p.min(1.0)).ok().flatten().unwrap_or(min).clamp(min, max)
+    }
+
+    /// The summary as it goes to viewers.
+    #[must_use]
+    pub fn summary(&self, metric: v1::Metric) -> v1::Distribution {
+        v1::Distribution {
+            metric: metric.into(),
+            count: self.count,
+            sum: wide(self.sum),
+            min: if self.count == 0 { 0.0 } else { float(self.min) },
+            max: float(self.max),
+            p50: self.quantile(0.5),
+            p90: self.quantile(0.9),
+            p95: self.quantile(0.95),
+            p99: self.quantile(0.99),
+        }
+    }
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Distribution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Distribution")
+            .field("count", &self.count)
+            .field("sum", &self.sum)
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "beyond 2^53 the loss is far below the sketch's error")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "beyond 2^53 the loss is far below the sketch's error")]
+fn wide(value: u128) -> f64 {
+    value as f64
+}

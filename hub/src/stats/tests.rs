@@ -1,0 +1,195 @@
+//! Aggregates against exact values.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn exchange(total: u64, side: v1::Side) -> Arc<v1::Exchange> {
+    let segments = Some(v1::Segments { total_ns: total, ..Default::default() });
+    Arc::new(v1::Exchange { segments, side: side.into(), ..Default::default() })
+}
+
+fn table(request: &v1::StatRequest) -> Table {
+    Table::try_from(request).unwrap()
+}
+
+fn exact(values: &[u64], q: u32) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let rank = (values.len() * q as usize).div_ceil(100).max(1);
+    exact_float(sorted[rank - 1])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "test values are small")]
+fn exact_float(value: u64) -> f64 {
+    value as f64
+}
+
+fn check(values: &[u64]) {
+    let mut table = table(&v1::StatRequest::default());
+    for value in values {
+        table.add(&exchange(*value, v1::Side::Client));
+    }
+    let rows = table.rows();
+    let found = &rows[0].distributions[0];
+    let least = values.iter().min().copied().unwrap_or_default();
+    let largest = values.iter().max().copied().unwrap_or_default();
+    assert_eq!(found.count, values.len() as u64);
+    assert!((found.min - exact_float(least)).abs() < 0.5 && (found.max - exact_float(largest)).abs() < 0.5);
+    for (q, found) in [(50, found.p50), (90, found.p90), (95, found.p95), (99, found.p99)] {
+        let exact = exact(values, q);
+        assert!((found - exact).abs() <= exact * 0.01, "p{q}: {found}, exactly {exact} of {}", values.len());
+    }
+}
+
+#[test]
+fn quantiles_of_few_values_are_nearest_rank() {
+    for count in 1..120_u64 {
+        check(&(1..=count).map(|value| value * value * 1000).collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #[test]
+    fn quantiles_are_within_one_per_cent(values in proptest::collection::vec(0_u64..10_000_000_000, 1..400)) {
+        check(&values);
+    }
+}
+
+#[test]
+fn sides_are_rows_of_their_own_and_unknown_values_are_left_out() {
+    let mut table = table(&v1::StatRequest::default());
+    table.add(&exchange(10, v1::Side::Client));
+    table.add(&exchange(30, v1::Side::Server));
+    table.add(&Arc::new(v1::Exchange { side: v1::Side::Client.into(), error: true, ..Default::default() }));
+    let rows = table.rows();
+    assert_eq!(rows.len(), 2);
+    let client = rows.iter().find(|row| row.side() == v1::Side::Client).unwrap();
+    assert_eq!((client.count, client.errors, client.distributions[0].count), (2, 1, 1));
+    assert!((client.distributions[0].sum - 10.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn groups_over_the_limit_are_counted_in_other() {
+    let mut table = table(&v1::StatRequest { group_by: vec!["status".to_owned()], ..Default::default() });
+    for number in 0..MAX_GROUPS + 5 {
+        table.add(&Arc::new(v1::Exchange { status: number.to_string(), ..Default::default() }));
+    }
+    let rows = table.rows();
+    assert_eq!(rows.len(), MAX_GROUPS + 1);
+    assert_eq!((rows[MAX_GROUPS].keys[0].as_str(), rows[MAX_GROUPS].count), (OTHER, 5));
+    assert_eq!(table.groups_over_limit(), 5);
+    assert_eq!(table.counted(), MAX_GROUPS as u64 + 5);
+}
+
+#[test]
+fn samples_are_the_largest() {
+    let mut table = table(&v1::StatRequest { samples: 3, ..Default::default() });
+    for total in [5, 1, 9, 7, 3, 8] {
+        table.add(&exchange(total, v1::Side::Client));
+    }
+    let totals: Vec<_> =
+        table.rows()[0].samples.iter().map(|sample| sample.segments.unwrap().total_ns).collect();
+    assert_eq!(totals, [9, 8, 7]);
+}
+
+#[test]
+fn one_side_counts_where_the_client_is_seen() {
+    let end = |port| Some(v1::Endpoint { address: vec![127, 0, 0, 1], port, ..Default::default() });
+    let of = |side: v1::Side, local, remote| {
+        let (local, remote) = (end(local), end(remote));
+        Arc::new(v1::Exchange { side: side.into(), local, remote, ..Default::default() })
+    };
+    let group_by = vec!["remote-service".to_owned()];
+    let mut table = table(&v1::StatRequest { prefer_client: true, group_by, ..Default::default() });
+    table.add(&of(v1::Side::Server, 80, 4000));
+    table.add(&of(v1::Side::Client, 4000, 80));
+    table.add(&of(v1::Side::Server, 81, 5000));
+    table.settle(true);
+    let rows: Vec<_> = table.rows().into_iter().map(|row| (row.keys, row.side, row.count)).collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.contains(&(vec!["127.0.0.1:80".to_owned()], v1::Side::Client.into(), 1)));
+    assert!(rows.contains(&(vec!["127.0.0.1:81".to_owned()], v1::Side::Server.into(), 1)));
+    assert_eq!((table.counted(), table.passed_over()), (2, 1));
+}
+
+#[test]
+fn unknown_groups_and_too_many_levels_are_refused() {
+    let by = |names: &[&str]| v1::StatRequest {
+        group_by: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    };
+    assert!(Table::try_from(&by(&["pod"])).unwrap_err().to_string().contains("remote-ip"));
+    assert!(matches!(
+        Table::try_from(&by(&["conn", "status", "protocol"])),
+        Err(TableError::Levels { levels: 3 })
+    ));
+    assert!(Table::try_from(&by(&["none"])).is_ok());
+}
+
+fn with_status(status: String, total: u64) -> Arc<v1::Exchange> {
+    Arc::new(v1::Exchange { status, ..(*exchange(total, v1::Side::Client)).clone() })
+}
+
+#[test]
+fn weights_count() {
+    let mut table = table(&v1::StatRequest::default());
+    let heavy = v1::Exchange { sample_weight: 9, error: true, ..(*exchange(100, v1::Side::Client)).clone() };
+    table.add(&Arc::new(heavy));
+    table.add(&exchange(7, v1::Side::Client));
+    let row = table.rows().remove(0);
+    let found = &row.distributions[0];
+    assert_eq!((row.count, row.errors, found.count), (10, 9, 10));
+    assert!((found.sum - 907.0).abs() < f64::EPSILON && (found.p50 - 100.0).abs() <= 1.0);
+    assert!((found.min - 7.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn samples_bins_and_keys_are_bounded() {
+    let group_by = vec!["status".to_owned()];
+    let mut sampled =
+        table(&v1::StatRequest { samples: 1000, group_by: group_by.clone(), ..Default::default() });
+    for total in 0..200 {
+        sampled.add(&exchange(total, v1::Side::Client));
+    }
+    assert_eq!(sampled.rows()[0].samples.len(), MAX_SAMPLES as usize);
+    for group in 0..60 {
+        for total in 0..100 {
+            sampled.add(&with_status(group.to_string(), total));
+        }
+    }
+    assert_eq!(sampled.rows().iter().map(|row| row.samples.len()).sum::<usize>(), MAX_ALL_SAMPLES);
+    let mut wide = table(&v1::StatRequest { group_by, ..Default::default() });
+    wide.add(&with_status("x".repeat(MAX_KEY_CHARS + 1), 1));
+    assert_eq!(wide.rows()[0].keys[0].chars().count(), MAX_KEY_CHARS);
+    for group in 0..MAX_GROUPS {
+        for total in [1, 100_000_000] {
+            wide.add(&with_status(group.to_string(), total));
+        }
+    }
+    assert!(wide.bins < MAX_BINS + 4096 && wide.groups_over_limit() > 100, "{}", wide.bins);
+    assert_eq!(wide.rows().iter().map(|row| row.count).sum::<u64>(), 2 * MAX_GROUPS as u64 + 1);
+}
+
+#[test]
+fn waiting_server_sides_and_known_connections_are_bounded() {
+    let end = |port| Some(v1::Endpoint { address: vec![127, 0, 0, 1], port, ..Default::default() });
+    let of = |side: v1::Side, client: usize| {
+        let client = u32::try_from(client).unwrap();
+        let (local, remote) =
+            if side == v1::Side::Server { (end(80), end(client)) } else { (end(client), end(80)) };
+        Arc::new(v1::Exchange { side: side.into(), local, remote, ..Default::default() })
+    };
+    let mut table = table(&v1::StatRequest { prefer_client: true, ..Default::default() });
+    for client in 0..pending::MAX_WAITING + 10 {
+        table.add(&of(v1::Side::Server, client));
+    }
+    assert_eq!(table.counted(), 10);
+    for client in 0..pending::MAX_CONNECTIONS + 20 {
+        table.add(&of(v1::Side::Client, client));
+    }
+    table.settle(true);
+    // The first twenty connections were forgotten again: the servers of ten of them waited still.
+    assert_eq!(table.passed_over(), pending::MAX_WAITING as u64 - 10);
+    assert_eq!(table.counted(), 10 + pending::MAX_CONNECTIONS as u64 + 20 + 10);
+}

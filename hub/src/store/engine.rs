@@ -1,0 +1,87 @@
+//! The engine that a session's launch chose, opened.
+
+use std::path::PathBuf;
+
+use proto::launch::StoreChoice;
+
+use super::mysql::{MysqlArchive, MysqlStore, Target};
+use super::sqlite::{SqliteArchive, SqliteStore};
+use super::writer::Writer;
+use super::{Archive, PullSink, QuerySink, Scope, Store as _, StoreError};
+
+/// The reading half of either engine.
+#[derive(Debug)]
+pub enum AnyArchive {
+    /// The embedded database.
+    Sqlite(SqliteArchive),
+    /// MySQL and what speaks like it.
+    Mysql(MysqlArchive),
+}
+
+/// Both halves of a session's store.
+#[derive(Debug)]
+pub struct Engine {
+    /// The way in.
+    pub writer: Writer,
+    /// The way out.
+    pub archive: AnyArchive,
+    /// The embedded database's file.
+    pub file: Option<PathBuf>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Opens the chosen store once, so that what is wrong with it is said at start; later outages are waited out.
+    pub async fn open(choice: &StoreChoice, scope: Scope, limit: u64) -> Result<Option<Self>, StoreError> {
+        let session = scope.session.clone();
+        Ok(match choice {
+            StoreChoice::None => None,
+            StoreChoice::Sqlite { path } => {
+                let mut store = SqliteStore::new(path.clone(), scope);
+                store.open().await?;
+                let archive = AnyArchive::Sqlite(SqliteArchive::new(path.clone(), session));
+                Some(Self { writer: Writer::start(store, limit), archive, file: Some(path.clone()) })
+            }
+            StoreChoice::Mysql { url, reader } => {
+                let target = Target::parse(url)?;
+                let mut store = MysqlStore::new(target.clone(), scope);
+                store.open().await?;
+                let archive = MysqlArchive::new(target, reader.as_deref(), session).await?;
+                Some(Self {
+                    writer: Writer::start(store, limit),
+                    archive: AnyArchive::Mysql(archive),
+                    file: None,
+                })
+            }
+        })
+    }
+}
+
+// === impl AnyArchive ===
+
+impl AnyArchive {
+    /// Takes back what reading needed on the server.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(_) => {}
+            Self::Mysql(archive) => archive.close().await,
+        }
+    }
+}
+
+impl Archive for AnyArchive {
+    async fn query(&self, sql: String, sink: QuerySink) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(archive) => archive.query(sql, sink).await,
+            Self::Mysql(archive) => archive.query(sql, sink).await,
+        }
+    }
+
+    async fn pull(&self, sink: PullSink) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(archive) => archive.pull(sink).await,
+            Self::Mysql(archive) => archive.pull(sink).await,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The schema, written once for both engines.
+
+use std::fmt::Write as _;
+
+/// Newest schema version; a database with a higher one is refused.
+pub const VERSION: u32 = 1;
+
+/// Table that holds the versions a database went through.
+pub const VERSION_TABLE: &str = "kyanos_schema";
+
+/// Characters of a name: the longest DNS name.
+pub const NAME_CHARS: usize = 253;
+
+/// Characters of an operation.
+pub const OPERATION_CHARS: usize = 512;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A name of at most [`NAME_CHARS`] characters.
+    Name,
+    /// A word of at most this many characters.
+    Word(usize),
+    /// Text of at most [`OPERATION_CHARS`] characters.
+    Operation,
+    /// A 64-bit integer.
+    Integer,
+    /// Yes or no, 1 or 0.
+    Flag,
+    /// Date and time in UTC with microseconds.
+    Time,
+    /// Bytes of a payload.
+    Bytes,
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its name in SQL and JSON.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// Whether it is never NULL.
+    pub required: bool,
+}
+
+/// A table.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns, in order.
+    pub columns: &'static [Column],
+    /// Its primary key, which begins with `session`.
+    pub primary: &'static [&'static str],
+    /// Further indexes: name, whether unique, columns.
+    pub indexes: &'static [(&'static str, bool, &'static [&'static str])],
+}
+
+/// An SQL dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The embedded database.
+    Sqlite,
+    /// MySQL and what speaks like it.
+    Mysql,
+}
+
+const fn required(name: &'static str, kind: Kind) -> Column {
+    Column { name, kind, required: true }
+}
+
+const fn optional(name: &'static str, kind: Kind) -> Column {
+    Column { name, kind, required: false }
+}
+
+/// Characters of a session name (`--name`).
+const SESSION: Kind = Kind::Word(40);
+
+/// One row per exchange.
+pub const EXCHANGES: Table = Table {
+    name: "exchanges",
+    columns: &[
+        required("session", SESSION),
+        required("id", Kind::Integer),
+        optional("node", Kind::Name),
+        optional("namespace", Kind::Name),
+        optional("pod", Kind::Name),
+        optional("container", Kind::Name),
+        optional("workload", Kind::Name),
+        optional("pid", Kind::Integer),
+        optional("comm", Kind::Name),
+        optional("connection_id", Kind::Integer),
+        optional("side", Kind::Word(8)),
+        required("protocol", Kind::Word(32)),
+        required("tls", Kind::Flag),
+        optional("local_addr", Kind::Word(45)),
+        optional("local_port", Kind::Integer),
+        optional("remote_addr", Kind::Word(45)),
+        optional("remote_port", Kind::Integer),
+        optional("remote_namespace", Kind::Name),
+        optional("remote_pod", Kind::Name),
+        optional("remote_service", Kind::Name),
+        optional("operation", Kind::Operation),
+        optional("target", Kind::Name),
+        optional("status", Kind::Name),
+        required("error", Kind::Flag),
+        required("start_time", Kind::Time),
+        optional("end_time", Kind::Time),
+        required("start_ns", Kind::Integer),
+        optional("total_ns", Kind::Integer),
+        optional("send_ns", Kind::Integer),
+        optional("network_ns", Kind::Integer),
+        optional("transfer_ns", Kind::Integer),
+        optional("receive_ns", Kind::Integer),
+        optional("queue_ns", Kind::Integer),
+        optional("internal_ns", Kind::Integer),
+        optional("read_ns", Kind::Integer),
+        optional("retransmits", Kind::Integer),
+        required("sample_weight", Kind::Integer),
+        optional("request_bytes", Kind::Integer),
+        optional("response_bytes", Kind::Integer),
+        optional("request_plain_bytes", Kind::Integer),
+        optional("response_plain_bytes", Kind::Integer),
+        optional("request", Kind::Bytes),
+        optional("response", Kind::Bytes),
+        optional("request_truncated", Kind::Flag),
+        optional("response_truncated", Kind::Flag),
+    ],
+    primary: &["session", "id"],
+    indexes: &[
+        ("exchanges_start", false, &["session", "start_ns"]),
+        ("exchanges_total", false, &["session", "total_ns"]),
+        ("exchanges_error", false, &["session", "error", "start_ns"]),
+        ("exchanges_workload", false, &["session", "namespace", "workload", "start_ns"]),
+    ],
+};
+
+/// One row per place an exchange was seen at.
+pub const HOPS: Table = Table {
+    name: "hops",
+    columns: &[
+        required("session", SESSION),
+        required("exchange_id", Kind::Integer),
+        required("seq", Kind::Integer),
+        required("at_ns", Kind::Integer),
+        required("place", Kind::Word(16)),
+        optional("name", Kind::Name),
+        optional("netns", Kind::Integer),
+        optional("direction", Kind::Word(8)),
+        optional("message", Kind::Word(16)),
+        optional("bytes", Kind::Integer),
+    ],
+    primary: &["session", "exchange_id", "seq"],
+    indexes: &[],
+};
+
+/// One row per capturer.
+pub const CAPTURERS: Table = Table {
+    name: "capturers",
+    columns: &[
+        required("session", SESSION),
+        required("node", Kind::Name),
+        required("slot", Kind::Integer),
+        optional("kernel", Kind::Name),
+        optional("version", Kind::Name),
+        required("first_seen", Kind::Time),
+        required("last_seen", Kind::Time),
+    ],
+    primary: &["session", "node"],
+    indexes: &[("capturers_slot", true, &["session", "slot"])],
+};
+
+/// One row per reading of a loss total that had changed.
+pub const LOSSES: Table = Table {
+    name: "losses",
+    columns: &[
+        required("session", SESSION),
+        required("at_ns", Kind::Integer),
+        required("node", Kind::Name),
+        required("stage", Kind::Word(32)),
+        required("total", Kind::Integer),
+    ],
+    primary: &["session", "at_ns", "node", "stage"],
+    indexes: &[],
+};
+
+/// All tables, in the order they are pulled.
+pub const TABLES: [Table; 4] = [EXCHANGES, HOPS, CAPTURERS, LOSSES];
+
+// === impl Table ===
+
+impl Table {
+    /// Finds a table by name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Table> {
+        const ALL: &[Table] = &TABLES;
+        ALL.iter().find(|table| table.name == name)
+    }
+
+    /// Names of the columns, in order.
+    pub fn column_names(&self) -> impl Iterator<Item = &'static str> {
+        self.columns.iter().map(|column| column.name)
+    }
+
+    /// Statements that create the table and its indexes.
+    #[must_use]
+    pub fn create(&self, dialect: Dialect) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let null = if column.required { " NOT NULL" } else { "" };
+                format!("{} {}{null}", column.name, column.kind.sql(dialect))
+            })
+            .collect();
+        lines.push(format!("PRIMARY KEY ({})", self.primary.join(", ")));
+        let indexes = self.indexes.iter();
+        match dialect {
+            Dialect::Mysql => {
+                lines.extend(indexes.map(|(name, unique, columns)| {
+                    let unique = if *unique { "UNIQUE " } else { "" };
+                    format!("{unique}INDEX {name} ({})", columns.join(", "))
+                }));
+                vec![format!(
+                    "CREATE TABLE IF NOT EXISTS {} ({}) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                    self.name,
+                    lines.join(", ")
+                )]
+            }
+            Dialect::Sqlite => {
+                let table =
+                    format!("CREATE TABLE IF NOT EXISTS {} ({}) WITHOUT ROWID", self.name, lines.join(", "));
+                // Large rows do badly without a rowid; only the narrow tables go without.
+                let table =
+                    if self.name == EXCHANGES.name { table.replace(" WITHOUT ROWID", "") } else { table };
+                let mut statements = vec![table];
+                statements.extend(indexes.map(|(name, unique, columns)| {
+                    let unique = if *unique { "UNIQUE " } else { "" };
+                    format!(
+                        "CREATE {unique}INDEX IF NOT EXISTS {name} ON {} ({})",
+                        self.name,
+                        columns.join(", ")
+                    )
+                }));
+                statements
+            }
+        }
+    }
+
+    /// Statement that inserts this many rows and passes over those whose key is there already.
+    #[must_use]
+    pub fn insert(&self, dialect: Dialect, rows: usize) -> String {
+        let verb = match dialect {
+            Dialect::Sqlite => "INSERT OR IGNORE",
+            Dialect::Mysql => "INSERT IGNORE",
+        };
+        let names: Vec<_> = self.column_names().collect();
+        let one = format!("({})", vec!["?"; names.len()].join(","));
+        let mut sql = format!("{verb} INTO {} ({}) VALUES {one}", self.name, names.join(", "));
+        for _ in 1..rows {
+            let _written = write!(sql, ",{one}");
+        }
+        sql
+    }
+
+    /// Statement that inserts one row or replaces the one with its key.
+    #[must_use]
+    pub fn replace(&self) -> String {
+        let names: Vec<_> = self.column_names().collect();
+        format!(
+            "REPLACE INTO {} ({}) VALUES ({})",
+            self.name,
+            names.join(", "),
+            vec!["?"; names.len()].join(",")
+        )
+    }
+
+    /// Statement that reads the rows of one session, in the order of the key; times as the embedded store writes them.
+    #[must_use]
+    pub fn select(&self, dialect: Dialect) -> String {
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| match (dialect, column.kind) {
+                (Dialect::Mysql, Kind::Time) => {
+                    format!("DATE_FORMAT({0}, '%Y-%m-%dT%H:%i:%s.%fZ') AS {0}", column.name)
+                }
+                _ => column.name.to_owned(),
+            })
+            .collect();
+        format!(
+            "SELECT {} FROM {} WHERE session = ? ORDER BY {}",
+            names.join(", "),
+            self.name,
+            self.primary.join(", ")
+        )
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Characters of text that fit; `None` for what is not text.
+    #[must_use]
+    pub fn chars(self) -> Option<usize> {
+        match self {
+            Self::Name => Some(NAME_CHARS),
+            Self::Word(chars) => Some(chars),
+            Self::Operation => Some(OPERATION_CHARS),
+            Self::Integer | Self::Flag | Self::Time | Self::Bytes => None,
+        }
+    }
+
+    fn sql(self, dialect: Dialect) -> String {
+        match (dialect, self) {
+            (Dialect::Sqlite, Self::Name | Self::Word(_) | Self::Operation | Self::Time) => "TEXT".to_owned(),
+            (Dialect::Sqlite, Self::Integer | Self::Flag) => "INTEGER".to_owned(),
+            (Dialect::Sqlite, Self::Bytes) => "BLOB".to_owned(),
+            (Dialect::Mysql, Self::Name) => format!("VARCHAR({NAME_CHARS})"),
+            (Dialect::Mysql, Self::Word(chars)) => format!("VARCHAR({chars})"),
+            (Dialect::Mysql, Self::Operation) => format!("VARCHAR({OPERATION_CHARS})"),
+            (Dialect::Mysql, Self::Integer) => "BIGINT".to_owned(),
+            (Dialect::Mysql, Self::Flag) => "TINYINT".to_owned(),
+            (Dialect::Mysql, Self::Time) => "DATETIME(6)".to_owned(),
+            (Dialect::Mysql, Self::Bytes) => "LONGBLOB".to_owned(),
+        }
+    }
+}
+
+/// Statements that bring a database from a version to the next.
+#[must_use]
+pub fn migration(from: u32, dialect: Dialect) -> Vec<String> {
+    match from {
+        0 => TABLES.iter().flat_map(|table| table.create(dialect)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Statement that creates [`VERSION_TABLE`].
+#[must_use]
+pub fn create_version_table() -> String {
+    format!("CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version INTEGER NOT NULL PRIMARY KEY)")
+}

@@ -1,0 +1,468 @@
+//! The task between live data and the store: it takes without waiting, writes in batches and survives an outage.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use proto::v1;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::{Batch, CapturerRow, LossRow, Store, StoreError, Written};
+
+/// Bytes that wait to be written; what comes on top is lost and counted. A quarter of the hub's memory goal.
+pub const BUFFER_BYTES: usize = 16 << 20;
+
+/// Loss rows that wait to be written: totals only grow, so the newest say all.
+pub const BUFFER_LOSSES: usize = 1024;
+
+/// Exchanges of one transaction.
+pub const BATCH_ROWS: usize = 512;
+
+/// Bytes after which a transaction takes no further exchange.
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// How long a batch waits to fill: readers of the store are this far behind.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Pauses between attempts to reach the store: first, longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// The size is measured after this part of the limit was written.
+const LIMIT_STEPS: u64 = 32;
+
+/// Part of the rows that trimming removes at once.
+const TRIM_SHARE: u64 = 10;
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not yet reached.
+    Starting,
+    /// Takes rows.
+    Ready,
+    /// Cannot be written to, for this reason; the writer tries again.
+    Down(String),
+    /// Closed at the session's end.
+    Closed,
+}
+
+/// Totals of the store, all monotonic; `seen` = `stored` + `ignored` + `lost` once nothing waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Offered.
+    pub seen: u64,
+    /// Written as new rows.
+    pub stored: u64,
+    /// Already there.
+    pub ignored: u64,
+    /// Did not fit the buffer, were refused by the database, or were still waiting when the store was given up.
+    pub lost: u64,
+    /// Removed again because the store reached its limit; they count as stored.
+    pub trimmed: u64,
+}
+
+/// The way into the store.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something waits.
+    filled: Notify,
+    /// Whoever waits for a batch to fill need not.
+    hurry: Notify,
+    /// Exchanges and rows that are done with, so that flushing can wait.
+    settled: watch::Sender<u64>,
+    state: watch::Sender<State>,
+    limit: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    exchanges: VecDeque<(usize, Arc<v1::Exchange>)>,
+    /// Of what waits and of what is being written.
+    bytes: usize,
+    /// Exchanges of the batch that is being written.
+    writing: Option<u64>,
+    /// That batch counts as lost, whatever becomes of it.
+    given_up: bool,
+    capturers: Vec<CapturerRow>,
+    losses: VecDeque<LossRow>,
+    totals: Totals,
+    closing: bool,
+}
+
+/// The writing end.
+struct Task<S> {
+    shared: Arc<Shared>,
+    store: S,
+    /// Bytes written since the size was measured.
+    unmeasured: u64,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Begins writing to a store; `limit` in bytes, 0 for none.
+    pub fn start<S: Store>(store: S, limit: u64) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            hurry: Notify::new(),
+            settled: watch::Sender::new(0),
+            state: watch::Sender::new(State::Starting),
+            limit,
+        });
+        let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0 };
+        tokio::spawn(task.run());
+        Self { shared }
+    }
+
+    /// Takes exchanges, as far as they fit; never waits.
+    pub fn offer(&self, exchanges: &[Arc<v1::Exchange>]) {
+        let mut queue = self.shared.queue();
+        for exchange in exchanges {
+            queue.totals.seen += 1;
+            let place = crate::exchange::fitting(exchange, queue.bytes, BUFFER_BYTES);
+            match place.filter(|_| !queue.closing) {
+                Some((bytes, exchange)) => {
+                    queue.bytes += bytes;
+                    queue.exchanges.push_back((bytes, exchange));
+                }
+                None => queue.totals.lost += 1,
+            }
+        }
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Records capturers as they are now.
+    pub fn note_capturers(&self, rows: Vec<CapturerRow>) {
+        let mut queue = self.shared.queue();
+        for row in rows {
+            queue.capturers.retain(|waiting| waiting.node != row.node);
+            queue.capturers.push(row);
+        }
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Records loss totals.
+    pub fn note_losses(&self, rows: Vec<LossRow>) {
+        let mut queue = self.shared.queue();
+        queue.losses.extend(rows);
+        while queue.losses.len() > BUFFER_LOSSES {
+            queue.losses.pop_front();
+        }
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Waits until everything offered so far is written; false when the deadline came first.
+    pub async fn flush(&self, deadline: Instant) -> bool {
+        let mut settled = self.shared.settled.subscribe();
+        loop {
+            settled.mark_unchanged();
+            if self.shared.queue().is_idle() {
+                return true;
+            }
+            self.shared.hurry.notify_one();
+            match tokio::time::timeout_at(deadline, settled.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return self.shared.queue().is_idle(),
+            }
+        }
+    }
+
+    /// Gives up what still waits: it is lost.
+    pub fn abandon(&self) {
+        let mut queue = self.shared.queue();
+        queue.abandon();
+    }
+
+    /// Writes what waits until the deadline, counts the rest as lost, and closes the store.
+    pub async fn close(&self, deadline: Instant) {
+        self.flush(deadline).await;
+        {
+            let mut queue = self.shared.queue();
+            queue.closing = true;
+            queue.abandon();
+        }
+        self.shared.filled.notify_one();
+        self.shared.hurry.notify_one();
+        let mut state = self.shared.state.subscribe();
+        let closed = state.wait_for(|state| *state == State::Closed);
+        // An engine that hangs is left behind; its process ends soon.
+        drop(tokio::time::timeout_at(deadline, closed).await);
+    }
+
+    /// How the store is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state.borrow().clone()
+    }
+
+    /// Totals so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.queue().totals
+    }
+
+    /// The store's ledger of what is settled; what waits is not yet seen.
+    #[must_use]
+    pub fn balance(&self) -> v1::Balance {
+        let totals = self.totals();
+        let delivered = totals.stored.saturating_add(totals.ignored);
+        v1::Balance {
+            consumer: "store".to_owned(),
+            unit: "exchanges".to_owned(),
+            seen: delivered.saturating_add(totals.lost),
+            delivered,
+            filtered: 0,
+            lost: vec![v1::Loss {
+                stage: "store".to_owned(),
+                unit: "exchanges".to_owned(),
+                total: totals.lost,
+            }],
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self) {
+        self.settled.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.send_if_modified(|old| {
+            let changed = *old != state;
+            *old = state;
+            changed
+        });
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.exchanges.is_empty() && self.capturers.is_empty() && self.losses.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_empty() && self.writing.is_none()
+    }
+
+    fn is_full_batch(&self) -> bool {
+        self.exchanges.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    fn take(&mut self) -> (usize, Batch) {
+        let (mut bytes, mut exchanges) = (0_usize, Vec::new());
+        while exchanges.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+            let Some((size, exchange)) = self.exchanges.pop_front() else { break };
+            bytes += size;
+            exchanges.push(exchange);
+        }
+        self.writing = Some(exchanges.len() as u64);
+        let capturers = std::mem::take(&mut self.capturers);
+        (bytes, Batch { exchanges, capturers, losses: self.losses.drain(..).collect() })
+    }
+
+    fn abandon(&mut self) {
+        let waiting = self.exchanges.drain(..);
+        let (count, bytes) =
+            waiting.fold((0, 0_usize), |(count, bytes), (size, _)| (count + 1, bytes + size));
+        self.totals.lost += count;
+        if let Some(writing) = self.writing.filter(|_| !self.given_up) {
+            self.totals.lost += writing;
+            self.given_up = true;
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.capturers.clear();
+        self.losses.clear();
+    }
+}
+
+// === impl Task ===
+
+impl<S: Store> Task<S> {
+    async fn run(mut self) {
+        self.reach().await;
+        while let Some((bytes, batch)) = self.next().await {
+            let batch = Arc::new(batch);
+            let written = self.write(&batch).await;
+            {
+                let mut queue = self.shared.queue();
+                queue.writing = None;
+                queue.bytes = queue.bytes.saturating_sub(bytes);
+                if !std::mem::take(&mut queue.given_up) {
+                    queue.totals.stored += written.stored;
+                    queue.totals.ignored += written.ignored;
+                    queue.totals.lost += written.refused;
+                }
+            }
+            self.shared.settle();
+            self.unmeasured = self.unmeasured.saturating_add(written.bytes);
+            self.keep_limit().await;
+        }
+        self.store.close().await;
+        self.shared.set_state(State::Closed);
+        self.shared.settle();
+    }
+
+    /// Waits for something to write; `None` once closing and empty.
+    async fn next(&mut self) -> Option<(usize, Batch)> {
+        loop {
+            let filled = self.shared.filled.notified();
+            let (empty, full, closing) = {
+                let queue = self.shared.queue();
+                (queue.is_empty(), queue.is_full_batch(), queue.closing)
+            };
+            match (empty, full || closing) {
+                (true, _) if closing => return None,
+                (true, _) => filled.await,
+                (false, true) => break,
+                (false, false) => {
+                    drop(tokio::time::timeout(GATHER, self.shared.hurry.notified()).await);
+                    break;
+                }
+            }
+        }
+        Some(self.shared.queue().take())
+    }
+
+    /// Opens the store, again and again with growing pauses, until it is open or the session ends.
+    async fn reach(&mut self) -> bool {
+        let (mut pause, longest) = BACK_OFF;
+        loop {
+            match self.store.open().await {
+                Ok(()) => {
+                    if matches!(self.shared.state.borrow().clone(), State::Down(_)) {
+                        tracing::warn!("the store is back");
+                    }
+                    self.shared.set_state(State::Ready);
+                    return true;
+                }
+                Err(error) => self.down(&error),
+            }
+            if self.shared.queue().closing {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    fn down(&self, error: &StoreError) {
+        let reason = error.to_string();
+        if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
+            tracing::warn!(reason, "the store is down, exchanges wait");
+        }
+        self.shared.set_state(State::Down(reason));
+    }
+
+    /// Writes a batch, however long the store is down; what the database refuses is given up alone.
+    async fn write(&mut self, batch: &Arc<Batch>) -> Written {
+        loop {
+            match self.store.write(Arc::clone(batch)).await {
+                Ok(written) => return written,
+                Err(error) if error.is_passing() => {
+                    self.down(&error);
+                    // Long enough for a lock to pass, short enough not to be seen.
+                    tokio::time::sleep(BACK_OFF.0).await;
+                    if !self.reach().await {
+                        return refused(batch.exchanges.len());
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        reason = error.to_string(),
+                        "the store refused a batch, trying its rows alone"
+                    );
+                    return self.write_alone(batch).await;
+                }
+            }
+        }
+    }
+
+    async fn write_alone(&mut self, batch: &Batch) -> Written {
+        let mut sum = Written::default();
+        for exchange in &batch.exchanges {
+            let one = Batch { exchanges: vec![Arc::clone(exchange)], ..Batch::default() };
+            let written = match self.store.write(Arc::new(one)).await {
+                Ok(written) => written,
+                Err(error) => {
+                    tracing::warn!(
+                        id = exchange.id,
+                        reason = error.to_string(),
+                        "the store refused an exchange"
+                    );
+                    refused(1)
+                }
+            };
+            sum.stored += written.stored;
+            sum.ignored += written.ignored;
+            sum.refused += written.refused;
+            sum.bytes += written.bytes;
+        }
+        let rest = Batch { exchanges: Vec::new(), ..batch.clone() };
+        if !rest.is_empty()
+            && let Err(error) = self.store.write(Arc::new(rest)).await
+        {
+            tracing::warn!(reason = error.to_string(), "the store refused capturers or losses");
+        }
+        sum
+    }
+
+    /// Removes the oldest exchanges while the store is over its limit.
+    async fn keep_limit(&mut self) {
+        let limit = self.shared.limit;
+        if limit == 0 || self.unmeasured < limit / LIMIT_STEPS {
+            return;
+        }
+        self.unmeasured = 0;
+        let mut trimmed = 0_u64;
+        loop {
+            match self.store.size().await {
+                Ok(size) if size > limit => {}
+                Ok(_) => break,
+                Err(error) => return self.down(&error),
+            }
+            let totals = self.shared.queue().totals;
+            let rows = totals.stored.saturating_sub(totals.trimmed);
+            match self.store.trim((rows / TRIM_SHARE).max(1)).await {
+                Ok(0) => break,
+                Ok(removed) => {
+                    trimmed += removed;
+                    self.shared.queue().totals.trimmed += removed;
+                }
+                Err(error) => return self.down(&error),
+            }
+        }
+        if trimmed > 0 {
+            tracing::warn!(
+                exchanges = trimmed,
+                limit,
+                "the store reached its limit, the oldest exchanges were removed"
+            );
+        }
+    }
+}
+
+fn refused(exchanges: usize) -> Written {
+    Written { refused: exchanges as u64, ..Written::default() }
+}
+
+#[cfg(test)]
+mod tests;

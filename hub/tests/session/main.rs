@@ -1,0 +1,243 @@
+//! A session over real loopback TLS: roles, the way of an exchange, drain, SQL; and the hub as a process.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests lean on, too, fails them")]
+
+mod authority;
+mod process;
+
+use std::time::Duration;
+
+use hub::service::{Ports, serve};
+use hub::session::Session;
+use proto::launch::{HubLaunch, Identity, StoreChoice};
+use proto::v1::ingest_client::IngestClient;
+use proto::v1::viewer_client::ViewerClient;
+use proto::{SERVER_NAME, WIRE_REVISION, role, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use self::authority::Authority;
+
+async fn channel(port: u16, identity: &Identity) -> Result<Channel, tonic::transport::Error> {
+    let tls = ClientTlsConfig::new()
+        .domain_name(SERVER_NAME)
+        .ca_certificate(Certificate::from_pem(&identity.authority))
+        .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key));
+    Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
+        .unwrap()
+        .tls_config(tls)
+        .unwrap()
+        .connect()
+        .await
+}
+
+fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
+    HubLaunch {
+        session: "fixed".to_owned(),
+        starter: 1,
+        directory: "/nonexistent".into(),
+        identity: authority.identity(role::HUB),
+        store,
+        store_limit: 0,
+        max_store_bytes: 64,
+        payload_bytes: 64,
+        keep: false,
+        ttl_seconds: 0,
+        filter: v1::Filter { protocols: vec!["http".to_owned()], ..Default::default() },
+        redaction: v1::Redaction::default(),
+        sample: 0,
+    }
+}
+
+async fn begin(authority: &Authority, store: StoreChoice) -> (std::sync::Arc<Session>, Ports) {
+    let launch = launch(authority, store);
+    let session = Session::begin(&launch).await.unwrap();
+    let ports = serve(&session, &launch.identity).await.unwrap();
+    (session, ports)
+}
+
+fn hello() -> v1::UplinkRequest {
+    let hello = v1::CapturerHello {
+        wire_revision: WIRE_REVISION,
+        node: "here".to_owned(),
+        capturing: true,
+        ..Default::default()
+    };
+    v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Hello(hello)) }
+}
+
+fn batch(sequence: u64, ids: std::ops::Range<u64>, last: bool) -> v1::UplinkRequest {
+    let exchanges = ids
+        .map(|id| v1::Exchange {
+            id,
+            start_ns: id,
+            protocol: "http".to_owned(),
+            side: v1::Side::Client.into(),
+            error: id % 2 == 1,
+            segments: Some(v1::Segments { total_ns: id * 1000, ..Default::default() }),
+            response: Some(v1::Message { payload: vec![b'x'; 100], bytes: 100, ..Default::default() }),
+            ..Default::default()
+        })
+        .collect();
+    let batch = v1::Batch { sequence, exchanges, balances: Vec::new(), r#final: last };
+    v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Batch(batch)) }
+}
+
+struct Capturer {
+    sender: mpsc::Sender<v1::UplinkRequest>,
+    responses: tonic::Streaming<v1::UplinkResponse>,
+}
+
+impl Capturer {
+    async fn connect(authority: &Authority, ports: Ports) -> Self {
+        let channel = channel(ports.ingest, &authority.identity(role::CAPTURER)).await.unwrap();
+        let (sender, requests) = mpsc::channel(8);
+        sender.send(hello()).await.unwrap();
+        let responses =
+            IngestClient::new(channel).uplink(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        Self { sender, responses }
+    }
+
+    async fn next(&mut self) -> v1::uplink_response::Kind {
+        let response = tokio::time::timeout(Duration::from_secs(5), self.responses.message()).await.unwrap();
+        response.unwrap().unwrap().kind.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_role_opens_its_own_service_only() {
+    let authority = Authority::new();
+    let (_session, ports) = begin(&authority, StoreChoice::None).await;
+    let describe = v1::DescribeRequest { wire_revision: WIRE_REVISION };
+    for (wrong, code) in [(role::CAPTURER, Code::PermissionDenied), (role::HUB, Code::PermissionDenied)] {
+        let channel = channel(ports.viewer, &authority.identity(wrong)).await.unwrap();
+        let error = ViewerClient::new(channel).describe(describe).await.unwrap_err();
+        assert_eq!(error.code(), code, "{wrong}");
+    }
+    let viewer = channel(ports.ingest, &authority.identity(role::VIEWER)).await.unwrap();
+    let error = IngestClient::new(viewer).uplink(tokio_stream::iter([hello()])).await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    let right = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
+    let answer = ViewerClient::new(right).describe(describe).await.unwrap().into_inner();
+    assert_eq!((answer.session.as_str(), answer.store.as_str()), ("fixed", "none"));
+}
+
+#[tokio::test]
+async fn a_foreign_authority_is_refused() {
+    let authority = Authority::new();
+    let (_session, ports) = begin(&authority, StoreChoice::None).await;
+    let mut foreign = Authority::new().identity(role::VIEWER);
+    // It trusts the hub; the hub does not trust it.
+    foreign.authority = authority.identity(role::VIEWER).authority;
+    let describe = v1::DescribeRequest { wire_revision: WIRE_REVISION };
+    let refused = match channel(ports.viewer, &foreign).await {
+        Ok(channel) => ViewerClient::new(channel).describe(describe).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(refused);
+}
+
+#[tokio::test]
+async fn an_exchange_reaches_viewers_statistics_and_store_once() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (_session, ports) = begin(&authority, StoreChoice::Sqlite { path: folder.path().join("s") }).await;
+    let mut capturer = Capturer::connect(&authority, ports).await;
+    let v1::uplink_response::Kind::Settings(settings) = capturer.next().await else { panic!() };
+    assert_eq!(settings.filter.unwrap().protocols, ["http"]);
+    capturer.sender.send(batch(1, 0..10, false)).await.unwrap();
+    assert_eq!(capturer.next().await, v1::uplink_response::Kind::Acknowledged(1));
+
+    let mut viewer =
+        ViewerClient::new(channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap());
+    let watch = v1::WatchRequest {
+        filter: Some(v1::Filter { errors: true, ..Default::default() }),
+        payload_bytes: 8,
+        from_start: true,
+    };
+    let mut watched = viewer.watch(watch).await.unwrap().into_inner();
+    let mut counted = viewer.stat(v1::StatRequest::default()).await.unwrap().into_inner();
+    // Sent again after a lost acknowledgement.
+    capturer.sender.send(batch(1, 0..10, false)).await.unwrap();
+    capturer.sender.send(batch(2, 10..20, false)).await.unwrap();
+
+    let draining = tokio::spawn({
+        let mut viewer = viewer.clone();
+        async move {
+            let request = v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 10_000_000_000 };
+            viewer.drain(request).await.unwrap().into_inner()
+        }
+    });
+    while capturer.next().await != v1::uplink_response::Kind::Drain(v1::Drain {}) {}
+    capturer.sender.send(batch(3, 20..21, true)).await.unwrap();
+
+    let mut ids = Vec::new();
+    let balance = loop {
+        let response = watched.message().await.unwrap().unwrap();
+        for exchange in &response.exchanges {
+            let message = exchange.response.as_ref().unwrap();
+            assert_eq!((message.payload.len(), message.truncated), (8, true));
+        }
+        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        if response.end {
+            break response.balance.unwrap();
+        }
+    };
+    assert_eq!(ids, (0..21).filter(|id| id % 2 == 1).collect::<Vec<_>>());
+    assert_eq!((balance.seen, balance.delivered, balance.filtered), (21, 10, 11));
+    let last = counted.message().await.unwrap().unwrap();
+    assert!(last.r#final);
+    assert_eq!((last.rows[0].count, last.rows[0].errors), (21, 10));
+    let drained = draining.await.unwrap();
+    assert!(drained.unconfirmed.is_empty());
+    let store = drained.balances.iter().find(|balance| balance.consumer == "store").unwrap();
+    assert_eq!((store.seen, store.delivered), (21, 21));
+
+    let query = |sql: &str| v1::QueryRequest { sql: sql.to_owned() };
+    let sql = "SELECT COUNT(*), SUM(response_truncated) FROM exchanges";
+    let mut rows = viewer.query(query(sql)).await.unwrap().into_inner();
+    assert_eq!(rows.message().await.unwrap().unwrap().columns.len(), 2);
+    let row = rows.message().await.unwrap().unwrap().rows.remove(0);
+    assert_eq!(row.values[0].kind, Some(v1::value::Kind::Integer(21)));
+    assert_eq!(row.values[1].kind, Some(v1::value::Kind::Integer(21)));
+    let mut refused = viewer.query(query("DELETE FROM exchanges")).await.unwrap().into_inner();
+    assert_eq!(refused.message().await.unwrap_err().code(), Code::PermissionDenied);
+    let mut tables = Vec::new();
+    let mut pulled = viewer.pull(v1::PullRequest {}).await.unwrap().into_inner();
+    while let Some(response) = pulled.message().await.unwrap() {
+        if !response.columns.is_empty() {
+            tables.push((response.table, response.total_rows));
+        }
+    }
+    assert_eq!(tables[0], ("exchanges".to_owned(), 21));
+    assert_eq!(tables[2], ("capturers".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn another_wire_revision_and_a_too_large_batch_are_refused() {
+    let authority = Authority::new();
+    let (_session, ports) = begin(&authority, StoreChoice::None).await;
+    let viewer = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
+    let describe = v1::DescribeRequest { wire_revision: WIRE_REVISION + 1 };
+    let error = ViewerClient::new(viewer).describe(describe).await.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    let other =
+        v1::CapturerHello { wire_revision: WIRE_REVISION + 1, node: "old".to_owned(), ..Default::default() };
+    let other = v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Hello(other)) };
+    let capturer = channel(ports.ingest, &authority.identity(role::CAPTURER)).await.unwrap();
+    let mut responses =
+        IngestClient::new(capturer).uplink(tokio_stream::iter([other])).await.unwrap().into_inner();
+    assert_eq!(responses.message().await.unwrap_err().code(), Code::FailedPrecondition);
+
+    let mut capturer = Capturer::connect(&authority, ports).await;
+    capturer.next().await;
+    let mut large = batch(1, 0..1, false);
+    if let Some(v1::uplink_request::Kind::Batch(batch)) = &mut large.kind {
+        batch.exchanges[0].response.as_mut().unwrap().payload = vec![0; hub::service::MAX_MESSAGE_BYTES + 1];
+    }
+    capturer.sender.send(large).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(10), capturer.responses.message()).await.unwrap();
+    assert!(!matches!(answer, Ok(Some(_))), "{answer:?}");
+}

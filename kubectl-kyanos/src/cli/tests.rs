@@ -1,0 +1,239 @@
+//! The command line as users write it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::failure::USAGE;
+
+fn words(line: &str) -> Vec<OsString> {
+    let mut words = vec![OsString::from("kubectl-kyanos")];
+    let mut open = false;
+    let mut word = String::new();
+    for letter in line.chars() {
+        match letter {
+            '"' => open = !open,
+            ' ' if !open => words.push(OsString::from(std::mem::take(&mut word))),
+            other => word.push(other),
+        }
+    }
+    words.push(OsString::from(word));
+    words
+}
+
+fn refused(line: &str) -> Failure {
+    match parse(words(line)) {
+        Err(Outcome::Refused(failure)) => failure,
+        other => unreachable!("`{line}` gave {other:?}"),
+    }
+}
+
+fn filter_of(line: &str) -> Result<proto::v1::Filter, Failure> {
+    match parse(words(line)) {
+        Ok((Cli { command: Commands::Watch(args) }, matches)) => {
+            filter::build(&args.filter, args.protocol.as_deref(), &matches)
+        }
+        Ok(other) => unreachable!("{other:?}"),
+        Err(Outcome::Refused(failure)) => Err(failure),
+        Err(Outcome::Shown(text)) => unreachable!("{text}"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn help_is_as_written_down() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/help/snapshots");
+    let bless = std::env::var_os("KYANOS_BLESS").is_some();
+    let mut all = command().term_width(100);
+    all.build();
+    let mut pages: Vec<(PathBuf, String)> = vec![(folder.join("main.txt"), all.render_help().to_string())];
+    for sub in all.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        let text = sub.clone().term_width(100).render_help().to_string();
+        pages.push((folder.join(format!("{}.txt", sub.get_name())), text));
+    }
+    for (file, text) in pages {
+        let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n";
+        if bless {
+            std::fs::create_dir_all(&folder).expect("folder");
+            std::fs::write(&file, &text).expect("written");
+        }
+        let known = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(known, text, "{} differs; bless with KYANOS_BLESS=1", file.display());
+    }
+}
+
+#[test]
+fn every_example_in_help_parses() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/help");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).expect("help").map(|entry| entry.expect("entry").path()) {
+        if entry.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&entry).expect("text");
+        for line in text.lines().filter_map(|line| line.trim().strip_prefix("kubectl kyanos ")) {
+            let parsed = parse(words(line));
+            let Ok((cli, matches)) = parsed else { unreachable!("`{line}` gave {parsed:?}") };
+            if let Commands::Watch(args) = cli.command {
+                filter::build(&args.filter, args.protocol.as_deref(), &matches).expect(line);
+            }
+            examples += 1;
+        }
+    }
+    assert!(examples >= 20, "only {examples} examples");
+}
+
+#[test]
+fn what_comes_later_does_not_exist_yet() {
+    let flags = [
+        "--kubeconfig=x",
+        "--context=x",
+        "-n=x",
+        "-A",
+        "--selector=x",
+        "--workload=x",
+        "--hub-image=x",
+        "--trace-dev-event",
+        "--node=x",
+        "--hub-replicas=2",
+        "--apikeys=1",
+        "--grpc-status=1",
+    ];
+    for flag in flags {
+        assert_eq!(refused(&format!("watch --local {flag}")).exit, USAGE, "{flag}");
+    }
+    for line in
+        ["watch kafka --local", "version --images", "stat --local -g pod", "query -A", "completion --install"]
+    {
+        assert_eq!(refused(line).exit, USAGE, "{line}");
+    }
+}
+
+#[test]
+fn mistakes_get_suggestions() {
+    let hints = [
+        ("watch htp --local", "did you mean `http`?"),
+        ("wach --local", "did you mean `watch`?"),
+        ("watch --local --lateny 5", "did you mean `--latency`?"),
+        ("watch --local --side cliet", "did you mean `client`?"),
+        ("stat --local -m totl-time", "did you mean `total-time`?"),
+        ("stat --local -g protcol", "did you mean `protocol`?"),
+        ("watch --local --count", "run `kubectl kyanos watch --help`"),
+    ];
+    for (line, hint) in hints {
+        let failure = refused(line);
+        assert_eq!((failure.exit, failure.hint.as_deref()), (USAGE, Some(hint)), "{line}: {failure}");
+    }
+    let foreign = filter_of("watch redis --local --path /x").expect_err("a flag of http");
+    assert_eq!(foreign.what, "`--path` does not test redis");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
+    let lines = [
+        "watch --local --name Upper",
+        "watch --local --ring-size 5000",
+        "watch --local --ring-size 1KiB",
+        "watch --local --count 0",
+        "watch --local --time 0",
+        "watch --local --time -1",
+        "watch --local --pids x",
+        "watch --local --latency x",
+        "watch --local --sample 0",
+        "watch --local --name a --session b",
+        "stat --local -g a/b/c",
+        "stat --local -o csv",
+        "watch --local --keep --session b",
+    ];
+    for line in lines {
+        assert_eq!(refused(line).exit, USAGE, "{line}");
+    }
+    for line in [
+        "watch --local --path-regex (",
+        "watch --local --remote-ips 10.0.0.0/33",
+        "watch --local --local-ports 0",
+        "watch --local --container-id xyz",
+        "watch --local --pod-name a",
+        "watch --local --container-name a",
+    ] {
+        assert_eq!(filter_of(line).expect_err(line).exit, USAGE, "{line}");
+    }
+}
+
+#[test]
+fn switches_take_a_value() {
+    for (line, on) in [
+        ("watch --local", false),
+        ("watch --local --errors", true),
+        ("watch --local --errors=true", true),
+        ("watch --local --errors=false", false),
+        ("watch --local --errors http", true),
+    ] {
+        assert_eq!(filter_of(line).expect(line).errors, on, "{line}");
+    }
+    assert_eq!(refused("watch --local=maybe").exit, USAGE);
+}
+
+#[test]
+fn flags_become_the_filter() {
+    let filter = filter_of(
+        "watch http --local -p 1,2 --comm a --local-ports 80 --remote-ips 10.0.0.0/8,::1 --side server --latency 1.5 \
+         --req-size 1KiB --status 5xx,404 --method GET,PUT --path-regex a{1,2}",
+    )
+    .expect("a filter");
+    assert_eq!(
+        (filter.protocols, filter.pids, filter.comms),
+        (vec!["http".to_owned()], vec![1, 2], vec!["a".to_owned()])
+    );
+    assert_eq!((filter.min_total_ns, filter.min_request_bytes), (1_500_000, 1024));
+    assert_eq!(filter.side, i32::from(proto::v1::Side::Server));
+    assert_eq!(filter.statuses, ["5xx", "404"]);
+    let values: Vec<(&str, Vec<String>)> =
+        filter.fields.iter().map(|test| (test.field.as_str(), test.values.clone())).collect();
+    let expected =
+        [("method", vec!["GET".to_owned(), "PUT".to_owned()]), ("path", vec!["a{1,2}".to_owned()])];
+    assert_eq!(values, expected);
+}
+
+#[test]
+fn a_flag_of_several_protocols_tests_them_all() {
+    let filter = filter_of("watch --local --command GET").expect("a filter");
+    assert_eq!(filter.fields.len(), 1);
+    assert!(filter.fields[0].protocols.len() >= 2);
+    let narrowed = filter_of("watch redis --local --command GET").expect("a filter");
+    assert_eq!(narrowed.fields[0].protocols, ["redis"]);
+}
+
+#[test]
+fn protocols_that_share_a_flag_agree_on_it() {
+    for protocol in decoders::registry() {
+        for field in protocol.fields {
+            for other in decoders::registry().iter().flat_map(|other| other.fields) {
+                if other.flag == field.flag {
+                    assert_eq!(
+                        (other.name, other.comparison),
+                        (field.name, field.comparison),
+                        "--{}",
+                        field.flag
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_and_times_are_read() {
+    assert_eq!(values::bytes("64KiB"), Ok(65536));
+    assert_eq!(values::bytes("2g"), Ok(2 << 30));
+    assert!(
+        values::bytes("x").is_err() && values::bytes("1X").is_err() && values::bytes("99999999T").is_err()
+    );
+    assert_eq!(values::duration("1h30m"), Ok(std::time::Duration::from_mins(90)));
+    assert!(values::duration("").is_err() && values::duration("1y").is_err());
+    assert_eq!(values::seconds("0.5"), Ok(std::time::Duration::from_millis(500)));
+}

@@ -1,0 +1,209 @@
+//! Values of flags: sizes, times, names, metrics and groups.
+
+use std::time::Duration;
+
+use proto::v1;
+
+/// Longest session name: a namespace's name is `kyanos-` before it.
+pub(crate) const MAX_NAME: usize = 40;
+
+/// Smallest event ring, one page.
+pub(crate) const MIN_RING: u64 = 4096;
+
+/// Largest event ring, what the kernel maps at most in one ring.
+pub(crate) const MAX_RING: u64 = 1 << 30;
+
+/// Fields that `stat` groups by.
+pub(crate) const GROUPS: [&str; 9] = [
+    "conn",
+    "remote-ip",
+    "remote-port",
+    "local-port",
+    "protocol",
+    "http-path",
+    "redis-command",
+    "status",
+    "none",
+];
+
+/// Names and short forms of metrics.
+pub(crate) const METRICS: [(&str, &str, v1::Metric); 6] = [
+    ("total-time", "t", v1::Metric::TotalTime),
+    ("reqsize", "q", v1::Metric::RequestSize),
+    ("respsize", "p", v1::Metric::ResponseSize),
+    ("network-time", "n", v1::Metric::NetworkTime),
+    ("internal-time", "i", v1::Metric::InternalTime),
+    ("socket-time", "s", v1::Metric::SocketTime),
+];
+
+/// What a statistic measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Metric(pub(crate) v1::Metric);
+
+/// Up to two grouping fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Groups(pub(crate) Vec<String>);
+
+// === impl Metric ===
+
+impl Metric {
+    /// Name as in flags and output.
+    pub(crate) fn name(self) -> &'static str {
+        METRICS.iter().find(|(_, _, metric)| *metric == self.0).map_or("total-time", |(name, _, _)| name)
+    }
+
+    /// Whether it counts bytes rather than nanoseconds.
+    pub(crate) fn is_size(self) -> bool {
+        matches!(self.0, v1::Metric::RequestSize | v1::Metric::ResponseSize)
+    }
+}
+
+/// Reads a session name: a DNS label of at most [`MAX_NAME`] characters.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let letters =
+        bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
+    if bytes.len() <= MAX_NAME && letters && edge(bytes.first()) && edge(bytes.last()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a name has at most {MAX_NAME} lower case letters, digits and dashes, and begins and ends with a letter or digit"
+    ))
+}
+
+/// Reads a size in bytes: `4096`, `64KiB`, `64K`, `2GiB`, `1MB` (powers of 1024 all of them).
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "a size is a number of bytes, also with KiB, MiB or GiB".to_owned();
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().map_err(|_not_a_number| wrong())?;
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "ki" | "kib" => 10,
+        "m" | "mb" | "mi" | "mib" => 20,
+        "g" | "gb" | "gi" | "gib" => 30,
+        "t" | "tb" | "ti" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| "that is more bytes than can be counted".to_owned())
+}
+
+/// Reads a size that fits 32 bits.
+pub(crate) fn bytes32(text: &str) -> Result<u32, String> {
+    u32::try_from(bytes(text)?).map_err(|_too_big| "at most 4GiB less one byte".to_owned())
+}
+
+/// Reads the size of an event ring.
+pub(crate) fn ring(text: &str) -> Result<u32, String> {
+    let size = bytes(text)?;
+    if !size.is_power_of_two() || !(MIN_RING..=MAX_RING).contains(&size) {
+        return Err("a ring is a power of two from 4KiB to 1GiB, such as 64KiB or 4MiB".to_owned());
+    }
+    u32::try_from(size).map_err(|error| error.to_string())
+}
+
+/// Reads a duration such as `90s`, `15m`, `1h` or `1h30m`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a duration is a number with s, m or h, such as 90s, 15m or 1h30m".to_owned();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut total = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let split = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+        let (digits, tail) = rest.split_at(split);
+        let number: u64 = digits.parse().map_err(|_not_a_number| wrong())?;
+        let mut letters = tail.chars();
+        let scale = match letters.next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            _ => return Err(wrong()),
+        };
+        total = number.checked_mul(scale).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = letters.as_str();
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(total)) }
+}
+
+/// Reads a positive number of seconds, also `0.5` or `2m`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let found = match text.parse::<f64>() {
+        Ok(number) => Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?,
+        Err(_not_a_number) => duration(text)?,
+    };
+    if found.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(found) }
+}
+
+/// Reads milliseconds into nanoseconds.
+pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
+    let wrong = || "a number of milliseconds, such as 100 or 0.5".to_owned();
+    let number: f64 = text.trim_end_matches("ms").parse().map_err(|_not_a_number| wrong())?;
+    let found = Duration::try_from_secs_f64(number / 1e3).map_err(|_out_of_range| wrong())?;
+    u64::try_from(found.as_nanos()).map_err(|_too_long| wrong())
+}
+
+/// Reads a metric by its name or letter.
+pub(crate) fn metric(text: &str) -> Result<Metric, String> {
+    METRICS
+        .iter()
+        .find(|(name, short, _)| *name == text || *short == text)
+        .map(|(_, _, metric)| Metric(*metric))
+        .ok_or_else(|| {
+            let names = METRICS.map(|(name, short, _)| format!("{short}|{name}")).join(", ");
+            suggest(text, METRICS.map(|(name, _, _)| name).as_slice(), &format!("one of {names}"))
+        })
+}
+
+/// Reads one or two grouping fields, `a` or `a/b`.
+pub(crate) fn groups(text: &str) -> Result<Groups, String> {
+    let fields: Vec<String> = text.split('/').map(ToOwned::to_owned).collect();
+    if fields.len() > 2 {
+        return Err("at most two levels, as a/b".to_owned());
+    }
+    match fields.iter().find(|field| !GROUPS.contains(&field.as_str())) {
+        Some(unknown) => Err(suggest(unknown, &GROUPS, &format!("one of {}", GROUPS.join(", ")))),
+        None => Ok(Groups(fields)),
+    }
+}
+
+/// Says what was probably meant, else `otherwise`.
+pub(crate) fn suggest(text: &str, known: &[&str], otherwise: &str) -> String {
+    match nearest(text, known) {
+        Some(found) => format!("did you mean `{found}`?"),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// Finds the known word that differs from `text` in at most a third of its letters.
+pub(crate) fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|word| (edits(text, word), *word))
+        .filter(|(edits, word)| *edits <= word.len().max(3) / 3)
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// Counts the letters to insert, remove or change between two words.
+fn edits(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, from) in left.chars().enumerate() {
+        let mut before = line;
+        let mut last = line + 1;
+        for (slot, to) in row.iter_mut().skip(1).zip(&right) {
+            let changed = before + usize::from(from != *to);
+            before = *slot;
+            last = changed.min(last + 1).min(before + 1);
+            *slot = last;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = line + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,46 @@
+//! `overview`: remote services by protocol.
+
+use clap::ArgMatches;
+use proto::v1;
+
+use super::setup::{self, Needs};
+use super::stat::Stat;
+use crate::capture;
+use crate::cli::values::Metric;
+use crate::cli::{self, OverviewArgs, filter};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::render::stat::Layout;
+
+/// Services shown.
+const LIMIT: usize = 200;
+
+/// Runs the command.
+pub(crate) async fn run(
+    args: OverviewArgs,
+    matches: &ArgMatches,
+    console: &mut Console,
+) -> Result<u8, Failure> {
+    cli::require_local(&args.place, "overview")?;
+    let filter = filter::build(&args.filter, None, matches)?;
+    let groups = ["remote-service", "protocol"].map(str::to_owned).to_vec();
+    let request = v1::StatRequest {
+        filter: Some(filter.clone()),
+        metrics: vec![v1::Metric::TotalTime.into()],
+        group_by: groups.clone(),
+        samples: 0,
+        interval_ns: 0,
+        prefer_client: true,
+    };
+    let layout = Layout {
+        groups,
+        metrics: vec![Metric(v1::Metric::TotalTime)],
+        sort: "count".to_owned(),
+        limit: LIMIT,
+        wide: args.output == "wide",
+    };
+    let view = Stat::new(request, layout, &args.output, None, args.capture.count);
+    let plan =
+        setup::plan(&args.session, &args.capture, Needs { filter, print_bytes: 0, stores: false }, console)?;
+    capture::run(plan, view, console).await
+}

@@ -1,0 +1,189 @@
+//! `query`: SQL on what a session stored.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use proto::v1;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use super::print;
+use crate::cli::{self, QueryArgs};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::render::result::{Format, Rows};
+use crate::session::local::{self, Places};
+use crate::{reports, store};
+
+/// Rows that an aligned table holds, whose widths are known only at the end.
+const TABLE_ROWS: usize = 10_000;
+
+/// Statements remembered between prompts.
+const HISTORY: usize = 1000;
+
+/// What the prompt understands besides SQL.
+const PROMPT_HELP: &str =
+    "SQL ends at the line's end or at `;`. Also: \\d tables and columns · \\r NAME a report · \\q quit";
+
+/// Lists tables with their columns on both engines.
+const TABLES: &str = "SELECT * FROM exchanges WHERE 1 = 0";
+
+/// Where statements are run.
+enum Source {
+    /// A running session.
+    Session(Box<Client>),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: QueryArgs, console: &Console) -> Result<u8, Failure> {
+    let format = Format::named(&args.output);
+    let statement = match (&args.sql, &args.report) {
+        (Some(sql), _) => Some(sql.clone()),
+        (None, Some(report)) => Some(reports::statement(report)?),
+        (None, None) => None,
+    };
+    let mut source = source(&args).await?;
+    if let Some(sql) = statement {
+        source.run(&sql, format).await?;
+        return Ok(0);
+    }
+    if std::io::stdin().is_terminal() {
+        return prompt(&mut source, format, console).await;
+    }
+    let mut sql = String::new();
+    let read = std::io::stdin().read_to_string(&mut sql);
+    read.map_err(|error| Failure::new(format!("reading SQL from standard input failed: {error}")))?;
+    if sql.trim().is_empty() {
+        return Err(Failure::usage("no SQL was given").hint("run `kubectl kyanos query --help`"));
+    }
+    source.run(&sql, format).await?;
+    Ok(0)
+}
+
+async fn source(args: &QueryArgs) -> Result<Source, Failure> {
+    if let Some(url) = &args.store {
+        let path = store::readable(url)?;
+        if !path.exists() {
+            return Err(Failure::new(format!("`{}` does not exist", path.display()))
+                .hint("name a file that `--save` or `--keep` made"));
+        }
+        return Ok(Source::File(path));
+    }
+    cli::require_local(&args.place, "query")?;
+    local::preflight::root("asking a session on this machine")?;
+    let places = Places::default();
+    let name = match &args.session {
+        Some(name) => name.clone(),
+        None => local::only_live(&places)?,
+    };
+    let mut client = local::connect(&places, &name).await?;
+    client.describe().await?;
+    Ok(Source::Session(Box::new(client)))
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Runs one statement and prints its result as it comes, tables once they are whole.
+    async fn run(&mut self, sql: &str, format: Format) -> Result<(), Failure> {
+        let mut result = Rows::default();
+        let mut headed = false;
+        let mut cut = false;
+        let mut take = |part: v1::QueryResponse| -> Result<bool, Failure> {
+            if !part.columns.is_empty() {
+                result.columns = part.columns;
+            }
+            result.rows.extend(part.rows);
+            match format {
+                Format::Table | Format::Wide | Format::Yaml if result.rows.len() >= TABLE_ROWS => {
+                    result.rows.truncate(TABLE_ROWS);
+                    cut = true;
+                    Ok(false)
+                }
+                Format::Json | Format::Csv => {
+                    let text = result.part(format, !headed)?;
+                    headed = true;
+                    result.rows.clear();
+                    print(&text).map(|()| true)
+                }
+                Format::Table | Format::Wide | Format::Yaml => Ok(true),
+            }
+        };
+        match self {
+            Self::Session(client) => client.query(sql, &mut take).await?,
+            Self::File(path) => store::query(path, sql, &mut take)?,
+        }
+        match format {
+            Format::Json | Format::Csv => Ok(()),
+            Format::Table | Format::Wide | Format::Yaml => {
+                print(&result.render(format)?)?;
+                if cut {
+                    return Err(Failure::new(format!("only the first {TABLE_ROWS} rows are shown"))
+                        .hint("add a LIMIT, or use `-o json` or `-o csv`, which have none"));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn prompt(source: &mut Source, format: Format, console: &Console) -> Result<u8, Failure> {
+    let failed = |error: &ReadlineError| Failure::new(format!("the prompt failed: {error}"));
+    let config =
+        rustyline::Config::builder().max_history_size(HISTORY).map_err(|error| failed(&error))?.build();
+    let mut editor = DefaultEditor::with_config(config).map_err(|error| failed(&error))?;
+    let history = history_file();
+    if let Some(file) = &history {
+        // A first prompt has none.
+        editor.load_history(file).ok();
+    }
+    console.say(PROMPT_HELP);
+    loop {
+        let line = match editor.readline("kyanos> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => break,
+            Err(error) => return Err(failed(&error)),
+        };
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        editor.add_history_entry(line).ok();
+        let statement = match line.split_once(' ').unwrap_or((line, "")) {
+            ("\\q" | "quit" | "exit", _) => break,
+            ("\\?" | "help", _) => {
+                console.say(PROMPT_HELP);
+                continue;
+            }
+            ("\\d", _) => Ok(TABLES.to_owned()),
+            ("\\r", name) => reports::statement(name.trim()),
+            _ => Ok(line.to_owned()),
+        };
+        let outcome = match statement {
+            Ok(sql) => source.run(&sql, format).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = outcome {
+            console.failure(&failure);
+        }
+    }
+    if let Some(file) = &history {
+        editor.save_history(file).ok();
+    }
+    Ok(0)
+}
+
+/// Where statements are remembered: with other programs' state, readable by their user alone.
+fn history_file() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let state =
+        state.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;
+    let folder = state.join("kyanos");
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+    builder.create(&folder).ok()?;
+    Some(folder.join("query_history"))
+}

@@ -1,0 +1,229 @@
+//! `stat`: counts, errors and percentiles by group.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use clap::ArgMatches;
+use proto::v1;
+use tonic::Streaming;
+
+use super::setup::{self, Needs};
+use super::terminal_width;
+use crate::capture::{self, Flow, View};
+use crate::cli::values::Metric;
+use crate::cli::{self, AggregateArgs, StatArgs, filter};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::render::json::Renderer;
+use crate::render::result::{json, yaml};
+use crate::render::stat::Layout;
+use crate::session::Session;
+
+/// How often a terminal shows new numbers.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Age of the numbers that a joined viewer ends with.
+const JOINED_INTERVAL_NS: u64 = 200_000_000;
+
+/// Examples per group where the question is which exchanges were large.
+const EXAMPLES: u32 = 3;
+
+/// Payload bytes of an example.
+const EXAMPLE_BYTES: u32 = 256;
+
+/// Runs the command.
+pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
+    cli::require_local(&args.place, "stat")?;
+    let filter = filter::build(&args.filter, args.protocol.as_deref(), matches)?;
+    let aggregate = &args.aggregate;
+    let metrics = metrics(aggregate);
+    let largest = aggregate.slow || aggregate.bigreq || aggregate.bigresp;
+    let samples = aggregate.samples_limit.unwrap_or(if largest { EXAMPLES } else { 0 });
+    let request = v1::StatRequest {
+        filter: Some(filter.clone()),
+        metrics: metrics.iter().map(|metric| metric.0.into()).collect(),
+        group_by: aggregate.group_by.0.clone(),
+        samples,
+        interval_ns: 0,
+        prefer_client: false,
+    };
+    let layout = Layout {
+        groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),
+        metrics,
+        sort: aggregate.sort.clone().unwrap_or_else(|| if largest { "max" } else { "count" }.to_owned()),
+        limit: usize::try_from(aggregate.limit).unwrap_or(usize::MAX),
+        wide: aggregate.output == "wide",
+    };
+    let view = Stat::new(request, layout, &aggregate.output, aggregate.interval, args.capture.count);
+    let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
+    let plan =
+        setup::plan(&args.session, &args.capture, Needs { filter, print_bytes, stores: false }, console)?;
+    capture::run(plan, view, console).await
+}
+
+fn metrics(args: &AggregateArgs) -> Vec<Metric> {
+    if args.bigreq {
+        return vec![Metric(v1::Metric::RequestSize)];
+    }
+    if args.bigresp {
+        return vec![Metric(v1::Metric::ResponseSize)];
+    }
+    if args.slow {
+        return vec![Metric(v1::Metric::TotalTime)];
+    }
+    let mut metrics: Vec<Metric> = Vec::new();
+    for metric in &args.metric {
+        if !metrics.contains(metric) {
+            metrics.push(*metric);
+        }
+    }
+    metrics
+}
+
+/// Aggregates, shown as they change on a terminal, else at intervals or once.
+#[derive(Debug)]
+pub(crate) struct Stat {
+    request: v1::StatRequest,
+    layout: Layout,
+    format: String,
+    /// One result per interval without a terminal.
+    repeats: bool,
+    /// Shown over the one before.
+    redraws: bool,
+    count: Option<u64>,
+    renderer: Renderer,
+    last: Option<v1::StatResponse>,
+    drawn: usize,
+    /// Whether the last response was written.
+    written: bool,
+}
+
+// === impl Stat ===
+
+impl Stat {
+    /// Describes what is asked and how it is shown.
+    pub(crate) fn new(
+        mut request: v1::StatRequest,
+        layout: Layout,
+        format: &str,
+        interval: Option<Duration>,
+        count: Option<u64>,
+    ) -> Self {
+        let redraws = std::io::stdout().is_terminal() && matches!(format, "table" | "wide");
+        let every = interval.or((redraws || count.is_some()).then_some(REFRESH)).unwrap_or_default();
+        request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            request,
+            layout,
+            format: format.to_owned(),
+            repeats: interval.is_some() && !redraws,
+            redraws,
+            count,
+            renderer: Renderer { session: String::new(), print_bytes: usize::try_from(EXAMPLE_BYTES).ok() },
+            last: None,
+            drawn: 0,
+            written: false,
+        }
+    }
+
+    fn show(&mut self, response: &v1::StatResponse) -> Result<Flow, Failure> {
+        let text = self.text(response)?;
+        let mut out = std::io::stdout().lock();
+        let back = if self.drawn > 0 { format!("\r\u{1b}[{}A\u{1b}[J", self.drawn) } else { String::new() };
+        if self.redraws {
+            self.drawn = text.lines().count();
+        }
+        self.written = true;
+        match write!(out, "{back}{text}").and_then(|()| out.flush()) {
+            Ok(()) => Ok(Flow::More),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Flow::Closed),
+            Err(error) => Err(Failure::new(format!("writing to standard output failed: {error}"))),
+        }
+    }
+
+    fn text(&self, response: &v1::StatResponse) -> Result<String, Failure> {
+        let rows = self.layout.order(response.rows.clone());
+        match self.format.as_str() {
+            // An array when there is one result, an object with its rows at intervals.
+            "json" if self.repeats => {
+                let time = crate::render::units::rfc3339(crate::session::local::now_ns());
+                let value =
+                    serde_json::json!({ "time": time, "rows": self.layout.values(&rows, &self.renderer) });
+                Ok(format!("{}\n", json(&value)?))
+            }
+            "json" => Ok(format!("{}\n", json(&self.layout.values(&rows, &self.renderer))?)),
+            "yaml" => yaml(&self.layout.values(&rows, &self.renderer)),
+            _ => {
+                let table = self.layout.table(&rows, terminal_width());
+                if response.groups_over_limit == 0 {
+                    return Ok(table);
+                }
+                let more = crate::render::units::count(response.groups_over_limit);
+                Ok(format!("{table}{more} groups more than fit are in (other)\n"))
+            }
+        }
+    }
+}
+
+impl View for Stat {
+    type Item = v1::StatResponse;
+
+    async fn open(
+        &mut self,
+        client: &mut Client,
+        session: &Session,
+    ) -> Result<Streaming<Self::Item>, Failure> {
+        self.renderer.session.clone_from(&session.name);
+        if !session.is_own() && self.request.interval_ns == 0 {
+            // The session goes on when this viewer stops, so there is no final result: the latest is shown.
+            self.request.interval_ns = JOINED_INTERVAL_NS;
+        }
+        client.stat(self.request.clone()).await
+    }
+
+    async fn ready(&self) -> bool {
+        true
+    }
+
+    async fn ended(&self) {
+        // Writing fails where it is done.
+        std::future::pending::<()>().await;
+    }
+
+    fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
+        let is_final = item.r#final;
+        self.written = false;
+        let shown = if self.redraws || self.repeats { self.show(&item)? } else { Flow::More };
+        let counted: u64 = item.rows.iter().map(|row| row.count).sum();
+        self.last = Some(item);
+        Ok(match shown {
+            Flow::More if is_final => Flow::Last,
+            Flow::More if self.count.is_some_and(|count| counted >= count) => Flow::Enough,
+            Flow::More | Flow::Enough | Flow::Closed | Flow::Last => shown,
+        })
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        if self.written {
+            return Ok(());
+        }
+        match self.last.take() {
+            Some(last) => {
+                let shown = self.show(&last);
+                self.last = Some(last);
+                shown.map(|_flow| ())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn captured(&self) -> u64 {
+        let rows = self.last.iter().flat_map(|last| &last.rows);
+        rows.map(|row| row.count).sum()
+    }
+
+    fn balance(&self) -> Option<&v1::Balance> {
+        self.last.as_ref().and_then(|last| last.balance.as_ref())
+    }
+}

@@ -1,0 +1,188 @@
+//! `watch`: exchanges as they happen.
+
+use std::fs::{File, OpenOptions};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use jiff::tz::TimeZone;
+use proto::v1;
+use tonic::Streaming;
+
+use super::setup::{self, Needs};
+use super::{print, terminal_width};
+use crate::capture::{self, Flow, View};
+use crate::cli::{self, OutputArgs, WatchArgs, filter};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::printer::{Printer, Settings, Style};
+use crate::protocols;
+use crate::render::{json, line, result};
+use crate::session::Session;
+
+/// Runs the command.
+pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
+    if args.list {
+        list()?;
+        return Ok(0);
+    }
+    cli::require_local(&args.place, "watch")?;
+    let filter = filter::build(&args.filter, args.protocol.as_deref(), matches)?;
+    let output = Output::new(&args.output)?;
+    let needs = Needs { filter: filter.clone(), print_bytes: output.print_bytes(), stores: true };
+    let plan = setup::plan(&args.session, &args.capture, needs, console)?;
+    let view = Watch {
+        filter,
+        output: Some(output),
+        printer: None,
+        given: 0,
+        count: args.capture.count,
+        balance: None,
+    };
+    capture::run(plan, view, console).await
+}
+
+/// Prints the protocols and their filters.
+fn list() -> Result<(), Failure> {
+    let titles = ["PROTOCOL", "TITLE", "PORTS", "FILTERS"].map(str::to_owned);
+    let mut table = result::plain(&titles, None);
+    for row in protocols::list() {
+        table.add_row(row.to_vec());
+    }
+    print(&result::lines(&table))
+}
+
+/// How exchanges are shown, with the files that are open for it.
+#[derive(Debug)]
+struct Output {
+    args: OutputArgs,
+    file: Option<(PathBuf, File)>,
+    json: bool,
+}
+
+/// The live stream.
+#[derive(Debug)]
+struct Watch {
+    filter: v1::Filter,
+    output: Option<Output>,
+    printer: Option<Printer>,
+    /// Exchanges given to the printer.
+    given: u64,
+    count: Option<u64>,
+    balance: Option<v1::Balance>,
+}
+
+// === impl Output ===
+
+impl Output {
+    fn new(args: &OutputArgs) -> Result<Self, Failure> {
+        let to_stdout = args.json_output.as_deref().is_some_and(|file| file == Path::new("stdout"));
+        let file = match &args.json_output {
+            Some(path) if !to_stdout => Some((path.clone(), append(path)?)),
+            Some(_) | None => None,
+        };
+        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == "json" })
+    }
+
+    fn print_bytes(&self) -> u32 {
+        let shows = self.json || self.args.detail || self.file.is_some();
+        if shows && !self.args.no_payload { self.args.max_print_bytes } else { 0 }
+    }
+
+    fn settings(self, session: &str) -> Settings {
+        let Self { args, file, json } = self;
+        let limit = usize::try_from(args.max_print_bytes).unwrap_or(usize::MAX);
+        let print_bytes = (!args.no_payload).then_some(limit);
+        let plain = args.debug_output || !std::io::stdout().is_terminal();
+        let lines = line::Renderer {
+            zone: TimeZone::system(),
+            wide: args.output == "wide",
+            colour: !plain && std::env::var_os("NO_COLOR").is_none(),
+            width: if plain || args.output == "wide" { None } else { terminal_width() },
+        };
+        let style = match (json, args.detail) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Blocks(lines, print_bytes),
+            (false, false) => Style::Lines(lines),
+        };
+        Settings { style, json: json::Renderer { session: session.to_owned(), print_bytes }, file }
+    }
+}
+
+// === impl Watch ===
+
+impl View for Watch {
+    type Item = v1::WatchResponse;
+
+    async fn open(
+        &mut self,
+        client: &mut Client,
+        session: &Session,
+    ) -> Result<Streaming<Self::Item>, Failure> {
+        let Some(output) = self.output.take() else {
+            return Err(Failure::new("the stream was opened twice"));
+        };
+        let request = v1::WatchRequest {
+            filter: Some(self.filter.clone()),
+            payload_bytes: output.print_bytes(),
+            from_start: session.is_own(),
+        };
+        let stream = client.watch(request).await?;
+        self.printer = Some(Printer::start(output.settings(&session.name)));
+        Ok(stream)
+    }
+
+    async fn ready(&self) -> bool {
+        match &self.printer {
+            Some(printer) => printer.ready().await,
+            None => false,
+        }
+    }
+
+    async fn ended(&self) {
+        match &self.printer {
+            Some(printer) => printer.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
+        let v1::WatchResponse { mut exchanges, balance, end } = item;
+        self.balance = balance.or_else(|| self.balance.take());
+        if let Some(count) = self.count {
+            let left = usize::try_from(count.saturating_sub(self.given)).unwrap_or(usize::MAX);
+            exchanges.truncate(left);
+        }
+        self.given += exchanges.len() as u64;
+        let open =
+            exchanges.is_empty() || self.printer.as_ref().is_some_and(|printer| printer.print(exchanges));
+        Ok(match (open, end) {
+            (false, _) => Flow::Closed,
+            (true, true) => Flow::Last,
+            (true, false) if self.count.is_some_and(|count| self.given >= count) => Flow::Enough,
+            (true, false) => Flow::More,
+        })
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        match &mut self.printer {
+            Some(printer) => printer.close().await.map(|_written| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn captured(&self) -> u64 {
+        self.printer.as_ref().map(Printer::printed).unwrap_or_default()
+    }
+
+    fn balance(&self) -> Option<&v1::Balance> {
+        self.balance.as_ref()
+    }
+}
+
+fn append(path: &Path) -> Result<File, Failure> {
+    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+        Failure::io("opening", path.display(), &error).hint("choose a file that can be written, or `stdout`")
+    })
+}

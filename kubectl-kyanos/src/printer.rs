@@ -1,0 +1,209 @@
+//! Standard output, written by a thread of its own: a slow reader must not keep the plugin from hearing signals.
+
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proto::v1;
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+use crate::render::{detail, json, line};
+
+/// Batches that wait to be printed; what comes beyond waits in the hub, which counts what it drops.
+const QUEUE: usize = 8;
+
+/// Bytes gathered before they are written when more is waiting.
+const BUFFER: usize = 256 * 1024;
+
+/// Longest that printing the rest may take at the end.
+const LAST_PRINT: Duration = Duration::from_secs(3);
+
+/// How exchanges are written.
+#[derive(Debug)]
+pub(crate) enum Style {
+    /// One JSON object per line.
+    Json,
+    /// One aligned line each.
+    Lines(line::Renderer),
+    /// A block each; payload bytes shown.
+    Blocks(line::Renderer, Option<usize>),
+}
+
+/// What a printer writes and where.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Form on standard output.
+    pub(crate) style: Style,
+    /// JSON form.
+    pub(crate) json: json::Renderer,
+    /// File that gets the JSON form too.
+    pub(crate) file: Option<(PathBuf, File)>,
+}
+
+/// The end of the printing thread.
+#[derive(Debug)]
+enum Ended {
+    /// Everything is written.
+    Done,
+    /// Nobody reads standard output any more.
+    Closed,
+    /// Writing failed otherwise.
+    Failed(Failure),
+}
+
+/// Prints exchanges in the order given.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    sender: Option<mpsc::Sender<Vec<v1::Exchange>>>,
+    ended: tokio::sync::oneshot::Receiver<Ended>,
+    printed: Arc<AtomicU64>,
+}
+
+// === impl Printer ===
+
+impl Printer {
+    /// Starts the thread.
+    pub(crate) fn start(settings: Settings) -> Self {
+        let (sender, batches) = mpsc::channel(QUEUE);
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let printed = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&printed);
+        std::thread::spawn(move || {
+            let how = Writer::new(settings, counter).run(batches);
+            end.send(how).ok();
+        });
+        Self { sender: Some(sender), ended, printed }
+    }
+
+    /// Exchanges printed so far.
+    pub(crate) fn printed(&self) -> u64 {
+        self.printed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a batch can be given; `false` when printing has ended.
+    pub(crate) async fn ready(&self) -> bool {
+        match &self.sender {
+            Some(sender) => sender.reserve().await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Waits until printing has ended by itself.
+    pub(crate) async fn ended(&self) {
+        match &self.sender {
+            Some(sender) => sender.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives a batch, for which there is room after [`Printer::ready`].
+    pub(crate) fn print(&self, exchanges: Vec<v1::Exchange>) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(exchanges).is_ok())
+    }
+
+    /// Waits until everything given is written; says whether it was.
+    pub(crate) async fn close(&mut self) -> Result<bool, Failure> {
+        self.sender = None;
+        match tokio::time::timeout(LAST_PRINT, &mut self.ended).await {
+            Ok(Ok(Ended::Done)) => Ok(true),
+            Ok(Ok(Ended::Failed(failure))) => Err(failure),
+            Ok(Ok(Ended::Closed) | Err(_)) | Err(_) => Ok(false),
+        }
+    }
+}
+
+struct Writer {
+    settings: Settings,
+    out: BufWriter<std::io::Stdout>,
+    file: Option<(PathBuf, BufWriter<File>)>,
+    buffer: Vec<u8>,
+    printed: Arc<AtomicU64>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    fn new(mut settings: Settings, printed: Arc<AtomicU64>) -> Self {
+        let file = settings.file.take().map(|(path, file)| (path, BufWriter::with_capacity(BUFFER, file)));
+        let out = BufWriter::with_capacity(BUFFER, std::io::stdout());
+        Self { settings, out, file, buffer: Vec::new(), printed }
+    }
+
+    fn run(mut self, mut batches: mpsc::Receiver<Vec<v1::Exchange>>) -> Ended {
+        if let Some(header) = self.header()
+            && let Err(error) = writeln!(self.out, "{header}").and_then(|()| self.out.flush())
+        {
+            return ended(&error);
+        }
+        while let Some(batch) = batches.blocking_recv() {
+            if let Err(end) = self.batch(&batch) {
+                return end;
+            }
+            // Nothing waits: what is there is shown at once.
+            if batches.is_empty()
+                && let Err(end) = self.flush()
+            {
+                return end;
+            }
+        }
+        match self.flush() {
+            Ok(()) => Ended::Done,
+            Err(end) => end,
+        }
+    }
+
+    fn header(&self) -> Option<String> {
+        match &self.settings.style {
+            Style::Json => None,
+            Style::Lines(renderer) | Style::Blocks(renderer, _) => Some(renderer.header()),
+        }
+    }
+
+    fn batch(&mut self, batch: &[v1::Exchange]) -> Result<(), Ended> {
+        for exchange in batch {
+            self.buffer.clear();
+            if self.file.is_some() || matches!(self.settings.style, Style::Json) {
+                let rendered = self.settings.json.line(exchange, &mut self.buffer);
+                rendered
+                    .map_err(|error| Ended::Failed(Failure::new(format!("writing JSON failed: {error}"))))?;
+            }
+            if let Some((path, file)) = &mut self.file {
+                file.write_all(&self.buffer).map_err(|error| file_failed(path, &error))?;
+            }
+            let written = match &self.settings.style {
+                Style::Json => self.out.write_all(&self.buffer),
+                Style::Lines(renderer) => writeln!(self.out, "{}", renderer.line(exchange)),
+                Style::Blocks(renderer, bytes) => {
+                    writeln!(self.out, "{}\n{}", renderer.line(exchange), detail::block(exchange, *bytes))
+                }
+            };
+            written.map_err(|error| ended(&error))?;
+        }
+        self.printed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Ended> {
+        if let Some((path, file)) = &mut self.file {
+            file.flush().map_err(|error| file_failed(path, &error))?;
+        }
+        self.out.flush().map_err(|error| ended(&error))
+    }
+}
+
+fn ended(error: &std::io::Error) -> Ended {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return Ended::Closed;
+    }
+    Ended::Failed(Failure::new(format!("writing to standard output failed: {error}")))
+}
+
+fn file_failed(path: &Path, error: &std::io::Error) -> Ended {
+    Ended::Failed(
+        Failure::io("writing to", path.display(), error).hint("choose another file for `--json-output`"),
+    )
+}

@@ -1,0 +1,12 @@
+//! Exchanges and results as text.
+
+pub(crate) mod detail;
+pub(crate) mod json;
+pub(crate) mod line;
+pub(crate) mod result;
+pub(crate) mod stat;
+pub(crate) mod text;
+pub(crate) mod units;
+
+#[cfg(test)]
+pub(crate) mod samples;

@@ -1,0 +1,88 @@
+//! The JSON form against its schema and against the contract's rules.
+
+use serde_json::{Value, json};
+
+use super::super::samples;
+use super::*;
+
+const SCHEMA_FILE: &str = include_str!("../../../../docs/exchange.schema.json");
+
+fn renderer() -> Renderer {
+    Renderer { session: "abcde".to_owned(), print_bytes: Some(1024) }
+}
+
+fn rendered(exchange: &v1::Exchange) -> Value {
+    let mut line = Vec::new();
+    renderer().line(exchange, &mut line).expect("rendered");
+    assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "one line");
+    serde_json::from_slice(&line).expect("JSON")
+}
+
+#[test]
+fn every_object_is_valid() {
+    let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
+    for exchange in [samples::client(), samples::unanswered(), samples::push(), v1::Exchange::default()] {
+        let object = rendered(&exchange);
+        let errors: Vec<String> = validator.iter_errors(&object).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{object}");
+    }
+    let mut wrong = rendered(&samples::client());
+    wrong["pid"] = json!(0);
+    assert!(!validator.is_valid(&wrong), "0 is not unknown");
+    wrong["pid"] = Value::Null;
+    wrong["surprise"] = json!(1);
+    assert!(!validator.is_valid(&wrong), "nothing is outside the schema");
+}
+
+#[test]
+fn names_and_aliases_say_the_same() {
+    let object = rendered(&samples::client());
+    assert_eq!(object["id"], json!("844424930131975"));
+    assert_eq!(object["connection_id"], json!(u64::MAX.to_string()));
+    assert_eq!(object["start_time"], json!("2023-11-14T22:13:20.123456789Z"));
+    assert_eq!(object["end_time"], json!("2023-11-14T22:13:25.123456789Z"));
+    assert_eq!(object["total_ns"], json!(5_000_000_000_u64));
+    assert_eq!(object["segments"]["network"], object["network_ns"]);
+    assert_eq!(object["total_duration_ms"], json!(5000.0));
+    assert_eq!(object["black_box_duration_ms"], json!(4500.0));
+    assert_eq!(object["read_socket_duration_ms"], json!(500.0));
+    assert_eq!(object["copy_to_socket_buffer_duration_ms"], json!(0.0));
+    assert_eq!(object["req_size_bytes"], object["request_bytes"]);
+    assert_eq!(object["req_nic_events"][0]["Attributes"]["ifname"], json!("lo"));
+    assert_eq!(object["response"], json!("HTTP/1.1 200 OK\r\n\r\n\\x00\\xffbody"));
+}
+
+#[test]
+fn segments_sum_to_the_total() {
+    let object = rendered(&samples::client());
+    let parts = ["send_ns", "network_ns", "transfer_ns", "receive_ns", "queue_ns", "internal_ns", "read_ns"];
+    let sum: u64 = parts.iter().filter_map(|part| object[part].as_u64()).sum();
+    assert_eq!(Some(sum), object["total_ns"].as_u64());
+}
+
+#[test]
+fn unknown_is_null() {
+    let object = rendered(&samples::unanswered());
+    for name in
+        ["response", "response_bytes", "response_truncated", "status", "total_ns", "end_time", "pid", "comm"]
+    {
+        assert_eq!(object[name], Value::Null, "{name}");
+    }
+    for name in
+        ["local_addr", "local_port", "total_duration_ms", "black_box_duration_ms", "retransmits", "send_ns"]
+    {
+        assert_eq!(object[name], Value::Null, "{name}");
+    }
+    assert_eq!(object["remote_addr"], json!("::1"));
+    assert_eq!(object["sample_weight"], json!(1));
+    assert_eq!(rendered(&samples::push())["is_ssl"], json!(true));
+}
+
+#[test]
+fn payloads_are_cut_and_left_out() {
+    let short = Renderer { print_bytes: Some(3), ..renderer() }.value(&samples::client());
+    assert_eq!((&short["request"], &short["request_truncated"]), (&json!("GET"), &json!(true)));
+    let none = Renderer { print_bytes: None, ..renderer() }.value(&samples::client());
+    assert_eq!((&none["request"], &none["request_truncated"]), (&Value::Null, &json!(false)));
+}

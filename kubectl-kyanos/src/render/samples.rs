@@ -1,0 +1,91 @@
+//! Exchanges that tests render.
+
+use proto::v1;
+
+/// A request from 127.0.0.1 with an answer and every segment of a client that can be.
+pub(crate) fn client() -> v1::Exchange {
+    v1::Exchange {
+        id: (3 << 48) | 7,
+        connection_id: u64::MAX,
+        start_ns: 1_700_000_000_123_456_789,
+        protocol: "http".to_owned(),
+        side: v1::Side::Client.into(),
+        origin: Some(v1::Origin {
+            node: "box".to_owned(),
+            pid: 4242,
+            comm: "curl".to_owned(),
+            ..v1::Origin::default()
+        }),
+        local: Some(end([127, 0, 0, 1], 40_000)),
+        remote: Some(end([10, 1, 2, 3], 8080)),
+        operation: "GET /orders/7".to_owned(),
+        target: "shop".to_owned(),
+        status: "200".to_owned(),
+        request: Some(message(b"GET /orders/7 HTTP/1.1\r\n\r\n")),
+        response: Some(message(b"HTTP/1.1 200 OK\r\n\r\n\x00\xffbody")),
+        segments: Some(v1::Segments {
+            total_ns: 5_000_000_000,
+            network_ns: Some(4_000_000_000),
+            transfer_ns: Some(500_000_000),
+            receive_ns: Some(0),
+            queue_ns: Some(400_000_000),
+            read_ns: Some(100_000_000),
+            ..v1::Segments::default()
+        }),
+        hops: vec![v1::Hop {
+            at_ns: 10,
+            place: "nic".to_owned(),
+            name: "lo".to_owned(),
+            netns: 4_026_531_840,
+            direction: "out".to_owned(),
+            message: "request".to_owned(),
+            bytes: 26,
+        }],
+        sample_weight: 1,
+        ..v1::Exchange::default()
+    }
+}
+
+/// A request over IPv6 whose connection ended first, of which nothing else is known.
+pub(crate) fn unanswered() -> v1::Exchange {
+    v1::Exchange {
+        id: 1,
+        start_ns: 1_700_000_000_000_000_000,
+        protocol: "redis".to_owned(),
+        side: v1::Side::Server.into(),
+        remote: Some(v1::Endpoint {
+            address: vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            port: 6379,
+            ..v1::Endpoint::default()
+        }),
+        operation: "GET key\nwith\u{1b}[31mcolour".to_owned(),
+        error: true,
+        request: Some(message(b"*2\r\n$3\r\nGET\r\n")),
+        ..v1::Exchange::default()
+    }
+}
+
+/// A server push over what could not be read.
+pub(crate) fn push() -> v1::Exchange {
+    v1::Exchange {
+        encryption: v1::Encryption::Unread.into(),
+        response: Some(v1::Message { bytes: 12, truncated: true, ..v1::Message::default() }),
+        protocol: "postgres".to_owned(),
+        start_ns: 1,
+        ..v1::Exchange::default()
+    }
+}
+
+fn end(address: [u8; 4], port: u32) -> v1::Endpoint {
+    v1::Endpoint { address: address.to_vec(), port, ..v1::Endpoint::default() }
+}
+
+fn message(payload: &[u8]) -> v1::Message {
+    v1::Message {
+        bytes: payload.len() as u64,
+        plain_bytes: None,
+        payload: payload.to_vec(),
+        truncated: false,
+        syscalls: vec![v1::SyscallEvent { bytes: payload.len() as u64, time_ns: 1_700_000_000_123_456_789 }],
+    }
+}

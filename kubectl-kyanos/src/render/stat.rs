@@ -1,0 +1,183 @@
+//! Aggregates as a table or as values.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, Row};
+use proto::v1;
+use serde_json::{Map, Value, json};
+
+use super::json::{Renderer, side};
+use super::text::one_line;
+use super::units::{count, duration, size, whole};
+use super::{line, result};
+use crate::cli::values::Metric;
+
+/// Characters of a group's key in a table.
+const KEY_WIDTH: usize = 60;
+
+/// What is shown of aggregates.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// Names of the grouping fields.
+    pub(crate) groups: Vec<String>,
+    /// What was measured, in the order of the request.
+    pub(crate) metrics: Vec<Metric>,
+    /// By what rows are ordered.
+    pub(crate) sort: String,
+    /// Rows shown.
+    pub(crate) limit: usize,
+    /// More columns.
+    pub(crate) wide: bool,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// Orders rows and keeps those that are shown.
+    pub(crate) fn order(&self, mut rows: Vec<v1::StatRow>) -> Vec<v1::StatRow> {
+        rows.sort_by(|left, right| {
+            self.rank(right).total_cmp(&self.rank(left)).then_with(|| left.keys.cmp(&right.keys))
+        });
+        rows.truncate(self.limit);
+        rows
+    }
+
+    /// Renders rows as a table, with a line above each metric where there are several.
+    pub(crate) fn table(&self, rows: &[v1::StatRow], width: Option<usize>) -> String {
+        let mut text = String::new();
+        for (place, metric) in self.metrics.iter().enumerate() {
+            if self.metrics.len() > 1 {
+                text.push_str(metric.name());
+                text.push('\n');
+            }
+            text.push_str(&self.metric_table(rows, place, *metric, width));
+        }
+        for row in rows.iter().filter(|row| !row.samples.is_empty()) {
+            text.push_str(&samples(row));
+        }
+        text
+    }
+
+    /// Renders rows as values.
+    pub(crate) fn values(&self, rows: &[v1::StatRow], renderer: &Renderer) -> Value {
+        rows.iter().map(|row| self.value(row, renderer)).collect()
+    }
+
+    fn value(&self, row: &v1::StatRow, renderer: &Renderer) -> Value {
+        let metrics: Map<String, Value> = self
+            .metrics
+            .iter()
+            .zip(&row.distributions)
+            .map(|(metric, found)| (metric.name().to_owned(), distribution(found)))
+            .collect();
+        let mut value = json!({
+            "keys": row.keys,
+            "side": side(row.side()),
+            "count": row.count,
+            "errors": row.errors,
+            "metrics": metrics,
+        });
+        if !row.samples.is_empty() {
+            value["samples"] = row.samples.iter().map(|exchange| renderer.value(exchange)).collect();
+        }
+        value
+    }
+
+    fn metric_table(
+        &self,
+        rows: &[v1::StatRow],
+        place: usize,
+        metric: Metric,
+        width: Option<usize>,
+    ) -> String {
+        let mut titles: Vec<String> = self.groups.iter().map(|group| group.to_uppercase()).collect();
+        titles
+            .extend(["SIDE", "COUNT", "ERRORS", "AVG", "P50", "P90", "P95", "P99", "MAX"].map(str::to_owned));
+        if self.wide {
+            titles.extend(["MIN", "SUM", "KNOWN"].map(str::to_owned));
+        }
+        let mut table = result::plain(&titles, width);
+        for row in rows {
+            let mut cells: Vec<Cell> =
+                row.keys.iter().map(|key| Cell::new(one_line(key, KEY_WIDTH))).collect();
+            cells.push(Cell::new(side(row.side()).unwrap_or("-")));
+            cells.push(number(count(row.count)));
+            cells.push(number(count(row.errors)));
+            let found = row.distributions.get(place).copied().unwrap_or_default();
+            cells.extend(figures(&found, metric, self.wide).into_iter().map(number));
+            table.add_row(Row::from(cells));
+        }
+        result::lines(&table)
+    }
+
+    fn rank(&self, row: &v1::StatRow) -> f64 {
+        let first = row.distributions.first().copied().unwrap_or_default();
+        match self.sort.as_str() {
+            "errors" => real(row.errors),
+            "avg" => average(&first).unwrap_or_default(),
+            "p50" => first.p50,
+            "p90" => first.p90,
+            "p95" => first.p95,
+            "p99" => first.p99,
+            "max" => first.max,
+            "total" => first.sum,
+            _ => real(row.count),
+        }
+    }
+}
+
+fn figures(found: &v1::Distribution, metric: Metric, wide: bool) -> Vec<String> {
+    let shown = |value: f64| {
+        if found.count == 0 {
+            return "-".to_owned();
+        }
+        if metric.is_size() { size(whole(value)) } else { duration(whole(value)) }
+    };
+    let mut figures: Vec<String> =
+        [average(found).unwrap_or_default(), found.p50, found.p90, found.p95, found.p99, found.max]
+            .into_iter()
+            .map(shown)
+            .collect();
+    if wide {
+        figures.extend([shown(found.min), shown(found.sum), count(found.count)]);
+    }
+    figures
+}
+
+fn distribution(found: &v1::Distribution) -> Value {
+    let known = |value: f64| if found.count == 0 { Value::Null } else { json!(value) };
+    json!({
+        "count": found.count,
+        "sum": found.sum,
+        "min": known(found.min),
+        "max": known(found.max),
+        "p50": known(found.p50),
+        "p90": known(found.p90),
+        "p95": known(found.p95),
+        "p99": known(found.p99),
+    })
+}
+
+fn samples(row: &v1::StatRow) -> String {
+    let mut text = format!("{}\n", row.keys.join(" / "));
+    for exchange in &row.samples {
+        let total = exchange.segments.map(|segments| duration(segments.total_ns)).unwrap_or_default();
+        let operation = one_line(&exchange.operation, KEY_WIDTH);
+        let (process, parts) = (line::process(exchange), line::segments(exchange));
+        writeln!(text, "  {total:>8}  {process:<20}  {operation}  {parts}").ok();
+    }
+    text
+}
+
+fn average(found: &v1::Distribution) -> Option<f64> {
+    (found.count > 0).then(|| found.sum / real(found.count))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts beyond 2^53 need no last digit")]
+fn real(number: u64) -> f64 {
+    number as f64
+}
+
+fn number(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}

@@ -1,0 +1,303 @@
+//! A session on this machine: hub and capturer as children of this process, on loopback.
+
+pub(crate) mod certificates;
+mod child;
+pub(crate) mod directory;
+pub(crate) mod leftovers;
+pub(crate) mod preflight;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use proto::launch::{
+    CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, Identity, SessionFile, StoreChoice,
+};
+use tokio::sync::mpsc;
+
+use self::certificates::Identities;
+use self::child::Child;
+pub(crate) use self::directory::Places;
+use super::{Notice, Remains, Wanted};
+use crate::client::Client;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// Longest a child may take to end after its input closed.
+const CHILD_END: Duration = Duration::from_secs(4);
+
+/// Letters in a name that is made up.
+const NAME_LETTERS: usize = 5;
+
+/// Hub, capturer and files of a session that this process started.
+///
+/// Dropping it kills and removes all of it at once; [`Local::finish`] lets the parts end by themselves first.
+#[derive(Debug)]
+pub(crate) struct Local {
+    places: Places,
+    wanted: Wanted,
+    identities: Identities,
+    file: SessionFile,
+    hub: Option<Child>,
+    ingest_port: u16,
+    capturer: Option<Child>,
+    finished: bool,
+}
+
+// === impl Local ===
+
+impl Local {
+    /// Checks what a session needs, removes what dead ones left and makes this one's directory.
+    pub(crate) fn create(wanted: Wanted, console: &Console) -> Result<Self, Failure> {
+        preflight::check()?;
+        let places = Places::default();
+        for line in leftovers::remove_dead(&places) {
+            console.say(&line);
+        }
+        let given = wanted.name.is_some();
+        let mut name = wanted.name.clone().unwrap_or_else(made_up_name);
+        while !given && places.store(&name).exists() {
+            name = made_up_name();
+        }
+        let identities = certificates::make(&name)?;
+        let file = SessionFile {
+            session: name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            owner: owner(),
+            started_ns: now_ns(),
+            plugin_pid: std::process::id(),
+            hub_pid: None,
+            capturer_pid: None,
+            viewer_port: None,
+            store: None,
+            keep: wanted.keep,
+            expires_ns: None,
+        };
+        if places.store(&name).exists() {
+            return Err(directory::in_use(&name));
+        }
+        places.create(&file)?;
+        let mut local = Self {
+            places,
+            wanted,
+            identities,
+            file,
+            hub: None,
+            ingest_port: 0,
+            capturer: None,
+            finished: false,
+        };
+        local.choose_store()?;
+        local.places.write(&local.file)?;
+        Ok(local)
+    }
+
+    /// The session's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.file.session
+    }
+
+    /// The viewer's identity.
+    pub(crate) fn viewer(&self) -> Identity {
+        self.identities.viewer.clone()
+    }
+
+    /// Starts the hub and returns its viewer port; other commands can join from here on.
+    pub(crate) async fn start_hub(
+        &mut self,
+        notices: &mpsc::Sender<Notice>,
+        console: &Console,
+    ) -> Result<u16, Failure> {
+        let launch = self.hub_launch();
+        let hub = self.hub.insert(Child::spawn("hub", notices.clone(), console.clone())?);
+        // Before it opens a socket: capturers of all sessions leave the processes alone that are written here.
+        self.file.hub_pid = Some(hub.pid());
+        self.places.write(&self.file)?;
+        let answer: HubAnswer = hub.launch(&launch, self.wanted.timeout).await?;
+        let ready = match answer {
+            HubAnswer::Ready(ready) => ready,
+            HubAnswer::Failed(failed) => return Err(with_hint(failed.error, failed.hint)),
+        };
+        self.ingest_port = ready.ingest_port;
+        self.file.viewer_port = Some(ready.viewer_port);
+        self.places.write_viewer(self.name(), &self.identities.viewer)?;
+        self.places.write(&self.file)?;
+        Ok(ready.viewer_port)
+    }
+
+    /// Starts the capturer and says what it does.
+    pub(crate) async fn start_capturer(
+        &mut self,
+        notices: &mpsc::Sender<Notice>,
+        console: &Console,
+    ) -> Result<String, Failure> {
+        let node = node_name();
+        let launch = CapturerLaunch {
+            session: self.name().to_owned(),
+            node: node.clone(),
+            hub: format!("127.0.0.1:{}", self.ingest_port),
+            identity: self.identities.capturer.clone(),
+            ring_bytes: self.wanted.ring_bytes,
+            btf: self.wanted.btf.clone(),
+            sessions: self.places.sessions.clone(),
+        };
+        let capturer = self.capturer.insert(Child::spawn("capturer", notices.clone(), console.clone())?);
+        self.file.capturer_pid = Some(capturer.pid());
+        self.places.write(&self.file)?;
+        let answer: CapturerReady = capturer.launch(&launch, self.wanted.timeout).await?;
+        match answer {
+            CapturerReady::Capturing { kernel, source } => {
+                Ok(format!("capturing on {node} (session {}, kernel {kernel}, source {source})", self.name()))
+            }
+            CapturerReady::Failed { error, hint } => Err(with_hint(error, hint)),
+        }
+    }
+
+    /// Lets capturer and hub end, kills what does not, and removes the session's files.
+    pub(crate) async fn finish(mut self) -> Remains {
+        for child in [self.capturer.take(), self.hub.take()].into_iter().flatten() {
+            child.end(CHILD_END).await;
+        }
+        self.finished = true;
+        self.remove()
+    }
+
+    /// Kills capturer and hub and removes the session's files.
+    pub(crate) fn abort(mut self) -> Remains {
+        self.kill();
+        self.remove()
+    }
+
+    fn kill(&mut self) {
+        for child in [self.capturer.take(), self.hub.take()].into_iter().flatten() {
+            child.kill();
+        }
+        self.finished = true;
+    }
+
+    fn choose_store(&mut self) -> Result<(), Failure> {
+        if let StoreChoice::Sqlite { path } = &mut self.wanted.store {
+            if path.as_os_str().is_empty() {
+                *path = self.places.store(&self.file.session);
+                self.places.create_stores()?;
+            } else {
+                self.file.keep = true;
+            }
+            self.file.store = Some(path.clone());
+        }
+        Ok(())
+    }
+
+    fn hub_launch(&self) -> HubLaunch {
+        HubLaunch {
+            session: self.name().to_owned(),
+            starter: self.file.plugin_pid,
+            directory: self.places.directory(self.name()),
+            identity: self.identities.hub.clone(),
+            store: self.wanted.store.clone(),
+            store_limit: self.wanted.store_limit,
+            max_store_bytes: self.wanted.max_store_bytes,
+            payload_bytes: self.wanted.payload_bytes,
+            keep: self.file.keep,
+            ttl_seconds: self.wanted.ttl.as_secs(),
+            filter: self.wanted.filter.clone(),
+            redaction: self.wanted.redaction.clone(),
+            sample: self.wanted.sample,
+        }
+    }
+
+    fn remove(&self) -> Remains {
+        let mut remains = Remains { kept: None, left: leftovers::remove(&self.places, &self.file) };
+        if self.file.keep
+            && let Some(store) = self.file.store.as_deref().filter(|store| store.exists())
+        {
+            directory::give_to_owner(store);
+            remains.kept = Some(store.to_path_buf());
+        }
+        remains.left.sort();
+        remains
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.kill();
+        self.remove();
+    }
+}
+
+/// Connects to a session's hub with the credentials in its directory.
+pub(crate) async fn connect(places: &Places, name: &str) -> Result<Client, Failure> {
+    let file = places.read(name)?;
+    let identity = places.read_viewer(name)?;
+    let Some(port) = file.viewer_port else {
+        return Err(Failure::new(format!("session `{name}` is still starting")).hint("try again in a second"));
+    };
+    Client::connect(&identity, port).await
+}
+
+/// Finds the session to ask when none is named: the only live one.
+pub(crate) fn only_live(places: &Places) -> Result<String, Failure> {
+    let live: Vec<String> =
+        places.list().into_iter().filter(directory::Found::is_live).map(|found| found.name).collect();
+    match live.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Failure::usage("no session is running on this machine").hint(
+            "start one with `kubectl kyanos watch --local`, or ask a kept store with `--store sqlite:FILE`",
+        )),
+        several => Err(Failure::usage(format!("several sessions are running: {}", several.join(", ")))
+            .hint("choose one with `--session NAME`")),
+    }
+}
+
+/// Returns the user who started this: behind sudo, the one who called it.
+fn owner() -> u32 {
+    let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    sudo.unwrap_or_else(|| nix::unistd::getuid().as_raw())
+}
+
+fn node_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+pub(crate) fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Makes up a name from the randomness that the standard library seeds its hash maps with.
+fn made_up_name() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let mut seed = RandomState::new().hash_one(std::process::id());
+    let mut name = String::with_capacity(NAME_LETTERS);
+    for _ in 0..NAME_LETTERS {
+        let letter = u8::try_from(seed % 26).unwrap_or_default();
+        name.push(char::from(b'a' + letter));
+        seed /= 26;
+    }
+    name
+}
+
+fn with_hint(error: String, hint: Option<String>) -> Failure {
+    let failure = Failure::new(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Finds a program beside this one.
+fn beside(name: &str) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe()
+        .and_then(|own| own.canonicalize())
+        .map_err(|error| Failure::new(format!("finding this program failed: {error}")))?;
+    let path = own.parent().unwrap_or(Path::new("/")).join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!("`{}` is missing", path.display()))
+        .hint(format!("install `{name}` beside `kubectl-kyanos`; the archive for Linux holds both")))
+}

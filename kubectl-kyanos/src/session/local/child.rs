@@ -1,0 +1,218 @@
+//! A child process: told what to do over a pipe, whose closing tells it to end.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::super::Notice;
+use super::beside;
+use crate::console::Console;
+use crate::failure::Failure;
+
+/// How long a child that closed its answer pipe may take to be seen ending.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+/// Fewest arenas keep the allocator from holding memory per thread.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
+
+/// A running child.
+#[derive(Debug)]
+pub(super) struct Child {
+    name: &'static str,
+    pid: u32,
+    /// Closing it ends the child.
+    input: ChildStdin,
+    answers: Option<BufReader<ChildStdout>>,
+    waiter: JoinHandle<Option<ExitStatus>>,
+    messages: JoinHandle<()>,
+    /// Its end is wanted, or is told by who waits for its answer.
+    expected: Arc<AtomicBool>,
+}
+
+// === impl Child ===
+
+impl Child {
+    /// Starts a program that lies beside this one.
+    pub(super) fn spawn(
+        name: &'static str,
+        notices: mpsc::Sender<Notice>,
+        console: Console,
+    ) -> Result<Self, Failure> {
+        let path = beside(name)?;
+        let failed = |error: &std::io::Error| Failure::io("starting", path.display(), error);
+        let mut process = Command::new(&path)
+            .env(ARENAS.0, ARENAS.1)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A terminal's Ctrl-C is for the plugin alone: it drains first.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let missing = || failed(&std::io::Error::other("its pipes are missing"));
+        let pid = process.id().ok_or_else(missing)?;
+        let input = process.stdin.take().ok_or_else(missing)?;
+        let answers = process.stdout.take().ok_or_else(missing)?;
+        let errors = process.stderr.take().ok_or_else(missing)?;
+        let expected = Arc::new(AtomicBool::new(true));
+        let quiet = Arc::clone(&expected);
+        let waiter = tokio::spawn(async move {
+            let status = process.wait().await.ok();
+            if !quiet.load(Ordering::Acquire) {
+                notices.send(Notice::Lost(ended(name, status))).await.ok();
+            }
+            status
+        });
+        let messages = tokio::spawn(relay(name, errors, console));
+        Ok(Self { name, pid, input, answers: Some(BufReader::new(answers)), waiter, messages, expected })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Tells it what to do and waits for its answer.
+    pub(super) async fn launch<L: Serialize, A: DeserializeOwned>(
+        &mut self,
+        launch: &L,
+        longest: Duration,
+    ) -> Result<A, Failure> {
+        let name = self.name;
+        let mut line = serde_json::to_string(launch)
+            .map_err(|error| Failure::new(format!("telling the {name} what to do failed: {error}")))?;
+        line.push('\n');
+        let mut answers =
+            self.answers.take().ok_or_else(|| Failure::new(format!("the {name} was started twice")))?;
+        let mut answer = String::new();
+        let input = &mut self.input;
+        let talk = async {
+            input.write_all(line.as_bytes()).await?;
+            input.flush().await?;
+            answers.read_line(&mut answer).await
+        };
+        match timeout(longest, talk).await {
+            Ok(Ok(read)) if read > 0 => {}
+            Ok(_) => {
+                let status = timeout(LAST_BREATH, &mut self.waiter).await.ok().and_then(Result::ok).flatten();
+                timeout(LAST_BREATH, &mut self.messages).await.ok();
+                return Err(ended(name, status));
+            }
+            Err(_elapsed) => {
+                return Err(Failure::new(format!("the {name} was not ready after {} s", longest.as_secs()))
+                    .hint("see what it says with `-d`"));
+            }
+        }
+        // From here on its end is news.
+        self.expected.store(false, Ordering::Release);
+        tokio::spawn(async move { drain(answers).await });
+        serde_json::from_str(&answer).map_err(|error| {
+            Failure::new(format!("the {name} answered what this version does not know: {error}"))
+        })
+    }
+
+    /// Closes its input and waits for its end; kills it when that takes too long.
+    pub(super) async fn end(self, longest: Duration) {
+        let Self { name: _, pid, input, answers: _, mut waiter, mut messages, expected } = self;
+        expected.store(true, Ordering::Release);
+        drop(input);
+        if timeout(longest, &mut waiter).await.is_err() {
+            send(pid, Signal::SIGKILL);
+            timeout(LAST_BREATH, &mut waiter).await.ok();
+        }
+        timeout(LAST_BREATH, &mut messages).await.ok();
+    }
+
+    /// Ends it at once and waits until it is gone.
+    pub(super) fn kill(self) {
+        self.expected.store(true, Ordering::Release);
+        if self.waiter.is_finished() {
+            return;
+        }
+        send(self.pid, Signal::SIGKILL);
+        if let Ok(pid) = i32::try_from(self.pid) {
+            nix::sys::wait::waitpid(Pid::from_raw(pid), None).ok();
+        }
+    }
+}
+
+/// Says how a child ended that should not have.
+fn ended(name: &str, status: Option<ExitStatus>) -> Failure {
+    use std::os::unix::process::ExitStatusExt;
+    let how = match status {
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with exit code {code}"),
+            (None, Some(signal)) => {
+                let word =
+                    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+                format!("was ended by {word}")
+            }
+            (None, None) => "ended".to_owned(),
+        },
+        None => "ended".to_owned(),
+    };
+    Failure::new(format!("the {name} {how}")).hint("its last messages are above; `-d` shows all of them")
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // It may be gone already.
+        kill(Pid::from_raw(pid), signal).ok();
+    }
+}
+
+/// Shows what a child says: warnings and above, with `-d` everything.
+async fn relay(name: &'static str, errors: ChildStderr, console: Console) {
+    let mut lines = BufReader::new(errors).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if console.is_debug() || !is_chatter(&line) {
+            console.say(&format!("{name}: {line}"));
+        }
+    }
+}
+
+/// Whether a line of a log is below a warning; lines of no log, such as a panic's, are not.
+fn is_chatter(line: &str) -> bool {
+    line.split_whitespace().take(2).any(|word| matches!(word, "INFO" | "DEBUG" | "TRACE"))
+}
+
+async fn drain(mut answers: BufReader<ChildStdout>) {
+    let mut line = String::new();
+    while let Ok(read) = answers.read_line(&mut line).await {
+        if read == 0 {
+            return;
+        }
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_and_panics_are_shown() {
+        assert!(is_chatter("INFO hub: listening"));
+        assert!(is_chatter("2026-01-01T00:00:00Z DEBUG hub: x"));
+        assert!(!is_chatter("WARN hub: store is slow"));
+        assert!(!is_chatter("thread 'main' panicked at hub/src/main.rs:1:1"));
+    }
+
+    #[test]
+    fn an_end_is_told_by_its_signal() {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(ended("hub", Some(ExitStatus::from_raw(9))).what, "the hub was ended by SIGKILL");
+        assert_eq!(ended("hub", Some(ExitStatus::from_raw(256))).what, "the hub ended with exit code 1");
+    }
+}

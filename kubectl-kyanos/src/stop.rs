@@ -1,0 +1,141 @@
+//! What ends a command from outside: signals and a standard output that nobody reads any more.
+
+use std::os::fd::BorrowedFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+
+/// Signals and closings that may wait to be heard.
+const QUEUE: usize = 8;
+
+/// Why a command stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGHUP.
+    Hangup,
+    /// Standard output was closed.
+    Closed,
+    /// As many exchanges as `--count` asked for.
+    Count,
+    /// As long as `--time` asked for.
+    Time,
+    /// The session ended; by whom.
+    Ended(String),
+}
+
+/// Hears what stops a command.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    heard: mpsc::Receiver<Stop>,
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// Exit code after a clean end.
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+            Self::Hangup => 129,
+            Self::Closed | Self::Count | Self::Time | Self::Ended(_) => 0,
+        }
+    }
+
+    /// Whether what still arrives is of use to anybody.
+    pub(crate) fn prints_on(&self) -> bool {
+        match self {
+            Self::Closed | Self::Count => false,
+            Self::Interrupt | Self::Terminate | Self::Hangup | Self::Time | Self::Ended(_) => true,
+        }
+    }
+
+    /// Says who ended the session, for other viewers.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Interrupt => "Ctrl-C",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+            Self::Closed => "its output was closed",
+            Self::Count => "--count was reached",
+            Self::Time => "--time was over",
+            Self::Ended(_) => "its end",
+        }
+    }
+}
+
+// === impl Stops ===
+
+impl Stops {
+    /// Begins to listen; signals no longer end the process by themselves.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let (sender, heard) = mpsc::channel(QUEUE);
+        let kinds = [
+            (SignalKind::interrupt(), Stop::Interrupt),
+            (SignalKind::terminate(), Stop::Terminate),
+            (SignalKind::hangup(), Stop::Hangup),
+        ];
+        for (kind, stop) in kinds {
+            let stream = signal(kind)
+                .map_err(|error| Failure::new(format!("listening for signals failed: {error}")))?;
+            tokio::spawn(forward(stream, stop, sender.clone()));
+        }
+        std::thread::spawn(move || {
+            if stdout_closes() {
+                sender.blocking_send(Stop::Closed).ok();
+            }
+        });
+        Ok(Self { heard })
+    }
+
+    /// Waits for the next reason.
+    pub(crate) async fn next(&mut self) -> Stop {
+        match self.heard.recv().await {
+            Some(stop) => stop,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the next signal: a closed output does not repeat what a user says.
+    pub(crate) async fn next_signal(&mut self) -> Stop {
+        loop {
+            let stop = self.next().await;
+            if stop != Stop::Closed {
+                return stop;
+            }
+        }
+    }
+}
+
+async fn forward(mut stream: Signal, stop: Stop, sender: mpsc::Sender<Stop>) {
+    while stream.recv().await.is_some() {
+        if sender.send(stop.clone()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the reader of standard output is gone; `false` where that cannot be known.
+fn stdout_closes() -> bool {
+    let stdout = std::io::stdout();
+    let fd: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(&stdout);
+    loop {
+        // No event is asked for: errors and hang-ups are always reported.
+        let mut fds = [PollFd::new(fd, PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {
+                let seen = fds[0].revents().unwrap_or(PollFlags::empty());
+                return seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP);
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_unsupported) => return false,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Where exchanges are kept, and files of stores: choosing, reading and saving them.
+
+use std::path::{Path, PathBuf};
+
+use hub::store::sqlite::{Reader, Saver};
+use hub::store::{QUERY_TIME, StoreError};
+use proto::launch::StoreChoice;
+use proto::v1;
+
+use crate::failure::Failure;
+
+/// Where the password of a store may be given instead of in its URL.
+pub(crate) const PASSWORD_VARIABLE: &str = "KYANOS_STORE_PASSWORD";
+
+const MYSQL: &str = "mysql://";
+const SQLITE: &str = "sqlite:";
+
+/// Reads `--store` and `--store-reader`. URLs are never repeated in errors: they hold passwords.
+pub(crate) fn choice(
+    url: &str,
+    reader: Option<&str>,
+    password: Option<&str>,
+) -> Result<StoreChoice, Failure> {
+    if let Some(path) = url.strip_prefix(SQLITE) {
+        if reader.is_some() {
+            return Err(Failure::usage("`--store-reader` is for mysql:// stores"));
+        }
+        return Ok(StoreChoice::Sqlite { path: file(path)? });
+    }
+    if url.starts_with(MYSQL) {
+        let reader = reader.map(|reader| login(reader, "--store-reader", None)).transpose()?;
+        return Ok(StoreChoice::Mysql { url: login(url, "--store", password)?, reader });
+    }
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() < 12);
+    let what = match scheme {
+        Some(scheme) => format!("a store cannot be `{scheme}:…`"),
+        None => "the value of `--store` is no URL".to_owned(),
+    };
+    Err(Failure::usage(what).hint("use mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE or sqlite:FILE"))
+}
+
+/// Reads the FILE of `sqlite:FILE`, which `query --store` takes.
+pub(crate) fn readable(url: &str) -> Result<PathBuf, Failure> {
+    match url.strip_prefix(SQLITE) {
+        Some(path) => file(path),
+        None => Err(Failure::usage("`query --store` reads sqlite:FILE")
+            .hint("ask the session that stores there, or the database with its own client")),
+    }
+}
+
+/// Runs one statement on a store's file; `take` ends it by `false`.
+pub(crate) fn query(
+    path: &Path,
+    sql: &str,
+    take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut reader = Reader::open(path).map_err(|error| failure(&error))?;
+    let mut failed = None;
+    let mut each = |part| match take(part) {
+        Ok(more) => more,
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    };
+    reader.query(sql, QUERY_TIME, &mut each).map_err(|error| failure(&error))?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Writes what a session's store holds into a new SQLite file.
+#[derive(Debug)]
+pub(crate) struct File {
+    saver: Saver,
+}
+
+// === impl File ===
+
+impl File {
+    /// Makes the file.
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+        Ok(Self { saver: Saver::create(path).map_err(|error| failure(&error))? })
+    }
+
+    /// Adds rows.
+    pub(crate) fn insert(&mut self, part: &v1::PullResponse) -> Result<(), Failure> {
+        self.saver.insert(part).map_err(|error| failure(&error)).map(|_new| ())
+    }
+
+    /// Leaves the file alone, whole.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        self.saver.finish().map_err(|error| failure(&error))
+    }
+}
+
+fn failure(error: &StoreError) -> Failure {
+    let mut what = error.to_string();
+    if let Some(source) = std::error::Error::source(error).map(ToString::to_string)
+        && !what.contains(&source)
+    {
+        what = format!("{what}: {source}");
+    }
+    match error.hint() {
+        Some(hint) => Failure::new(what).hint(hint),
+        None => Failure::new(what),
+    }
+}
+
+fn file(path: &str) -> Result<PathBuf, Failure> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() {
+        return Err(Failure::usage("sqlite: names no file").hint("use sqlite:FILE"));
+    }
+    std::path::absolute(path).map_err(|error| Failure::io("finding", path, &error))
+}
+
+/// Checks a mysql:// URL and puts the password from the environment in where it has none.
+fn login(url: &str, flag: &str, password: Option<&str>) -> Result<String, Failure> {
+    let wrong = |why: &str| {
+        Failure::usage(format!("the URL of `{flag}` {why}"))
+            .hint("use mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE")
+    };
+    let rest = url.strip_prefix(MYSQL).ok_or_else(|| wrong("does not begin with mysql://"))?;
+    let (login, place) = rest.rsplit_once('@').ok_or_else(|| wrong("names no user"))?;
+    let (hosts, database) = place.split_once('/').ok_or_else(|| wrong("names no database"))?;
+    if database.is_empty() {
+        return Err(wrong("names no database"));
+    }
+    for host in hosts.split(',') {
+        let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
+        if host.is_empty() || port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(wrong("has a host or port that cannot be"));
+        }
+    }
+    let user = login.split(':').next().unwrap_or_default();
+    if user.is_empty() {
+        return Err(wrong("names no user"));
+    }
+    match password {
+        Some(password) if !login.contains(':') => Ok(format!("{MYSQL}{user}:{}@{place}", encoded(password))),
+        _ => Ok(url.to_owned()),
+    }
+}
+
+/// Writes a password so that it can stand in a URL.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").ok();
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What a parent tells a child over its standard input, and what the child answers on its standard output.
+//!
+//! Each is one line of JSON. The child's standard input stays open for as long as the parent lives: its end of file
+//! tells the child to stop. Secrets travel here and nowhere else, never by arguments or environment. In a cluster the
+//! same structures are read from mounted Secrets.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::v1::{Filter, Redaction};
+
+/// Identity of one end of a mutually authenticated connection, PEM encoded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// Certificate of the session's authority.
+    pub authority: String,
+    /// This end's certificate.
+    pub certificate: String,
+    /// This end's private key.
+    pub key: String,
+}
+
+/// Where the hub keeps exchanges.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreChoice {
+    /// Nowhere: live streams and statistics only.
+    None,
+    /// In an embedded database.
+    Sqlite {
+        /// The file, created when missing.
+        path: PathBuf,
+    },
+    /// In a MySQL-compatible server or cluster.
+    Mysql {
+        /// `mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE`.
+        url: String,
+        /// A login that can only SELECT; the hub makes one where it may when this is absent.
+        reader: Option<String>,
+    },
+}
+
+/// What a local hub is told at start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubLaunch {
+    /// Session name.
+    pub session: String,
+    /// Process id of the plugin that started the session.
+    pub starter: u32,
+    /// Session directory (`/run/kyanos/NAME`), removed by the hub when its parent is gone.
+    pub directory: PathBuf,
+    /// The hub's identity (role `hub`).
+    pub identity: Identity,
+    /// Where exchanges are stored.
+    pub store: StoreChoice,
+    /// Bytes the store may hold; 0 is no limit.
+    pub store_limit: u64,
+    /// Payload bytes stored per message (`--max-store-bytes`).
+    pub max_store_bytes: u32,
+    /// Payload bytes capturers keep per message: the larger of the stored and the shown.
+    pub payload_bytes: u32,
+    /// Whether store and session outlive the plugin (`--keep`).
+    pub keep: bool,
+    /// Seconds a kept session lives after capture ended.
+    pub ttl_seconds: u64,
+    /// What the session wants.
+    pub filter: Filter,
+    /// What capturers hide.
+    pub redaction: Redaction,
+    /// Keep every Nth exchange; 0 and 1 keep all.
+    pub sample: u32,
+}
+
+/// What a local hub answers once it listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubReady {
+    /// Port of the ingest service on 127.0.0.1.
+    pub ingest_port: u16,
+    /// Port of the viewer service on 127.0.0.1.
+    pub viewer_port: u16,
+}
+
+/// What a local capturer is told at start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CapturerLaunch {
+    /// Session name.
+    pub session: String,
+    /// Node name to report.
+    pub node: String,
+    /// `HOST:PORT` of the hub's ingest service.
+    pub hub: String,
+    /// The capturer's identity (role `capturer`).
+    pub identity: Identity,
+    /// Bytes of each event ring.
+    pub ring_bytes: u32,
+    /// BTF file of the kernel; `/sys/kernel/btf/vmlinux` when absent.
+    pub btf: Option<PathBuf>,
+    /// Parent of all sessions' directories, whose processes are never captured.
+    pub sessions: PathBuf,
+}
+
+/// What a local capturer answers: attached and streaming, or why not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CapturerReady {
+    /// Programs are attached and the uplink is up.
+    Capturing {
+        /// Kernel release.
+        kernel: String,
+        /// Byte source in use: "socket" or "syscall".
+        source: String,
+    },
+    /// Capture cannot start here.
+    Failed {
+        /// What failed.
+        error: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+}
+
+/// What a hub that cannot start answers in place of [`HubReady`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubFailed {
+    /// What failed.
+    pub error: String,
+    /// What to try.
+    pub hint: Option<String>,
+}
+
+/// The hub's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HubAnswer {
+    /// It listens.
+    Ready(HubReady),
+    /// It cannot start.
+    Failed(HubFailed),
+}
+
+/// A running local session, as `session.json` in its directory records it for other commands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionFile {
+    /// Session name.
+    pub session: String,
+    /// Version of the plugin that started it.
+    pub version: String,
+    /// User id of the starter (`SUDO_UID` where set).
+    pub owner: u32,
+    /// Start, nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    /// Process id of the plugin.
+    pub plugin_pid: u32,
+    /// Process id of the hub.
+    pub hub_pid: Option<u32>,
+    /// Process id of the capturer.
+    pub capturer_pid: Option<u32>,
+    /// Port of the viewer service on 127.0.0.1.
+    pub viewer_port: Option<u16>,
+    /// Store file, where there is one.
+    pub store: Option<PathBuf>,
+    /// Whether it outlives the plugin.
+    pub keep: bool,
+    /// When a kept session ends, nanoseconds since the Unix epoch; set when capture ended.
+    pub expires_ns: Option<u64>,
+}
+
+/// Name of the [`SessionFile`] in a session's directory.
+pub const SESSION_FILE: &str = "session.json";
+
+/// Name of the file with the viewer's [`Identity`] (JSON, mode 0600) in a session's directory.
+pub const VIEWER_FILE: &str = "viewer.json";

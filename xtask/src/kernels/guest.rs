@@ -1,0 +1,123 @@
+//! A kernel under test in qemu: how it starts, and what its console says.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::smoke::VERDICT;
+
+/// Software emulation is some thirty times slower than the machine.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// What a kernel says last.
+const PANIC: &str = "Kernel panic";
+
+/// How many of the console's last lines an error shows.
+const TAIL: usize = 12;
+
+/// The guest's first process. tracefs and bpffs stay unmounted on purpose.
+pub(super) const INIT: &str = "#!/bin/busybox sh
+export PATH=/bin
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sysfs /sys
+busybox mount -t devtmpfs devtmpfs /dev
+busybox mount -t tmpfs tmpfs /tmp
+busybox ip link set lo up
+xtask smoke /bin/kubectl-kyanos
+busybox poweroff -f
+";
+
+/// How a guest ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Its smoke capture was right, as this line says.
+    Reported(String),
+    /// Its kernel crashed, at this place.
+    Crashed { place: String, console: String },
+}
+
+/// Boots an image and returns how it ended; a smoke capture that was not right is an error.
+pub(super) fn boot(image: &Path, initramfs: &Path) -> Result<Ended> {
+    // A model that the emulator carries out faithfully: with `max`, 6.12 crashes in code that has nothing to do with us.
+    let mut qemu = Command::new("qemu-system-x86_64")
+        .args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            "Haswell",
+            "-m",
+            "1024",
+            "-smp",
+            "2",
+            "-nographic",
+            "-no-reboot",
+            "-nic",
+            "none",
+        ])
+        .arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(initramfs)
+        .args(["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("running `qemu-system-x86_64`")?;
+    let outcome = follow(&mut qemu);
+    // It has powered off by itself, or its time is over.
+    if qemu.try_wait()?.is_none() {
+        qemu.kill()?;
+    }
+    qemu.wait()?;
+    outcome
+}
+
+fn follow(qemu: &mut Child) -> Result<Ended> {
+    let console = qemu.stdout.take().context("qemu has no console")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line).trim().to_owned();
+            if sender.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let deadline = Instant::now() + LIMIT;
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            // The firmware's last escape codes may stand before it.
+            Ok(line) => match line.split_once(VERDICT) {
+                Some((_, verdict)) => {
+                    return match verdict.trim().strip_prefix("ok ") {
+                        Some(report) => Ok(Ended::Reported(report.to_owned())),
+                        None => bail!("{verdict}\n{}", tail(&seen)),
+                    };
+                }
+                None if line.contains(PANIC) => {
+                    let place = seen.iter().find_map(|line| line.split_once("RIP: 0010:"));
+                    let place = place.map_or_else(|| line.clone(), |(_, place)| place.to_owned());
+                    return Ok(Ended::Crashed { place, console: tail(&seen) });
+                }
+                None => seen.push(line),
+            },
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("no result after {} s; the console's end:\n{}", LIMIT.as_secs(), tail(&seen))
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                bail!("the guest ended without a result; the console's end:\n{}", tail(&seen))
+            }
+        }
+    }
+}
+
+fn tail(lines: &[String]) -> String {
+    lines.iter().skip(lines.len().saturating_sub(TAIL)).cloned().collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,89 @@
+//! Developer commands; run them as `cargo xtask COMMAND`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{bench, demo, kernels, lint_programs, proto, setup, suite};
+
+/// Developer commands of Kyanos.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need, where it is missing (apt, rustup, cargo).
+    Setup {
+        /// What the machine is prepared for.
+        #[arg(long = "for", value_enum, default_value = "test")]
+        purpose: setup::Purpose,
+    },
+    /// Set up, build, start small real servers with some traffic, and watch it.
+    Demo {
+        /// Arguments of `kubectl-kyanos`, which otherwise runs as `watch --local`.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Set up, build, and run all tests.
+    Test {
+        /// Only test programs whose name contains one of these words, such as `decoders` or `xtask/tidy`.
+        only: Vec<String>,
+    },
+    /// Capture the same small traffic on Debian's 5.10, 6.1 and 6.12 kernels, under emulation, and on this machine's.
+    Kernels {
+        /// Only these: `5.10`, `6.1`, `6.12`, `own`.
+        only: Vec<String>,
+    },
+    /// Run the smoke capture of `kernels` on the running kernel; its result is one line.
+    #[command(hide = true)]
+    Smoke {
+        /// The plugin's path.
+        plugin: std::path::PathBuf,
+    },
+    /// Serve the smoke capture's traffic.
+    #[command(hide = true)]
+    SmokeServer,
+    /// Measure what capturing costs a busy nginx, and the memory it takes.
+    Bench {
+        /// Length of the memory run in seconds.
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+    /// Run clippy on the kernel programs.
+    LintPrograms,
+    /// Generate the Rust types of the wire from the .proto files.
+    Proto,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "this is the one place where a failure is told")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup { purpose } => setup::run(*purpose)?,
+        Command::Demo { arguments } => return demo::run(arguments),
+        Command::Test { only } => return suite::run(only),
+        Command::Kernels { only } => return kernels::run(only),
+        Command::Smoke { plugin } => kernels::smoke::report(plugin),
+        Command::SmokeServer => kernels::smoke::server::serve()?,
+        Command::Bench { seconds } => return bench::run(*seconds),
+        Command::LintPrograms => lint_programs::run()?,
+        Command::Proto => proto::generate()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,110 @@
+//! Running other programs: found, announced, checked.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace;
+
+/// How a user becomes root and keeps the tool chain that is installed in the home folder.
+pub const SUDO: &str = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"";
+
+/// Runs a command with the terminal's output, announces it, and fails unless it succeeds.
+pub fn check(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", shown(command));
+    let status = command.status().with_context(|| format!("running `{}`", shown(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command silently and returns its standard output; a failure carries its standard error.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("running `{}`", shown(command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed: {}: {}", shown(command), output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Returns cargo in the workspace, as a developer would call it.
+///
+/// What cargo tells `xtask` about its own package must not reach it: build scripts that watch those variables would run
+/// again, and all that depends on them compile again, whenever somebody builds by hand in between.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command.current_dir(workspace::root()).env("PATH", wide_path());
+    command
+}
+
+/// Says whether a command runs and succeeds; its output is discarded.
+#[must_use]
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Finds a program in `PATH`, or where Debian keeps servers and cargo its tools.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    search_path().into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Returns `PATH` with the folders that [`find`] adds, for children that look programs up themselves.
+#[must_use]
+pub fn wide_path() -> OsString {
+    std::env::join_paths(search_path()).unwrap_or_else(|_| std::env::var_os("PATH").unwrap_or_default())
+}
+
+/// Fails without root, and says how to run a developer command with it.
+pub fn need_root(command: &str) -> Result<()> {
+    if !is_root() {
+        bail!("capturing needs root; run `{SUDO} cargo xtask {command}`");
+    }
+    Ok(())
+}
+
+/// Says whether this process may do what root may.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    folders.extend(cargo.map(|home| home.join("bin")));
+    folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+@,%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+}

@@ -1,0 +1,66 @@
+//! Installs what building, testing and the other commands need, where it is missing.
+
+mod apt;
+mod rust;
+
+use anyhow::{Result, bail};
+pub use rust::NIGHTLY;
+pub(crate) use rust::rustup;
+
+use crate::run;
+
+/// What the machine is prepared for; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Purpose {
+    /// Compiling everything.
+    Build,
+    /// The demo and the tests: real servers and clients.
+    Test,
+    /// Booting other kernels.
+    Kernels,
+}
+
+/// A step that is missing, and how to take it.
+#[derive(Debug)]
+enum Missing {
+    /// Packages of the distribution.
+    Packages(Vec<&'static str>),
+    /// Something of the Rust tool chain.
+    Rust(rust::Tool),
+}
+
+/// Installs what is missing for a purpose. Without root it installs nothing through apt and says what to run.
+pub fn run(purpose: Purpose) -> Result<()> {
+    refuse_unknown_machines()?;
+    for missing in missing(purpose) {
+        match missing {
+            Missing::Packages(packages) => apt::install(&packages)?,
+            Missing::Rust(tool) => tool.install()?,
+        }
+    }
+    let left = missing(purpose);
+    if left.is_empty() {
+        return Ok(());
+    }
+    bail!("still missing after set-up: {left:?}");
+}
+
+fn missing(purpose: Purpose) -> Vec<Missing> {
+    let packages = apt::missing(purpose);
+    let mut all = Vec::new();
+    if !packages.is_empty() {
+        all.push(Missing::Packages(packages));
+    }
+    all.extend(rust::missing().into_iter().map(Missing::Rust));
+    all
+}
+
+fn refuse_unknown_machines() -> Result<()> {
+    if !cfg!(target_os = "linux") || !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        bail!("capturing needs Linux on x86_64 or aarch64; only `kubectl-kyanos` builds elsewhere");
+    }
+    if run::find("rustup").is_none() {
+        bail!("`rustup` is not installed; two pinned tool chains are needed: see https://rustup.rs");
+    }
+    Ok(())
+}

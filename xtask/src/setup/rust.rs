@@ -1,0 +1,87 @@
+//! The two pinned Rust tool chains, and the linker of kernel programs.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{run, workspace};
+
+/// The tool chain that compiles kernel programs: its LLVM is not newer than the one that bpf-linker links.
+pub const NIGHTLY: &str = "nightly-2026-05-20";
+
+/// The release of bpf-linker that links this tool chain's output.
+const LINKER: &str = "0.13.0";
+
+const LLVM: &str = "/usr/lib/llvm-22";
+
+/// A part of the Rust tool chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// rustfmt and clippy of the host's tool chain.
+    HostComponents,
+    /// The nightly tool chain with its library's source.
+    Nightly,
+    /// The linker of kernel programs.
+    Linker,
+}
+
+/// Returns the tools that are missing, in the order in which they can be installed.
+pub(super) fn missing() -> Vec<Tool> {
+    let all = [Tool::HostComponents, Tool::Nightly, Tool::Linker];
+    all.into_iter().filter(|tool| !tool.is_present()).collect()
+}
+
+// === impl Tool ===
+
+impl Tool {
+    /// Installs the tool for the current user.
+    pub(super) fn install(self) -> Result<()> {
+        match self {
+            Self::HostComponents => run::check(
+                rustup().args(["component", "add", "clippy", "rustfmt"]).current_dir(workspace::root()),
+            ),
+            Self::Nightly => {
+                run::check(rustup().args(["toolchain", "install", NIGHTLY, "--no-self-update"]).args([
+                    "--profile",
+                    "minimal",
+                    "--component",
+                    "rust-src",
+                ]))
+            }
+            Self::Linker => run::check(
+                Command::new("cargo")
+                    .args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER])
+                    .args(["--no-default-features", "--features", "llvm-22"])
+                    .env("LLVM_PREFIX", LLVM)
+                    .env_remove("CARGO_TARGET_DIR"),
+            ),
+        }
+    }
+
+    fn is_present(self) -> bool {
+        match self {
+            Self::HostComponents => ["clippy", "fmt"].iter().all(|tool| {
+                run::succeeds(Command::new("cargo").args([tool, "--version"]).current_dir(workspace::root()))
+            }),
+            Self::Nightly => {
+                let root = run::output(rustup().args(["run", NIGHTLY, "rustc", "--print", "sysroot"]));
+                root.is_ok_and(|root| {
+                    Path::new(root.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+                })
+            }
+            Self::Linker => run::find("bpf-linker").is_some_and(|linker| {
+                let version = run::output(Command::new(linker).arg("--version"));
+                version.is_ok_and(|version| version.trim() == format!("bpf-linker {LINKER}"))
+            }),
+        }
+    }
+}
+
+/// Returns the command `rustup`, free of the choice of tool chain that runs this.
+pub(crate) fn rustup() -> Command {
+    let mut command = Command::new("rustup");
+    // Set by cargo's own proxy, and passed on it would name the tool chain that is being run.
+    command.env_remove("RUSTUP_TOOLCHAIN");
+    command
+}

@@ -1,0 +1,188 @@
+//! Builds everything and runs all tests: units in parallel, integration tests one at a time.
+//!
+//! A test that cannot run here prints a line `skipped: REASON` and returns; it counts as skipped.
+
+mod tally;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tally::{Reader, Tally};
+
+use crate::debian::Suite;
+use crate::{run, setup, workspace};
+
+/// One test program may take this long; the slowest known takes a third of it.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// How often a silent test is looked after.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Tells the store's tests where an unpacked MySQL server lies.
+const MYSQL_ROOT: &str = "KYANOS_TEST_MYSQL_ROOT";
+
+/// What MySQL's server needs at run time lies in other packages than these.
+const NOT_FOR_MYSQL: [&str; 6] = ["perl", "debconf", "dpkg", "mysql-common", "adduser", "psmisc"];
+
+/// A compiled test program.
+#[derive(Debug)]
+struct Program {
+    path: PathBuf,
+    /// Folder of its crate, where cargo runs tests.
+    folder: PathBuf,
+    /// `CRATE` or `CRATE/TEST`.
+    name: String,
+    /// Loads kernel programs or starts servers: its tests run one at a time.
+    serial: bool,
+}
+
+/// Runs all tests whose program's name contains one of `only` (all when empty).
+pub fn run(only: &[String]) -> Result<ExitCode> {
+    let start = Instant::now();
+    setup::run(setup::Purpose::Test)?;
+    let programs = build()?;
+    let mysql = unpacked_mysql();
+    if let Err(error) = &mysql {
+        eprintln!("warning: MySQL cannot be tested against: {error:#}");
+    }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("watching for signals")?;
+    }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
+    let mut total = Tally::default();
+    for program in programs.iter().filter(|program| wanted(&program.name)) {
+        total.add(program.run(mysql.as_deref().ok(), &interrupted)?);
+    }
+    if wanted("doc") {
+        total.add(doc_tests(&interrupted)?);
+    }
+    println!("\n{:-<72}", "");
+    total.print_details();
+    println!("finished in {} s", start.elapsed().as_secs());
+    println!("{total}");
+    Ok(if total.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns the folder of an unpacked MySQL server, fetching it the first time.
+pub fn unpacked_mysql() -> Result<PathBuf> {
+    let root = workspace::target().join("mysql");
+    if !root.join("usr/sbin/mysqld").is_file() {
+        let suite = Suite::open("sid", &workspace::target().join("apt"))?;
+        let packages = suite.closure("mysql-server-core", &NOT_FOR_MYSQL)?;
+        suite.unpack(&packages, &root)?;
+    }
+    Ok(root)
+}
+
+fn build() -> Result<Vec<Program>> {
+    // One command for programs, tests and examples: their features are resolved together and nothing is built twice.
+    let mut command = run::cargo();
+    command.args(["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"]);
+    eprintln!("$ cargo build --workspace --all-targets");
+    let output = command.stderr(Stdio::inherit()).output().context("running cargo")?;
+    if !output.status.success() {
+        bail!("the build failed");
+    }
+    let mut programs: Vec<Program> =
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect();
+    // Quick ones first, so that simple mistakes show early.
+    programs.sort_by(|a, b| (a.serial, &a.name).cmp(&(b.serial, &b.name)));
+    Ok(programs)
+}
+
+/// Reads one of cargo's messages: a test program, or something else.
+fn program(line: &str) -> Option<Program> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let is_test = message.pointer("/profile/test")?.as_bool()?;
+    let path = message.get("executable")?.as_str().filter(|_| is_test)?;
+    let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?.to_path_buf();
+    let crate_name = folder.file_name()?.to_string_lossy().into_owned();
+    let target = message.pointer("/target/name")?.as_str()?;
+    let kind = message.pointer("/target/kind/0")?.as_str()?;
+    let name = match kind {
+        "test" => format!("{crate_name}/{target}"),
+        "bin" => format!("{crate_name}/bin/{target}"),
+        "example" => return None,
+        _ => crate_name,
+    };
+    Some(Program { path: PathBuf::from(path), folder, name, serial: kind == "test" })
+}
+
+// === impl Program ===
+
+impl Program {
+    fn run(&self, mysql: Option<&Path>, interrupted: &AtomicBool) -> Result<Tally> {
+        println!("\n=== {}", self.name);
+        // A test that is not looked after any more ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=KILL", "--"]).arg(&self.path);
+        command.arg("--show-output").current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command.env("PATH", run::wide_path());
+        if self.serial {
+            command.arg("--test-threads=1");
+        }
+        match mysql {
+            Some(root) => command.env(MYSQL_ROOT, root),
+            None => command.env_remove(MYSQL_ROOT),
+        };
+        follow(&self.name, &mut command, interrupted)
+    }
+}
+
+fn doc_tests(interrupted: &AtomicBool) -> Result<Tally> {
+    println!("\n=== doc");
+    let mut command = run::cargo();
+    command.args(["test", "--workspace", "--doc", "--no-fail-fast", "--", "--show-output"]);
+    follow("doc", &mut command, interrupted)
+}
+
+/// Runs a test program in its own process group, shows its lines as they come, and counts them.
+fn follow(name: &str, command: &mut Command, interrupted: &AtomicBool) -> Result<Tally> {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("starting a test")?;
+    let output = child.stdout.take().context("a test without output")?;
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut reader = Reader::new(name);
+    let ended = loop {
+        match lines.recv_timeout(POLL) {
+            Ok(line) => reader.line(&line).into_iter().for_each(|line| println!("{line}")),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break true,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if start.elapsed() > PATIENCE || interrupted.load(Ordering::Relaxed) {
+            break false;
+        }
+    };
+    if !ended {
+        println!("{name} is ended after {} s", start.elapsed().as_secs());
+        let group = Pid::from_raw(i32::try_from(child.id()).context("a process id")?);
+        killpg(group, Signal::SIGKILL).context("ending a test")?;
+    }
+    let status = child.wait().context("waiting for a test")?;
+    if interrupted.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    Ok(reader.finish(status.success() && ended))
+}

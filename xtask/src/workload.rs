@@ -1,0 +1,7 @@
+//! What makes traffic: small clients over std's sockets, whose every byte a test knows.
+
+pub mod dns;
+pub mod http;
+pub mod mysql;
+pub mod redis;
+pub mod socket;

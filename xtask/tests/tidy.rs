@@ -1,0 +1,211 @@
+//! Invariants of the sources that the compiler does not know.
+#![expect(clippy::expect_used, reason = "a test that cannot read the sources has failed")]
+
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use xtask::workspace::{root, tracked_files};
+
+/// A library or type, and the only places that may name it.
+struct Edge {
+    names: &'static str,
+    allowed: &'static str,
+    reason: &'static str,
+}
+
+const EDGES: [Edge; 5] = [
+    Edge {
+        names: r"\baya(_obj)?::",
+        allowed: r"^capturer/(src/kernel|examples/|tests/)",
+        reason: "the loader is the only part that knows how programs get into the kernel",
+    },
+    Edge {
+        names: r"\bmysql_async\b",
+        allowed: r"^hub/(src/store/mysql|tests/)",
+        reason: "the store is one trait; engines do not leak through it",
+    },
+    Edge {
+        names: r"\b(kube|k8s_openapi)::",
+        allowed: r"^(kubectl-kyanos/src/cluster|hub/src/workloads|hub/src/lease)",
+        reason: "everything else works without a cluster",
+    },
+    Edge {
+        names: r"\btonic::(\{[^}]*\b)?Status\b",
+        allowed: r"^(hub/src/(services?|ingest|viewer|relay)\b|hub/tests/|capturer/src/uplink|kubectl-kyanos/src/(client|connection|link|viewer))",
+        reason: "errors become gRPC statuses at the service's edge, not before",
+    },
+    Edge {
+        names: r"\brusqlite\b",
+        allowed: r"^(hub/(src/store|tests/)|hub/src/store\.rs|kubectl-kyanos/src/(query|save|store))",
+        reason: "the store is one trait; engines do not leak through it",
+    },
+];
+
+/// Lines of code in a file, tests apart, beyond which it says in a line `// Long because …` why it is not two files.
+const LONG: usize = 550;
+
+fn sources(extension: &str) -> Vec<(String, String)> {
+    let files = tracked_files().expect("git lists the files");
+    let wanted = files.into_iter().filter(|file| file.extension().is_some_and(|found| found == extension));
+    let read = |file: PathBuf| {
+        let text = std::fs::read_to_string(root().join(&file)).expect("sources are text");
+        (file.to_string_lossy().into_owned(), text)
+    };
+    wanted.filter(|file| !file.to_string_lossy().contains("/generated/")).map(read).collect()
+}
+
+fn must_be_empty(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn edges_are_named_once() {
+    let mut complaints = Vec::new();
+    for edge in &EDGES {
+        let names = Regex::new(edge.names).expect("a valid pattern");
+        let allowed = Regex::new(edge.allowed).expect("a valid pattern");
+        for (file, text) in sources("rs").iter().filter(|(file, _)| !allowed.is_match(file)) {
+            if file == "xtask/tests/tidy.rs" {
+                continue;
+            }
+            for (line, _) in text.lines().enumerate().filter(|(_, line)| names.is_match(line)) {
+                complaints.push(format!(
+                    "{file}:{}: `{}` does not belong here: {}",
+                    line + 1,
+                    edge.names,
+                    edge.reason
+                ));
+            }
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn every_crate_inherits_the_lints() {
+    let mut complaints = Vec::new();
+    for (file, text) in sources("toml") {
+        if file.ends_with("/Cargo.toml") && !text.contains("[lints]\nworkspace = true") {
+            complaints.push(format!("{file}: add `[lints]` with `workspace = true`"));
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn everything_on_the_wire_is_explained() {
+    let declares =
+        Regex::new(r"^\s*((message|enum|service|rpc|oneof) \w+|[\w.<>, ]+ \w+ = \d+)").expect("a pattern");
+    let mut complaints = Vec::new();
+    for (file, text) in sources("proto") {
+        let mut explained = false;
+        for (number, line) in text.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            if declares.is_match(line) && !explained {
+                complaints.push(format!("{file}:{}: needs a comment above it", number + 1));
+            }
+            explained = is_comment;
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn generated_wire_types_are_up_to_date() {
+    let folder = tempfile::tempdir().expect("a folder");
+    xtask::proto::generate_into(folder.path()).expect("the .proto files compile");
+    let name = "kyanos.v1.rs";
+    let fresh = std::fs::read_to_string(folder.path().join(name)).expect("generated");
+    let kept = std::fs::read_to_string(root().join("proto/src/generated").join(name)).expect("checked in");
+    assert!(fresh == kept, "run `cargo xtask proto`");
+}
+
+#[test]
+fn files_are_named_for_their_job() {
+    let mut complaints = Vec::new();
+    for (file, _) in sources("rs") {
+        let stem = Path::new(&file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        if stem.is_some_and(|stem| {
+            ["mod", "utils", "util", "helpers", "common", "types"].contains(&stem.as_str())
+        }) {
+            complaints.push(format!("{file}: name it for the one job it does"));
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn files_are_short_or_say_why_not() {
+    let mut complaints = Vec::new();
+    for (file, text) in sources("rs") {
+        let is_test = file.contains("/tests/") || file.ends_with("/tests.rs");
+        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+        if code > LONG && !is_test && !text.contains("// Long because") {
+            complaints.push(format!("{file}: {code} lines without tests"));
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn modules_say_what_they_are_for() {
+    let mut complaints = Vec::new();
+    for (file, text) in sources("rs") {
+        if !text.starts_with("//!") && !text.starts_with("#![") && !file.ends_with("build.rs") {
+            complaints.push(format!("{file}: begin with a `//!` sentence"));
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn no_machine_is_named() {
+    // Split, so that this file does not name them itself.
+    let places =
+        [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/tmp/", "w/"), concat!("/tmp/", "t-")];
+    let hosts =
+        [concat!("deb.deb", "ian.org"), concat!("static.cra", "tes.io"), concat!("index.cra", "tes.io")];
+    let mut complaints = Vec::new();
+    for file in tracked_files().expect("git lists the files") {
+        let Ok(text) = std::fs::read_to_string(root().join(&file)) else {
+            continue;
+        };
+        for (number, line) in text.lines().enumerate() {
+            if let Some(found) = places.iter().chain(&hosts).find(|word| line.contains(**word)) {
+                complaints.push(format!("{}:{}: names `{found}`", file.display(), number + 1));
+            }
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn every_dependency_comes_from_the_public_registry() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
+    let sources = lock.lines().filter_map(|line| line.strip_prefix("source = "));
+    let foreign: Vec<&str> = sources
+        .filter(|source| *source != "\"registry+https://github.com/rust-lang/crates.io-index\"")
+        .collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+#[test]
+fn one_nightly_compiles_kernel_programs() {
+    let pattern = Regex::new(r"nightly-\d{4}-\d\d-\d\d").expect("a valid pattern");
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (file, text) in sources("rs").into_iter().chain(sources("md")).chain(sources("toml")) {
+        found.extend(pattern.find_iter(&text).map(|name| (name.as_str().to_owned(), file.clone())));
+    }
+    found.sort();
+    found.dedup();
+    assert!(found.len() >= 2, "set-up and the capturer's build script name it: {found:?}");
+    assert!(found.iter().all(|(name, _)| Some(name) == found.first().map(|(name, _)| name)), "{found:?}");
+}
+
+#[test]
+fn every_exception_has_a_reason() {
+    let deny = std::fs::read_to_string(root().join("deny.toml")).expect("deny.toml");
+    let entries = deny.lines().filter(|line| line.contains("crate = ") || line.contains("name = "));
+    let silent: Vec<&str> = entries.filter(|line| !line.contains("reason = ")).collect();
+    assert!(silent.is_empty(), "give a reason: {silent:?}");
+}
