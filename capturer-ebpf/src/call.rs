@@ -3,14 +3,14 @@
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use capturer_ebpf::{
     layout::{Kind, coordinate, flag, verdict, way},
-    settings::total,
+    settings::{ABSENT, total},
 };
 
 use crate::{
     arguments::{self, Arguments, Shape},
     connection::{self, Entry},
     datagram,
-    kernel::{self, add, limit, read_user},
+    kernel::{self, add, limit, offset, read_user},
     losses,
     payload::{self, Draft},
     process,
@@ -36,7 +36,11 @@ pub(crate) struct Call {
     pub(crate) count: u64,
     /// Where the process keeps the peer's address, 0 for nowhere.
     pub(crate) address: u64,
+    /// Bytes that the call had to append when it first held the stream's lock.
+    pub(crate) whole: u64,
     pub(crate) s0: u32,
+    /// Where its bytes begin, by `grip`.
+    pub(crate) start: u32,
     pub(crate) pid: u32,
     pub(crate) tid: u32,
     /// The call's own flags.
@@ -50,7 +54,21 @@ pub(crate) struct Call {
     pub(crate) no_enter: u8,
     /// 1 when no map had room for the connection.
     pub(crate) unmapped: u8,
-    pub(crate) reserved: [u8; 2],
+    /// What was seen of it under the stream's lock.
+    pub(crate) grip: Grip,
+    pub(crate) reserved: u8,
+}
+
+/// What was seen of a sending call while it held the stream's lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Grip {
+    /// Nothing: the kernel does not show it, or the call is none that sends one message.
+    None = 0,
+    /// Its bytes lie side by side from `start` on.
+    Whole = 1,
+    /// It let go of the lock to wait for room, and others wrote meanwhile.
+    Torn = 2,
 }
 
 /// `struct user_msghdr` of the process.
@@ -208,7 +226,9 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     call.base = second;
     call.count = third;
     call.address = if call.shape == Shape::Addressed { fifth } else { 0 };
+    call.whole = 0;
     call.s0 = 0;
+    call.start = 0;
     call.pid = thread.pid;
     call.tid = thread.tid;
     call.message_flags = match call.shape {
@@ -219,7 +239,8 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     call.unmarked = 0;
     call.no_enter = 0;
     call.unmapped = 0;
-    call.reserved = [0; 2];
+    call.grip = Grip::None;
+    call.reserved = 0;
     if process::excluded(thread.pid) {
         return Some(EXCLUDED);
     }
@@ -239,6 +260,34 @@ fn exclude(scratch: &mut Scratch) {
     } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
         // SAFETY: a value of the map, valid while this program runs.
         connection::exclude(&mut scratch.tuple, unsafe { &mut *entry });
+    }
+}
+
+/// `tcp_sendmsg_locked`: the running thread's call is about to append a piece of `message`, whose place no other
+/// thread can change now. Other threads' calls move the stream between a call's entry and its turn.
+#[inline(always)]
+pub(crate) fn appending(sk: u64, message: u64) {
+    if offset!(message_left) == ABSENT {
+        return;
+    }
+    let Some(call) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: a value of the map, valid while this program runs; its thread runs here and so nowhere else.
+    let call = unsafe { &mut *call };
+    let single = matches!(call.shape, Shape::Buffer | Shape::Addressed | Shape::Vector | Shape::Message);
+    if call.sk != sk || call.way != way::OUT || call.unmarked != 0 || !single {
+        return;
+    }
+    let Some(left) = kernel::read::<u64>(message, offset!(message_left)) else { return };
+    let at = socket::sequence(sk, way::OUT);
+    if call.grip == Grip::None {
+        call.grip = Grip::Whole;
+        call.whole = left;
+    }
+    let appended = call.whole.wrapping_sub(left) as u32;
+    if appended == 0 {
+        call.start = at;
+    } else if at != call.start.wrapping_add(appended) {
+        call.grip = Grip::Torn;
     }
 }
 
@@ -324,9 +373,16 @@ fn position(draft: &mut Draft, call: &Call, entry: &mut Entry, bytes: u64) {
         entry.connection.coordinate = coordinate::COUNTER;
         draft.head.flags |= flag::KERNEL_TLS;
     }
+    let gripped = call.grip == Grip::Whole && bytes <= call.whole;
     let bytes = bytes as u32;
-    let s1 = socket::sequence(call.sk, call.way);
-    let s0 = if call.unmarked == 0 { call.s0 } else { s1.wrapping_sub(bytes) };
+    let now = socket::sequence(call.sk, call.way);
+    let (s0, s1) = if gripped {
+        (call.start, call.start.wrapping_add(bytes))
+    } else if call.unmarked == 0 {
+        (call.s0, now)
+    } else {
+        (now.wrapping_sub(bytes), now)
+    };
     draft.head.s0 = s0;
     draft.head.s1 = s1;
     let span = s1.wrapping_sub(s0);

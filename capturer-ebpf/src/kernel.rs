@@ -41,7 +41,7 @@ static OFFSETS: Offsets = Offsets {
     upid_nr: 0,
     upid_ns: 0,
     pidns_inum: 0,
-    reserved: 0,
+    message_left: 0,
 };
 
 /// Set at load.

@@ -53,6 +53,13 @@ fn sys_exit(context: RawTracePointContext) -> i32 {
     0
 }
 
+/// `tcp_sendmsg_locked(sk, msg, skb, size_goal)`, since Linux 6.16: a call appends to the stream, holding its lock.
+#[raw_tracepoint]
+fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
+    call::appending(context.arg(0), context.arg(1));
+    0
+}
+
 /// `inet_sock_set_state(sk, oldstate, newstate)`.
 #[raw_tracepoint]
 fn inet_sock_set_state(context: RawTracePointContext) -> i32 {

@@ -73,8 +73,8 @@ pub struct Offsets {
     pub upid_ns: u32,
     /// `pid_namespace.ns.inum`.
     pub pidns_inum: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `msghdr.msg_iter.count`: bytes that a sending call has still to take; [`ABSENT`] where it is not found.
+    pub message_left: u32,
 }
 
 /// The offset of an optional field that this kernel does not have.

@@ -54,6 +54,14 @@ pub struct Exchange {
     pub value: Value,
 }
 
+/// Returns whether the running kernel has a tracepoint, by its type information.
+#[must_use]
+pub fn has_tracepoint(tracepoint: &str) -> bool {
+    let name = format!("btf_trace_{tracepoint}\0");
+    std::fs::read("/sys/kernel/btf/vmlinux")
+        .is_ok_and(|types| types.windows(name.len()).any(|bytes| bytes == name.as_bytes()))
+}
+
 // === impl Session ===
 
 impl Session {

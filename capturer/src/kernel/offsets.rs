@@ -43,6 +43,6 @@ pub(super) fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         upid_nr: at("upid", "nr")?,
         upid_ns: at("upid", "ns")?,
         pidns_inum: at("pid_namespace", "ns.inum")?,
-        reserved: 0,
+        message_left: optional("msghdr", "msg_iter.count"),
     })
 }

@@ -32,6 +32,9 @@ const PROGRAMS: [&str; 6] = [
     "sys_enter",
 ];
 
+/// Programs for tracepoints that not every kernel has, and that only sharpen what the others see.
+const OPTIONAL: [&str; 1] = ["tcp_sendmsg_locked"];
+
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
 /// Smallest ring that holds a record of the smallest class.
@@ -76,7 +79,7 @@ impl Programs {
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             buffers.push(RingBuf::try_from(programs.take(name)?).map_err(map_error(name))?);
         }
-        for name in PROGRAMS {
+        for name in OPTIONAL.into_iter().chain(PROGRAMS) {
             let failed = |source| program_error(name, source);
             programs.program(name)?.load().map_err(failed)?;
         }
@@ -85,6 +88,15 @@ impl Programs {
 
     /// Attaches every program.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
+        for name in OPTIONAL {
+            match self.program(name)?.attach(name) {
+                Ok(_) => {}
+                Err(error) if refused_with(&error, libc::ENOENT) => {
+                    tracing::debug!("this kernel has no tracepoint `{name}`");
+                }
+                Err(error) => return Err(program_error(name, error)),
+            }
+        }
         for name in PROGRAMS {
             let failed = |source| program_error(name, source);
             self.program(name)?.attach(name).map_err(failed)?;
@@ -94,7 +106,7 @@ impl Programs {
 
     /// Unloads every program; maps and rings stay.
     pub(super) fn detach(&mut self) {
-        for name in PROGRAMS.iter().rev() {
+        for name in PROGRAMS.iter().rev().chain(&OPTIONAL) {
             let unloaded = self.program(name).map(RawTracePoint::unload);
             if let Ok(Err(error)) = unloaded {
                 tracing::debug!(program = name, %error, "not unloaded");
@@ -114,7 +126,12 @@ impl Programs {
     /// Runs of programs that the kernel skipped because the same program ran on that CPU already; kernels before
     /// 5.12 do not say.
     pub(super) fn misses(&self) -> u64 {
-        self.ebpf.programs().filter_map(|(_, program)| program_misses(program)).sum()
+        let counts = |name: &str| !OPTIONAL.contains(&name);
+        self.ebpf
+            .programs()
+            .filter(|(name, _)| counts(name))
+            .filter_map(|(_, program)| program_misses(program))
+            .sum()
     }
 
     fn program(&mut self, name: &str) -> Result<&mut RawTracePoint, KernelError> {
@@ -204,22 +221,26 @@ pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError 
 }
 
 fn load_error(source: EbpfError) -> KernelError {
-    if denied(&source) { KernelError::NotPermitted } else { KernelError::Load { source: Box::new(source) } }
+    if refused_with(&source, libc::EPERM) {
+        KernelError::NotPermitted
+    } else {
+        KernelError::Load { source: Box::new(source) }
+    }
 }
 
 fn program_error(program: &'static str, source: aya::programs::ProgramError) -> KernelError {
-    if denied(&source) {
+    if refused_with(&source, libc::EPERM) {
         KernelError::NotPermitted
     } else {
         KernelError::Program { program, source: Box::new(source) }
     }
 }
 
-/// Whether the cause of an error is missing permission.
-fn denied(error: &(dyn Error + 'static)) -> bool {
+/// Whether the cause of an error is that the system answered `errno`.
+fn refused_with(error: &(dyn Error + 'static), errno: i32) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(errno)) {
             return true;
         }
         cause = error.source();

@@ -20,7 +20,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 pub(super) enum Tool {
     /// rustfmt and clippy of the host's tool chain.
     HostComponents,
-    /// The nightly tool chain with its library's source.
+    /// The nightly tool chain with its library's source, and the clippy that checks kernel programs.
     Nightly,
     /// The linker of kernel programs.
     Linker,
@@ -47,6 +47,8 @@ impl Tool {
                     "minimal",
                     "--component",
                     "rust-src",
+                    "--component",
+                    "clippy",
                 ]))
             }
             Self::Linker => run::check(
@@ -68,7 +70,7 @@ impl Tool {
                 let root = run::output(rustup().args(["run", NIGHTLY, "rustc", "--print", "sysroot"]));
                 root.is_ok_and(|root| {
                     Path::new(root.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
-                })
+                }) && run::succeeds(rustup().args(["run", NIGHTLY, "cargo", "clippy", "--version"]))
             }
             Self::Linker => run::find("bpf-linker").is_some_and(|linker| {
                 let version = run::output(Command::new(linker).arg("--version"));
