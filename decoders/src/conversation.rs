@@ -7,6 +7,7 @@ mod pairing;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -282,6 +283,9 @@ impl Conversation {
             State::Undecided(detector) => match detector.take(stretch, &self.options) {
                 Detected::Yes(protocol, side) => {
                     let mut session = Session::new(protocol, side, self.context, &self.options);
+                    for way in [Way::Out, Way::In] {
+                        session.lost_before(way, detector.lost(way));
+                    }
                     for held in detector.release() {
                         session.take(held.stretch(), &mut self.outcomes);
                     }

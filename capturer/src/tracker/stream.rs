@@ -34,11 +34,15 @@ pub use event::Event;
 /// much as a thread is kept from its return by the scheduler.
 pub const WAIT_NS: u64 = 50_000_000;
 
-/// Events that a connection holds while it waits; one more ends the wait.
-pub const WAITING_EVENTS: usize = 128;
+/// Events that a connection holds while it waits; one more ends the wait. As many as other threads report while one is
+/// kept from its return.
+pub const WAITING_EVENTS: usize = 2048;
 
-/// Payload bytes that a connection holds while it waits; more ends the wait.
-pub const WAITING_BYTES: usize = 256 << 10;
+/// Events of no certain place that a connection holds; one more ends the wait, since each is compared with all others.
+pub const WAITING_UNPLACED: usize = 128;
+
+/// Bytes that a connection holds while it waits, bookkeeping included; more ends the wait.
+pub const WAITING_BYTES: usize = 1 << 20;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +124,12 @@ impl Stream {
     /// Takes the next event in time order and passes on what has become contiguous; `now_ns` is the time up to which
     /// all events are known.
     pub fn take(&mut self, event: Event, now_ns: u64, sink: &mut impl Sink) {
+        // What was due before it does not depend on it.
+        self.advance(now_ns, false, sink);
         let place = self.place(&event);
-        self.waiting_bytes += event.payload.len();
-        self.waiting.push_back(Waiting { event, place, piece: false });
+        let waiting = Waiting { event, place, piece: false };
+        self.waiting_bytes += waiting.weight();
+        self.waiting.push_back(waiting);
         self.advance(now_ns, false, sink);
     }
 
@@ -147,8 +154,7 @@ impl Stream {
                 continue;
             }
             let since = *self.stalled_ns.get_or_insert(now_ns);
-            let full = self.waiting.len() > WAITING_EVENTS || self.waiting_bytes > WAITING_BYTES;
-            if !force && !full && now_ns.saturating_sub(since) < WAIT_NS {
+            if !force && !self.is_full() && now_ns.saturating_sub(since) < WAIT_NS {
                 return;
             }
             self.give_up(sink);
@@ -157,13 +163,20 @@ impl Stream {
         self.stalled_ns = None;
     }
 
+    fn is_full(&self) -> bool {
+        let unplaced = || self.waiting.iter().filter(|waiting| !waiting.place.is_exact()).count();
+        self.waiting.len() > WAITING_EVENTS
+            || self.waiting_bytes > WAITING_BYTES
+            || unplaced() > WAITING_UNPLACED
+    }
+
     /// Returns whether events wait for a missing range.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Returns how many events and payload bytes wait.
+    /// Returns how many events wait, and their bytes.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         (self.waiting.iter().filter(|waiting| !waiting.piece).count(), self.waiting_bytes)
@@ -235,7 +248,7 @@ impl Stream {
                         return Step::Drop(Fate::Unanchored);
                     }
                 }
-                if direction.next.is_none() && self.others(index).any(|other| other.place.is_before(start)) {
+                if direction.next.is_none() && !self.is_first(index, start, now_ns) {
                     return Step::Stall;
                 }
                 match direction.step(start) {
@@ -268,6 +281,16 @@ impl Stream {
             }
             Place::Within { start, end } => self.eliminate(index, start..end),
         }
+    }
+
+    /// Returns whether the call at `index` begins what is seen of its way: all calls that it overlaps are known, none of
+    /// them lies before it, and none that the kernel counted before is still on its way.
+    fn is_first(&self, index: usize, start: u64, now_ns: u64) -> bool {
+        let Some(Waiting { event, .. }) = self.waiting.get(index) else { return false };
+        let reported = event.counter == 0
+            || self.is_piece(index)
+            || self.others(index).any(|other| other.event.counter < event.counter);
+        reported && now_ns >= event.exit_ns && !self.others(index).any(|other| other.place.is_before(start))
     }
 
     fn is_piece(&self, index: usize) -> bool {
@@ -348,28 +371,43 @@ impl Stream {
                     direction.anchor(event, start, sink);
                 }
             }
-            Step::Pass => {
-                let Some(waiting) = self.waiting.remove(index) else { return };
-                self.waiting_bytes -= waiting.event.payload.len();
-                if let Some(direction) = self.ways.get_mut(waiting.event.way) {
-                    direction.pass(&waiting, sink);
-                }
-            }
+            Step::Pass => self.pass(index, sink),
         }
+    }
+
+    fn pass(&mut self, index: usize, sink: &mut impl Sink) {
+        let unseen = self.others(index).map(|other| other.event.counter).min().unwrap_or(u64::MAX);
+        let Some(waiting) = self.waiting.remove(index) else { return };
+        self.waiting_bytes -= waiting.weight();
+        if let Some(direction) = self.ways.get_mut(waiting.event.way) {
+            direction.pass(&waiting, unseen.min(waiting.event.counter), sink);
+        }
+    }
+
+    /// Returns the event of a way that lies first, of those whose place is known.
+    fn foremost(&self, way: usize) -> Option<usize> {
+        let start = |waiting: &Waiting| match waiting.place {
+            Place::Exact { start, .. } | Place::Guess { start, .. } => Some(start),
+            Place::Within { .. } | Place::Nowhere => None,
+        };
+        let of_way = self.waiting.iter().enumerate().filter(|(_, waiting)| waiting.event.way == way);
+        of_way.filter_map(|(index, waiting)| Some((start(waiting)?, index))).min().map(|(_, index)| index)
     }
 
     /// Ends the wait of the oldest event: what it waits for is lost, or its place is.
     fn give_up(&mut self, sink: &mut impl Sink) {
         let Some(Waiting { event, place, .. }) = self.waiting.front() else { return };
-        let Some(direction) = self.ways.get_mut(event.way) else { return };
+        let Some(direction) = self.ways.get(event.way) else { return };
         match *place {
             Place::Exact { start, .. } | Place::Guess { start, .. } => match direction.next {
                 Some(next) if next < start => self.gap(0, start, sink),
                 // Nothing is missing before it: only the time until its return was waited for.
                 Some(_) => self.perform(0, u64::MAX, sink),
                 None => {
-                    direction.next = Some(start);
-                    direction.known_from = start;
+                    let way = event.way;
+                    if let Some(index) = self.foremost(way) {
+                        self.pass(index, sink);
+                    }
                 }
             },
             Place::Within { .. } | Place::Nowhere => self.drop_event(0, Fate::Unanchored, sink),
@@ -395,8 +433,9 @@ impl Stream {
     }
 
     fn drop_event(&mut self, index: usize, fate: Fate, sink: &mut impl Sink) {
-        let Some(Waiting { event, place, piece }) = self.waiting.remove(index) else { return };
-        self.waiting_bytes -= event.payload.len();
+        let Some(waiting) = self.waiting.remove(index) else { return };
+        self.waiting_bytes -= waiting.weight();
+        let Waiting { event, place, piece } = waiting;
         if let (
             Some(direction),
             Place::Exact { end, .. } | Place::Within { end, .. } | Place::Guess { end, .. },
@@ -415,7 +454,7 @@ impl Stream {
     /// Replaces an event by its pieces, now that their places are known.
     fn split(&mut self, index: usize, open: &[Range<u64>]) {
         let Some(waiting) = self.waiting.remove(index) else { return };
-        self.waiting_bytes -= waiting.event.payload.len();
+        self.waiting_bytes -= waiting.weight();
         let mut rest = waiting.event.payload.as_slice();
         let mut counter = waiting.event.counter;
         for (number, piece) in open.iter().enumerate() {
@@ -424,16 +463,30 @@ impl Stream {
             rest = more;
             let event = Event { moved: len, counter, payload: bytes.to_vec(), ..waiting.event.clone() };
             counter += len;
-            self.waiting_bytes += event.payload.len();
             let place = Place::Exact { start: piece.start, end: piece.end, eaten: 0 };
-            self.waiting.insert(index + number, Waiting { event, place, piece: number > 0 });
+            let piece = Waiting { event, place, piece: number > 0 };
+            self.waiting_bytes += piece.weight();
+            self.waiting.insert(index + number, piece);
         }
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Returns the bytes that it takes.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.event.payload.len()
     }
 }
 
 // === impl Place ===
 
 impl Place {
+    fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact { .. })
+    }
+
     /// Returns whether the call may lie before `position`.
     fn is_before(&self, position: u64) -> bool {
         match *self {

@@ -39,6 +39,7 @@ pub(super) struct Detector {
     held: Vec<Held>,
     calls: u32,
     next: Both<u64>,
+    lost: Both<u64>,
 }
 
 // === impl Held ===
@@ -62,7 +63,7 @@ impl Held {
 
 impl Detector {
     pub(super) fn new(context: Context) -> Self {
-        Self { context, held: Vec::new(), calls: 0, next: Both::default() }
+        Self { context, held: Vec::new(), calls: 0, next: Both::default(), lost: Both::default() }
     }
 
     /// Takes the next stretch of a stream.
@@ -74,6 +75,10 @@ impl Detector {
                 // What was held has an unseen middle now; the next call may begin a message.
                 self.held.retain(|held| held.way != stretch.way);
                 self.context.from_start = false;
+                if let Content::Lost(len) = stretch.content {
+                    let lost = self.lost.of_mut(stretch.way);
+                    *lost = lost.saturating_add(len.unwrap_or(u64::MAX));
+                }
                 return self.not_yet();
             }
         };
@@ -112,6 +117,11 @@ impl Detector {
     /// Returns what was held, in order, for the session to read.
     pub(super) fn release(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held)
+    }
+
+    /// Returns how many bytes of a way are known to be lost.
+    pub(super) fn lost(&self, way: Way) -> u64 {
+        *self.lost.of(way)
     }
 
     pub(super) fn floor(&self, way: Way) -> u64 {

@@ -118,6 +118,11 @@ impl Pairing {
         Some(self.exchange(Some(waiting), None))
     }
 
+    /// Returns how many requests wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Forgets all that waits, and returns how many requests that were.
     pub(super) fn forget(&mut self) -> usize {
         let count = self.waiting.len();

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::flow::{Both, Flow, Span, length};
 use super::pairing::Pairing;
+use super::turns::Turns;
 use super::{Content, Context, Exchange, Message, Outcome, Stretch, Transport, Way};
-use crate::decoder::{Decoder, Event, Options, Side, Step};
+use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::Protocol;
 
 /// Bytes a decoder may ask to see at once; what does not fit is not a message of its protocol.
@@ -33,9 +34,8 @@ pub(super) struct Session {
     pairing: Pairing,
     /// Whether a request was read since the beginning or the last loss; before, responses answer unseen ones.
     asked: bool,
-    /// After a loss on a connection that pipelines nobody knows how many answers are still to come: nothing is paired
-    /// until it was quiet.
-    muted: bool,
+    /// Whether responses can be given to requests that wait in order.
+    turns: Turns,
     /// When the newest stretch came, of either way.
     newest_ns: u64,
     /// Unreadable bytes since the last step.
@@ -64,9 +64,16 @@ impl Session {
             flows: Both::default(),
             pairing: Pairing::new(protocol.name, side),
             asked: context.from_start,
-            muted: false,
+            turns: Turns::default(),
             newest_ns: 0,
             unreadable: 0,
+        }
+    }
+
+    /// Takes the news that `len` bytes were lost before the protocol was known.
+    pub(super) fn lost_before(&mut self, way: Way, len: u64) {
+        if len > 0 {
+            self.turns.lose(self.side.sender(way), Some(len), 0);
         }
     }
 
@@ -148,8 +155,8 @@ impl Session {
     fn note_quiet(&mut self, way: Way, at_ns: u64) {
         let silence = at_ns.saturating_sub(self.newest_ns);
         self.newest_ns = self.newest_ns.max(at_ns);
-        if self.muted && silence >= QUIET_NS && self.side.sender(way) == Side::Client {
-            self.muted = false;
+        if !self.turns.are_sure() && silence >= QUIET_NS && self.side.sender(way) == Side::Client {
+            self.turns.rest();
             self.decoder.lost(Side::Client);
         }
     }
@@ -278,6 +285,22 @@ impl Session {
     /// Takes an event of a message that lies at `span`, and returns what comes out of it.
     fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
         let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
+        match &event {
+            Event::Request(Request { key: None, .. }) => {
+                let answering = self.flows.of(way.other()).open.is_some();
+                self.turns.ask(span.end.saturating_sub(span.start), answering);
+            }
+            Event::Response(Response { key: None, .. }) | Event::Unanswered(_) => self.turns.answer(),
+            Event::Request(_)
+            | Event::Response(_)
+            | Event::Part
+            | Event::Amend(_)
+            | Event::Push(_)
+            | Event::Single(_)
+            | Event::Extend
+            | Event::Discard => {}
+        }
+        let sure = self.turns.are_sure();
         Some(match event {
             Event::Part | Event::Discard => return None,
             Event::Extend => {
@@ -286,7 +309,7 @@ impl Session {
                 }
                 return None;
             }
-            Event::Request(_) if self.muted => Outcome::Gap,
+            Event::Request(_) if !sure => Outcome::Gap,
             Event::Request(mut request) => {
                 request.truncated |= hole;
                 self.asked = true;
@@ -305,7 +328,7 @@ impl Session {
                 Outcome::Exchange(self.pairing.single(request, span))
             }
             // Before the first request is seen, what looks like a push may answer an unseen one.
-            Event::Response(_) | Event::Push(_) | Event::Unanswered(_) if self.muted || !self.asked => {
+            Event::Response(_) | Event::Push(_) | Event::Unanswered(_) if !sure || !self.asked => {
                 Outcome::Unpaired
             }
             Event::Unanswered(outcome) => {
@@ -373,6 +396,7 @@ impl Session {
         let flow = self.flows.of_mut(way);
         let left = flow.forget();
         flow.next = len.and_then(|len| next.map(|next| next.saturating_add(len)));
+        self.turns.lose(self.side.sender(way), len, self.pairing.len());
         self.desync(way, left, outcomes);
     }
 
@@ -383,7 +407,9 @@ impl Session {
         flow.hole = false;
         self.decoder.lost(self.side.sender(way));
         self.asked = false;
-        self.muted |= self.pairing.pipelines();
+        if self.pairing.pipelines() {
+            self.turns.break_ahead();
+        }
         for _ in 0..self.pairing.forget() {
             outcomes.push_back(Outcome::Gap);
         }
@@ -405,6 +431,7 @@ impl Session {
         if dropped > 0 {
             // Answers may be among what was dropped: a later one must not go to a request they were for.
             self.decoder.lost(sender);
+            self.turns.drop_bytes(sender, u64::try_from(dropped).unwrap_or(u64::MAX));
             for _ in 0..self.pairing.forget() {
                 outcomes.push_back(Outcome::Gap);
             }

@@ -34,7 +34,8 @@ impl Direction {
         }
     }
 
-    pub(super) fn pass(&mut self, waiting: &Waiting, sink: &mut impl Sink) {
+    /// Passes an event on; `unseen` is how many bytes the kernel counted before anything that is known of this way.
+    pub(super) fn pass(&mut self, waiting: &Waiting, unseen: u64, sink: &mut impl Sink) {
         let Waiting { event, place, piece } = waiting;
         let (start, end, eaten) = match *place {
             Place::Exact { start, end, eaten } => (start, end, eaten),
@@ -44,9 +45,8 @@ impl Direction {
         let position = start.wrapping_sub(self.eaten);
         if self.next.is_none() {
             self.known_from = start;
-            if event.counter > 0 && event.counter <= position {
-                // The kernel saw earlier bytes of which no event came through.
-                sink.gap(event.way, position - event.counter, event.at_ns(), Some(event.counter));
+            if unseen > 0 && unseen <= position {
+                sink.gap(event.way, position - unseen, event.at_ns(), Some(unseen));
             }
         }
         self.next = Some(end + eaten);

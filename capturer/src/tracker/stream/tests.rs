@@ -135,6 +135,46 @@ fn the_wait_is_bounded_by_events_and_bytes() {
 }
 
 #[test]
+fn events_of_no_certain_place_wait_in_smaller_numbers() {
+    let mut stream = stream();
+    let mut kept = Kept::default();
+    stream.take(fixtures::event(OUT, 0, b"a"), 1, &mut kept);
+    // Far more moved while each of these moved one byte: none tells its place.
+    let unplaced = || Event { s1: 1_000, ..fixtures::event(OUT, 1, b"b") };
+    for _ in 0..WAITING_UNPLACED {
+        stream.take(unplaced(), 1, &mut kept);
+    }
+    assert_eq!((stream.waiting().0, kept.count(Fate::Unanchored)), (WAITING_UNPLACED, 0));
+    stream.take(unplaced(), 1, &mut kept);
+    assert_eq!((stream.waiting().0, kept.count(Fate::Unanchored)), (WAITING_UNPLACED, 1));
+}
+
+#[test]
+fn a_first_call_that_was_kept_waiting_is_not_taken_for_the_beginning() {
+    let mut kept = Kept::default();
+    let mut stream = stream();
+    // It entered first, but another thread's calls came before it and returned meanwhile.
+    let late = Event { enter_ns: 1, exit_ns: 90, counter: 6, ..fixtures::event(OUT, 106, b"ghi") };
+    let first = Event { enter_ns: 2, exit_ns: 3, ..fixtures::event(OUT, 100, b"abc") };
+    let second = Event { enter_ns: 4, exit_ns: 5, counter: 3, ..fixtures::event(OUT, 103, b"def") };
+    for event in [late, first, second] {
+        stream.take(event, 10, &mut kept);
+    }
+    stream.advance(90, false, &mut kept);
+    assert_eq!((kept.text(OUT).as_str(), kept.count(Fate::Placed)), ("abcdefghi", 3));
+}
+
+#[test]
+fn a_beginning_that_is_lost_is_waited_for_then_a_gap() {
+    let mut kept = Kept::default();
+    let mut stream = stream();
+    stream.take(Event { counter: 3, ..fixtures::event(OUT, 103, b"def") }, 200, &mut kept);
+    assert!(stream.is_waiting());
+    stream.advance(200 + WAIT_NS, false, &mut kept);
+    assert_eq!(kept.text(OUT), "<3>def");
+}
+
+#[test]
 fn a_fin_or_urgent_byte_is_no_position() {
     let mut eaten = fixtures::event(IN, 100, b"abc");
     eaten.s1 += 1;
