@@ -396,7 +396,10 @@ impl Session {
         let flow = self.flows.of_mut(way);
         let left = flow.forget();
         flow.next = len.and_then(|len| next.map(|next| next.saturating_add(len)));
-        self.turns.lose(self.side.sender(way), len, self.pairing.len());
+        let sender = self.side.sender(way);
+        self.turns.lose(sender, len, self.pairing.len());
+        // What was half seen of a request is lost with the rest of it.
+        self.turns.drop_bytes(sender, left);
         self.desync(way, left, outcomes);
     }
 

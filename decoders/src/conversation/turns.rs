@@ -47,10 +47,10 @@ impl Turns {
         self.state == State::Sure
     }
 
-    /// So many bytes of a side were lost, or nobody knows how many, while `waiting` requests waited.
+    /// So many bytes of a side were lost while `waiting` requests waited; where the numbers only began anew, none.
     pub(super) fn lose(&mut self, from: Side, len: Option<u64>, waiting: usize) {
         if from == Side::Client {
-            self.lost_bytes = self.lost_bytes.saturating_add(len.unwrap_or(u64::MAX));
+            self.lost_bytes = self.lost_bytes.saturating_add(len.unwrap_or_default());
         }
         self.counted &= from == Side::Client;
         self.lost |= from == Side::Client || !self.are_sure();
@@ -82,7 +82,7 @@ impl Turns {
         // As many requests as can have been lost, and the last one that was seen.
         let seen = u64::from(self.shortest != 0);
         self.shortest = if seen == 0 { len } else { self.shortest.min(len) }.max(1);
-        let asked = lost_bytes.checked_div(self.shortest).unwrap_or_default().max(1).saturating_add(seen);
+        let asked = lost_bytes.checked_div(self.shortest).unwrap_or_default().saturating_add(seen);
         self.state = match self.state {
             State::Sure if lost && u64::from(answers) < asked => State::Doubted(0),
             State::Doubted(turns) if !lost && answers == 1 && turns.saturating_add(1) >= ENOUGH => {
@@ -127,6 +127,17 @@ mod tests {
         turns.lose(Side::Client, Some(50), 0);
         turns.ask(40, false);
         assert!(turns.are_sure());
+    }
+
+    #[test]
+    fn less_than_a_request_hides_none() {
+        for (lost, sure) in [(Some(1), true), (None, true), (Some(39), true), (Some(40), false)] {
+            let mut turns = Turns::default();
+            take(&mut turns, 1);
+            turns.lose(Side::Client, lost, 0);
+            turns.ask(40, false);
+            assert_eq!(turns.are_sure(), sure, "{lost:?}");
+        }
     }
 
     #[test]
