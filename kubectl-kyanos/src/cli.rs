@@ -97,14 +97,14 @@ pub(crate) struct SessionArgs {
     /// Leave the store when the session ends and print its path
     #[arg(long, conflicts_with = "session")]
     pub(crate) keep: bool,
-    /// How long a kept session lives after capture ended (a local store stays until cleanup) [default: 1h]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    /// How long a kept session lives after capture ended; a store on this machine stays until it is removed
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, hide = true, conflicts_with = "session")]
     pub(crate) ttl: Option<std::time::Duration>,
     /// Longest the session may take to start
     #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "120s", conflicts_with = "session")]
     pub(crate) timeout: std::time::Duration,
     /// Save the store before the session ends: FILE.sqlite, FILE.jsonl or FILE.csv
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "session")]
     pub(crate) save: Option<PathBuf>,
     /// Store exchanges in mysql://USER:PW@HOST:PORT/DB or sqlite:PATH of your own
     #[arg(long, value_name = "URL", conflicts_with = "session")]
@@ -113,10 +113,10 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "URL", requires = "store")]
     pub(crate) store_reader: Option<String>,
     /// Bytes the store may hold, the oldest go first [default: 2GiB, none with --store]
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, conflicts_with = "session")]
     pub(crate) store_limit: Option<u64>,
     /// Payload bytes stored per message
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_STORE_BYTES)]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_STORE_BYTES, conflicts_with = "session")]
     pub(crate) max_store_bytes: u32,
 }
 
@@ -125,13 +125,13 @@ pub(crate) struct SessionArgs {
 #[command(next_help_heading = "Capture")]
 pub(crate) struct CaptureArgs {
     /// Keep every Nth exchange
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "session")]
     pub(crate) sample: u32,
     /// Bytes of each event ring, a power of two
-    #[arg(long, value_name = "BYTES", value_parser = values::ring, default_value = DEFAULT_RING_BYTES)]
+    #[arg(long, value_name = "BYTES", value_parser = values::ring, default_value = DEFAULT_RING_BYTES, conflicts_with = "session")]
     pub(crate) ring_size: u32,
     /// Type information of the kernel [default: /sys/kernel/btf/vmlinux]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "session")]
     pub(crate) btf: Option<PathBuf>,
     /// Replace passwords, tokens and cookies by [redacted] [default: true]
     #[arg(
@@ -143,11 +143,12 @@ pub(crate) struct CaptureArgs {
         default_value = "true",
         default_missing_value = "true",
         hide_default_value = true,
-        hide_possible_values = true
+        hide_possible_values = true,
+        conflicts_with = "session"
     )]
     pub(crate) redact: bool,
     /// Further HTTP headers to redact
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "session")]
     pub(crate) redact_header: Vec<String>,
     /// Stop after N exchanges
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -164,6 +165,9 @@ pub(crate) struct CaptureArgs {
     /// Accepted for scripts of the original; unused
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub(crate) cri_runtime_address: Option<String>,
+    /// Accepted for scripts of the original, whose interactive view holds so many; a stream has no such limit
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) max_records: Option<u32>,
 }
 
 /// What is said about the work itself.
@@ -211,9 +215,6 @@ pub(crate) struct OutputArgs {
     /// Append each exchange as JSON to FILE too; `stdout` is -o json
     #[arg(long, value_name = "FILE")]
     pub(crate) json_output: Option<PathBuf>,
-    /// Exchanges that the interactive view holds; never limits a stream or the store
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) max_records: u32,
     /// Payload bytes shown per message, in JSON too
     #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_PRINT_BYTES)]
     pub(crate) max_print_bytes: u32,
@@ -255,7 +256,7 @@ pub(crate) struct AggregateArgs {
     /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
     pub(crate) metric: Vec<values::Metric>,
-    /// Group by one or two (a/b) of conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, status, none
+    /// Group by one or two (a/b) of conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, node, remote-service, status, none
     #[arg(short, long, value_name = "GROUPS", value_parser = values::groups, default_value = "remote-ip")]
     pub(crate) group_by: values::Groups,
     /// Examples shown per group, largest first

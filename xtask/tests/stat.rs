@@ -90,3 +90,22 @@ fn percentiles_are_within_1_percent_of_exact_ones() {
         assert_within(&format!("{name} sum"), &row["sum"], values.iter().sum(), values.iter().sum());
     }
 }
+
+#[test]
+fn intervals_without_a_terminal_print_one_object_each() {
+    let Some(_alone) = machine().unwrap() else { return };
+    let origin = Origin::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = origin.port().to_string();
+    let arguments = ["--local", "--remote-ports", &port, "-g", "node/remote-service", "--interval", "0.5"];
+    let mut stat = Session::command(&[&["stat"], &arguments[..], &["--time", "3"]].concat()).unwrap();
+    stat.wait_capturing().unwrap();
+    let mut client = Client::connect(origin.address()).unwrap();
+    (0..5).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
+    let report = stat.finish(Duration::from_secs(15)).unwrap();
+    assert_eq!((report.code(), &report.noise[..]), (0, &[][..]), "{}", report.stderr);
+    assert!(report.exchanges.len() >= 4, "{}", report.exchanges.len());
+    let last = &report.exchanges.last().unwrap().value["rows"][0];
+    assert_eq!(last["count"], 5, "{last}");
+    assert_eq!(last["keys"][1], format!("127.0.0.1:{port}"), "{last}");
+    assert!(last["keys"][0].as_str().is_some_and(|node| !node.is_empty()), "{last}");
+}

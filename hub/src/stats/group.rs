@@ -22,6 +22,8 @@ pub enum Field {
     RedisCommand,
     /// Outcome.
     Status,
+    /// Node of the process that was observed.
+    Node,
     /// Service at the remote end, else its address and port.
     RemoteService,
 }
@@ -30,7 +32,7 @@ pub enum Field {
 pub const MAX_KEY_CHARS: usize = 512;
 
 /// The names of `--group-by`.
-const FIELDS: [(&str, Field); 9] = [
+const FIELDS: [(&str, Field); 10] = [
     ("conn", Field::Conn),
     ("remote-ip", Field::RemoteIp),
     ("remote-port", Field::RemotePort),
@@ -39,6 +41,7 @@ const FIELDS: [(&str, Field); 9] = [
     ("http-path", Field::HttpPath),
     ("redis-command", Field::RedisCommand),
     ("status", Field::Status),
+    ("node", Field::Node),
     ("remote-service", Field::RemoteService),
 ];
 
@@ -79,6 +82,7 @@ impl Field {
             Self::HttpPath => attribute(exchange, "http", "path"),
             Self::RedisCommand => attribute(exchange, "redis", "command").to_ascii_uppercase(),
             Self::Status => exchange.status.clone(),
+            Self::Node => exchange.origin.as_ref().map(|origin| origin.node.clone()).unwrap_or_default(),
             Self::RemoteService if by_service && exchange.side() == v1::Side::Server => service(local),
             Self::RemoteService => service(remote),
         }

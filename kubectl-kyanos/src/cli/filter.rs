@@ -106,6 +106,7 @@ pub(crate) fn unused(capture: &super::CaptureArgs) -> Vec<&'static str> {
         ("--docker-address", capture.docker_address.is_some()),
         ("--containerd-address", capture.containerd_address.is_some()),
         ("--cri-runtime-address", capture.cri_runtime_address.is_some()),
+        ("--max-records", capture.max_records.is_some()),
     ]
     .into_iter()
     .filter_map(|(flag, given)| given.then_some(flag))

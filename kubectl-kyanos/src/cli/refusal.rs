@@ -41,6 +41,10 @@ fn refusal(error: &clap::Error, command: &str) -> Failure {
     if let Some((what, meant)) = what.rsplit_once(": did you mean ") {
         return Failure::usage(what).hint(format!("did you mean {meant}"));
     }
+    if error.kind() == ErrorKind::ArgumentConflict && what.contains("`--session ") {
+        return Failure::usage(what)
+            .hint("give it to the command that starts the session; a viewer joins it as it is");
+    }
     Failure::usage(what).hint(suggestion(error).unwrap_or_else(|| format!("run `{command} --help`")))
 }
 

@@ -133,6 +133,49 @@ fn mistakes_get_suggestions() {
 }
 
 #[test]
+fn what_only_a_starter_can_set_is_refused_when_joining() {
+    let flags = [
+        "--name a",
+        "--keep",
+        "--ttl 1h",
+        "--timeout 5s",
+        "--save a.sqlite",
+        "--store sqlite:a",
+        "--store-limit 1GiB",
+        "--max-store-bytes 1KiB",
+        "--sample 2",
+        "--ring-size 64KiB",
+        "--btf /a",
+        "--redact=false",
+        "--redact-header x",
+    ];
+    for command in CAPTURING {
+        assert!(parse(words(&format!("{command} --local --session b"))).is_ok(), "{command}");
+        for flag in flags {
+            let failure = refused(&format!("{command} --local --session b {flag}"));
+            assert_eq!(failure.exit, USAGE, "{command} {flag}");
+            let name = flag.split(['=', ' ']).next().unwrap_or(flag);
+            assert!(failure.what.contains(name), "{command} {flag}: {}", failure.what);
+            assert!(failure.hint.is_some_and(|hint| hint.contains("starts the session")), "{command} {flag}");
+        }
+    }
+}
+
+#[test]
+fn flags_of_the_original_without_use_are_told() {
+    let parsed = parse(words("watch --local --max-records 10 --docker-address x"));
+    let Ok((Cli { command: Commands::Watch(args) }, _)) = parsed else { unreachable!("{parsed:?}") };
+    assert_eq!(filter::unused(&args.capture), ["--docker-address", "--max-records"]);
+}
+
+#[test]
+fn groups_are_read() {
+    for (text, levels) in [("node", 1), ("remote-service/status", 2), ("none", 1)] {
+        assert_eq!(values::groups(text).map(|groups| groups.0.len()), Ok(levels), "{text}");
+    }
+}
+
+#[test]
 fn values_that_cannot_be_are_refused() {
     let lines = [
         "watch --local --name Upper",

@@ -14,7 +14,7 @@ pub(crate) const MIN_RING: u64 = 4096;
 pub(crate) const MAX_RING: u64 = 1 << 30;
 
 /// Fields that `stat` groups by.
-pub(crate) const GROUPS: [&str; 9] = [
+pub(crate) const GROUPS: [&str; 11] = [
     "conn",
     "remote-ip",
     "remote-port",
@@ -22,6 +22,8 @@ pub(crate) const GROUPS: [&str; 9] = [
     "protocol",
     "http-path",
     "redis-command",
+    "node",
+    "remote-service",
     "status",
     "none",
 ];

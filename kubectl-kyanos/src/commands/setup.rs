@@ -16,7 +16,7 @@ use crate::store;
 /// Bytes of a session's own store.
 const OWN_STORE_LIMIT: u64 = 2 << 30;
 
-/// How long a kept session lives without `--ttl`.
+/// How long a kept session's hub lives after capture ended.
 const TTL: Duration = Duration::from_hours(1);
 
 /// What a command adds to the flags.
@@ -54,9 +54,6 @@ pub(crate) fn plan(
     if !capture.redact {
         console.warning("`--redact=false` shows and stores passwords, tokens and cookies");
     }
-    if session.ttl.is_some() {
-        console.warning("`--ttl` has no effect here: a kept store on this machine stays until it is removed");
-    }
     let store = store_of(session, needs.stores)?;
     let own_store = matches!(&store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
     let max_store_bytes = if matches!(store, StoreChoice::None) { 0 } else { session.max_store_bytes };
@@ -67,7 +64,7 @@ pub(crate) fn plan(
         max_store_bytes: session.max_store_bytes,
         payload_bytes: max_store_bytes.max(needs.print_bytes),
         keep: session.keep,
-        ttl: session.ttl.unwrap_or(TTL),
+        ttl: TTL,
         timeout: session.timeout,
         filter: needs.filter,
         redaction: v1::Redaction {
@@ -87,6 +84,12 @@ fn check(session: &SessionArgs) -> Result<(), Failure> {
         return Err(Failure::usage("`--ttl` needs `--keep`")
             .hint("a session that is not kept ends with this command"));
     }
+    if session.ttl.is_some() {
+        return Err(Failure::usage(
+            "`--ttl` cannot be used with `--local`: a kept store on this machine stays",
+        )
+        .hint("remove it with `kubectl kyanos cleanup NAME --local` when it is no longer needed"));
+    }
     Ok(())
 }
 
@@ -99,5 +102,24 @@ fn store_of(session: &SessionArgs, stores: bool) -> Result<StoreChoice, Failure>
             Ok(StoreChoice::Sqlite { path: "".into() })
         }
         None => Ok(StoreChoice::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::USAGE;
+
+    #[test]
+    fn a_local_store_has_no_time_to_live() {
+        let hour = Some(Duration::from_hours(1));
+        let alone = SessionArgs { ttl: hour, ..SessionArgs::default() };
+        let kept = SessionArgs { keep: true, ..alone.clone() };
+        for (args, word) in [(alone, "--keep"), (kept, "--local")] {
+            let failure = check(&args).expect_err("refused");
+            assert_eq!(failure.exit, USAGE);
+            assert!(failure.what.contains(word), "{}", failure.what);
+        }
+        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }).is_ok());
     }
 }

@@ -37,6 +37,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     cli::require_local(&args.place, "stat")?;
     let filter = filter::build(&args.filter, args.protocol.as_deref(), matches)?;
     let aggregate = &args.aggregate;
+    check(aggregate)?;
     let metrics = metrics(aggregate);
     let largest = aggregate.slow || aggregate.bigreq || aggregate.bigresp;
     let samples = aggregate.samples_limit.unwrap_or(if largest { EXAMPLES } else { 0 });
@@ -60,6 +61,15 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     let plan =
         setup::plan(&args.session, &args.capture, Needs { filter, print_bytes, stores: false }, console)?;
     capture::run(plan, view, console).await
+}
+
+/// YAML is for one finite result; at intervals there is no end.
+fn check(args: &AggregateArgs) -> Result<(), Failure> {
+    if args.interval.is_some() && args.output == "yaml" {
+        return Err(Failure::usage("`-o yaml` cannot be used with `--interval`: its result is not finite")
+            .hint("use `-o json`, which prints one object each"));
+    }
+    Ok(())
 }
 
 fn metrics(args: &AggregateArgs) -> Vec<Metric> {
@@ -87,7 +97,7 @@ pub(crate) struct Stat {
     request: v1::StatRequest,
     layout: Layout,
     format: String,
-    /// One result per interval without a terminal.
+    /// One JSON object per interval.
     repeats: bool,
     /// Shown over the one before.
     redraws: bool,
@@ -110,7 +120,7 @@ impl Stat {
         interval: Option<Duration>,
         count: Option<u64>,
     ) -> Self {
-        let redraws = std::io::stdout().is_terminal() && matches!(format, "table" | "wide");
+        let redraws = redraws(format, std::io::stdout().is_terminal());
         let every = interval.or((redraws || count.is_some()).then_some(REFRESH)).unwrap_or_default();
         request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         Self {
@@ -145,8 +155,8 @@ impl Stat {
     fn text(&self, response: &v1::StatResponse) -> Result<String, Failure> {
         let rows = self.layout.order(response.rows.clone());
         match self.format.as_str() {
-            // An array when there is one result, an object with its rows at intervals.
-            "json" if self.repeats => {
+            // An array when there is one result, an object with its rows at intervals, whatever the form of one is.
+            _ if self.repeats => {
                 let time = crate::render::units::rfc3339(crate::session::local::now_ns());
                 let value =
                     serde_json::json!({ "time": time, "rows": self.layout.values(&rows, &self.renderer) });
@@ -164,6 +174,11 @@ impl Stat {
             }
         }
     }
+}
+
+/// Whether a result is shown over the one before.
+fn redraws(format: &str, terminal: bool) -> bool {
+    terminal && matches!(format, "table" | "wide")
 }
 
 impl View for Stat {
@@ -225,5 +240,51 @@ impl View for Stat {
 
     fn balance(&self) -> Option<&v1::Balance> {
         self.last.as_ref().and_then(|last| last.balance.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(format: &str, interval: Option<Duration>) -> Stat {
+        let layout = Layout {
+            groups: Vec::new(),
+            metrics: vec![Metric(v1::Metric::TotalTime)],
+            sort: "count".to_owned(),
+            limit: 1,
+            wide: false,
+        };
+        let mut stat = Stat::new(v1::StatRequest::default(), layout, format, interval, None);
+        // As without a terminal, wherever the test runs.
+        stat.redraws = false;
+        stat.repeats = interval.is_some();
+        stat
+    }
+
+    fn response() -> v1::StatResponse {
+        v1::StatResponse { rows: vec![v1::StatRow { count: 3, ..Default::default() }], ..Default::default() }
+    }
+
+    #[test]
+    fn intervals_without_a_terminal_give_one_object_each() {
+        for format in ["table", "wide", "json"] {
+            let text = stat(format, Some(REFRESH)).text(&response()).expect("text");
+            assert_eq!(text.lines().count(), 1, "{text}");
+            let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(value["rows"][0]["count"], 3, "{format}");
+            assert!(value["time"].is_string(), "{format}");
+        }
+        let once = stat("table", None).text(&response()).expect("text");
+        assert!(once.contains("COUNT"), "{once}");
+        let once = stat("json", None).text(&response()).expect("text");
+        let value: serde_json::Value = serde_json::from_str(&once).expect("JSON");
+        assert_eq!(value[0]["count"], 3);
+    }
+
+    #[test]
+    fn only_a_terminal_is_redrawn() {
+        assert!(redraws("table", true) && redraws("wide", true));
+        assert!(!redraws("table", false) && !redraws("json", true) && !redraws("yaml", true));
     }
 }

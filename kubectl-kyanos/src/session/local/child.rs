@@ -26,6 +26,9 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 /// Fewest arenas keep the allocator from holding memory per thread.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 
+/// Sets what a child logs where it is not set already: with `-d` all of its own steps, and no library's.
+const LOG: (&str, &str) = ("KYANOS_LOG", "info,hub=debug,capturer=debug");
+
 /// A running child.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -51,7 +54,11 @@ impl Child {
     ) -> Result<Self, Failure> {
         let path = beside(name)?;
         let failed = |error: &std::io::Error| Failure::io("starting", path.display(), error);
-        let mut process = Command::new(&path)
+        let mut command = Command::new(&path);
+        if console.is_debug() && std::env::var_os(LOG.0).is_none() {
+            command.env(LOG.0, LOG.1);
+        }
+        let mut process = command
             .env(ARENAS.0, ARENAS.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
