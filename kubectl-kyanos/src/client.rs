@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hub::store::StoreError;
 use proto::launch::Identity;
 use proto::v1;
 use proto::v1::viewer_client::ViewerClient;
@@ -101,8 +102,8 @@ impl Client {
         take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         let request = v1::QueryRequest { sql: sql.to_owned() };
-        let mut stream = self.inner.query(request).await.map_err(|status| failure(&status))?.into_inner();
-        while let Some(part) = stream.message().await.map_err(|status| failure(&status))? {
+        let mut stream = self.inner.query(request).await.map_err(|status| refused(&status))?.into_inner();
+        while let Some(part) = stream.message().await.map_err(|status| refused(&status))? {
             if !take(part)? {
                 break;
             }
@@ -181,6 +182,34 @@ fn failure(status: &tonic::Status) -> Failure {
     if message.is_empty() { Failure::new(format!("the hub failed: {code}")) } else { Failure::new(message) }
 }
 
+/// Turns the hub's answer to a statement into the words that the same statement gets on a file.
+fn refused(status: &tonic::Status) -> Failure {
+    let message = status.message().to_owned();
+    // Only the hint is taken: the message is the store's own already.
+    let reason = String::new();
+    let code = status.code();
+    let known = if code == tonic::Code::InvalidArgument {
+        StoreError::Statement { message: reason }
+    } else if code == tonic::Code::PermissionDenied {
+        StoreError::ReadOnly { message: reason }
+    } else if code == tonic::Code::DeadlineExceeded {
+        StoreError::TimedOut { seconds: 0 }
+    } else if code == tonic::Code::Unavailable && message.contains("store") {
+        StoreError::Unreachable { reason }
+    } else if code == tonic::Code::FailedPrecondition && message.contains("read-only login") {
+        StoreError::NoReader { reason }
+    } else if code == tonic::Code::FailedPrecondition {
+        return Failure::new(message)
+            .hint("`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`");
+    } else {
+        return failure(status);
+    };
+    match known.hint() {
+        Some(hint) => Failure::new(message).hint(hint),
+        None => Failure::new(message),
+    }
+}
+
 fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -189,4 +218,32 @@ fn with_sources(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+    use crate::failure::FAILED;
+
+    #[test]
+    fn a_refused_statement_reads_as_it_does_on_a_file() {
+        let message = "the store is read-only here: not authorized";
+        let found = refused(&Status::permission_denied(message));
+        let on_file = StoreError::ReadOnly { message: "not authorized".to_owned() };
+        assert_eq!((found.what.as_str(), found.exit), (message, FAILED));
+        assert_eq!((found.what, found.hint.as_deref()), (on_file.to_string(), on_file.hint()));
+        let wrong = refused(&Status::invalid_argument("no such table: x"));
+        assert_eq!((wrong.what.as_str(), wrong.hint, wrong.exit), ("no such table: x", None, FAILED));
+        let late = StoreError::TimedOut { seconds: 30 };
+        let found = refused(&Status::deadline_exceeded(late.to_string()));
+        assert_eq!((found.what, found.hint.as_deref()), (late.to_string(), late.hint()));
+        let reader = StoreError::NoReader { reason: "no grant".to_owned() };
+        let found = refused(&Status::failed_precondition(reader.to_string()));
+        assert_eq!((found.what, found.hint.as_deref()), (reader.to_string(), reader.hint()));
+        let none = refused(&Status::failed_precondition("this session has no store"));
+        assert!(none.hint.is_some_and(|hint| hint.contains("--keep")));
+        assert!(refused(&Status::unavailable("broken pipe")).what.starts_with("the hub does not answer"));
+    }
 }

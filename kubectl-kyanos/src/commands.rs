@@ -15,12 +15,16 @@ use crate::failure::Failure;
 
 /// Writes a finished text to standard output; a closed pipe is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_part(text).map(|_open| ())
+}
+
+/// Writes a part of a text to standard output; `false` where nobody reads it any more.
+pub(crate) fn print_part(text: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("writing to standard output failed: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("writing to standard output failed: {error}"))),
     }
 }
 

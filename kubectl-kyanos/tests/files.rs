@@ -157,3 +157,46 @@ fn a_closed_pipe_is_no_error() {
     let answer = child.wait_with_output().expect("ends");
     assert_eq!((answer.status.code(), text(&answer.stderr)), (Some(0), String::new()));
 }
+
+/// A statement that counts up to a number.
+fn counting(end: u32) -> String {
+    format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {end}) SELECT i FROM n")
+}
+
+#[test]
+fn a_table_is_cut_only_above_its_limit() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("saved.sqlite");
+    store(&path);
+    let url = format!("sqlite:{}", path.display());
+    for (rows, code) in [(10_000, 0), (10_001, 1)] {
+        let answer = run(&["query", "--store", &url, &counting(rows)]);
+        let errors = text(&answer.stderr);
+        assert_eq!(answer.status.code(), Some(code), "{rows}: {errors}");
+        assert_eq!(text(&answer.stdout).lines().count(), 10_001, "{rows}: with the titles");
+        assert_eq!(errors.contains("only the first 10000 rows"), code == 1, "{rows}: {errors}");
+    }
+    let csv = run(&["query", "--store", &url, "-o", "csv", &counting(10_001)]);
+    assert_eq!((csv.status.code(), text(&csv.stdout).lines().count()), (Some(0), 10_002));
+}
+
+#[test]
+fn nobody_who_reads_ends_a_query() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("saved.sqlite");
+    store(&path);
+    let url = format!("sqlite:{}", path.display());
+    for format in ["csv", "json"] {
+        let began = std::time::Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-kyanos"))
+            .args(["query", "--store", &url, "-o", format, &counting(u32::MAX)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("runs");
+        drop(child.stdout.take());
+        let answer = child.wait_with_output().expect("ends");
+        assert_eq!((answer.status.code(), text(&answer.stderr)), (Some(0), String::new()), "{format}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(15), "{format}: {:?}", began.elapsed());
+    }
+}

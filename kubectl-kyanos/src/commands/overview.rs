@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use proto::v1;
 
 use super::setup::{self, Needs};
-use super::stat::Stat;
+use super::stat::{Shape, Stat};
 use crate::capture;
 use crate::cli::values::Metric;
 use crate::cli::{self, OverviewArgs, filter};
@@ -39,7 +39,8 @@ pub(crate) async fn run(
         limit: LIMIT,
         wide: args.output == "wide",
     };
-    let view = Stat::new(request, layout, &args.output, None, args.capture.count);
+    let shape = Shape { format: args.output.clone(), interval: None, layout };
+    let view = Stat::new(request, shape, args.capture.count, console);
     let plan =
         setup::plan(&args.session, &args.capture, Needs { filter, print_bytes: 0, stores: false }, console)?;
     capture::run(plan, view, console).await

@@ -3,11 +3,13 @@
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
+use hub::store::schema::TABLES;
 use proto::v1;
+use proto::v1::value::Kind;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use super::print;
+use super::{print, print_part};
 use crate::cli::{self, QueryArgs};
 use crate::client::Client;
 use crate::console::Console;
@@ -25,9 +27,6 @@ const HISTORY: usize = 1000;
 /// What the prompt understands besides SQL.
 const PROMPT_HELP: &str =
     "SQL ends at the line's end or at `;`. Also: \\d tables and columns · \\r NAME a report · \\q quit";
-
-/// Lists tables with their columns on both engines.
-const TABLES: &str = "SELECT * FROM exchanges WHERE 1 = 0";
 
 /// Where statements are run.
 enum Source {
@@ -87,6 +86,18 @@ async fn source(args: &QueryArgs) -> Result<Source, Failure> {
 // === impl Source ===
 
 impl Source {
+    /// Runs one statement and hands every part of its result to `take`, which ends it by `false`.
+    async fn ask(
+        &mut self,
+        sql: &str,
+        take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Session(client) => client.query(sql, take).await,
+            Self::File(path) => store::query(path, sql, take),
+        }
+    }
+
     /// Runs one statement and prints its result as it comes, tables once they are whole.
     async fn run(&mut self, sql: &str, format: Format) -> Result<(), Failure> {
         let mut result = Rows::default();
@@ -98,7 +109,7 @@ impl Source {
             }
             result.rows.extend(part.rows);
             match format {
-                Format::Table | Format::Wide | Format::Yaml if result.rows.len() >= TABLE_ROWS => {
+                Format::Table | Format::Wide | Format::Yaml if result.rows.len() > TABLE_ROWS => {
                     result.rows.truncate(TABLE_ROWS);
                     cut = true;
                     Ok(false)
@@ -107,15 +118,12 @@ impl Source {
                     let text = result.part(format, !headed)?;
                     headed = true;
                     result.rows.clear();
-                    print(&text).map(|()| true)
+                    print_part(&text)
                 }
                 Format::Table | Format::Wide | Format::Yaml => Ok(true),
             }
         };
-        match self {
-            Self::Session(client) => client.query(sql, &mut take).await?,
-            Self::File(path) => store::query(path, sql, &mut take)?,
-        }
+        self.ask(sql, &mut take).await?;
         match format {
             Format::Json | Format::Csv => Ok(()),
             Format::Table | Format::Wide | Format::Yaml => {
@@ -128,6 +136,25 @@ impl Source {
             }
         }
     }
+}
+
+/// Pairs every table's name with those of its columns.
+async fn tables(source: &mut Source) -> Result<Rows, Failure> {
+    let mut rows = Rows { columns: ["table", "column"].map(str::to_owned).to_vec(), rows: Vec::new() };
+    for table in &TABLES {
+        let mut columns = Vec::new();
+        // What is there, not what this version would make; both engines understand it.
+        let sql = format!("SELECT * FROM {} WHERE 1 = 0", table.name);
+        let mut take = |part: v1::QueryResponse| {
+            columns.extend(part.columns);
+            Ok(true)
+        };
+        source.ask(&sql, &mut take).await?;
+        let text = |text: &str| v1::Value { kind: Some(Kind::Text(text.to_owned())) };
+        rows.rows
+            .extend(columns.iter().map(|column| v1::Row { values: vec![text(table.name), text(column)] }));
+    }
+    Ok(rows)
 }
 
 async fn prompt(source: &mut Source, format: Format, console: &Console) -> Result<u8, Failure> {
@@ -152,19 +179,21 @@ async fn prompt(source: &mut Source, format: Format, console: &Console) -> Resul
             continue;
         }
         editor.add_history_entry(line).ok();
-        let statement = match line.split_once(' ').unwrap_or((line, "")) {
+        let outcome = match line.split_once(' ').unwrap_or((line, "")) {
             ("\\q" | "quit" | "exit", _) => break,
             ("\\?" | "help", _) => {
                 console.say(PROMPT_HELP);
                 continue;
             }
-            ("\\d", _) => Ok(TABLES.to_owned()),
-            ("\\r", name) => reports::statement(name.trim()),
-            _ => Ok(line.to_owned()),
-        };
-        let outcome = match statement {
-            Ok(sql) => source.run(&sql, format).await,
-            Err(failure) => Err(failure),
+            ("\\d", _) => match tables(source).await {
+                Ok(rows) => rows.render(format).and_then(|text| print(&text)),
+                Err(failure) => Err(failure),
+            },
+            ("\\r", name) => match reports::statement(name.trim()) {
+                Ok(sql) => source.run(&sql, format).await,
+                Err(failure) => Err(failure),
+            },
+            _ => source.run(line, format).await,
         };
         if let Err(failure) = outcome {
             console.failure(&failure);
@@ -186,4 +215,23 @@ fn history_file() -> Option<PathBuf> {
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
     builder.create(&folder).ok()?;
     Some(folder.join("query_history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_tables_are_described() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a.sqlite");
+        store::File::create(&path).and_then(store::File::finish).expect("made");
+        let rows = tables(&mut Source::File(path)).await.expect("read");
+        let csv = rows.render(Format::Csv).expect("text");
+        for table in &TABLES {
+            for column in table.column_names() {
+                assert!(csv.contains(&format!("\n{},{column}\n", table.name)), "{csv}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `stat`: counts, errors and percentiles by group.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -8,7 +8,7 @@ use proto::v1;
 use tonic::Streaming;
 
 use super::setup::{self, Needs};
-use super::terminal_width;
+use super::{print_part, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::values::Metric;
 use crate::cli::{self, AggregateArgs, StatArgs, filter};
@@ -56,7 +56,8 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         limit: usize::try_from(aggregate.limit).unwrap_or(usize::MAX),
         wide: aggregate.output == "wide",
     };
-    let view = Stat::new(request, layout, &aggregate.output, aggregate.interval, args.capture.count);
+    let shape = Shape { format: aggregate.output.clone(), interval: aggregate.interval, layout };
+    let view = Stat::new(request, shape, args.capture.count, console);
     let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
     let plan =
         setup::plan(&args.session, &args.capture, Needs { filter, print_bytes, stores: false }, console)?;
@@ -91,6 +92,17 @@ fn metrics(args: &AggregateArgs) -> Vec<Metric> {
     metrics
 }
 
+/// What a result looks like, and how often there is one.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Value of `-o`.
+    pub(crate) format: String,
+    /// Time between results, where it was given.
+    pub(crate) interval: Option<Duration>,
+    /// Rows and columns.
+    pub(crate) layout: Layout,
+}
+
 /// Aggregates, shown as they change on a terminal, else at intervals or once.
 #[derive(Debug)]
 pub(crate) struct Stat {
@@ -104,7 +116,7 @@ pub(crate) struct Stat {
     count: Option<u64>,
     renderer: Renderer,
     last: Option<v1::StatResponse>,
-    drawn: usize,
+    console: Console,
     /// Whether the last response was written.
     written: bool,
 }
@@ -115,41 +127,35 @@ impl Stat {
     /// Describes what is asked and how it is shown.
     pub(crate) fn new(
         mut request: v1::StatRequest,
-        layout: Layout,
-        format: &str,
-        interval: Option<Duration>,
+        shape: Shape,
         count: Option<u64>,
+        console: &Console,
     ) -> Self {
-        let redraws = redraws(format, std::io::stdout().is_terminal());
+        let Shape { format, interval, layout } = shape;
+        let redraws = redraws(&format, std::io::stdout().is_terminal());
         let every = interval.or((redraws || count.is_some()).then_some(REFRESH)).unwrap_or_default();
         request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         Self {
             request,
             layout,
-            format: format.to_owned(),
+            format,
             repeats: interval.is_some() && !redraws,
             redraws,
             count,
             renderer: Renderer { session: String::new(), print_bytes: usize::try_from(EXAMPLE_BYTES).ok() },
             last: None,
-            drawn: 0,
+            console: console.clone(),
             written: false,
         }
     }
 
     fn show(&mut self, response: &v1::StatResponse) -> Result<Flow, Failure> {
         let text = self.text(response)?;
-        let mut out = std::io::stdout().lock();
-        let back = if self.drawn > 0 { format!("\r\u{1b}[{}A\u{1b}[J", self.drawn) } else { String::new() };
-        if self.redraws {
-            self.drawn = text.lines().count();
-        }
         self.written = true;
-        match write!(out, "{back}{text}").and_then(|()| out.flush()) {
-            Ok(()) => Ok(Flow::More),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Flow::Closed),
-            Err(error) => Err(Failure::new(format!("writing to standard output failed: {error}"))),
+        if self.redraws {
+            return drawn(self.console.draw(&text));
         }
+        print_part(&text).map(|open| if open { Flow::More } else { Flow::Closed })
     }
 
     fn text(&self, response: &v1::StatResponse) -> Result<String, Failure> {
@@ -173,6 +179,14 @@ impl Stat {
                 Ok(format!("{table}{more} groups more than fit are in (other)\n"))
             }
         }
+    }
+}
+
+fn drawn(result: std::io::Result<()>) -> Result<Flow, Failure> {
+    match result {
+        Ok(()) => Ok(Flow::More),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Flow::Closed),
+        Err(error) => Err(Failure::new(format!("writing to standard output failed: {error}"))),
     }
 }
 
@@ -220,10 +234,16 @@ impl View for Stat {
     }
 
     async fn close(&mut self) -> Result<(), Failure> {
-        if self.written {
+        if self.written && !self.redraws {
             return Ok(());
         }
         match self.last.take() {
+            // All of it, below whatever was said since it was drawn.
+            Some(last) if self.redraws => {
+                let text = self.text(&last)?;
+                self.last = Some(last);
+                drawn(self.console.draw_last(&text)).map(|_flow| ())
+            }
             Some(last) => {
                 let shown = self.show(&last);
                 self.last = Some(last);
@@ -255,7 +275,8 @@ mod tests {
             limit: 1,
             wide: false,
         };
-        let mut stat = Stat::new(v1::StatRequest::default(), layout, format, interval, None);
+        let shape = Shape { format: format.to_owned(), interval, layout };
+        let mut stat = Stat::new(v1::StatRequest::default(), shape, None, &Console::new(false, false));
         // As without a terminal, wherever the test runs.
         stat.redraws = false;
         stat.repeats = interval.is_some();
