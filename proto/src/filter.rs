@@ -18,6 +18,9 @@ pub const MAX_CONTAINER_DIGITS: usize = 64;
 /// Bytes a compiled regular expression may take; what is larger is refused instead of slowing every exchange.
 pub const MAX_REGEX_BYTES: usize = 1 << 20;
 
+/// Bytes of a command name that Linux keeps (`TASK_COMM_LEN` less its zero).
+pub const COMM_BYTES: usize = 15;
+
 /// A compiled [`v1::Filter`]: a conjunction of tests whose values are alternatives.
 ///
 /// An empty test passes everything. What an exchange does not tell fails a test that asks for it.
@@ -193,7 +196,7 @@ impl TryFrom<&v1::Filter> for Match {
         Ok(Self {
             protocols: protocols.clone(),
             pids: pids.clone(),
-            comms: comms.clone(),
+            comms: comms.iter().map(|comm| kept_comm(comm)).collect(),
             local_ports: ports("local-ports", local_ports)?,
             remote_ports: ports("remote-ports", remote_ports)?,
             local_nets: networks("local-ips", local_ips)?,
@@ -361,6 +364,13 @@ pub fn address(endpoint: &v1::Endpoint) -> Option<IpAddr> {
             .map(|bytes| IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()),
         _ => None,
     }
+}
+
+/// Returns what the kernel keeps of a command name: longer ones are found by their beginning.
+fn kept_comm(comm: &str) -> String {
+    let bytes = comm.as_bytes();
+    // As capturers read it: a character that is cut in two is replaced.
+    String::from_utf8_lossy(bytes.get(..COMM_BYTES).unwrap_or(bytes)).into_owned()
 }
 
 fn among(wanted: &[String], found: &str) -> bool {

@@ -251,3 +251,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_command_name_is_compared_as_far_as_the_kernel_keeps_it() {
+    let passes = |wanted: &str, kept: &str| {
+        let filter = Filter { comms: strings(&[wanted]), ..Filter::default() };
+        let origin = v1::Origin { comm: kept.to_owned(), ..v1::Origin::default() };
+        let exchange = v1::Exchange { origin: Some(origin), ..v1::Exchange::default() };
+        Match::try_from(&filter).unwrap().passes(&exchange)
+    };
+    assert!(passes("systemd-resolved", "systemd-resolve"), "16 bytes, of which 15 are kept");
+    assert!(passes("systemd-resolve", "systemd-resolve"));
+    assert!(!passes("systemd-resolv", "systemd-resolve"), "a shorter name is another one");
+    assert!(passes("fourteen-bytes\u{e9}", "fourteen-bytes\u{fffd}"), "cut inside a character");
+}
