@@ -325,7 +325,7 @@ async fn save(
         saved = save::pull(&mut client, target, console) => saved,
         failure = lost(&mut session.notices) => Err(failure),
         _signal = stops.next_signal() => Err(Failure::new("saving was skipped")
-            .hint(format!("`{shown}` holds a part of the store"))),
+            .hint(format!("`{shown}` is not complete"))),
     };
     console.clear();
     match saved {

@@ -5,6 +5,7 @@ pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod result;
 pub(crate) mod stat;
+pub(crate) mod stored;
 pub(crate) mod text;
 pub(crate) mod units;
 

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proto::v1;
 
@@ -10,11 +11,18 @@ use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::result::Rows;
+use crate::render::{json, stored};
 use crate::session::local::directory::give_to_owner;
 use crate::store;
 
 /// The table whose rows JSON and CSV hold.
 const EXCHANGES: &str = "exchanges";
+
+/// Ending of the store that becomes a file of JSON lines, while it does.
+const STAGED: &str = "jsonl.part";
+
+/// Longest that turning a store into lines may take; a second Ctrl-C skips it sooner.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// What a store is saved as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +37,15 @@ pub(crate) enum Target {
 
 enum Sink {
     Sqlite(store::File),
-    Jsonl(BufWriter<std::fs::File>),
+    Jsonl(store::File, Staged),
     Csv(csv::Writer<std::fs::File>),
+}
+
+/// A store beside the file that it becomes: exchanges and their hops come one table after the other.
+#[derive(Debug)]
+struct Staged {
+    path: PathBuf,
+    target: PathBuf,
 }
 
 // === impl Target ===
@@ -80,7 +95,11 @@ impl Target {
         };
         Ok(match self {
             Self::Sqlite(path) => Sink::Sqlite(store::File::create(path)?),
-            Self::Jsonl(path) => Sink::Jsonl(BufWriter::new(create(path)?)),
+            Self::Jsonl(path) => {
+                create(path)?;
+                let staged = Staged { path: path.with_extension(STAGED), target: path.clone() };
+                Sink::Jsonl(store::File::create(&staged.path)?, staged)
+            }
             Self::Csv(path) => Sink::Csv(csv::Writer::from_writer(create(path)?)),
         })
     }
@@ -108,7 +127,7 @@ pub(crate) async fn pull(
         }
         take(&mut sink, &table, &mut rows, part)?;
     }
-    finish(sink)?;
+    finish(sink).await?;
     console.clear();
     give_to_owner(target.path());
     Ok(saved)
@@ -116,7 +135,7 @@ pub(crate) async fn pull(
 
 fn take(sink: &mut Sink, table: &str, rows: &mut Rows, part: v1::PullResponse) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
-    if let Sink::Sqlite(file) = sink {
+    if let Sink::Sqlite(file) | Sink::Jsonl(file, _) = sink {
         return file.insert(&part);
     }
     if table != EXCHANGES {
@@ -126,32 +145,69 @@ fn take(sink: &mut Sink, table: &str, rows: &mut Rows, part: v1::PullResponse) -
     if begins {
         rows.columns = part.columns;
     }
-    match sink {
-        Sink::Sqlite(_) => {}
-        Sink::Jsonl(file) => {
-            for row in &part.rows {
-                serde_json::to_writer(&mut *file, &rows.object(row)).map_err(|error| failed(&error))?;
-                file.write_all(b"\n").map_err(|error| failed(&error))?;
-            }
+    if let Sink::Csv(file) = sink {
+        if begins {
+            file.write_record(&rows.columns).map_err(|error| failed(&error))?;
         }
-        Sink::Csv(file) => {
-            if begins {
-                file.write_record(&rows.columns).map_err(|error| failed(&error))?;
-            }
-            for row in &part.rows {
-                let cells = row.values.iter().map(crate::render::result::csv_cell);
-                file.write_record(cells).map_err(|error| failed(&error))?;
-            }
+        for row in &part.rows {
+            let cells = row.values.iter().map(crate::render::result::csv_cell);
+            file.write_record(cells).map_err(|error| failed(&error))?;
         }
     }
     Ok(())
 }
 
-fn finish(sink: Sink) -> Result<(), Failure> {
-    let failed = |error: &std::io::Error| Failure::new(format!("saving failed: {error}"));
+async fn finish(sink: Sink) -> Result<(), Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
     match sink {
         Sink::Sqlite(file) => file.finish(),
-        Sink::Jsonl(mut file) => file.flush().map_err(|error| failed(&error)),
+        Sink::Jsonl(file, staged) => {
+            file.finish()?;
+            let (from, to) = (staged.path.clone(), staged.target.clone());
+            // Not on this thread, which hears the second Ctrl-C.
+            let written = tokio::task::spawn_blocking(move || write_lines(&from, &to)).await;
+            written.unwrap_or_else(|error| Err(failed(&error)))
+        }
         Sink::Csv(mut file) => file.flush().map_err(|error| failed(&error)),
     }
 }
+
+/// Writes a store's exchanges as `watch -o json` prints them.
+fn write_lines(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
+    let file = OpenOptions::new().write(true).truncate(true).open(to).map_err(|error| failed(&error))?;
+    let mut file = BufWriter::new(file);
+    let mut columns = Vec::new();
+    let mut line = Vec::new();
+    let mut renderer = json::Renderer { session: String::new(), print_bytes: Some(usize::MAX) };
+    store::read(from, stored::SELECT, LONGEST, &mut |part| {
+        if !part.columns.is_empty() {
+            columns = part.columns;
+        }
+        for row in &part.rows {
+            let (session, exchange) = stored::exchange(&columns, row);
+            renderer.session = session;
+            line.clear();
+            renderer.line(&exchange, &mut line).map_err(|error| failed(&error))?;
+            file.write_all(&line).map_err(|error| failed(&error))?;
+        }
+        Ok(true)
+    })?;
+    file.flush().map_err(|error| failed(&error))
+}
+
+// === impl Staged ===
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            // Most of them are not there.
+            std::fs::remove_file(name).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Where exchanges are kept, and files of stores: choosing, reading and saving them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hub::store::sqlite::{Reader, Saver};
 use hub::store::{QUERY_TIME, StoreError};
@@ -54,6 +55,16 @@ pub(crate) fn query(
     sql: &str,
     take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
+    read(path, sql, QUERY_TIME, take)
+}
+
+/// Runs one statement on a store's file for at most `longest`; `take` ends it by `false`.
+pub(crate) fn read(
+    path: &Path,
+    sql: &str,
+    longest: Duration,
+    take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
     let mut reader = Reader::open(path).map_err(|error| failure(&error))?;
     let mut failed = None;
     let mut each = |part| match take(part) {
@@ -63,7 +74,7 @@ pub(crate) fn query(
             false
         }
     };
-    reader.query(sql, QUERY_TIME, &mut each).map_err(|error| failure(&error))?;
+    reader.query(sql, longest, &mut each).map_err(|error| failure(&error))?;
     failed.map_or(Ok(()), Err)
 }
 
