@@ -74,6 +74,8 @@ impl Assembler {
             attributes,
         } = exchange;
         let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
+        // One mark is a moment, and what was not answered has not ended: neither has a known time.
+        let is_timed = response.is_some() && timing.marks > 1;
         let process = ground.processes.get(pid);
         self.counter += 1;
         let (request_way, response_way) = ways(side);
@@ -107,7 +109,7 @@ impl Assembler {
             error,
             request: request.map(|part| message(ground, request_way, part)),
             response: response.map(|part| message(ground, response_way, part)),
-            segments: Some(timing.segments),
+            segments: is_timed.then_some(timing.segments),
             hops: Vec::new(),
             retransmits: None,
             sample_weight: self.sample_weight,
@@ -115,7 +117,7 @@ impl Assembler {
                 .into_iter()
                 .map(|(name, value)| v1::Attribute { name: name.to_owned(), value })
                 .collect(),
-            clamped: timing.clamped,
+            clamped: is_timed && timing.clamped,
         }
     }
 }
@@ -293,8 +295,9 @@ mod tests {
         let mut calls = <[Calls; 2]>::default();
         calls[OUT].push(call(0, 10, 130, 140, 8));
         let done = assemble(&calls, exchange(Side::Client, Some(part(0, 10)), None));
-        assert_eq!(done.segments.unwrap(), v1::Segments::default());
+        assert_eq!(done.segments, None, "unknown is absent, never 0");
         assert!(done.response.is_none());
+        assert!(done.start_ns > 0);
         assert_eq!(done.origin.unwrap().pid, 8);
     }
 
@@ -303,5 +306,21 @@ mod tests {
         let done = assemble(&Default::default(), exchange(Side::Client, None, Some(part(0, 10))));
         assert_eq!(done.response.unwrap().bytes, 10);
         assert_eq!(done.origin.unwrap().pid, 1);
+        assert_eq!(done.segments, None);
+    }
+
+    #[test]
+    fn a_time_that_has_no_end_is_unknown() {
+        let mut calls = <[Calls; 2]>::default();
+        calls[IN].push(call(0, 10, 10, 20, 7));
+        calls[IN].push(call(10, 20, 30, 40, 7));
+        let open = assemble(&calls, exchange(Side::Server, Some(part(0, 20)), None));
+        assert_eq!(open.segments, None, "a server that read and never answered");
+        calls[OUT].push(call(0, 10, 50, 50, 7));
+        let pushed = assemble(&calls, exchange(Side::Server, None, Some(part(0, 10))));
+        let segments = pushed.segments.unwrap();
+        assert_eq!((segments.total_ns, segments.send_ns), (0, Some(0)), "two marks at one moment are a time");
+        let lone = assemble(&calls, exchange(Side::Client, None, Some(part(0, 10))));
+        assert_eq!(lone.segments, None, "one mark is none");
     }
 }

@@ -71,6 +71,8 @@ pub struct Timing {
     pub segments: v1::Segments,
     /// A mark was earlier than the one before it and was moved to it.
     pub clamped: bool,
+    /// How many marks were observed; with one alone the total is not known.
+    pub marks: usize,
 }
 
 const CLIENT: [Segment; 6] =
@@ -105,9 +107,10 @@ impl ServerMarks {
 fn cut(marks: &[Option<u64>], names: &[Segment]) -> Option<Timing> {
     let mut observed = marks.iter().enumerate().filter_map(|(index, mark)| Some((index, (*mark)?)));
     let (mut from, start_ns) = observed.next()?;
-    let mut timing = Timing { start_ns, ..Timing::default() };
+    let mut timing = Timing { start_ns, marks: 1, ..Timing::default() };
     let mut latest = start_ns;
     for (to, mark) in observed {
+        timing.marks += 1;
         timing.clamped |= mark < latest;
         let mark = mark.max(latest);
         if let Some(name) = names.get(from..to).and_then(joined) {
@@ -191,6 +194,7 @@ mod tests {
                     return;
                 };
                 assert_eq!(timing.start_ns, observed[0]);
+                assert_eq!(timing.marks, observed.len());
                 assert_eq!(sum(&timing.segments), timing.segments.total_ns, "{marks:?}");
                 let last = observed.iter().copied().max().unwrap();
                 assert_eq!(timing.segments.total_ns, last - observed[0], "{marks:?}");
