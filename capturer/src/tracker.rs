@@ -151,7 +151,7 @@ impl Tracker {
         }
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
-            self.end(id, now_ns);
+            self.stop(id, now_ns);
         }
     }
 
@@ -284,10 +284,21 @@ impl Tracker {
         );
     }
 
+    /// The connection ended.
     fn end(&mut self, id: u64, at_ns: u64) {
         self.with(id, |tracked, ledger| {
             tracked.advance(at_ns, true, ledger);
             tracked.talk.conversation.end(at_ns);
+        });
+        self.harvest(id);
+        self.remove(id);
+    }
+
+    /// The connection goes on, but is followed no longer.
+    fn stop(&mut self, id: u64, at_ns: u64) {
+        self.with(id, |tracked, ledger| {
+            tracked.advance(at_ns, true, ledger);
+            tracked.talk.conversation.stop();
         });
         self.harvest(id);
         self.remove(id);
@@ -326,7 +337,7 @@ impl Tracker {
                 self.remove(id);
                 self.ledger.events.map += waiting;
             } else {
-                self.end(id, now_ns);
+                self.stop(id, now_ns);
             }
         }
     }
@@ -361,7 +372,7 @@ impl Tracker {
             }
         }
         for id in silent {
-            self.end(id, now_ns);
+            self.stop(id, now_ns);
         }
     }
 }

@@ -87,7 +87,7 @@ pub struct Exchange {
     pub target: String,
     /// Outcome by the protocol's own word; empty without a response.
     pub status: String,
-    /// Whether the outcome is an error, a missing response included.
+    /// Whether the outcome is an error, as is a connection that ended before its response.
     pub error: bool,
     /// Fields that filters test.
     pub attributes: Vec<(&'static str, String)>,
@@ -138,6 +138,15 @@ enum State {
     Undecided(Detector),
     Decoding(Box<Session>),
     Ignored,
+}
+
+/// What ended; it decides what becomes of requests without a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The connection: they failed.
+    Connection,
+    /// The capture, or only the reading of this connection: how they end is not known.
+    Watching,
 }
 
 /// A stretch of one way of the stream.
@@ -242,11 +251,21 @@ impl Conversation {
         }
     }
 
-    /// The connection or the capture ended: open messages and waiting requests come out.
+    /// The connection ended: open messages come out, and waiting requests as errors, since nobody will answer them.
     pub fn end(&mut self, at_ns: u64) {
         let _ = at_ns;
+        self.finish(Ending::Connection);
+    }
+
+    /// Watching ended, the connection goes on: open messages and waiting requests come out, and nothing says that the
+    /// requests fail.
+    pub fn stop(&mut self) {
+        self.finish(Ending::Watching);
+    }
+
+    fn finish(&mut self, ending: Ending) {
         if let State::Decoding(session) = &mut self.state {
-            session.end(&mut self.outcomes);
+            session.end(ending, &mut self.outcomes);
         }
         self.state = State::Ignored;
     }
@@ -297,7 +316,7 @@ impl Conversation {
             State::Decoding(session) => {
                 session.take(stretch, &mut self.outcomes);
                 if session.is_done() {
-                    session.end(&mut self.outcomes);
+                    session.end(Ending::Watching, &mut self.outcomes);
                     self.state = State::Ignored;
                 }
             }
@@ -307,7 +326,7 @@ impl Conversation {
 
     fn settle(&mut self, mut session: Session) {
         if session.is_done() {
-            session.end(&mut self.outcomes);
+            session.end(Ending::Watching, &mut self.outcomes);
             self.state = State::Ignored;
         } else {
             self.state = State::Decoding(Box::new(session));

@@ -125,9 +125,22 @@ fn a_capture_that_ends_emits_pending_requests() {
     tracker.finish(2_000);
     let done = exchanges(&mut tracker);
     assert_eq!(done.len(), 1);
-    assert!(done[0].response.is_none() && done[0].error);
+    assert!(done[0].response.is_none() && !done[0].error, "nobody saw it fail");
+    assert_eq!(done[0].segments, None, "its time is not known");
     assert_eq!(tracker.connections(), 0);
     assert_balanced(&mut tracker, 1);
+}
+
+#[test]
+fn a_connection_that_ends_fails_its_pending_request() {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    caller.ended(&mut tracker, 2_000, 0);
+    tracker.finish(3_000);
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].response.is_none() && done[0].error);
 }
 
 #[test]
@@ -261,5 +274,7 @@ fn silent_datagram_peers_are_forgotten() {
     assert_eq!(tracker.connections(), 1);
     tracker.advance(DATAGRAM_IDLE_NS + 2_000_000_000, true);
     assert_eq!(tracker.connections(), 0);
-    assert_eq!(exchanges(&mut tracker).len(), 1, "the query without an answer");
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1, "the query without an answer");
+    assert!(done[0].error, "resolvers do not wait that long");
 }

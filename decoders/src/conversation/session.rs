@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::flow::{Both, Flow, Span, length};
 use super::pairing::Pairing;
 use super::turns::Turns;
-use super::{Content, Context, Exchange, Message, Outcome, Stretch, Transport, Way};
+use super::{Content, Context, Ending, Exchange, Message, Outcome, Stretch, Transport, Way};
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::Protocol;
 
@@ -170,7 +170,7 @@ impl Session {
         }
     }
 
-    pub(super) fn end(&mut self, outcomes: &mut VecDeque<Outcome>) {
+    pub(super) fn end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
         for way in [Way::Out, Way::In] {
             let sender = self.side.sender(way);
             let flow = self.flows.of_mut(way);
@@ -184,7 +184,8 @@ impl Session {
             }
         }
         while let Some(exchange) = self.pairing.take_unanswered(u64::MAX) {
-            outcomes.push_back(Outcome::Exchange(exchange));
+            let error = exchange.error && ending == Ending::Connection;
+            outcomes.push_back(Outcome::Exchange(Exchange { error, ..exchange }));
         }
     }
 

@@ -290,6 +290,20 @@ fn requests_without_response_come_out_at_the_end() {
 }
 
 #[test]
+fn a_request_in_flight_is_no_error_when_only_the_watching_ends() {
+    let mut client = Client::new(true);
+    client.ask(GET).answer(OK).ask(GET);
+    client.conversation.stop();
+    assert_eq!(client.outcomes(), ["GET /a 200", "GET /a "]);
+    assert_eq!(client.conversation.verdict(), Verdict::Ignore);
+    // A request pipelined before the connection became a tunnel: it may be answered inside.
+    let mut client = Client::new(true);
+    client.ask(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n").ask(GET);
+    client.answer(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    assert_eq!(client.outcomes(), ["GET /ws 101", "GET /a "]);
+}
+
+#[test]
 fn other_protocols_are_ignored_after_a_bounded_head() {
     for noise in [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), b"SSH-2.0-OpenSSH_9.2\r\n"] {
         let mut client = Client::new(true);
