@@ -67,6 +67,8 @@ const MAX_PENDING: usize = 64 * 1024;
 struct Http {
     options: Options,
     request: Option<Body>,
+    /// The open request's body waits for `100 Continue`: after another answer it may never come.
+    expecting: bool,
     response: Option<(Body, Response)>,
     pending: VecDeque<Method>,
     done: bool,
@@ -130,6 +132,7 @@ impl Http {
         Self {
             options: options.clone(),
             request: None,
+            expecting: false,
             response: None,
             pending: VecDeque::new(),
             done: false,
@@ -166,6 +169,7 @@ impl Http {
             ..Request::default()
         };
         if framing != Framing::None {
+            self.expecting = head.values("expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"));
             self.request = Some(Body::new(framing, payload, self.options.payload_bytes));
         }
         Step::Take { consumed: head.length, skip: 0, event: Event::Request(request) }
@@ -194,6 +198,17 @@ impl Http {
     }
 
     fn read_body(&mut self, from: Side, bytes: &[u8]) -> Option<Step> {
+        if from == Side::Client && self.expecting {
+            if bytes.is_empty() {
+                return Some(Step::NeedMore { at_least: 1 });
+            }
+            // A client that was refused may go on with its next request instead (RFC 9110, section 10.1.1).
+            match if self.pending.is_empty() { probe_request(bytes) } else { Probe::No } {
+                Probe::Yes => return Some(Step::Take { consumed: 0, skip: 0, event: self.end_body(from)? }),
+                Probe::NeedMore => return Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) }),
+                Probe::No => self.expecting = false,
+            }
+        }
         let body = match from {
             Side::Client => self.request.as_mut()?,
             Side::Server => &mut self.response.as_mut()?.0,
@@ -220,6 +235,7 @@ impl Http {
         Some(match from {
             Side::Client => {
                 let body = self.request.take()?;
+                self.expecting = false;
                 Event::Amend(Rest { payload: body.payload, truncated: body.truncated, plain_bytes: None })
             }
             Side::Server => {
@@ -291,7 +307,10 @@ impl Decoder for Http {
 
     fn lost(&mut self, from: Side) {
         match from {
-            Side::Client => self.request = None,
+            Side::Client => {
+                self.request = None;
+                self.expecting = false;
+            }
             Side::Server => self.response = None,
         }
         self.pending.clear();

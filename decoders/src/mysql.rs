@@ -321,6 +321,7 @@ impl Decoder for Mysql {
         };
         let (packet, consumed, skip) = (Packet::new(&frame), frame.consumed, frame.skip);
         let continued = packet.is_continued();
+        let filed = self.phase == Phase::File;
         let event = match self.held(from).take() {
             Some(held) if continued => {
                 *self.held(from) = Some(held);
@@ -339,7 +340,7 @@ impl Decoder for Mysql {
             },
         };
         if from == Side::Client {
-            self.renumber(packet.sequence);
+            self.renumber(packet.sequence, filed);
         } else {
             self.next = packet.sequence.wrapping_add(1);
         }

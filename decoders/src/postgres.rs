@@ -11,7 +11,7 @@ mod values;
 use std::collections::VecDeque;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Options, Probe, Side, Step};
+use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use crate::sql::frame::{Frames, Header, NoHeader};
 use statement::{Names, Portal, Statement};
@@ -159,6 +159,15 @@ impl Decoder for Postgres {
             let rest = bytes.get(*start..).unwrap_or_default();
             rest.first() != Some(&0) && is_chain(from, rest) == Some(true)
         })
+    }
+
+    fn finish(&mut self, from: Side) -> Option<Event> {
+        // A fatal error is the last message of a connection: no `ReadyForQuery` follows it.
+        let failed = |unit: &Unit| unit.open && unit.error.is_some();
+        if from == Side::Client || !self.pending.front().is_some_and(failed) {
+            return None;
+        }
+        Some(Event::Response(self.pending.pop_front()?.finish()))
     }
 
     fn done(&self) -> bool {

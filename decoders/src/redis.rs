@@ -140,6 +140,10 @@ impl Redis {
     }
 
     fn decode_reply(&mut self, bytes: &[u8]) -> Step {
+        // While it prepares a replica's copy, the server sends empty lines to keep the connection alive.
+        if self.reply.is_none() && bytes.first() == Some(&b'\n') {
+            return Step::Take { consumed: 1, skip: 0, event: Event::Discard };
+        }
         let (limit, secret) = (self.payload_bytes, self.pending.secret());
         let (scanner, reply) =
             self.reply.get_or_insert_with(|| (Scanner::default(), Reply::new(limit, secret)));

@@ -1,6 +1,7 @@
 //! The engine on HTTP and DNS: losses, bodies that pass uncaptured, connections joined late, limits.
 
 mod losses;
+mod rarities;
 
 use std::sync::Arc;
 

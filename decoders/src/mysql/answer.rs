@@ -148,7 +148,8 @@ impl Answer {
             0xff => self.fail(packet),
             0x00 if self.shape == Shape::Prepare => self.prepare(packet.body()),
             0x00 => Some(self.ok(packet.body(), agreed)),
-            0x01 | 0xfe if self.shape == Shape::Login => Some(Piece::Interim),
+            // More data of the method, the next factor, or another method.
+            0x01 | 0x02 | 0xfe if self.shape == Shape::Login => Some(Piece::Interim),
             0xfe if self.shape == Shape::Ok => {
                 self.table.line(b"OK");
                 Some(Piece::Last)
@@ -218,11 +219,11 @@ impl Answer {
             _ => {}
         }
         if self.table.has_room() {
+            let columns = usize::try_from(self.column_count).unwrap_or(usize::MAX);
             if self.shape == Shape::Text {
-                let columns = usize::try_from(self.column_count).unwrap_or(usize::MAX);
                 self.table.cells(text_row(packet.head, columns));
             } else {
-                let cells = binary_row(packet.head, &self.columns);
+                let cells = binary_row(packet.head, &self.columns, columns.max(self.columns.len()));
                 self.table.cells(cells.iter().map(Option::as_deref));
             }
         }

@@ -30,9 +30,10 @@ impl Mysql {
     }
 
     /// After a packet of the client the server goes on counting from its number.
-    pub(super) fn renumber(&mut self, sequence: u8) {
+    /// Numbers wrap, so a packet of a `filed` upload belongs to the open answer whatever its number.
+    pub(super) fn renumber(&mut self, sequence: u8, filed: bool) {
         let next = sequence.wrapping_add(1);
-        if self.answer.is_some() && sequence > 0 {
+        if self.answer.is_some() && (sequence > 0 || filed) {
             self.next = next;
         } else if let Some(newest) = self.pending.back_mut() {
             newest.first = next;

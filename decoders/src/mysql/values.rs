@@ -60,10 +60,9 @@ pub(super) fn text_row(packet: &[u8], columns: usize) -> impl Iterator<Item = Op
 }
 
 /// Reads the cells of a row in the binary protocol.
-pub(super) fn binary_row(packet: &[u8], columns: &[Column]) -> Vec<Option<Vec<u8>>> {
+pub(super) fn binary_row(packet: &[u8], columns: &[Column], count: usize) -> Vec<Option<Vec<u8>>> {
     let mut cursor = Cursor::new(packet);
-    let bitmap =
-        cursor.byte().and_then(|_| cursor.bytes(columns.len().saturating_add(9) / 8)).unwrap_or_default();
+    let bitmap = cursor.byte().and_then(|_| cursor.bytes(count.saturating_add(9) / 8)).unwrap_or_default();
     let mut cells = Vec::new();
     for (index, column) in columns.iter().enumerate() {
         if bit(bitmap, index.saturating_add(2)) {

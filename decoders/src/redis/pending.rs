@@ -66,7 +66,7 @@ impl Pending {
     /// Queues `command`; `false` when the server will not answer it.
     pub(super) fn push(&mut self, command: &Command, redact: bool) -> bool {
         let reply = command.is(0, b"CLIENT") && command.is(1, b"REPLY");
-        if reply && command.is(2, b"ON") {
+        if reply && command.is(2, b"ON") || command.is(0, b"RESET") {
             self.silence = Silence::None;
         } else if reply && command.is(2, b"OFF") {
             self.silence = Silence::Off;
@@ -96,11 +96,13 @@ impl Pending {
         true
     }
 
-    /// Forgets all that waits: after lost bytes nobody knows which reply comes next.
+    /// Forgets all that waits: after lost bytes nobody knows which reply comes next. `CLIENT REPLY OFF` holds on.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.beyond = 0;
-        self.silence = Silence::None;
+        if self.silence == Silence::Next {
+            self.silence = Silence::None;
+        }
     }
 
     /// Tells what must be hidden in the next reply.
