@@ -63,7 +63,9 @@ async fn run() -> Result<bool> {
     let agent = match started {
         Ok(agent) => agent,
         Err(error) => {
-            answer(&CapturerReady::Failed { error: error.to_string(), hint: error.hint() })?;
+            let hint = error.hint();
+            // With its causes: the parent shows them to the user.
+            answer(&CapturerReady::Failed { error: format!("{:#}", anyhow::Error::new(error)), hint })?;
             return Ok(false);
         }
     };
