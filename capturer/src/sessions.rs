@@ -136,7 +136,7 @@ mod tests {
             viewer_port: None,
             store: None,
             keep: false,
-            expires_ns: None,
+            started_ticks: None,
         };
         fs::create_dir_all(directory.join(name)).unwrap();
         let part = directory.join(name).join("part");

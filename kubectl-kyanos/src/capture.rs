@@ -9,7 +9,7 @@ use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::save::{self, Target};
-use crate::session::{Notice, Remains, Session, Wanted};
+use crate::session::{Begun, Notice, Remains, Session, Wanted};
 use crate::stop::{Stop, Stops};
 use crate::summary;
 
@@ -59,6 +59,9 @@ pub(crate) trait View {
     /// Exchanges shown or counted.
     fn captured(&self) -> u64;
 
+    /// Exchanges of the stream that were written; `None` where it brings no exchanges.
+    fn printed(&self) -> Option<u64>;
+
     /// The hub's ledger of this viewer.
     fn balance(&self) -> Option<&v1::Balance>;
 }
@@ -85,6 +88,13 @@ pub(crate) enum Choice {
     Join(String),
 }
 
+/// A stream, and the item that was taken from it and waits for the output.
+#[derive(Debug)]
+struct Items<T> {
+    stream: Streaming<T>,
+    held: Option<T>,
+}
+
 /// How a session ended.
 #[derive(Debug, Default)]
 struct Account {
@@ -96,25 +106,32 @@ struct Account {
     failure: Option<Failure>,
 }
 
+// === impl Items ===
+
+impl<T> Items<T> {
+    /// Takes the next item; `false` at the stream's end.
+    async fn hold(&mut self) -> Result<bool, Failure> {
+        self.held = next(&mut self.stream).await?;
+        Ok(self.held.is_some())
+    }
+}
+
 /// Runs a capturing command to its end and returns the exit code.
 pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console) -> Result<u8, Failure> {
     let mut stops = Stops::listen()?;
-    let begun = tokio::select! {
-        begun = begin(&plan.session, console) => begun,
-        stop = stops.next() => {
-            console.clear();
-            return Ok(stop.exit());
-        }
-    };
+    let begun = begin(&plan.session, console, &mut stops).await;
     console.clear();
-    let mut session = begun?;
+    let mut session = match begun? {
+        Begun::Running(session) => *session,
+        Begun::Stopped(stop, remains) => return outcome(&stop, None, &remains, true),
+    };
     let mut client = session.client.clone();
     let opened = view.open(&mut client, &session).await;
-    let mut stream = match opened {
-        Ok(stream) => stream,
+    let mut items = match opened {
+        Ok(stream) => Items { stream, held: None },
         Err(failure) => return Err(after_teardown(session, failure, console).await),
     };
-    let followed = follow(&mut session, &mut view, &mut stream, &mut stops, plan.time).await;
+    let followed = follow(&mut session, &mut view, &mut items, &mut stops, plan.time).await;
     let time = session.began.elapsed();
     let stop = match followed {
         Ok(stop) => stop,
@@ -132,7 +149,7 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     if let Stop::Ended(by) = &stop {
         console.say(&format!("session `{}` was ended by {by}", session.name));
     }
-    let mut account = end(&mut session, &mut view, stream, &mut stops, &stop).await;
+    let mut account = end(&mut session, &mut view, items, &mut stops, &stop).await;
     if let Err(failure) = view.close().await {
         account.failure.get_or_insert(failure);
     }
@@ -142,17 +159,26 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
         save(&mut session, target, &mut stops, &mut account, console).await;
     }
     let own = session.is_own();
+    let mut balance = view.balance().cloned();
+    // A viewer that leaves, or wants no more, misses nothing.
+    if stop.prints_on() && (own || matches!(stop, Stop::Ended(_))) {
+        let ledgers = account.balances.iter_mut().chain(balance.as_mut());
+        summary::unprinted(ledgers, view.balance(), view.printed());
+    }
     let remains = if account.aborted { session.abort() } else { session.finish().await };
     report(&plan, &view, &account, &remains, console);
     console.say(&summary::captured(view.captured(), account.nodes.max(1), time));
-    console.say(&summary::lost(&summary::relevant(&account.balances, view.balance())));
+    console.say(&summary::lost(&summary::relevant(&account.balances, balance.as_ref())));
     outcome(&stop, account.failure, &remains, own)
 }
 
-async fn begin(choice: &Choice, console: &mut Console) -> Result<Session, Failure> {
+async fn begin(choice: &Choice, console: &mut Console, stops: &mut Stops) -> Result<Begun, Failure> {
     match choice {
-        Choice::New(wanted) => Session::start_local(*wanted.clone(), console).await,
-        Choice::Join(name) => Session::join_local(name).await,
+        Choice::New(wanted) => Session::start_local(*wanted.clone(), console, stops).await,
+        Choice::Join(name) => tokio::select! {
+            joined = Session::join_local(name) => joined.map(|session| Begun::Running(Box::new(session))),
+            stop = stops.next() => Ok(Begun::Stopped(stop, Remains::default())),
+        },
     }
 }
 
@@ -160,7 +186,7 @@ async fn begin(choice: &Choice, console: &mut Console) -> Result<Session, Failur
 async fn follow<V: View>(
     session: &mut Session,
     view: &mut V,
-    stream: &mut Streaming<V::Item>,
+    items: &mut Items<V::Item>,
     stops: &mut Stops,
     time: Option<Duration>,
 ) -> Result<Stop, Failure> {
@@ -171,20 +197,19 @@ async fn follow<V: View>(
         }
     };
     tokio::pin!(deadline);
-    let mut held = None;
     loop {
         tokio::select! {
-            item = next(stream), if held.is_none() => match item {
-                Ok(Some(item)) => held = Some(item),
+            held = items.hold(), if items.held.is_none() => match held {
+                Ok(true) => {}
                 // Why it broke is told by a notice, which names the part that is gone.
-                Ok(None) => return unexpected_end(session, None).await,
+                Ok(false) => return unexpected_end(session, None).await,
                 Err(failure) => return unexpected_end(session, Some(failure)).await,
             },
-            ready = view.ready(), if held.is_some() => {
+            ready = view.ready(), if items.held.is_some() => {
                 if !ready {
                     return Ok(Stop::Closed);
                 }
-                if let Some(item) = held.take() {
+                if let Some(item) = items.held.take() {
                     match view.take(item)? {
                         Flow::More => {}
                         Flow::Enough => return Ok(Stop::Count),
@@ -233,7 +258,7 @@ async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
 async fn end<V: View>(
     session: &mut Session,
     view: &mut V,
-    stream: Streaming<V::Item>,
+    items: Items<V::Item>,
     stops: &mut Stops,
     stop: &Stop,
 ) -> Account {
@@ -248,7 +273,7 @@ async fn end<V: View>(
     }
     let by = format!("its starter ({})", stop.reason());
     let drained = async { client.drain(by, DRAIN).await };
-    let rest = rest(view, stream, stop.prints_on());
+    let rest = rest(view, items, stop.prints_on());
     let both = async {
         let mut rest = std::pin::pin!(rest);
         let mut drained = std::pin::pin!(drained);
@@ -283,9 +308,10 @@ async fn end<V: View>(
 }
 
 /// Shows what still arrives until the hub says that nothing follows.
-async fn rest<V: View>(view: &mut V, mut stream: Streaming<V::Item>, print: bool) -> Result<(), Failure> {
+async fn rest<V: View>(view: &mut V, mut items: Items<V::Item>, print: bool) -> Result<(), Failure> {
     let mut showing = print;
-    while let Some(item) = next(&mut stream).await? {
+    while items.held.is_some() || items.hold().await? {
+        let Some(item) = items.held.take() else { continue };
         if !showing {
             continue;
         }

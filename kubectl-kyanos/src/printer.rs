@@ -121,6 +121,8 @@ struct Writer {
     out: BufWriter<std::io::Stdout>,
     file: Option<(PathBuf, BufWriter<File>)>,
     buffer: Vec<u8>,
+    /// Exchanges that are not flushed yet.
+    unflushed: u64,
     printed: Arc<AtomicU64>,
 }
 
@@ -130,7 +132,7 @@ impl Writer {
     fn new(mut settings: Settings, printed: Arc<AtomicU64>) -> Self {
         let file = settings.file.take().map(|(path, file)| (path, BufWriter::with_capacity(BUFFER, file)));
         let out = BufWriter::with_capacity(BUFFER, std::io::stdout());
-        Self { settings, out, file, buffer: Vec::new(), printed }
+        Self { settings, out, file, buffer: Vec::new(), unflushed: 0, printed }
     }
 
     fn run(mut self, mut batches: mpsc::Receiver<Vec<v1::Exchange>>) -> Ended {
@@ -183,7 +185,7 @@ impl Writer {
             };
             written.map_err(|error| ended(&error))?;
         }
-        self.printed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.unflushed += batch.len() as u64;
         Ok(())
     }
 
@@ -191,7 +193,9 @@ impl Writer {
         if let Some((path, file)) = &mut self.file {
             file.flush().map_err(|error| file_failed(path, &error))?;
         }
-        self.out.flush().map_err(|error| ended(&error))
+        self.out.flush().map_err(|error| ended(&error))?;
+        self.printed.fetch_add(std::mem::take(&mut self.unflushed), Ordering::Relaxed);
+        Ok(())
     }
 }
 

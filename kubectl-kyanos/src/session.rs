@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::stop::{Stop, Stops};
 
 /// Notices that may wait to be heard.
 const QUEUE: usize = 8;
@@ -74,6 +75,15 @@ pub(crate) struct Session {
     place: Place,
 }
 
+/// What came of beginning a session.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It runs.
+    Running(Box<Session>),
+    /// It was stopped before it ran.
+    Stopped(Stop, Remains),
+}
+
 /// Where a session's parts are.
 #[derive(Debug)]
 enum Place {
@@ -95,28 +105,40 @@ pub(crate) struct Remains {
 // === impl Session ===
 
 impl Session {
-    /// Starts a session on this machine. Dropping the future removes what it made so far.
-    pub(crate) async fn start_local(wanted: Wanted, console: &mut Console) -> Result<Self, Failure> {
+    /// Starts a session on this machine; where that fails or is stopped, its parts end by themselves and what they made
+    /// goes. A second signal, or dropping the future, kills and removes them at once.
+    pub(crate) async fn start_local(
+        wanted: Wanted,
+        console: &mut Console,
+        stops: &mut Stops,
+    ) -> Result<Begun, Failure> {
         let (sender, notices) = mpsc::channel(QUEUE);
         let mut local = local::Local::create(wanted, console)?;
-        console.step("starting the hub …");
-        let port = local.start_hub(&sender, console).await?;
-        console.done("hub started");
-        let client = Client::connect(&local.viewer(), port).await?;
-        console.step("attaching the capturer's programs …");
-        let capturing = local.start_capturer(&sender, console).await?;
-        console.clear();
-        console.say(&capturing);
+        let outcome = tokio::select! {
+            started = start(&mut local, &sender, console) => started.map(Ok),
+            stop = stops.next() => Ok(Err(stop)),
+        };
+        let client = match outcome {
+            Ok(Ok(client)) => client,
+            Ok(Err(stop)) => return Ok(Begun::Stopped(stop, cancel(local, stops).await)),
+            Err(failure) => {
+                console.clear();
+                for left in cancel(local, stops).await.left {
+                    console.warning(&format!("could not remove {left}"));
+                }
+                return Err(failure);
+            }
+        };
         tokio::spawn(client.clone().keep_alive(sender));
         let name = local.name().to_owned();
-        Ok(Self {
+        Ok(Begun::Running(Box::new(Self {
             name,
             client,
             notices,
             began: Instant::now(),
             ended_by: None,
             place: Place::Local(Box::new(local)),
-        })
+        })))
     }
 
     /// Joins a running session on this machine.
@@ -157,5 +179,31 @@ impl Session {
             Place::Local(local) => local.abort(),
             Place::Joined => Remains::default(),
         }
+    }
+}
+
+/// Starts hub and capturer.
+async fn start(
+    local: &mut local::Local,
+    notices: &mpsc::Sender<Notice>,
+    console: &mut Console,
+) -> Result<Client, Failure> {
+    console.step("starting the hub …");
+    let port = local.start_hub(notices, console).await?;
+    console.done("hub started");
+    let client = Client::connect(&local.viewer(), port).await?;
+    console.step("attaching the capturer's programs …");
+    let capturing = local.start_capturer(notices, console).await?;
+    console.clear();
+    console.say(&capturing);
+    Ok(client)
+}
+
+/// Lets what was started end by itself, unless a signal says that this takes too long.
+async fn cancel(local: local::Local, stops: &mut Stops) -> Remains {
+    tokio::select! {
+        remains = local.cancel() => remains,
+        // Dropping it kills and removes.
+        _signal = stops.next_signal() => Remains::default(),
     }
 }

@@ -74,6 +74,23 @@ pub(crate) fn relevant(session: &[v1::Balance], own: Option<&v1::Balance>) -> Ve
     relevant
 }
 
+/// Counts as lost to a viewer what was delivered to it and not written, in the ledgers that are its own.
+pub(crate) fn unprinted<'a>(
+    ledgers: impl Iterator<Item = &'a mut v1::Balance>,
+    own: Option<&v1::Balance>,
+    printed: Option<u64>,
+) {
+    let (Some(own), Some(printed)) = (own, printed) else { return };
+    for ledger in ledgers.filter(|ledger| ledger.consumer == own.consumer) {
+        let missing = ledger.delivered.saturating_sub(printed);
+        if missing > 0 {
+            ledger.delivered -= missing;
+            let (stage, unit) = ("viewer".to_owned(), ledger.unit.clone());
+            ledger.lost.push(v1::Loss { stage, unit, total: missing });
+        }
+    }
+}
+
 /// Adds losses by stage and leaves out stages without any.
 pub(crate) fn stages<'a>(balances: impl Iterator<Item = &'a v1::Balance>) -> Vec<(String, u64)> {
     let mut stages: Vec<(String, u64)> = Vec::new();
@@ -145,6 +162,21 @@ mod tests {
     fn a_ledger_is_one_equation() {
         let text = "balance capturer a events: seen 20 = delivered 7 + filtered 1 + lost 12 (ring 12)";
         assert_eq!(ledger(&balance("capturer a", "events", &[("ring", 12)])), text);
+    }
+
+    #[test]
+    fn what_was_not_written_is_lost_to_its_viewer() {
+        let own = balance("viewer 1", "exchanges", &[("viewer", 3)]);
+        let mut ledgers = vec![balance("store", "exchanges", &[]), own.clone()];
+        unprinted(ledgers.iter_mut(), Some(&own), Some(7));
+        assert_eq!(ledgers[1], own, "all was written");
+        unprinted(ledgers.iter_mut(), Some(&own), None);
+        assert_eq!(ledgers[1], own, "nothing is written");
+        unprinted(ledgers.iter_mut(), Some(&own), Some(5));
+        assert_eq!(ledgers[0].lost, [], "what was stored is not lost");
+        let v1::Balance { seen, delivered, filtered, .. } = ledgers[1];
+        assert_eq!((seen, delivered, filtered), (20, 5, 1));
+        assert_eq!(lost(&ledgers), "lost 5 exchanges (viewer 5)");
     }
 
     #[test]

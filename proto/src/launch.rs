@@ -162,8 +162,10 @@ pub struct SessionFile {
     pub store: Option<PathBuf>,
     /// Whether it outlives the plugin.
     pub keep: bool,
-    /// When a kept session ends, nanoseconds since the Unix epoch; set when capture ended.
-    pub expires_ns: Option<u64>,
+    /// When the plugin began, in ticks since the machine booted (field 22 of `/proc/PID/stat`), which no step of a
+    /// clock moves; absent in files of versions that did not record it.
+    #[serde(default)]
+    pub started_ticks: Option<u64>,
 }
 
 /// Name of the [`SessionFile`] in a session's directory.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use xtask::kyanos::{self, Session, machine};
 use xtask::process::{self, Plan, wait_until};
+use xtask::servers::Mariadb;
 use xtask::workload::http::{Client, Origin};
 
 /// How soon everything has to be gone.
@@ -287,5 +288,33 @@ fn tracefs_and_bpffs_are_not_needed() {
     assert_eq!(report.code(), 130, "{}", report.stderr);
     for side in ["client", "server"] {
         assert_eq!(report.seen(side, origin.port()).len(), 1, "{}", report.stderr);
+    }
+}
+
+#[test]
+fn a_start_that_fails_or_is_stopped_leaves_no_store_and_no_login() {
+    let Some(_alone) = machine().unwrap() else { return };
+    let mariadb = Mariadb::start().unwrap();
+    mariadb.sql("CREATE DATABASE kyanos").unwrap();
+    let users = || mariadb.sql("SELECT User, Host FROM mysql.user ORDER BY 1, 2").unwrap();
+    let before = users();
+    let url = mariadb.url("kyanos");
+    for store in [&["--keep"][..], &["--store", &url]] {
+        let failed = Session::begin(&[store, &["--btf", "/nonexistent/btf"]].concat()).unwrap();
+        let name = failed.name().to_owned();
+        let report = failed.finish(Duration::from_secs(20)).unwrap();
+        assert_eq!(report.code(), 1, "{}", report.stderr);
+        assert_eq!(kyanos::files(&name), [] as [std::path::PathBuf; 0], "{store:?}: {}", report.stderr);
+        assert_eq!(users(), before, "{store:?}: {}", report.stderr);
+    }
+    for wait in [50, 150, 300, 600] {
+        let session = Session::begin(&["--store", &url]).unwrap();
+        let name = session.name().to_owned();
+        std::thread::sleep(Duration::from_millis(wait));
+        let report = session.stop_by(Signal::SIGINT).unwrap();
+        assert_eq!(report.code(), 130, "{wait} ms: {}", report.stderr);
+        assert_eq!(kyanos::helpers(), BTreeSet::new(), "{wait} ms: {}", report.stderr);
+        assert_eq!(kyanos::files(&name), [] as [std::path::PathBuf; 0], "{wait} ms");
+        assert_eq!(users(), before, "{wait} ms: {}", report.stderr);
     }
 }

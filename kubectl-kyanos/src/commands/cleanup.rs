@@ -132,17 +132,17 @@ impl Target {
 async fn end(file: &SessionFile) {
     let pids: Vec<u32> =
         [Some(file.plugin_pid), file.hub_pid, file.capturer_pid].into_iter().flatten().collect();
-    let living = || pids.iter().copied().filter(|pid| lives(*pid, file.started_ns)).collect::<Vec<u32>>();
-    send(&[file.plugin_pid], Signal::SIGTERM, file.started_ns);
+    let living = || pids.iter().copied().filter(|pid| lives(*pid, file)).collect::<Vec<u32>>();
+    send(&[file.plugin_pid], Signal::SIGTERM, file);
     let began = Instant::now();
     while !living().is_empty() && began.elapsed() < END {
         tokio::time::sleep(POLL).await;
     }
-    send(&living(), Signal::SIGKILL, file.started_ns);
+    send(&living(), Signal::SIGKILL, file);
 }
 
-fn send(pids: &[u32], signal: Signal, started_ns: u64) {
-    for pid in pids.iter().filter(|pid| lives(**pid, started_ns)) {
+fn send(pids: &[u32], signal: Signal, session: &SessionFile) {
+    for pid in pids.iter().filter(|pid| lives(**pid, session)) {
         if let Ok(pid) = i32::try_from(*pid) {
             // It may have ended since.
             kill(Pid::from_raw(pid), signal).ok();

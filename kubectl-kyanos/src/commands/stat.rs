@@ -258,6 +258,10 @@ impl View for Stat {
         rows.map(|row| row.count).sum()
     }
 
+    fn printed(&self) -> Option<u64> {
+        None
+    }
+
     fn balance(&self) -> Option<&v1::Balance> {
         self.last.as_ref().and_then(|last| last.balance.as_ref())
     }

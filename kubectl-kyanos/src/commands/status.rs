@@ -111,7 +111,7 @@ fn capturers(state: &v1::DescribeResponse) -> String {
 /// Says whether the session's starter and hub live.
 fn life(seen: &Seen) -> &'static str {
     let Some(file) = &seen.found.file else { return "starting" };
-    match (lives(file.plugin_pid, file.started_ns), &seen.state) {
+    match (lives(file.plugin_pid, file), &seen.state) {
         (true, Some(_)) => "live",
         (true, None) => "starting",
         (false, _) => "ending",

@@ -176,6 +176,10 @@ impl View for Watch {
         self.printer.as_ref().map(Printer::printed).unwrap_or_default()
     }
 
+    fn printed(&self) -> Option<u64> {
+        Some(self.captured())
+    }
+
     fn balance(&self) -> Option<&v1::Balance> {
         self.balance.as_ref()
     }

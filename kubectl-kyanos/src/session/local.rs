@@ -40,6 +40,8 @@ pub(crate) struct Local {
     hub: Option<Child>,
     ingest_port: u16,
     capturer: Option<Child>,
+    /// The store's file was not there before.
+    store_is_new: bool,
     finished: bool,
 }
 
@@ -70,7 +72,7 @@ impl Local {
             viewer_port: None,
             store: None,
             keep: wanted.keep,
-            expires_ns: None,
+            started_ticks: directory::began_ticks(std::process::id()),
         };
         if places.store(&name).exists() {
             return Err(directory::in_use(&name));
@@ -84,6 +86,7 @@ impl Local {
             hub: None,
             ingest_port: 0,
             capturer: None,
+            store_is_new: false,
             finished: false,
         };
         local.choose_store()?;
@@ -161,6 +164,14 @@ impl Local {
         self.remove()
     }
 
+    /// Ends a session that never captured: as [`Local::finish`], and a store that it made goes too, for nothing is in it.
+    pub(crate) async fn cancel(mut self) -> Remains {
+        if self.store_is_new {
+            self.file.keep = false;
+        }
+        self.finish().await
+    }
+
     /// Kills capturer and hub and removes the session's files.
     pub(crate) fn abort(mut self) -> Remains {
         self.kill();
@@ -177,9 +188,10 @@ impl Local {
     fn choose_store(&mut self) -> Result<(), Failure> {
         if let StoreChoice::Sqlite { path } = &mut self.wanted.store {
             if path.as_os_str().is_empty() {
-                *path = self.places.store(&self.file.session);
-                self.places.create_stores()?;
+                *path = self.places.create_store(&self.file.session)?;
+                self.store_is_new = true;
             } else {
+                self.store_is_new = !path.exists();
                 self.file.keep = true;
             }
             self.file.store = Some(path.clone());

@@ -16,10 +16,10 @@ use crate::failure::Failure;
 const WRITE_GRACE: Duration = Duration::from_secs(10);
 
 /// How much later than its session a process may have begun to be one of its own; later it is another with its id.
-const PROCESS_GRACE_NS: u64 = 180 * 1_000_000_000;
+const PROCESS_GRACE: Duration = Duration::from_mins(3);
 
-/// How often making a directory is tried when another session's end removes its parent.
-const CREATE_TRIES: u32 = 5;
+/// How often making a directory or file is tried when another session's end removes its parent: as many as may end at once.
+const CREATE_TRIES: u32 = 100;
 
 /// Where sessions of this machine keep what they need.
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ impl Places {
         let path = self.directory(&file.session);
         let mut tries = 0;
         loop {
-            let parent = DirBuilder::new().recursive(true).mode(0o755).create(&self.sessions);
-            parent.map_err(|error| Failure::io("making", self.sessions.display(), &error))?;
+            make_folder(&self.sessions)
+                .map_err(|error| Failure::io("making", self.sessions.display(), &error))?;
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return self.write(file),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_use(&file.session)),
@@ -77,10 +77,23 @@ impl Places {
         }
     }
 
-    /// Makes the folder of stores.
-    pub(crate) fn create_stores(&self) -> Result<(), Failure> {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.stores);
-        made.map_err(|error| Failure::io("making", self.stores.display(), &error))
+    /// Makes the file of a session's own store, empty and readable by its owner alone, and the folder it lies in.
+    ///
+    /// From then on the folder is not empty, so no other session's end removes it.
+    pub(crate) fn create_store(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.store(name);
+        let mut tries = 0;
+        loop {
+            make_folder(&self.stores)
+                .map_err(|error| Failure::io("making", self.stores.display(), &error))?;
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Ok(_file) => return Ok(path),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_use(name)),
+                // A session that ended in between removed the empty folder.
+                Err(error) if error.kind() == ErrorKind::NotFound && tries < CREATE_TRIES => tries += 1,
+                Err(error) => return Err(Failure::io("making", path.display(), &error)),
+            }
+        }
     }
 
     /// Writes a session's file, so that readers see all of it or the one before.
@@ -158,7 +171,7 @@ impl Places {
 impl Found {
     /// Whether the plugin that started it lives.
     pub(crate) fn is_live(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| lives(file.plugin_pid, file.started_ns))
+        self.file.as_ref().is_some_and(|file| lives(file.plugin_pid, file))
     }
 
     /// Whether nothing of it lives and nothing can still come.
@@ -167,7 +180,7 @@ impl Found {
             Some(file) => [Some(file.plugin_pid), file.hub_pid, file.capturer_pid]
                 .into_iter()
                 .flatten()
-                .all(|pid| !lives(pid, file.started_ns)),
+                .all(|pid| !lives(pid, file)),
             None => !self.fresh,
         }
     }
@@ -180,33 +193,48 @@ pub(crate) fn in_use(name: &str) -> Failure {
 }
 
 /// Says whether a process lives and began no later than a session's own processes do.
-pub(crate) fn lives(pid: u32, started_ns: u64) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The command in parentheses may hold anything; fields count from its end: state is the first, start the 20th.
-    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
-    if fields.starts_with(['Z', 'X']) {
+pub(crate) fn lives(pid: u32, session: &SessionFile) -> bool {
+    let Some((state, began)) = stat(pid) else { return false };
+    if state.starts_with(['Z', 'X']) {
         return false;
     }
-    let ticks: Option<u64> = fields.split(' ').nth(19).and_then(|start| start.parse().ok());
-    match (ticks, boot_ns()) {
-        (Some(ticks), Some(boot)) => {
-            boot.saturating_add(ticks.saturating_mul(tick_ns()))
-                <= started_ns.saturating_add(PROCESS_GRACE_NS)
-        }
-        _ => true,
-    }
+    let latest = match session.started_ticks {
+        Some(ticks) => Some(ticks.saturating_add(ticks_of(PROCESS_GRACE))),
+        // A session of a version that did not record it: the clock must do.
+        None => boot().map(|boot| {
+            let since_boot = Duration::from_nanos(session.started_ns).saturating_sub(boot);
+            ticks_of(since_boot.saturating_add(PROCESS_GRACE))
+        }),
+    };
+    latest.is_none_or(|latest| began <= latest)
 }
 
-fn boot_ns() -> Option<u64> {
+/// Returns when a process began, in ticks since boot.
+pub(crate) fn began_ticks(pid: u32) -> Option<u64> {
+    stat(pid).map(|(_, began)| began)
+}
+
+/// Returns a process's state and when it began, in ticks since boot.
+fn stat(pid: u32) -> Option<(String, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command in parentheses may hold anything; fields count from its end: state is the first, start the 20th.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// When the machine booted, by its clock.
+fn boot() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    let seconds: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    seconds.checked_mul(1_000_000_000)
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
-fn tick_ns() -> u64 {
+fn ticks_of(time: Duration) -> u64 {
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
     let per_second = per_second.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0);
-    1_000_000_000 / per_second.unwrap_or(100)
+    time.as_secs().saturating_mul(per_second.unwrap_or(100))
 }
 
 /// Gives a kept or saved file to the user behind sudo.
@@ -214,6 +242,15 @@ pub(crate) fn give_to_owner(path: &Path) {
     let id = |name: &str| std::env::var(name).ok().and_then(|id| id.parse::<u32>().ok());
     if let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) {
         std::os::unix::fs::chown(path, Some(user), Some(group)).ok();
+    }
+}
+
+/// Makes a folder that sessions share, where it is not.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o755).create(path) {
+        // It was there a moment ago; making what belongs in it tells whether it still is.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 

@@ -19,7 +19,7 @@ fn file(places: &Places, name: &str, pid: u32) -> SessionFile {
         viewer_port: None,
         store: Some(places.store(name)),
         keep: false,
-        expires_ns: None,
+        started_ticks: None,
     }
 }
 
@@ -46,7 +46,7 @@ fn a_name_is_used_once() {
 fn dead_sessions_go_and_live_ones_stay() {
     let folder = tempfile::tempdir().expect("folder");
     let places = places(folder.path());
-    places.create_stores().expect("stores");
+    std::fs::create_dir_all(&places.stores).expect("stores");
     for (name, pid) in [("alive", std::process::id()), ("dead", nobody())] {
         places.create(&file(&places, name, pid)).expect("made");
         for suffix in ["", "-wal", "-shm"] {
@@ -67,7 +67,7 @@ fn dead_sessions_go_and_live_ones_stay() {
 fn a_kept_store_outlives_its_session() {
     let folder = tempfile::tempdir().expect("folder");
     let places = places(folder.path());
-    places.create_stores().expect("stores");
+    std::fs::create_dir_all(&places.stores).expect("stores");
     let mut file = file(&places, "kept", nobody());
     file.keep = true;
     places.create(&file).expect("made");
@@ -78,10 +78,52 @@ fn a_kept_store_outlives_its_session() {
 
 #[test]
 fn a_process_that_began_long_after_is_another() {
+    let folder = tempfile::tempdir().expect("folder");
     let own = std::process::id();
-    assert!(lives(own, now_ns()));
-    assert!(!lives(own, 1), "a session of 1970 cannot have begun this process");
-    assert!(!lives(nobody(), now_ns()));
+    let now = file(&places(folder.path()), "abcde", own);
+    assert!(lives(own, &now));
+    assert!(!lives(nobody(), &now));
+    let old = SessionFile { started_ns: 1, ..now };
+    assert!(!lives(own, &old), "a session of 1970 cannot have begun this process");
+}
+
+#[test]
+fn a_step_of_the_clock_ends_no_session() {
+    let folder = tempfile::tempdir().expect("folder");
+    let own = std::process::id();
+    let recorded =
+        SessionFile { started_ticks: began_ticks(own), ..file(&places(folder.path()), "abcde", own) };
+    for started_ns in [1, recorded.started_ns, u64::MAX] {
+        assert!(lives(own, &SessionFile { started_ns, ..recorded.clone() }), "{started_ns}");
+    }
+    let other = SessionFile { started_ticks: Some(0), ..recorded };
+    assert!(!lives(own, &other), "this process did not begin when the machine did");
+}
+
+#[test]
+fn a_store_s_folder_goes_under_nobody() {
+    const ROUNDS: usize = 500;
+    let folder = tempfile::tempdir().expect("folder");
+    let places = places(folder.path());
+    let stores = places.stores.clone();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ended = std::sync::Arc::clone(&done);
+    // Sessions that end, as fast as they can.
+    let other = std::thread::spawn(move || {
+        while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+            std::fs::remove_dir(&stores).ok();
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    });
+    for round in 0..ROUNDS {
+        let store = places.create_store("abcde").expect("made");
+        assert!(store.exists(), "{round}");
+        std::fs::remove_file(store).expect("removed");
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    other.join().expect("ends");
+    places.create_store("abcde").expect("made");
+    assert!(places.create_store("abcde").expect_err("in use").what.contains("in use"));
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Saved lines against the schema of live ones.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hub::store::sqlite::{Database, Reader};
+use hub::store::{Batch, Scope};
+use serde_json::Value;
+
+use super::*;
+use crate::render::samples;
+
+const SCHEMA_FILE: &str = include_str!("../../../docs/exchange.schema.json");
+
+/// Stores exchanges as the hub does, and saves them as lines.
+async fn saved(folder: &Path, exchanges: Vec<v1::Exchange>) -> Vec<Value> {
+    let stored = folder.join("stored.sqlite");
+    let scope = Scope { session: "abcde".to_owned(), max_store_bytes: u32::MAX };
+    let mut database = Database::open(&stored, scope).expect("made");
+    let batch = Batch { exchanges: exchanges.into_iter().map(Arc::new).collect(), ..Batch::default() };
+    database.write(&batch).expect("written");
+    database.finish().expect("finished");
+    let target = Target::new(&folder.join("saved.jsonl")).expect("a target");
+    let mut sink = target.open().expect("open");
+    let (mut table, mut rows) = (String::new(), Rows::default());
+    let mut take_part = |part: v1::PullResponse| {
+        if !part.columns.is_empty() {
+            table.clone_from(&part.table);
+        }
+        take(&mut sink, &table, &mut rows, part).is_ok()
+    };
+    Reader::open(&stored).expect("open").pull(None, &mut take_part).expect("pulled");
+    finish(sink).await.expect("finished");
+    let text = std::fs::read_to_string(target.path()).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test]
+async fn saved_lines_are_live_lines() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut client = samples::client();
+    // Unsigned where SQL has none: what the kernel gives fits.
+    client.connection_id = 7;
+    client.hops.push(v1::Hop { at_ns: -5, place: "socket".to_owned(), ..client.hops[0].clone() });
+    let mut unanswered = samples::unanswered();
+    unanswered.connection_id = 8;
+    let found = saved(folder.path(), vec![client.clone(), unanswered.clone()]).await;
+    let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
+    let renderer = json::Renderer { session: "abcde".to_owned(), print_bytes: Some(usize::MAX) };
+    // Oldest first.
+    for (object, exchange) in found.iter().zip([unanswered, client]) {
+        let errors: Vec<String> = validator.iter_errors(object).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{object}");
+        let mut live = renderer.value(&exchange);
+        // The store has no system calls.
+        for name in ["req_syscall_events", "resp_syscall_events"] {
+            live[name] = Value::Array(Vec::new());
+        }
+        for (name, value) in live.as_object().expect("an object") {
+            assert_eq!(object[name], *value, "{name}");
+        }
+    }
+    assert_eq!(found.len(), 2);
+    let mut left: Vec<String> = std::fs::read_dir(folder.path())
+        .expect("folder")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["saved.jsonl", "stored.sqlite"], "nothing is left beside it");
+}
