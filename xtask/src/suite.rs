@@ -4,6 +4,7 @@
 
 mod tally;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,9 @@ pub fn run(only: &[String]) -> Result<ExitCode> {
     for program in programs.iter().filter(|program| wanted(&program.name)) {
         total.add(program.run(mysql.as_deref().ok(), &interrupted)?);
     }
-    if wanted("doc") {
-        total.add(doc_tests(&interrupted)?);
+    let documented = if wanted("doc") { documented_crates()? } else { BTreeSet::new() };
+    if !documented.is_empty() {
+        total.add(doc_tests(&documented, &interrupted)?);
     }
     println!("\n{:-<72}", "");
     total.print_details();
@@ -139,10 +141,36 @@ impl Program {
     }
 }
 
-fn doc_tests(interrupted: &AtomicBool) -> Result<Tally> {
+/// Finds the crates whose documentation has examples. Where none has, nothing is compiled again to run no test.
+fn documented_crates() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for file in workspace::tracked_files()? {
+        let mut parts = file.iter().map(|part| part.to_string_lossy().into_owned());
+        let (Some(name), Some(folder)) = (parts.next(), parts.next()) else { continue };
+        if folder == "src"
+            && file.extension().is_some_and(|extension| extension == "rs")
+            && has_example(&std::fs::read_to_string(workspace::root().join(&file))?)
+        {
+            found.insert(name);
+        }
+    }
+    Ok(found)
+}
+
+/// Says whether a source file documents something by a block of code.
+fn has_example(source: &str) -> bool {
+    source.lines().map(str::trim_start).any(|line| {
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        text.is_some_and(|text| text.trim_start().starts_with("```"))
+    })
+}
+
+fn doc_tests(crates: &BTreeSet<String>, interrupted: &AtomicBool) -> Result<Tally> {
     println!("\n=== doc");
     let mut command = run::cargo();
-    command.args(["test", "--workspace", "--doc", "--no-fail-fast", "--", "--show-output"]);
+    command.args(["test", "--doc", "--no-fail-fast"]);
+    command.args(crates.iter().flat_map(|name| ["--package", name.as_str()]));
+    command.args(["--", "--show-output"]);
     follow("doc", &mut command, interrupted)
 }
 
@@ -185,4 +213,20 @@ fn follow(name: &str, command: &mut Command, interrupted: &AtomicBool) -> Result
         bail!("interrupted");
     }
     Ok(reader.finish(status.success() && ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_crates_with_examples_are_documented_by_tests() {
+        assert!(has_example("    /// ```\n    /// assert!(true);\n    /// ```\nfn a() {}"));
+        assert!(has_example("//! ```text"));
+        assert!(!has_example("// ```\n/// `a`\nlet text = \"```\";"));
+        let known = crate::workspace::root();
+        for name in documented_crates().unwrap() {
+            assert!(known.join(&name).join("Cargo.toml").is_file(), "{name}");
+        }
+    }
 }
