@@ -168,6 +168,7 @@ impl Session {
             viewers: self.viewers.load(Ordering::Relaxed),
             stored: totals.stored.saturating_sub(totals.trimmed),
             trimmed: totals.trimmed,
+            payload_bytes: self.payload_bytes,
         }
     }
 

@@ -74,6 +74,10 @@ pub struct Table {
     all_samples: usize,
     over_limit: u64,
     counted: u64,
+    /// Exchanges to count at most.
+    limit: u64,
+    /// Exchanges that came when the limit was reached.
+    surplus: u64,
     /// Server sides that wait to see whether the client's side comes too.
     pending: Option<Pending>,
 }
@@ -93,7 +97,7 @@ impl TryFrom<&v1::StatRequest> for Table {
     type Error = TableError;
 
     fn try_from(request: &v1::StatRequest) -> Result<Self, TableError> {
-        let v1::StatRequest { filter: _, metrics, group_by, samples, interval_ns: _, prefer_client } =
+        let v1::StatRequest { filter: _, metrics, group_by, samples, interval_ns: _, prefer_client, count } =
             request;
         let fields: Vec<Field> = group_by
             .iter()
@@ -122,6 +126,8 @@ impl TryFrom<&v1::StatRequest> for Table {
             all_samples: 0,
             over_limit: 0,
             counted: 0,
+            limit: if *count == 0 { u64::MAX } else { *count },
+            surplus: 0,
             pending: prefer_client.then(Pending::default),
         })
     }
@@ -152,7 +158,17 @@ impl Table {
         }
     }
 
+    /// Says whether as many as wanted are counted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.counted >= self.limit
+    }
+
     fn count(&mut self, exchange: &v1::Exchange, by_service: bool) {
+        if self.is_full() {
+            self.surplus += 1;
+            return;
+        }
         self.counted += 1;
         let keys: Vec<String> = self.fields.iter().map(|field| field.key(exchange, by_service)).collect();
         let side = exchange.side();
@@ -210,10 +226,10 @@ impl Table {
         self.counted
     }
 
-    /// Server sides that were not counted because the client's side was.
+    /// Server sides that were not counted because the client's side was, and what came after enough.
     #[must_use]
     pub fn passed_over(&self) -> u64 {
-        self.pending.as_ref().map_or(0, Pending::passed_over)
+        self.surplus.saturating_add(self.pending.as_ref().map_or(0, Pending::passed_over))
     }
 }
 

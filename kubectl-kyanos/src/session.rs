@@ -70,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) notices: mpsc::Receiver<Notice>,
     /// When this plugin began to capture or joined.
     pub(crate) began: Instant,
+    /// Payload bytes that it keeps per message, where this plugin did not choose it.
+    pub(crate) payload_bytes: Option<u32>,
     /// Who ended it, once that is known.
     pub(crate) ended_by: Option<String>,
     place: Place,
@@ -136,6 +138,7 @@ impl Session {
             client,
             notices,
             began: Instant::now(),
+            payload_bytes: None,
             ended_by: None,
             place: Place::Local(Box::new(local)),
         })))
@@ -145,13 +148,14 @@ impl Session {
     pub(crate) async fn join_local(name: &str) -> Result<Self, Failure> {
         let (sender, notices) = mpsc::channel(QUEUE);
         let mut client = local::connect(&local::Places::default(), name).await?;
-        client.describe().await?;
+        let payload_bytes = Some(client.describe().await?.payload_bytes);
         tokio::spawn(client.clone().keep_alive(sender));
         Ok(Self {
             name: name.to_owned(),
             client,
             notices,
             began: Instant::now(),
+            payload_bytes,
             ended_by: None,
             place: Place::Joined,
         })

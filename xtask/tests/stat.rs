@@ -109,3 +109,21 @@ fn intervals_without_a_terminal_print_one_object_each() {
     assert_eq!(last["keys"][1], format!("127.0.0.1:{port}"), "{last}");
     assert!(last["keys"][0].as_str().is_some_and(|node| !node.is_empty()), "{last}");
 }
+
+#[test]
+fn as_many_as_asked_for_are_counted_and_no_more() {
+    let Some(_alone) = machine().unwrap() else { return };
+    let origin = Origin::start("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = origin.port().to_string();
+    let arguments = ["stat", "--local", "--remote-ports", &port, "-g", "none", "--count", "5", "-o", "json"];
+    let mut stat = Session::command(&arguments).unwrap();
+    stat.wait_capturing().unwrap();
+    let mut client = Client::connect(origin.address()).unwrap();
+    (0..20).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
+    let report = stat.finish(Duration::from_secs(15)).unwrap();
+    assert_eq!(report.code(), 0, "{}", report.stderr);
+    let rows: Value = serde_json::from_str(&report.noise.join("\n")).unwrap();
+    assert_eq!(rows[0]["count"], 5, "{rows}");
+    assert_eq!(report.captured().unwrap(), 5, "{}", report.stderr);
+    assert!(!report.stderr.contains("was ended by"), "{}", report.stderr);
+}

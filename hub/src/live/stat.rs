@@ -34,7 +34,7 @@ impl Stat {
         Self { name, filter, counts: Mutex::new(counts), closed: watch::Sender::new(false) }
     }
 
-    /// Waits for the session's end.
+    /// Waits for the session's end, or until as many as wanted are counted.
     pub async fn closed(&self) {
         let mut closed = self.closed.subscribe();
         drop(closed.wait_for(|closed| *closed).await);
@@ -77,6 +77,9 @@ impl Consumer for Stat {
             } else {
                 counts.filtered += 1;
             }
+        }
+        if counts.table.is_full() {
+            self.closed.send_replace(true);
         }
     }
 

@@ -193,3 +193,14 @@ fn waiting_server_sides_and_known_connections_are_bounded() {
     assert_eq!(table.passed_over(), pending::MAX_WAITING as u64 - 10);
     assert_eq!(table.counted(), 10 + pending::MAX_CONNECTIONS as u64 + 20 + 10);
 }
+
+#[test]
+fn counting_stops_at_its_limit() {
+    let mut table = table(&v1::StatRequest { count: 3, ..Default::default() });
+    for number in 0..5_u64 {
+        assert_eq!(table.is_full(), number >= 3, "{number}");
+        table.add(&with_status(number.to_string(), 1));
+    }
+    assert_eq!((table.counted(), table.passed_over()), (3, 2));
+    assert_eq!(table.rows().iter().map(|row| row.count).sum::<u64>(), 3);
+}

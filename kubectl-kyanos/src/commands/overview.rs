@@ -31,6 +31,7 @@ pub(crate) async fn run(
         samples: 0,
         interval_ns: 0,
         prefer_client: true,
+        count: args.capture.count.unwrap_or_default(),
     };
     let layout = Layout {
         groups,
@@ -40,7 +41,7 @@ pub(crate) async fn run(
         wide: args.output == "wide",
     };
     let shape = Shape { format: args.output.clone(), interval: None, layout };
-    let view = Stat::new(request, shape, args.capture.count, console);
+    let view = Stat::new(request, shape, console);
     let plan =
         setup::plan(&args.session, &args.capture, Needs { filter, print_bytes: 0, stores: false }, console)?;
     capture::run(plan, view, console).await

@@ -48,6 +48,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         samples,
         interval_ns: 0,
         prefer_client: false,
+        count: args.capture.count.unwrap_or_default(),
     };
     let layout = Layout {
         groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),
@@ -57,7 +58,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         wide: aggregate.output == "wide",
     };
     let shape = Shape { format: aggregate.output.clone(), interval: aggregate.interval, layout };
-    let view = Stat::new(request, shape, args.capture.count, console);
+    let view = Stat::new(request, shape, console);
     let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
     let plan =
         setup::plan(&args.session, &args.capture, Needs { filter, print_bytes, stores: false }, console)?;
@@ -113,7 +114,6 @@ pub(crate) struct Stat {
     repeats: bool,
     /// Shown over the one before.
     redraws: bool,
-    count: Option<u64>,
     renderer: Renderer,
     last: Option<v1::StatResponse>,
     console: Console,
@@ -125,15 +125,10 @@ pub(crate) struct Stat {
 
 impl Stat {
     /// Describes what is asked and how it is shown.
-    pub(crate) fn new(
-        mut request: v1::StatRequest,
-        shape: Shape,
-        count: Option<u64>,
-        console: &Console,
-    ) -> Self {
+    pub(crate) fn new(mut request: v1::StatRequest, shape: Shape, console: &Console) -> Self {
         let Shape { format, interval, layout } = shape;
         let redraws = redraws(&format, std::io::stdout().is_terminal());
-        let every = interval.or((redraws || count.is_some()).then_some(REFRESH)).unwrap_or_default();
+        let every = interval.or(redraws.then_some(REFRESH)).unwrap_or_default();
         request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         Self {
             request,
@@ -141,7 +136,6 @@ impl Stat {
             format,
             repeats: interval.is_some() && !redraws,
             redraws,
-            count,
             renderer: Renderer { session: String::new(), print_bytes: usize::try_from(EXAMPLE_BYTES).ok() },
             last: None,
             console: console.clone(),
@@ -180,6 +174,11 @@ impl Stat {
             }
         }
     }
+}
+
+/// Whether the hub counted as many as were asked for, and so ended the stream and not the session.
+fn is_enough(wanted: u64, balance: Option<&v1::Balance>) -> bool {
+    wanted > 0 && balance.is_some_and(|balance| balance.delivered >= wanted)
 }
 
 fn drawn(result: std::io::Result<()>) -> Result<Flow, Failure> {
@@ -224,11 +223,11 @@ impl View for Stat {
         let is_final = item.r#final;
         self.written = false;
         let shown = if self.redraws || self.repeats { self.show(&item)? } else { Flow::More };
-        let counted: u64 = item.rows.iter().map(|row| row.count).sum();
+        let enough = is_enough(self.request.count, item.balance.as_ref());
         self.last = Some(item);
         Ok(match shown {
+            Flow::More if is_final && enough => Flow::Enough,
             Flow::More if is_final => Flow::Last,
-            Flow::More if self.count.is_some_and(|count| counted >= count) => Flow::Enough,
             Flow::More | Flow::Enough | Flow::Closed | Flow::Last => shown,
         })
     }
@@ -280,7 +279,7 @@ mod tests {
             wide: false,
         };
         let shape = Shape { format: format.to_owned(), interval, layout };
-        let mut stat = Stat::new(v1::StatRequest::default(), shape, None, &Console::new(false, false));
+        let mut stat = Stat::new(v1::StatRequest::default(), shape, &Console::new(false, false));
         // As without a terminal, wherever the test runs.
         stat.redraws = false;
         stat.repeats = interval.is_some();
@@ -305,6 +304,17 @@ mod tests {
         let once = stat("json", None).text(&response()).expect("text");
         let value: serde_json::Value = serde_json::from_str(&once).expect("JSON");
         assert_eq!(value[0]["count"], 3);
+    }
+
+    #[test]
+    fn the_final_result_of_a_count_ends_no_session() {
+        let balance = |delivered| v1::Balance { delivered, ..Default::default() };
+        for (wanted, delivered, flow) in [(3, 3, Flow::Enough), (3, 2, Flow::Last), (0, 3, Flow::Last)] {
+            let mut stat = stat("table", None);
+            stat.request.count = wanted;
+            let last = v1::StatResponse { r#final: true, balance: Some(balance(delivered)), ..response() };
+            assert_eq!(stat.take(last).expect("shown"), flow, "{wanted} {delivered}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
         given: 0,
         count: args.capture.count,
         balance: None,
+        console: console.clone(),
     };
     capture::run(plan, view, console).await
 }
@@ -71,6 +72,7 @@ struct Watch {
     given: u64,
     count: Option<u64>,
     balance: Option<v1::Balance>,
+    console: Console,
 }
 
 // === impl Output ===
@@ -123,6 +125,11 @@ impl View for Watch {
         let Some(output) = self.output.take() else {
             return Err(Failure::new("the stream was opened twice"));
         };
+        if let Some(kept) = session.payload_bytes
+            && let Some(warning) = shortened(output.print_bytes(), kept)
+        {
+            self.console.warning(&warning);
+        }
         let request = v1::WatchRequest {
             filter: Some(self.filter.clone()),
             payload_bytes: output.print_bytes(),
@@ -189,4 +196,27 @@ fn append(path: &Path) -> Result<File, Failure> {
     OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
         Failure::io("opening", path.display(), &error).hint("choose a file that can be written, or `stdout`")
     })
+}
+
+/// Says what a viewer cannot have that wants more of each payload than its session keeps.
+fn shortened(wanted: u32, kept: u32) -> Option<String> {
+    (wanted > kept).then(|| {
+        format!("this session keeps {kept} bytes per payload, so `--max-print-bytes {wanted}` shows no more than those")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wanting_more_than_is_kept_is_told() {
+        assert_eq!(shortened(1024, 1024), None);
+        assert_eq!(shortened(0, 0), None);
+        let warning = shortened(1025, 1024).expect("a warning");
+        assert!(
+            warning.contains("keeps 1024 bytes") && warning.contains("--max-print-bytes 1025"),
+            "{warning}"
+        );
+    }
 }

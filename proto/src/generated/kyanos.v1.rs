@@ -909,6 +909,9 @@ pub struct DescribeResponse {
     /// Rows removed again, oldest first, because the store reached its limit.
     #[prost(uint64, tag = "10")]
     pub trimmed: u64,
+    /// Payload bytes that capturers keep per message: no viewer gets more.
+    #[prost(uint32, tag = "11")]
+    pub payload_bytes: u32,
 }
 /// CapturerState is what the hub knows of one capturer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -989,6 +992,9 @@ pub struct StatRequest {
     /// Count the client side, and the server side only where no client was seen.
     #[prost(bool, tag = "6")]
     pub prefer_client: bool,
+    /// Exchanges after which counting stops and the final response is sent; 0 is no limit.
+    #[prost(uint64, tag = "7")]
+    pub count: u64,
 }
 /// StatResponse is the aggregates since the session began.
 #[derive(Clone, PartialEq, ::prost::Message)]
