@@ -216,6 +216,54 @@ fn a_long_body_is_skipped_in_the_kernels_own_count() {
     assert!(tracker.decisions().is_empty());
 }
 
+/// Exchanges of one connection in calls of `step` bytes each, every call dealt with before the next: a call enters every
+/// millisecond.
+fn in_calls(role: u8, step: usize, bodies: [usize; 2]) -> Vec<v1::Exchange> {
+    let mut tracker = tracker();
+    let mut caller = Caller::new(1);
+    caller.connection.role = role;
+    let ways = if role == layout::role::CLIENT { [OUT, IN] } else { [IN, OUT] };
+    let heads = ["POST /orders HTTP/1.1\r\nHost: shop", "HTTP/1.1 200 OK"];
+    let mut now_ns = 0;
+    for _ in 0..3 {
+        for ((way, head), body) in ways.into_iter().zip(heads).zip(bodies) {
+            let head = format!("{head}\r\nContent-Length: {body}\r\n\r\n");
+            let message = [head.as_bytes(), &vec![b'x'; body]].concat();
+            for bytes in message.chunks(step) {
+                now_ns += 1_000_000;
+                caller.call(&mut tracker, way, now_ns, bytes);
+                tracker.advance(now_ns + 500 + order::HORIZON_NS, true);
+            }
+        }
+    }
+    exchanges(&mut tracker)
+}
+
+#[test]
+fn long_messages_have_their_calls_and_their_time_on_both_sides() {
+    const STEP: usize = 1 << 16;
+    for role in [layout::role::CLIENT, layout::role::SERVER] {
+        for bodies in [[5, STEP], [0, 5 * STEP], [3 * STEP, 5], [3 * STEP, 4 * STEP]] {
+            let done = in_calls(role, STEP, bodies);
+            assert_eq!(done.len(), 3, "{role} {bodies:?}");
+            let calls = bodies.map(|body| body / STEP + 1);
+            for exchange in done {
+                let segments = exchange.segments.unwrap_or_else(|| panic!("no time: {role} {bodies:?}"));
+                let first_to_last = (calls[0] + calls[1] - 1) as u64 * 1_000_000;
+                // A client is timed from its first write's enter, a server from its first read's return.
+                let within = if role == layout::role::CLIENT { 500 } else { 0 };
+                assert_eq!(segments.total_ns, first_to_last + within, "{role} {bodies:?}");
+                let parts = [exchange.request.unwrap(), exchange.response.unwrap()];
+                assert_eq!(parts.each_ref().map(|part| part.syscalls.len()), calls, "{role} {bodies:?}");
+                for part in parts {
+                    let listed: u64 = part.syscalls.iter().map(|event| event.bytes).sum();
+                    assert_eq!(listed, part.bytes, "{role} {bodies:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn sockets_with_unseen_bytes_are_counted_once() {
     let mut tracker = tracker();

@@ -1,6 +1,6 @@
 //! One way of a stream while it is decoded: the bytes not read yet, and how many need not be.
 
-use super::{Outcome, Way};
+use super::{Exchange, Message, Outcome, Way};
 
 /// One value per way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +100,18 @@ impl Flow {
         let span = self.opened();
         self.open = None;
         Span { end, ..span }
+    }
+
+    /// Returns the request whose response is passing: it waits no longer, and its exchange is yet to come out.
+    pub(super) fn answered(&self) -> Option<&Message> {
+        let Some(Outcome::Exchange(Exchange { request, .. })) = &self.completing else { return None };
+        request.as_ref()
+    }
+
+    /// Returns that request, to be completed.
+    pub(super) fn answered_mut(&mut self) -> Option<&mut Message> {
+        let Some(Outcome::Exchange(Exchange { request, .. })) = &mut self.completing else { return None };
+        request.as_mut()
     }
 
     /// Appends bytes that follow what is there, less those that are to pass.

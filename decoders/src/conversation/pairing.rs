@@ -30,6 +30,16 @@ struct Waiting {
     span: Span,
 }
 
+// === impl Rest ===
+
+impl Rest {
+    /// Completes a request that was paired before its end, which lies at `end`.
+    pub(super) fn complete(self, request: &mut Message, end: u64) {
+        let Self { payload, truncated, plain_bytes } = self;
+        *request = Message { start: request.start, end, plain_bytes, payload, truncated };
+    }
+}
+
 // === impl Pairing ===
 
 impl Pairing {

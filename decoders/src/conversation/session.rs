@@ -102,10 +102,10 @@ impl Session {
     pub(super) fn floor(&self, way: Way) -> u64 {
         let flow = self.flows.of(way);
         let open = flow.open.map_or_else(|| flow.position(), |open| open.start);
-        match (self.side.sender(way), self.pairing.floor()) {
-            (Side::Client, Some(waiting)) => waiting.min(open),
-            (Side::Client | Side::Server, _) => open,
-        }
+        let waiting = self.pairing.floor().filter(|_| self.side.sender(way) == Side::Client);
+        // An exchange whose response is still passing waits no longer, and refers to its request when it comes out.
+        let answered = self.flows.of(way.other()).answered().map(|request| request.start);
+        waiting.into_iter().chain(answered).fold(open, u64::min)
     }
 
     pub(super) fn take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
@@ -321,7 +321,12 @@ impl Session {
             }
             Event::Amend(mut rest) => {
                 rest.truncated |= hole;
-                self.pairing.amend(rest, span.end);
+                // Its exchange may be on its way already, for as long as the response passes.
+                let answered = self.flows.of_mut(way.other()).answered_mut();
+                match answered.filter(|request| request.end == span.start) {
+                    Some(request) => rest.complete(request, span.end),
+                    None => self.pairing.amend(rest, span.end),
+                }
                 return None;
             }
             Event::Single(mut request) => {

@@ -119,6 +119,43 @@ fn a_long_body_passes_uncaptured() {
 }
 
 #[test]
+fn a_request_is_referred_to_until_its_whole_response_has_passed() {
+    for (side, asking) in [(Side::Client, Way::Out), (Side::Server, Way::In)] {
+        let mut client = Client::new(true);
+        let head = answer_of(70_000);
+        // An exchange before, so that neither message lies where its way begins.
+        client.bytes(asking, GET).bytes(asking.other(), OK);
+        assert_eq!(client.exchange().side, side);
+        client.bytes(asking, GET).bytes(asking.other(), &head);
+        for _ in 0..7 {
+            assert_eq!(client.conversation.floor(asking), GET.len() as u64, "{side:?}");
+            assert_eq!(client.conversation.floor(asking.other()), OK.len() as u64, "{side:?}");
+            assert_eq!(client.outcomes(), [""; 0]);
+            client.bytes(asking.other(), &[b'x'; 10_000]);
+        }
+        assert_eq!(client.outcomes(), ["GET /a 200"]);
+        assert_eq!(client.conversation.floor(asking), 2 * GET.len() as u64, "{side:?}");
+        let answered = (OK.len() + head.len() + 70_000) as u64;
+        assert_eq!(client.conversation.floor(asking.other()), answered, "{side:?}");
+    }
+}
+
+#[test]
+fn a_request_that_ends_while_its_response_passes_has_its_whole_body() {
+    let mut client = Client::new(true);
+    let post = b"POST /echo HTTP/1.1\r\nHost: shop\r\nContent-Length: 900\r\n\r\n";
+    client.ask(post).ask(&[b'a'; 10]).answer(&answer_of(900)).answer(&[b'a'; 300]);
+    client.ask(&[b'a'; 890]).ask(GET).answer(&[b'a'; 600]).answer(OK);
+    let echo = client.exchange();
+    let request = echo.request.unwrap();
+    assert_eq!((request.start, request.end), (0, post.len() as u64 + 900));
+    assert!(request.truncated, "of which the payload is the beginning");
+    assert_eq!(request.payload.len(), 100);
+    let next = client.exchange();
+    assert_eq!((next.operation.as_str(), next.request.unwrap().start), ("GET /a", post.len() as u64 + 900));
+}
+
+#[test]
 fn a_sent_file_without_captured_bytes_has_its_length() {
     let mut client = Client::new(true);
     let head = answer_of(70_000);
