@@ -1,16 +1,21 @@
 //! Calls that move bytes: noted when they enter, reported when they return.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{Array, HashMap},
+};
 use capturer_ebpf::{
-    layout::{Kind, coordinate, flag, verdict, way},
+    layout::{Kind, coordinate, flag, placement, verdict, way},
     settings::{ABSENT, total},
 };
 
 use crate::{
     arguments::{self, Arguments, Shape},
+    cgroup,
     connection::{self, Entry},
     datagram,
-    kernel::{self, add, limit, offset, read_user},
+    kernel::{self, add, offset, read_user},
     losses,
     payload::{self, Draft},
     process,
@@ -38,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) address: u64,
     /// Bytes that the call had to append when it first held the stream's lock.
     pub(crate) whole: u64,
+    /// Id of the process's control group.
+    pub(crate) cgroup: u64,
     pub(crate) s0: u32,
     /// Where its bytes begin, by `grip`.
     pub(crate) start: u32,
@@ -120,6 +127,16 @@ const MAX_SUMMED_MESSAGES: u64 = 64;
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32_768, 0);
 
+/// When the programs were attached, `CLOCK_MONOTONIC` nanoseconds.
+#[map]
+static ATTACHED: Array<u64> = Array::with_max_entries(1, 0);
+
+#[inline(always)]
+fn attached_ns() -> u64 {
+    // SAFETY: the array's only value.
+    ATTACHED.get_ptr(0).map_or(0, |attached| unsafe { *attached })
+}
+
 /// `sys_enter`.
 #[inline(always)]
 pub(crate) fn entered(regs: u64, number: u64) {
@@ -154,7 +171,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
         if known.is_none() || !follow(scratch, regs, key) {
             return;
         }
-        scratch.call.enter_ns = limit!(attached_ns);
+        scratch.call.enter_ns = attached_ns();
         scratch.call.no_enter = 1;
         scratch.call.unmarked = 1;
     }
@@ -231,6 +248,7 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     call.start = 0;
     call.pid = thread.pid;
     call.tid = thread.tid;
+    call.cgroup = thread.cgroup;
     call.message_flags = match call.shape {
         Shape::Addressed | Shape::Messages => fourth as u32,
         Shape::Message => third as u32,
@@ -241,8 +259,13 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     call.unmapped = 0;
     call.grip = Grip::None;
     call.reserved = 0;
-    if process::excluded(thread.pid) {
+    let placement = cgroup::placement(thread.cgroup, task);
+    if placement == placement::OURS || process::excluded(thread.pid) {
         return Some(EXCLUDED);
+    }
+    if placement == placement::UNWANTED {
+        connection::forget(sk);
+        return None;
     }
     let looks = call.way == way::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
     if looks || !process::wanted(thread.pid, task) {
@@ -356,6 +379,7 @@ pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
     head.s1 = 0;
     head.pid = call.pid;
     head.tid = call.tid;
+    head.cgroup = call.cgroup;
     head.comm = process::comm(kernel::current_task());
     0
 }

@@ -87,8 +87,9 @@ static LISTENERS: LruHashMap<Listener, u8> = LruHashMap::with_max_entries(1024, 
 #[map]
 static PEERS_GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 
+/// As many as there are entries of streams and of datagrams together.
 #[map]
-static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(131_072, 0);
+static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(65_536 + 16_384, 0);
 
 /// Ids given on this CPU.
 #[map]
@@ -406,6 +407,20 @@ pub(crate) fn ended(sk: u64) {
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
     end(sk, unsafe { &*entry });
+}
+
+/// Drops what is known of a socket whose process is not followed: bytes that it moves are not missed at its end, and
+/// should the process be wanted later, it is like one that was open before the capture began.
+#[inline(always)]
+pub(crate) fn forget(sk: u64) {
+    if OPENED.get_ptr(sk).is_some() {
+        let _: Result<(), i32> = OPENED.remove(sk);
+    }
+    let Some(entry) = lookup(sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    let id = unsafe { (*entry).connection.id };
+    let _: Result<(), i32> = VERDICTS.remove(id);
+    let _: Result<(), i32> = CONNECTIONS.remove(sk);
 }
 
 #[inline(always)]

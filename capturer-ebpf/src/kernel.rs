@@ -41,12 +41,20 @@ static OFFSETS: Offsets = Offsets {
     upid_nr: 0,
     upid_ns: 0,
     pidns_inum: 0,
+    task_cgroups: 0,
+    css_set_subsys: 0,
+    css_cgroup: 0,
+    css_set_dfl_cgrp: 0,
+    cgroup_kn: 0,
+    kernfs_id: 0,
+    kernfs_name: 0,
+    kernfs_parent: 0,
     message_left: 0,
 };
 
 /// Set at load.
 #[unsafe(no_mangle)]
-static LIMITS: Limits = Limits { attached_ns: 0, pid_namespace: 0, rings: 0, largest_class: 0, filters: 0 };
+static LIMITS: Limits = Limits { pid_namespace: 0, rings: 0, largest_class: 0, filters: 0 };
 
 /// The offset of one field, as set at load.
 macro_rules! offset {

@@ -18,6 +18,8 @@ pub enum Kind {
     Exec = 3,
     /// [`Process`]: a process ended.
     Exit = 4,
+    /// [`Cgroup`]: a control group is seen for the first time.
+    Cgroup = 5,
 }
 
 /// Way of bytes, seen from the process that made the call.
@@ -135,6 +137,8 @@ pub struct Moved {
     pub tid: u32,
     /// Command name of the thread group, NUL padded.
     pub comm: [u8; COMM_LEN],
+    /// Id of the process's control group, 0 when the kernel has none.
+    pub cgroup: u64,
 }
 
 /// A connection is over.
@@ -169,6 +173,46 @@ pub struct Process {
     pub at_ns: u64,
     /// Command name, NUL padded.
     pub comm: [u8; COMM_LEN],
+    /// Id of the process's control group; 0 when the kernel has none, or when nothing was heard of the process before
+    /// its end.
+    pub cgroup: u64,
+}
+
+/// Levels of a control group's path that are told, from the inside out. A pod's containers are at most four levels
+/// below it in any runtime, and services within a container three below that.
+pub const CGROUP_LEVELS: usize = 10;
+
+/// Bytes of a level's name with its terminating NUL. The longest names in use hold a pod and a container id.
+pub const CGROUP_NAME_LEN: usize = 160;
+
+/// A control group: a container, a service, a login.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// [`Kind::Cgroup`].
+    pub kind: u8,
+    /// How many of `names` are set.
+    pub levels: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Its id: the inode number of its directory.
+    pub id: u64,
+    /// When it was seen, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// Names of the directories of its path, itself first, NUL terminated.
+    pub names: [[u8; CGROUP_NAME_LEN]; CGROUP_LEVELS],
+}
+
+/// What the capturer decided about a control group; written to the map `CGROUPS` under its id.
+pub mod placement {
+    /// Not decided: everything is sent.
+    pub const UNDECIDED: u8 = 0;
+    /// Everything is sent.
+    pub const WANTED: u8 = 1;
+    /// Nothing is sent.
+    pub const UNWANTED: u8 = 2;
+    /// It belongs to a session of this program: nothing is sent of it and of its peers.
+    pub const OURS: u8 = 3;
 }
 
 /// What the capturer decided about a connection; written to the verdict map under the connection's id.

@@ -22,6 +22,7 @@
 
 mod arguments;
 mod call;
+mod cgroup;
 mod connection;
 mod datagram;
 mod kernel;

@@ -6,11 +6,12 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap},
 };
 use capturer_ebpf::{
-    layout::{COMM_LEN, Kind, Process},
+    layout::{COMM_LEN, Kind, Process, placement},
     settings::filter,
 };
 
 use crate::{
+    cgroup,
     kernel::{self, follow, limit, offset, read},
     rings,
 };
@@ -26,6 +27,10 @@ pub(crate) struct Thread {
     pub(crate) pid: u32,
     /// Thread id there.
     pub(crate) tid: u32,
+    /// The kernel's set of control groups that `cgroup` was found in; 0 when it is to be found again.
+    pub(crate) groups: u64,
+    /// Id of its control group, 0 for none.
+    pub(crate) cgroup: u64,
 }
 
 #[map]
@@ -46,15 +51,27 @@ pub(crate) fn known(key: u64) -> bool {
     THREADS.get_ptr(key).is_some()
 }
 
-/// The running thread's ids, resolved once per thread.
+/// The running thread's ids, resolved once per thread, and its control group, resolved when it moved.
 #[inline(always)]
 pub(crate) fn current(key: u64, task: u64) -> Option<Thread> {
-    if let Some(thread) = THREADS.get_ptr(key) {
+    let groups = cgroup::groups(task);
+    let mut thread = if let Some(thread) = THREADS.get_ptr(key) {
         // SAFETY: a value of the map, valid while this program runs.
-        return Some(unsafe { *thread });
+        let thread = unsafe { *thread };
+        if thread.groups == groups || thread.pid == 0 {
+            return Some(thread);
+        }
+        thread
+    } else {
+        let leader = follow(task, offset!(task_group_leader))?;
+        Thread { pid: visible_id(leader), tid: visible_id(task), groups: 0, cgroup: 0 }
+    };
+    // Groups of processes that are not visible here are another capturer's.
+    if thread.pid != 0 {
+        let node = cgroup::node(groups);
+        thread.cgroup = cgroup::id(node);
+        thread.groups = if cgroup::announce(node, thread.cgroup) == 0 { 0 } else { groups };
     }
-    let leader = follow(task, offset!(task_group_leader))?;
-    let thread = Thread { pid: visible_id(leader), tid: visible_id(task) };
     // A full map only means that the ids are resolved again.
     let _: Result<(), i32> = THREADS.insert(key, thread, 0);
     Some(thread)
@@ -87,8 +104,10 @@ pub(crate) fn excluded(pid: u32) -> bool {
 /// Whether the running process belongs to a session of this program; for hooks outside the calls.
 #[inline(always)]
 pub(crate) fn current_excluded() -> bool {
-    current(bpf_get_current_pid_tgid(), kernel::current_task())
-        .is_some_and(|thread| thread.pid != 0 && excluded(thread.pid))
+    let task = kernel::current_task();
+    current(bpf_get_current_pid_tgid(), task).is_some_and(|thread| {
+        thread.pid != 0 && (excluded(thread.pid) || cgroup::placement(thread.cgroup, task) == placement::OURS)
+    })
 }
 
 /// Whether the filters ask for a process.
@@ -118,28 +137,35 @@ pub(crate) fn comm(task: u64) -> [u8; COMM_LEN] {
 /// `sched_process_exec`: a process runs another program.
 #[inline(always)]
 pub(crate) fn executed(task: u64) {
-    report(Kind::Exec, task);
+    let Some(thread) = current(bpf_get_current_pid_tgid(), task) else { return };
+    if thread.pid != 0 && !cgroup::refused(cgroup::placement(thread.cgroup, task)) {
+        report(Kind::Exec, thread.pid, thread.cgroup, task);
+    }
 }
 
 /// `sched_process_exit`: a thread ends; reported when it is the last of its process.
 #[inline(always)]
 pub(crate) fn exited(task: u64) {
-    let _: Result<(), i32> = THREADS.remove(bpf_get_current_pid_tgid());
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: a value of the map, valid while this program runs; copied before it is removed.
+    let cgroup = THREADS.get_ptr(key).map_or(0, |thread| unsafe { (*thread).cgroup });
+    let _: Result<(), i32> = THREADS.remove(key);
     let last = follow(task, offset!(task_signal))
         .and_then(|signal| read::<u32>(signal, offset!(signal_live)))
         .is_some_and(|live| live == 0);
-    if last {
-        report(Kind::Exit, task);
+    if !last || cgroup::refused(cgroup::decided(cgroup)) {
+        return;
+    }
+    let Some(leader) = follow(task, offset!(task_group_leader)) else { return };
+    let pid = visible_id(leader);
+    if pid != 0 {
+        report(Kind::Exit, pid, cgroup, task);
     }
 }
 
 #[inline(always)]
-fn report(kind: Kind, task: u64) {
-    let Some(leader) = follow(task, offset!(task_group_leader)) else { return };
-    let pid = visible_id(leader);
-    if pid == 0 {
-        return;
-    }
-    let record = Process { kind: kind as u8, reserved: [0; 3], pid, at_ns: kernel::now(), comm: comm(task) };
+fn report(kind: Kind, pid: u32, cgroup: u64, task: u64) {
+    let (at_ns, comm) = (kernel::now(), comm(task));
+    let record = Process { kind: kind as u8, reserved: [0; 3], pid, at_ns, comm, cgroup };
     rings::send(&record);
 }

@@ -73,6 +73,22 @@ pub struct Offsets {
     pub upid_ns: u32,
     /// `pid_namespace.ns.inum`.
     pub pidns_inum: u32,
+    /// `task_struct.cgroups`; [`ABSENT`] without control groups.
+    pub task_cgroups: u32,
+    /// The entry of `css_set.subsys` whose hierarchy names containers; [`ABSENT`] where that is the second version's.
+    pub css_set_subsys: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
+    /// `css_set.dfl_cgrp`: the group in the second version's hierarchy.
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup.kn`.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.id`.
+    pub kernfs_id: u32,
+    /// `kernfs_node.name`.
+    pub kernfs_name: u32,
+    /// `kernfs_node.parent`.
+    pub kernfs_parent: u32,
     /// `msghdr.msg_iter.count`: bytes that a sending call has still to take; [`ABSENT`] where it is not found.
     pub message_left: u32,
 }
@@ -84,8 +100,6 @@ pub const ABSENT: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// When the programs were attached, `CLOCK_MONOTONIC` nanoseconds.
-    pub attached_ns: u64,
     /// Inode of the capturer's PID namespace.
     pub pid_namespace: u32,
     /// How many rings are in use, 1 to [`RINGS`].
@@ -110,6 +124,8 @@ pub mod filter {
     pub const LOCAL_NETS: u32 = 1 << 4;
     /// Only remote addresses in the map `REMOTE_NETS`.
     pub const REMOTE_NETS: u32 = 1 << 5;
+    /// Only control groups that the map `CGROUPS` does not refuse.
+    pub const CGROUPS: u32 = 1 << 6;
 }
 
 /// Most rings that are used.
@@ -125,7 +141,7 @@ pub const CLASSES: [u32; 6] = [256, 1024, 4096, 16 * 1024, 64 * 1024, 128 * 1024
 pub const PIECE: u32 = 4096;
 
 /// Bytes in front of a record's payload.
-pub const HEAD_BYTES: u32 = 128;
+pub const HEAD_BYTES: u32 = 136;
 
 const _: () = assert!(size_of::<crate::layout::Moved>() == HEAD_BYTES as usize, "the head of a record");
 

@@ -55,6 +55,9 @@ fn line(record: &Record<'_>) -> String {
             "{:#x} ended, unseen {} out, {} in",
             ended.connection.id, ended.unseen_out, ended.unseen_in
         ),
+        Record::Cgroup { id, path, .. } => {
+            format!("control group {id}: {}", path.from_inside().collect::<Vec<_>>().join(" < "))
+        }
         Record::Exec(process) => format!("pid {} runs {}", process.pid, process.comm.escape_ascii()),
         Record::Exit(process) => format!("pid {} ended ({})", process.pid, process.comm.escape_ascii()),
     }

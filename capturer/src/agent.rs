@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proto::filter::{FilterError, Match};
 use proto::launch::{CapturerLaunch, CapturerReady};
 use proto::v1::CapturerSettings;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::clock::{Clock, monotonic_ns};
 use crate::exchange::Assembler;
 use crate::filter::{Wanted, decoder_options, kernel_filter};
-use crate::kernel::{Kernel, KernelError, Settings, Source};
+use crate::kernel::{Kernel, KernelError, Prepared, Settings, Source};
 use crate::ledger;
+use crate::selection::{Rules, Selection};
 use crate::sessions::Sessions;
 use crate::tracker::Tracker;
 use crate::uplink::{Address, Order, Uplink, UplinkError};
@@ -24,14 +26,17 @@ const BUDGET: usize = 512;
 /// How often waiting events, batches and lists are looked at while there are any.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long the hub may take to answer at start; it listens before capturers are started.
-const SETTINGS: Duration = Duration::from_secs(15);
+/// How long a hub on this machine may take to answer at start; it listens before capturers are started.
+pub const SETTINGS: Duration = Duration::from_secs(15);
 
 /// A capturer without a hub for this long ends: the lease period of a session.
 pub const LEASE: Duration = Duration::from_mins(1);
 
-/// How long the hub may take to take the final batch after a signal: a pod's grace period is one second.
+/// How long detaching and handing over the final batch may take after a signal: a pod's grace period is one second.
 const LAST_WORDS: Duration = Duration::from_millis(800);
+
+/// Where processes are.
+const PROC: &str = "/proc";
 
 /// How often the clocks are compared.
 const ANCHOR: Duration = Duration::from_secs(10);
@@ -46,10 +51,12 @@ pub enum AgentError {
     #[error(transparent)]
     Uplink(#[from] UplinkError),
     /// The hub connected and said nothing.
-    #[error("the hub at `{hub}` gave no settings within {} s", SETTINGS.as_secs())]
+    #[error("the hub at `{hub}` gave no settings within {seconds} s")]
     Silent {
         /// Its address.
         hub: String,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// The hub sent a filter that is none; hub and plugin differ in version.
     #[error(transparent)]
@@ -77,7 +84,7 @@ pub struct Agent {
     tracker: Tracker,
     wanted: Wanted,
     uplink: Uplink,
-    sessions: Sessions,
+    sessions: Option<Sessions>,
     consumer: String,
     phase: Phase,
     anchored: Instant,
@@ -120,24 +127,45 @@ impl AgentError {
 
 impl Agent {
     /// Connects to the hub and attaches to the kernel.
-    pub async fn start(launch: CapturerLaunch) -> Result<Self, AgentError> {
+    ///
+    /// `patience` bounds the wait for the hub; nothing is captured meanwhile. Without it the wait has no end. Programs that
+    /// are `prepared` are used if they are for what the hub asks for.
+    pub async fn start(
+        launch: CapturerLaunch,
+        patience: Option<Duration>,
+        prepared: Option<Prepared>,
+    ) -> Result<Self, AgentError> {
         let CapturerLaunch { session: _, node, hub, identity, ring_bytes, btf, sessions } = launch;
         let mut uplink = Uplink::new(Address { hub: hub.clone(), identity }, node.clone(), release());
-        let settings = timeout(SETTINGS, first_settings(&mut uplink))
-            .await
-            .map_err(|_elapsed| AgentError::Silent { hub })??;
+        let settings = first_settings(&mut uplink);
+        let settings = match patience {
+            Some(patience) => timeout(patience, settings)
+                .await
+                .map_err(|_elapsed| AgentError::Silent { hub, seconds: patience.as_secs() })??,
+            None => settings.await?,
+        };
         let wanted = Wanted::new(&settings)?;
-        let mut sessions = Sessions::new(sessions);
-        let filter = kernel_filter(&settings.filter.clone().unwrap_or_default())?;
-        let mut kernel = Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?;
+        let mut sessions = sessions.map(Sessions::new);
+        let mut filter = kernel_filter(&settings.filter.clone().unwrap_or_default())?;
+        filter.cgroups = settings.cluster;
+        let selection = Selection::new(rules(&settings)?, PathBuf::from(PROC));
+        let mut kernel = match prepared.filter(|prepared| prepared.is_for(&filter)) {
+            Some(prepared) => prepared.attach()?,
+            None => Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?,
+        };
         kernel.exclude(std::process::id());
-        for pid in sessions.scan().exclude {
+        for pid in sessions.as_mut().map(|sessions| sessions.scan().exclude).unwrap_or_default() {
             kernel.exclude(pid);
         }
         uplink.capturing(true, kernel.source());
         let assembler = Assembler::new(node.clone(), settings.id_base, settings.sample);
-        let tracker =
-            Tracker::new(decoder_options(&settings), assembler, Clock::sampled(), PathBuf::from("/proc"));
+        let tracker = Tracker::new(
+            decoder_options(&settings),
+            assembler,
+            Clock::sampled(),
+            selection,
+            PathBuf::from(PROC),
+        );
         Ok(Self {
             kernel,
             tracker,
@@ -194,7 +222,7 @@ impl Agent {
         tokio::select! {
             ready = self.kernel.readable(), if self.phase == Phase::Capturing => Event::Records(ready),
             order = self.uplink.order() => Event::Hub(order),
-            () = self.sessions.changed() => Event::Sessions,
+            () = changed(&mut self.sessions) => Event::Sessions,
             _ = tick.tick() => Event::Tick,
             read = parent.read(&mut byte) => match read {
                 Ok(1..) => Event::Tick,
@@ -218,6 +246,11 @@ impl Agent {
         for (connection, verdict) in self.tracker.decisions() {
             if let Err(error) = self.kernel.decide(connection, verdict) {
                 tracing::debug!(connection, %error, "a decision did not reach the kernel");
+            }
+        }
+        for (cgroup, standing) in self.tracker.placements() {
+            if let Err(error) = self.kernel.place(cgroup, standing.placement()) {
+                tracing::debug!(cgroup, %error, "a decision did not reach the kernel");
             }
         }
         self.upload();
@@ -244,6 +277,17 @@ impl Agent {
                 tracing::info!("connected to the hub");
                 self.tracker.rebase(settings.id_base);
             }
+            Order::Pods(pods) => {
+                tracing::debug!(
+                    pods = pods.pods.len(),
+                    gone = pods.gone.len(),
+                    complete = pods.complete,
+                    "told"
+                );
+                self.tracker.tell(pods, monotonic_ns());
+                // What was undecided may be on its way now.
+                self.deliver(false);
+            }
             Order::Acknowledged => {}
             Order::Drain => {
                 if self.phase == Phase::Capturing {
@@ -263,7 +307,8 @@ impl Agent {
     }
 
     fn rescan(&mut self) {
-        let change = self.sessions.scan();
+        let Some(sessions) = &mut self.sessions else { return };
+        let change = sessions.scan();
         for pid in change.exclude {
             self.kernel.exclude(pid);
             self.tracker.exclude(pid);
@@ -315,6 +360,7 @@ impl Agent {
 
     /// Ends the capture and gives the hub a moment to take the final batch.
     async fn last_words(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
         if self.phase == Phase::Capturing {
             self.detach();
         }
@@ -327,26 +373,48 @@ impl Agent {
                 self.uplink.order().await;
             }
         };
-        if timeout(LAST_WORDS, taken).await.is_err() {
+        if timeout_at(deadline, taken).await.is_err() {
             tracing::warn!("the hub did not take the final batch in time");
         }
     }
 }
 
 async fn first_settings(uplink: &mut Uplink) -> Result<Box<CapturerSettings>, UplinkError> {
+    let mut said = false;
     loop {
         match uplink.order().await {
             Order::Settings(settings) => return Ok(settings),
             Order::Lost(error) if error.is_final() => return Err(error),
-            Order::Lost(error) => tracing::debug!(%error, "the hub does not answer yet"),
-            Order::Acknowledged | Order::Drain => {}
+            Order::Lost(error) if said => tracing::debug!(%error, "the hub does not answer yet"),
+            Order::Lost(error) => {
+                tracing::info!(%error, "waiting for the hub");
+                said = true;
+            }
+            Order::Acknowledged | Order::Drain | Order::Pods(_) => {}
         }
+    }
+}
+
+/// Waits until the sessions of this machine are to be looked at; in a cluster for ever.
+async fn changed(sessions: &mut Option<Sessions>) {
+    match sessions {
+        Some(sessions) => sessions.changed().await,
+        None => std::future::pending().await,
     }
 }
 
 fn totals(kernel: &Kernel) -> ledger::Kernel {
     let crate::kernel::Totals { seen, delivered, filtered, ring, miss, fault, map } = kernel.totals();
     ledger::Kernel { seen, delivered, filtered, ring, miss, fault, map }
+}
+
+/// Returns what of a cluster's node is wanted; `None` outside of a cluster.
+fn rules(settings: &CapturerSettings) -> Result<Option<Rules>, FilterError> {
+    if !settings.cluster {
+        return Ok(None);
+    }
+    let matching = Match::try_from(&settings.filter.clone().unwrap_or_default())?;
+    Ok(Some(Rules { host_processes: settings.host_processes, matching }))
 }
 
 /// Returns the kernel's release.

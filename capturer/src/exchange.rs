@@ -37,6 +37,8 @@ pub struct Ground<'a> {
     pub calls: &'a [Calls; 2],
     /// The process that used it last.
     pub pid: u32,
+    /// Its control group.
+    pub cgroup: u64,
     /// When it was last used.
     pub last_ns: u64,
     /// Conversion to times of day.
@@ -59,8 +61,8 @@ impl Assembler {
         self.id_base = placed(id_base);
     }
 
-    /// Assembles an exchange.
-    pub fn assemble(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) -> v1::Exchange {
+    /// Assembles an exchange, and says of which control group it is; where that is, is not in it yet.
+    pub fn assemble(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) -> (u64, v1::Exchange) {
         let decoders::Exchange {
             protocol,
             side,
@@ -77,9 +79,10 @@ impl Assembler {
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
         let is_timed = response.is_some() && timing.marks > 1;
         let process = ground.processes.get(pid);
+        let cgroup = if process.cgroup == 0 { ground.cgroup } else { process.cgroup };
         self.counter += 1;
         let (request_way, response_way) = ways(side);
-        v1::Exchange {
+        let exchange = v1::Exchange {
             id: self.id_base | (self.counter & ((1 << COUNTER_BITS) - 1)),
             connection_id: ground.connection.id,
             start_ns: ground.clock.epoch(timing.start_ns),
@@ -98,7 +101,6 @@ impl Assembler {
                 node: self.node.clone(),
                 pid,
                 comm: process.comm,
-                container_id: process.container_id,
                 ..v1::Origin::default()
             }),
             local: Some(endpoint(ground, ground.connection.local, ground.connection.local_port)),
@@ -118,7 +120,8 @@ impl Assembler {
                 .map(|(name, value)| v1::Attribute { name: name.to_owned(), value })
                 .collect(),
             clamped: is_timed && timing.clamped,
-        }
+        };
+        (cgroup, exchange)
     }
 }
 
@@ -217,8 +220,6 @@ fn cut(mut text: String, chars: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::tracker::fixtures;
 
@@ -250,19 +251,20 @@ mod tests {
     }
 
     fn assemble(calls: &[Calls; 2], exchange: decoders::Exchange) -> v1::Exchange {
-        let processes = Processes::new(PathBuf::from("/nonexistent"));
+        let processes = Processes::default();
         let clock = Clock::sampled();
         let connection = fixtures::connection(9);
         let ground = Ground {
             connection: &connection,
             calls,
             pid: 1,
+            cgroup: 0,
             last_ns: 5,
             clock: &clock,
             processes: &processes,
         };
         let mut assembler = Assembler::new("here".to_owned(), 3, 10);
-        assembler.assemble(&ground, exchange)
+        assembler.assemble(&ground, exchange).1
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn kernel_filter(filter: &v1::Filter) -> Result<KernelFilter, FilterError> {
         remote_ports: ports(&filter.remote_ports),
         local_nets: networks("local-ips", &filter.local_ips)?,
         remote_nets: networks("remote-ips", &filter.remote_ips)?,
+        cgroups: false,
     })
 }
 

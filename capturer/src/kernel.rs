@@ -11,16 +11,22 @@ mod programs;
 mod records;
 mod rings;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
-use capturer_ebpf::{layout::Verdict, settings::total};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use capturer_ebpf::{
+    layout::Verdict,
+    settings::{Offsets, total},
+};
 
 use programs::{Programs, map_error};
 use rings::Rings;
 
 pub use error::KernelError;
-pub use records::Record;
+pub use records::{CgroupPath, Record};
 
 /// Where this kernel's type information is.
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -49,7 +55,7 @@ pub enum Source {
 }
 
 /// What is captured; an empty list asks for everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelFilter {
     /// Process ids in the capturer's PID namespace.
     pub pids: Vec<u32>,
@@ -63,6 +69,8 @@ pub struct KernelFilter {
     pub local_nets: Vec<Net>,
     /// Remote addresses.
     pub remote_nets: Vec<Net>,
+    /// Whether [`Kernel::place`] decides about control groups; without it all are wanted.
+    pub cgroups: bool,
 }
 
 /// Addresses that share a prefix.
@@ -95,15 +103,44 @@ pub struct Totals {
     pub map: u64,
 }
 
+/// The programs, loaded and not yet attached: loading takes half a second of the verifier's time, attaching next to
+/// none.
+pub struct Prepared {
+    kernel: Kernel,
+    attached: Array<MapData, u64>,
+    filter: KernelFilter,
+}
+
 /// The programs, attached.
 pub struct Kernel {
     programs: Programs,
     rings: Rings,
     verdicts: HashMap<MapData, u64, [u64; 3]>,
     excluded: HashMap<MapData, u32, u8>,
+    cgroups: HashMap<MapData, u64, u8>,
     totals: PerCpuArray<MapData, u64>,
     /// Misses when the programs were unloaded.
     missed: Option<u64>,
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// Returns whether the programs were loaded for this filter.
+    #[must_use]
+    pub fn is_for(&self, filter: &KernelFilter) -> bool {
+        self.filter == *filter
+    }
+
+    /// Attaches the programs.
+    pub fn attach(self) -> Result<Kernel, KernelError> {
+        let Self { mut kernel, mut attached, filter: _ } = self;
+        attached.set(0, environment::now(), 0).map_err(map_error("ATTACHED"))?;
+        // Before anything is seen: the capturer does not watch itself.
+        kernel.exclude(std::process::id());
+        kernel.programs.attach()?;
+        Ok(kernel)
+    }
 }
 
 // === impl Kernel ===
@@ -111,25 +148,24 @@ pub struct Kernel {
 impl Kernel {
     /// Loads the programs and attaches them.
     pub fn attach(settings: &Settings) -> Result<Self, KernelError> {
-        environment::check()?;
+        Self::prepare(settings)?.attach()
+    }
+
+    /// Loads the programs.
+    pub fn prepare(settings: &Settings) -> Result<Prepared, KernelError> {
         let Settings { ring_bytes, btf, source: Source::Auto | Source::Syscall, filter } = settings;
-        let path = btf.clone().unwrap_or_else(|| PathBuf::from(BTF_PATH));
-        let data = fs::read(&path).map_err(|source| KernelError::NoBtf { path: path.clone(), source })?;
-        let offsets = btf::Btf::parse(data)
-            .and_then(|btf| offsets::resolve(&btf))
-            .map_err(|source| KernelError::Btf { path, source })?;
+        let offsets = read_offsets(btf.as_deref(), filter.cgroups)?;
         environment::lift_memory_limit();
         let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes)?;
         let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
+        let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
         let totals = PerCpuArray::try_from(programs.take("TOTALS")?).map_err(map_error("TOTALS"))?;
+        let attached = Array::try_from(programs.take("ATTACHED")?).map_err(map_error("ATTACHED"))?;
         let rings = Rings::new(buffers);
-        let mut kernel = Self { programs, rings, verdicts, excluded, totals, missed: None };
-        // Before anything is seen: the capturer does not watch itself.
-        kernel.exclude(std::process::id());
-        kernel.programs.attach()?;
+        let kernel = Self { programs, rings, verdicts, excluded, cgroups, totals, missed: None };
         environment::release_memory();
-        Ok(kernel)
+        Ok(Prepared { kernel, attached, filter: filter.clone() })
     }
 
     /// The name of the byte source in use.
@@ -168,6 +204,13 @@ impl Kernel {
         }
     }
 
+    /// Tells the kernel what was decided about a control group, one of [`placement`].
+    ///
+    /// [`placement`]: capturer_ebpf::layout::placement
+    pub fn place(&mut self, cgroup: u64, placement: u8) -> Result<(), KernelError> {
+        self.cgroups.insert(cgroup, placement, 0).map_err(map_error("CGROUPS"))
+    }
+
     /// How many events met which fate since the capture began. They add up once the programs are detached.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -194,4 +237,14 @@ impl Kernel {
     fn total(&self, index: u32) -> u64 {
         self.totals.get(&index, 0).map_or(0, |counters| counters.iter().sum())
     }
+}
+
+/// Checks what the kernel is and finds the fields that the programs read.
+fn read_offsets(btf: Option<&Path>, cgroups: bool) -> Result<Offsets, KernelError> {
+    environment::check()?;
+    let path = btf.unwrap_or(Path::new(BTF_PATH)).to_owned();
+    let data = fs::read(&path).map_err(|source| KernelError::NoBtf { path: path.clone(), source })?;
+    btf::Btf::parse(data)
+        .and_then(|btf| offsets::resolve(&btf, environment::controller(), cgroups))
+        .map_err(|source| KernelError::Btf { path, source })
 }

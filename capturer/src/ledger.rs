@@ -12,7 +12,8 @@
 //! where it was lost.
 //!
 //! **Exchanges.** The unit is one outcome of a decoder. It is filtered (the session's filter, sampling), `unpaired`
-//! (a response without a request, or a request dropped at a limit), lost in a `gap` (its response was), refused by the full buffer (`uplink`), or
+//! (a response without a request, or a request dropped at a limit), lost in a `gap` (its response was), refused by the table of
+//! what is held until it is known whose it is (`map`), refused by the full buffer (`uplink`), or
 //! delivered: in the buffer or beyond it. The buffer never drops what it took.
 //!
 //! While events are between kernel and fate they are not part of the balance; the last balance, made after the rings
@@ -71,6 +72,8 @@ pub struct Exchanges {
     pub unpaired: u64,
     /// Its response was lost or could not be read.
     pub gap: u64,
+    /// No room while it was not known whose it is.
+    pub map: u64,
     /// Refused by the full buffer.
     pub uplink: u64,
 }
@@ -120,9 +123,9 @@ impl Ledger {
     }
 
     fn exchanges(&self, consumer: &str) -> v1::Balance {
-        let Exchanges { seen, filtered, unpaired, gap, uplink } = self.exchanges;
-        let delivered = seen.saturating_sub(filtered + unpaired + gap + uplink);
-        let lost = [("unpaired", unpaired), ("gap", gap), ("uplink", uplink)];
+        let Exchanges { seen, filtered, unpaired, gap, map, uplink } = self.exchanges;
+        let delivered = seen.saturating_sub(filtered + unpaired + gap + map + uplink);
+        let lost = [("unpaired", unpaired), ("gap", gap), ("map", map), ("uplink", uplink)];
         balance(consumer, "exchanges", seen, delivered, filtered, &lost)
     }
 }
@@ -165,7 +168,7 @@ mod tests {
             unparsable: 7,
             unseen: 2,
         };
-        let exchanges = Exchanges { seen: 50, filtered: 10, unpaired: 2, gap: 1, uplink: 2 };
+        let exchanges = Exchanges { seen: 50, filtered: 10, unpaired: 2, gap: 1, map: 3, uplink: 2 };
         let mut ledger = Ledger { events, exchanges };
         let balances = ledger.balances("capturer here", &kernel, false);
         assert!(balances.iter().all(holds), "{balances:?}");
@@ -176,6 +179,6 @@ mod tests {
         ledger.events.placed += 25;
         let last = ledger.balances("capturer here", &kernel, true);
         assert!(last.iter().all(holds), "{last:?}");
-        assert_eq!((last[0].seen, last[1].delivered), (202, 35));
+        assert_eq!((last[0].seen, last[1].delivered), (202, 32));
     }
 }

@@ -9,6 +9,8 @@ pub mod stream;
 mod connection;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod held;
+mod residents;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -21,10 +23,14 @@ use proto::v1;
 use crate::clock::Clock;
 use crate::exchange::{Assembler, Ground};
 use crate::identity::Processes;
+use crate::identity::cgroups::Place;
 use crate::identity::listening::Listening;
 use crate::kernel::Record;
 use crate::ledger::Ledger;
+use crate::selection::{Selection, Standing};
 use connection::Tracked;
+use held::Held;
+pub use held::{HELD_BYTES, HELD_EXCHANGES};
 use order::{Arrival, Happening, Order};
 use stream::Event;
 
@@ -59,10 +65,15 @@ pub struct Tracker {
     connections: HashMap<u64, Tracked>,
     stalled: HashSet<u64>,
     waiting_bytes: usize,
-    ignored: HashSet<u64>,
+    /// Ignored connections, with the control group whose standing is why, or 0.
+    ignored: HashMap<u64, u64>,
     ignored_order: VecDeque<u64>,
+    /// Connections ignored before that no longer are.
+    readmitted: HashSet<u64>,
     excluded: HashSet<u32>,
     processes: Processes,
+    selection: Selection,
+    held: Held,
     listening: Listening,
     options: Arc<Options>,
     assembler: Assembler,
@@ -70,24 +81,34 @@ pub struct Tracker {
     ledger: Ledger,
     finished: VecDeque<v1::Exchange>,
     decisions: Vec<(u64, layout::Verdict)>,
+    placements: Vec<(u64, Standing)>,
     expired_ns: u64,
 }
 
 // === impl Tracker ===
 
 impl Tracker {
-    /// Makes a tracker that finds processes in `proc`.
+    /// Makes a tracker of what `selection` wants that finds processes in `proc`.
     #[must_use]
-    pub fn new(options: Arc<Options>, assembler: Assembler, clock: Clock, proc: PathBuf) -> Self {
+    pub fn new(
+        options: Arc<Options>,
+        assembler: Assembler,
+        clock: Clock,
+        selection: Selection,
+        proc: PathBuf,
+    ) -> Self {
         Self {
             order: Order::default(),
             connections: HashMap::new(),
             stalled: HashSet::new(),
             waiting_bytes: 0,
-            ignored: HashSet::new(),
+            ignored: HashMap::new(),
             ignored_order: VecDeque::new(),
+            readmitted: HashSet::new(),
             excluded: HashSet::new(),
-            processes: Processes::new(proc.clone()),
+            processes: Processes::default(),
+            selection,
+            held: Held::default(),
             listening: Listening::new(proc),
             options,
             assembler,
@@ -95,6 +116,7 @@ impl Tracker {
             ledger: Ledger::default(),
             finished: VecDeque::new(),
             decisions: Vec::new(),
+            placements: Vec::new(),
             expired_ns: 0,
         }
     }
@@ -104,7 +126,8 @@ impl Tracker {
         match record {
             Record::Moved { head, payload } => {
                 let event = Event::new(&head, payload);
-                self.processes.sighted(head.pid, head.comm, head.exit_ns);
+                self.processes.sighted(head.pid, head.comm, head.cgroup, head.exit_ns);
+                self.selection.sighted(head.cgroup, head.pid, head.exit_ns);
                 let at_ns = event.at_ns();
                 let arrival =
                     Arrival { at_ns, connection: head.connection, happening: Happening::Moved(event) };
@@ -115,9 +138,13 @@ impl Tracker {
                 let happening = Happening::Ended { unseen: [unseen_out, unseen_in] };
                 self.order.push(Arrival { at_ns, connection, happening }, at_ns);
             }
-            Record::Exec(layout::Process { pid, comm, .. }) => {
+            Record::Cgroup { id, at_ns, path } => {
                 self.ledger.events.notices += 1;
-                self.processes.exec(pid, comm);
+                self.selection.announced(id, Place::from_inside(path.from_inside()), at_ns);
+            }
+            Record::Exec(layout::Process { pid, comm, cgroup, .. }) => {
+                self.ledger.events.notices += 1;
+                self.processes.exec(pid, comm, cgroup);
             }
             Record::Exit(layout::Process { pid, at_ns, .. }) => {
                 self.ledger.events.notices += 1;
@@ -129,6 +156,8 @@ impl Tracker {
 
     /// Deals with what is due at `now_ns`; `drained` says that the rings were empty.
     pub fn advance(&mut self, now_ns: u64, drained: bool) {
+        self.selection.advance(now_ns);
+        self.follow_selection();
         let watermark = self.order.watermark(now_ns, drained);
         while let Some(arrival) = self.order.pop(watermark) {
             self.arrive(arrival, watermark);
@@ -153,6 +182,14 @@ impl Tracker {
         for id in ids {
             self.stop(id, now_ns);
         }
+        self.selection.conclude();
+        self.follow_selection();
+    }
+
+    /// Takes what the hub tells of this node's pods.
+    pub fn tell(&mut self, pods: v1::NodePods, now_ns: u64) {
+        self.selection.tell(pods, now_ns);
+        self.follow_selection();
     }
 
     /// Stops following a process, and drops what is pending of it.
@@ -182,6 +219,11 @@ impl Tracker {
         std::mem::take(&mut self.decisions)
     }
 
+    /// Returns what the kernel is to be told, by control group.
+    pub fn placements(&mut self) -> Vec<(u64, Standing)> {
+        std::mem::take(&mut self.placements)
+    }
+
     /// Returns the totals, for adding to and reading.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
@@ -190,7 +232,7 @@ impl Tracker {
     /// Returns whether something waits for its time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.order.is_empty() || !self.stalled.is_empty()
+        !self.order.is_empty() || !self.stalled.is_empty() || !self.held.is_empty()
     }
 
     /// Returns how many connections are decoded.
@@ -214,7 +256,8 @@ impl Tracker {
         match happening {
             Happening::Moved(event) => self.moved(&connection, event, now_ns),
             Happening::Ended { unseen } => {
-                let ignored = self.ignored.remove(&connection.id);
+                let ignored = self.ignored.remove(&connection.id).is_some();
+                self.readmitted.remove(&connection.id);
                 self.end(connection.id, at_ns);
                 if !ignored && unseen != [0, 0] {
                     self.ledger.events.unseen += 1;
@@ -225,7 +268,11 @@ impl Tracker {
 
     fn moved(&mut self, connection: &layout::Connection, event: Event, now_ns: u64) {
         let id = connection.id;
-        if self.ignored.contains(&id) || self.excluded.contains(&event.pid) {
+        let refused = self.selection.standing(event.cgroup).is_refused();
+        if refused || self.ignored.contains_key(&id) || self.excluded.contains(&event.pid) {
+            if refused {
+                self.ignore(id, event.cgroup);
+            }
             if event.flags & flag::FAULT == 0 {
                 self.ledger.events.filtered += 1;
             }
@@ -234,7 +281,8 @@ impl Tracker {
         if !self.connections.contains_key(&id) {
             self.make_room(now_ns);
             let side = self.side(connection, event.pid, event.exit_ns);
-            let tracked = Tracked::new(*connection, event.pid, side, Arc::clone(&self.options));
+            let late = self.readmitted.remove(&id);
+            let tracked = Tracked::new(*connection, event.pid, side, Arc::clone(&self.options), late);
             self.connections.insert(id, tracked);
         }
         let crowded = self.waiting_bytes > WAITING_BYTES;
@@ -268,20 +316,20 @@ impl Tracker {
             if let Some(tracked) = self.remove(id) {
                 self.ledger.events.filtered += waiting(&tracked);
             }
-            self.ignore(id);
+            self.ignore(id, 0);
         }
     }
 
     fn harvest(&mut self, id: u64) {
         let Some(tracked) = self.connections.get_mut(&id) else { return };
-        collect(
-            tracked,
-            &mut self.assembler,
-            self.clock,
-            &self.processes,
-            &mut self.ledger,
-            &mut self.finished,
-        );
+        let cgroup = tracked.cgroup;
+        let found = collect(tracked, &mut self.assembler, self.clock, &self.processes, &mut self.ledger);
+        for (cgroup, exchange) in found.exchanges {
+            self.deliver(cgroup, exchange);
+        }
+        if found.unpaired + found.gap > 0 {
+            self.count(cgroup, found.unpaired, found.gap);
+        }
     }
 
     /// The connection ended.
@@ -311,8 +359,9 @@ impl Tracker {
         Some(tracked)
     }
 
-    fn ignore(&mut self, id: u64) {
-        if self.ignored.insert(id) {
+    fn ignore(&mut self, id: u64, cgroup: u64) {
+        self.readmitted.remove(&id);
+        if self.ignored.insert(id, cgroup).is_none() {
             self.ignored_order.push_back(id);
         }
         while self.ignored_order.len() > IGNORED {
@@ -382,6 +431,15 @@ fn waiting(tracked: &Tracked) -> u64 {
     tracked.stream.as_ref().map_or(0, |stream| stream.waiting().0 as u64)
 }
 
+/// What a conversation had to say.
+#[derive(Default)]
+struct Found {
+    /// Exchanges, each with its control group.
+    exchanges: Vec<(u64, v1::Exchange)>,
+    unpaired: u64,
+    gap: u64,
+}
+
 /// Takes a conversation's outcomes.
 fn collect(
     tracked: &mut Tracked,
@@ -389,8 +447,8 @@ fn collect(
     clock: Clock,
     processes: &Processes,
     ledger: &mut Ledger,
-    finished: &mut VecDeque<v1::Exchange>,
-) {
+) -> Found {
+    let mut found = Found::default();
     while let Some(outcome) = tracked.talk.conversation.take() {
         match outcome {
             Outcome::Exchange(exchange) => {
@@ -398,25 +456,20 @@ fn collect(
                     connection: &tracked.connection,
                     calls: &tracked.talk.calls,
                     pid: tracked.pid,
+                    cgroup: tracked.cgroup,
                     last_ns: tracked.last_ns,
                     clock: &clock,
                     processes,
                 };
-                ledger.exchanges.seen += 1;
-                finished.push_back(assembler.assemble(&ground, exchange));
+                found.exchanges.push(assembler.assemble(&ground, exchange));
             }
             Outcome::Unparsable { .. } => tracked.talk.unparsable(ledger),
-            Outcome::Unpaired => {
-                ledger.exchanges.seen += 1;
-                ledger.exchanges.unpaired += 1;
-            }
-            Outcome::Gap => {
-                ledger.exchanges.seen += 1;
-                ledger.exchanges.gap += 1;
-            }
+            Outcome::Unpaired => found.unpaired += 1,
+            Outcome::Gap => found.gap += 1,
         }
     }
     tracked.talk.prune();
+    found
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use proto::v1::{self, CapturerHello, CapturerSettings, uplink_request};
+use proto::v1::{self, CapturerHello, CapturerSettings, NodePods, uplink_request};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -72,6 +72,8 @@ pub enum Order {
     Settings(Box<CapturerSettings>),
     /// Batches were taken.
     Acknowledged,
+    /// Whose processes are whose, or what changed about it.
+    Pods(NodePods),
     /// Detach, drain, send the final batch.
     Drain,
     /// The connection is lost; another attempt follows unless the error is final.
@@ -183,6 +185,7 @@ impl Uplink {
                             self.pump();
                             return Order::Acknowledged;
                         }
+                        Said::Pods(pods) => return Order::Pods(pods),
                         Said::Drain => return Order::Drain,
                         Said::Over(error) => {
                             self.silent_since.get_or_insert_with(Instant::now);

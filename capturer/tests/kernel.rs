@@ -5,6 +5,10 @@
 
 #[path = "kernel/calls.rs"]
 mod calls;
+#[path = "kernel/cgroups.rs"]
+mod cgroups;
+#[path = "kernel/group.rs"]
+mod group;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +26,8 @@ use capturer_ebpf::layout::{Ended, Moved, Verdict, flag, verdict, way};
 struct Seen {
     moved: Vec<(Moved, Vec<u8>)>,
     ended: Vec<Ended>,
+    /// Control groups: id, and names from the inside out.
+    cgroups: Vec<(u64, Vec<String>)>,
 }
 
 impl Seen {
@@ -49,16 +55,20 @@ struct Capture {
 impl Capture {
     /// Attaches for one local or remote port of this process; `None` without root.
     fn start(port: u16, ring_bytes: u32) -> Option<Self> {
+        println!("port {port}");
+        Self::by(KernelFilter { pids: vec![std::process::id()], ..KernelFilter::default() }, ring_bytes)
+    }
+
+    /// Attaches for what a filter asks for; `None` without root.
+    fn by(filter: KernelFilter, ring_bytes: u32) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             println!("skipped: needs root");
             return None;
         }
-        let filter = KernelFilter { pids: vec![std::process::id()], ..KernelFilter::default() };
         let settings = Settings { ring_bytes, btf: None, source: Source::Auto, filter };
         let mut kernel = Kernel::attach(&settings).expect("the programs attach");
         // A capture leaves its own process out; here it is the subject.
         kernel.include(std::process::id());
-        println!("port {port}");
         Some(Self { kernel, seen: Seen::default() })
     }
 
@@ -67,6 +77,9 @@ impl Capture {
         let mut take = |record: Record<'_>| match record {
             Record::Moved { head, payload } => seen.moved.push((head, payload.to_vec())),
             Record::Ended(ended) => seen.ended.push(ended),
+            Record::Cgroup { id, path, .. } => {
+                seen.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
+            }
             Record::Exec(_) | Record::Exit(_) => {}
         };
         while self.kernel.drain(&mut take, 1024) > 0 {}

@@ -1,18 +1,20 @@
 //! The hub as a child process: launched by one line on standard input, ended by its end.
 
+pub mod cluster;
+
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::launch::{HubAnswer, HubFailed, HubLaunch, HubReady, StoreChoice};
+use proto::launch::{HubAnswer, HubFailed, HubLaunch, HubPlace, HubReady, StoreChoice};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::service::{self, ServiceError};
-use crate::session::Session;
-use crate::store::StoreError;
+use crate::service::{self, Listen, ServiceError};
+use crate::session::{Session, SessionError};
+use crate::workloads::WorkloadsError;
 
 /// Longest line of launch that is read: it holds three certificates and a filter.
 const MAX_LAUNCH_BYTES: u64 = 4 << 20;
@@ -32,20 +34,35 @@ const THREADS: usize = 2;
 /// Why the hub does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
+    /// The mounted launch cannot be read.
+    #[error("cannot read the launch `{file}`", file = file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The mounted launch is that of a local session.
+    #[error("the launch `{file}` is not one of a cluster", file = file.display())]
+    Place {
+        /// The file.
+        file: PathBuf,
+    },
     /// Standard input or output failed.
     #[error("cannot read the launch or answer it")]
     Pipe(#[source] std::io::Error),
     /// The line is not a launch of this version.
-    #[error(
-        "the launch is not readable: it is one line of JSON on standard input, written by kubectl-kyanos"
-    )]
+    #[error("the launch is not readable: it is one line of JSON, written by kubectl-kyanos")]
     Launch(#[source] serde_json::Error),
     /// The runtime could not be made, or signals not be handled.
     #[error("cannot start")]
     Runtime(#[source] std::io::Error),
-    /// The store cannot be opened.
+    /// The session cannot begin.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Session(#[from] SessionError),
+    /// The cluster's API cannot be used.
+    #[error(transparent)]
+    Workloads(#[from] WorkloadsError),
     /// The services cannot be served.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -106,7 +123,7 @@ async fn serve(
         .map_err(LaunchError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Runtime)?;
     let session = Session::begin(launch).await?;
-    let ports = service::serve(&session, &launch.identity).await?;
+    let ports = service::serve(&session, &launch.identity, Listen::Loopback).await?;
     let ready = HubReady { ingest_port: ports.ingest, viewer_port: ports.viewer };
     answer(&HubAnswer::Ready(ready)).map_err(LaunchError::Pipe)?;
     tokio::spawn(async move {
@@ -145,7 +162,11 @@ impl Remains {
             StoreChoice::Sqlite { path } if !launch.keep => Some(path.clone()),
             StoreChoice::Sqlite { .. } | StoreChoice::Mysql { .. } | StoreChoice::None => None,
         };
-        Self { directory: launch.directory.clone(), store }
+        let directory = match &launch.place {
+            HubPlace::Local { directory } => directory.clone(),
+            HubPlace::Cluster { .. } => PathBuf::new(),
+        };
+        Self { directory, store }
     }
 
     fn remove(&self) {
@@ -203,9 +224,15 @@ fn answer(answer: &HubAnswer) -> std::io::Result<()> {
 
 fn hint(error: &LaunchError) -> Option<String> {
     match error {
-        LaunchError::Store(error) => error.hint().map(str::to_owned),
+        LaunchError::Session(SessionError::Store(error)) => error.hint().map(str::to_owned),
         LaunchError::Launch(_) => Some("use hub and kubectl-kyanos of one version".to_owned()),
-        LaunchError::Pipe(_) | LaunchError::Runtime(_) | LaunchError::Service(_) => None,
+        LaunchError::Session(SessionError::Filter(_))
+        | LaunchError::Workloads(_)
+        | LaunchError::Pipe(_)
+        | LaunchError::File { .. }
+        | LaunchError::Place { .. }
+        | LaunchError::Runtime(_)
+        | LaunchError::Service(_) => None,
     }
 }
 

@@ -8,6 +8,8 @@ pub mod exchange;
 #[cfg(all(feature = "server", unix))]
 pub mod launch;
 #[cfg(feature = "server")]
+pub mod lease;
+#[cfg(feature = "server")]
 pub mod live;
 #[cfg(feature = "server")]
 pub mod service;
@@ -16,3 +18,5 @@ pub mod session;
 #[cfg(feature = "server")]
 pub mod stats;
 pub mod store;
+#[cfg(feature = "server")]
+pub mod workloads;

@@ -6,7 +6,7 @@ mod stat;
 mod watch;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use proto::filter::{FilterError, Match};
@@ -17,6 +17,8 @@ pub use self::stat::Stat;
 pub use self::watch::Watch;
 use crate::exchange;
 use crate::stats::{Table, TableError};
+use crate::workloads::Workloads;
+use crate::workloads::selector::{Selector, SelectorError};
 
 /// Bytes of the session's first exchanges that are kept for the viewer that started it.
 pub const OPENING_BYTES: usize = 4 << 20;
@@ -31,6 +33,16 @@ pub const MAX_VIEWERS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Live {
     inner: Mutex<Inner>,
+    /// Whom labels are asked of, in a cluster.
+    workloads: OnceLock<Arc<Workloads>>,
+}
+
+/// What one viewer wants.
+#[derive(Debug)]
+struct Wanted {
+    filter: Match,
+    selector: Selector,
+    workloads: Option<Arc<Workloads>>,
 }
 
 /// Why a viewer is refused.
@@ -39,6 +51,9 @@ pub enum LiveError {
     /// Its filter does not compile; the error names field, value and reason.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// Its label selector cannot be read.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
     /// Its statistics cannot be made.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -97,16 +112,34 @@ impl Live {
 
     /// Opens a stream of exchanges.
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
-        let filter = Match::try_from(request.filter.as_ref().unwrap_or(&v1::Filter::default()))?;
+        let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
         self.join(request.from_start, |name| Watch::new(name, filter, payload_bytes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
-        let filter = Match::try_from(request.filter.as_ref().unwrap_or(&v1::Filter::default()))?;
+        let filter = self.wanted(request.filter.as_ref())?;
         let table = Table::try_from(request)?;
         self.join(true, |name| Stat::new(name, filter, table))
+    }
+
+    /// Asks for labels here from now on.
+    pub fn follow(&self, workloads: Arc<Workloads>) {
+        if self.workloads.set(workloads).is_err() {
+            tracing::debug!("labels are known already");
+        }
+    }
+
+    fn wanted(&self, filter: Option<&v1::Filter>) -> Result<Wanted, LiveError> {
+        let Some(filter) = filter else {
+            return Ok(Wanted { filter: Match::default(), selector: Selector::default(), workloads: None });
+        };
+        Ok(Wanted {
+            filter: Match::try_from(filter)?,
+            selector: Selector::parse(&filter.selector)?,
+            workloads: self.workloads.get().cloned(),
+        })
     }
 
     fn join<C: Consumer + 'static>(
@@ -176,6 +209,20 @@ impl Live {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn passes(&self, exchange: &v1::Exchange) -> bool {
+        self.filter.passes(exchange) && (self.selector.is_empty() || self.selects(exchange))
+    }
+
+    /// Without labels nothing is selected: a process outside pods, or a hub without a cluster.
+    fn selects(&self, exchange: &v1::Exchange) -> bool {
+        let (Some(workloads), Some(origin)) = (&self.workloads, &exchange.origin) else { return false };
+        workloads.selects(&self.selector, &origin.namespace, &origin.pod)
     }
 }
 

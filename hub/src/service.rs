@@ -3,11 +3,11 @@
 pub mod ingest;
 pub mod viewer;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::launch::Identity;
+use proto::launch::{INGEST_PORT, Identity, VIEWER_PORT};
 use proto::v1::ingest_server::IngestServer;
 use proto::v1::viewer_server::ViewerServer;
 use proto::{ROLE_URI_PREFIX, role};
@@ -32,15 +32,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What goes wrong with the listeners.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// No port could be had on the loopback interface.
-    #[error("cannot listen on 127.0.0.1")]
+    /// A port could not be had.
+    #[error("cannot listen")]
     Listen(#[source] std::io::Error),
     /// The identity given at launch is no certificate and key, or the server failed.
     #[error("cannot serve")]
     Serve(#[source] tonic::transport::Error),
 }
 
-/// Ports of the two services on 127.0.0.1.
+/// Where the services listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Both on the loopback interface, on ports that the system chooses.
+    Loopback,
+    /// Ingest on all addresses of the pod, the viewer's on its loopback, on the ports that the manifests name.
+    Pod,
+}
+
+/// Ports of the two services.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// For capturers.
@@ -50,9 +59,12 @@ pub struct Ports {
 }
 
 /// Serves a session until the process ends.
-pub async fn serve(session: &Arc<Session>, identity: &Identity) -> Result<Ports, ServiceError> {
-    let ingest = listen().await?;
-    let viewer = listen().await?;
+pub async fn serve(
+    session: &Arc<Session>,
+    identity: &Identity,
+    place: Listen,
+) -> Result<Ports, ServiceError> {
+    let (ingest, viewer) = listen(place).await?;
     let ports = Ports {
         ingest: ingest.local_addr().map_err(ServiceError::Listen)?.port(),
         viewer: viewer.local_addr().map_err(ServiceError::Listen)?.port(),
@@ -78,8 +90,23 @@ pub async fn serve(session: &Arc<Session>, identity: &Identity) -> Result<Ports,
     Ok(ports)
 }
 
-async fn listen() -> Result<TcpListener, ServiceError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(ServiceError::Listen)
+async fn listen(place: Listen) -> Result<(TcpListener, TcpListener), ServiceError> {
+    let loopback = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let both = match place {
+        Listen::Loopback => (loopback(0).await, loopback(0).await),
+        Listen::Pod => (listen_everywhere(INGEST_PORT).await, loopback(VIEWER_PORT).await),
+    };
+    Ok((both.0.map_err(ServiceError::Listen)?, both.1.map_err(ServiceError::Listen)?))
+}
+
+/// Listens on both families, or on IPv4 alone where the kernel has no other.
+async fn listen_everywhere(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        result => result,
+    }
 }
 
 /// Connections without delay for small messages: an exchange is on screen when it happened.

@@ -1,23 +1,27 @@
 //! One session: what it wants, who takes part, and how it ends.
 
 pub mod capturers;
+pub mod slots;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proto::launch::HubLaunch;
+use proto::filter::{FilterError, Match};
+use proto::launch::{HubLaunch, HubPlace};
 use proto::{WIRE_REVISION, v1};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use self::capturers::{Capturers, Judged};
+use self::slots::Slots;
 use crate::live::Live;
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::writer::{State, Writer};
 use crate::store::{LossRow, Scope, StoreError};
+use crate::workloads::Workloads;
 
 /// How often loss totals and capturers are written to the store while they change.
 const LOSS_PERIOD: Duration = Duration::from_secs(10);
@@ -34,10 +38,17 @@ pub struct Session {
     payload_bytes: u32,
     redaction: v1::Redaction,
     sample: u32,
+    /// Whether processes are told apart by pods.
+    cluster: bool,
+    /// Whether the store alone knows what bases were given.
+    store_remembers: AtomicBool,
+    /// Whether the filter tests pods, which processes outside pods fail.
+    pods_only: bool,
     /// Who captures.
     pub capturers: Capturers,
     /// Who watches.
     pub live: Live,
+    workloads: OnceLock<Arc<Workloads>>,
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
     file: Option<PathBuf>,
@@ -49,6 +60,17 @@ pub struct Session {
     recorded: Mutex<BTreeMap<(String, String), u64>>,
 }
 
+/// Why a session cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Its store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its filter does not compile; the error names field, value and reason.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
 /// A viewer's heartbeat stream, counted while it lives.
 #[derive(Debug)]
 pub struct Connected<'a>(&'a AtomicU32);
@@ -57,12 +79,20 @@ pub struct Connected<'a>(&'a AtomicU32);
 
 impl Session {
     /// Opens the store and begins.
-    pub async fn begin(launch: &HubLaunch) -> Result<Arc<Self>, StoreError> {
+    pub async fn begin(launch: &HubLaunch) -> Result<Arc<Self>, SessionError> {
+        let pods_only =
+            Match::try_from(&launch.filter)?.wants_pods_only() || !launch.filter.selector.is_empty();
         let scope = Scope { session: launch.session.clone(), max_store_bytes: launch.max_store_bytes };
-        let engine = Engine::open(&launch.store, scope, launch.store_limit).await?;
-        let (writer, archive, file) = match engine {
-            Some(Engine { writer, archive, file }) => (Some(writer), Some(Arc::new(archive)), file),
-            None => (None, None, None),
+        let engine = match &launch.place {
+            // What is wrong with the store is said before anything else runs.
+            HubPlace::Local { .. } => Engine::open(&launch.store, scope, launch.store_limit).await?,
+            HubPlace::Cluster { .. } => Engine::begin(&launch.store, scope, launch.store_limit).await?,
+        };
+        let (writer, archive, file, folder) = match engine {
+            Some(Engine { writer, archive, file, folder }) => {
+                (Some(writer), Some(Arc::new(archive)), file, folder)
+            }
+            None => (None, None, None, None),
         };
         let session = Arc::new(Self {
             name: launch.session.clone(),
@@ -71,8 +101,12 @@ impl Session {
             payload_bytes: launch.payload_bytes,
             redaction: launch.redaction.clone(),
             sample: launch.sample,
+            cluster: matches!(launch.place, HubPlace::Cluster { .. }),
+            store_remembers: AtomicBool::new(false),
+            pods_only,
             capturers: Capturers::default(),
             live: Live::default(),
+            workloads: OnceLock::new(),
             writer,
             archive,
             file,
@@ -83,7 +117,31 @@ impl Session {
             recorded: Mutex::default(),
         });
         tokio::spawn(record(Arc::downgrade(&session)));
+        session.begin_ids(folder.as_deref());
         Ok(session)
+    }
+
+    /// Lets capturers begin once it is known what ids earlier hubs gave: at once, except where only a store knows
+    /// that does not answer yet.
+    fn begin_ids(self: &Arc<Self>, folder: Option<&Path>) {
+        let Some(writer) = &self.writer else { return self.capturers.begin(Slots::default()) };
+        let mut earlier = writer.earlier();
+        if let Some(earlier) = earlier.borrow().as_deref() {
+            return self.capturers.begin(Slots::above(earlier));
+        }
+        match folder.map(Slots::beside) {
+            Some(Ok(slots)) => return self.capturers.begin(slots),
+            Some(Err(error)) => tracing::warn!(%error, "capturers wait for the store"),
+            None => {}
+        }
+        self.store_remembers.store(true, Ordering::Relaxed);
+        let session = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let Ok(earlier) = earlier.wait_for(Option::is_some).await else { return };
+            if let (Some(session), Some(earlier)) = (session.upgrade(), earlier.as_deref()) {
+                session.capturers.begin(Slots::above(earlier));
+            }
+        });
     }
 
     /// What a capturer is told.
@@ -96,6 +154,8 @@ impl Session {
             payload_bytes: self.payload_bytes,
             redaction: Some(self.redaction.clone()),
             sample: self.sample,
+            cluster: self.cluster,
+            host_processes: !(self.cluster && self.pods_only),
         }
     }
 
@@ -105,6 +165,9 @@ impl Session {
         if self.capturers.judge(node, connection, &mut batch) == Judged::Stale {
             return self.capturers.taken(node, connection, 0, false);
         }
+        if let Some(workloads) = self.workloads.get() {
+            workloads.resolve(&mut batch.exchanges);
+        }
         let exchanges: Vec<_> = batch.exchanges.into_iter().map(Arc::new).collect();
         if !exchanges.is_empty() {
             self.live.publish(&exchanges);
@@ -113,6 +176,31 @@ impl Session {
             }
         }
         self.capturers.taken(node, connection, sequence, last)
+    }
+
+    /// Names what exchanges talk to from now on, and tells capturers of their pods.
+    pub fn follow(&self, workloads: Arc<Workloads>) {
+        self.live.follow(Arc::clone(&workloads));
+        if self.workloads.set(workloads).is_err() {
+            tracing::debug!("the session follows its cluster already");
+        }
+    }
+
+    /// The cluster's pods, once they are followed.
+    #[must_use]
+    pub fn workloads(&self) -> Option<&Arc<Workloads>> {
+        self.workloads.get()
+    }
+
+    /// Waits until no later hub of the session can give a node's base again: where the store alone remembers, until
+    /// it has the node's row.
+    pub async fn claimed(&self, node: &str) {
+        let Some(writer) = &self.writer else { return };
+        let number = writer.note_capturers(self.capturers.rows());
+        let number = self.capturers.noted(node, number);
+        if self.store_remembers.load(Ordering::Relaxed) {
+            writer.recorded(number).await;
+        }
     }
 
     /// Writes the capturers as they are now.
@@ -126,6 +214,12 @@ impl Session {
     #[must_use]
     pub fn archive(&self) -> Option<&Arc<AnyArchive>> {
         self.archive.as_ref()
+    }
+
+    /// Whether the store has not answered yet.
+    #[must_use]
+    pub fn store_is_starting(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.state() == State::Starting)
     }
 
     /// Becomes true when capture is to end.
@@ -144,6 +238,12 @@ impl Session {
     pub fn viewer_connected(&self) -> Connected<'_> {
         self.viewers.fetch_add(1, Ordering::Relaxed);
         Connected(&self.viewers)
+    }
+
+    /// Plugins whose heartbeat is there.
+    #[must_use]
+    pub fn viewers(&self) -> u32 {
+        self.viewers.load(Ordering::Relaxed)
     }
 
     /// The session's state.
@@ -220,8 +320,13 @@ impl Session {
         let mut balances: Vec<_> =
             self.capturers.balances().into_iter().flat_map(|(_, balances)| balances).collect();
         balances.extend(self.live.balances());
-        balances.extend(self.writer.as_ref().map(Writer::balance));
+        balances.extend(self.writer.as_ref().map(|writer| self.store_balance(writer)));
         balances
+    }
+
+    fn store_balance(&self, writer: &Writer) -> v1::Balance {
+        writer.note_acknowledged(self.capturers.acknowledged_before());
+        writer.balance()
     }
 
     /// Writes the loss totals that changed since the last time.
@@ -241,7 +346,7 @@ impl Session {
         for balance in self.live.balances() {
             add("", &balance);
         }
-        add("", &writer.balance());
+        add("", &self.store_balance(writer));
         let at_ns = now_ns();
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();

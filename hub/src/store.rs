@@ -3,6 +3,7 @@
 //! The embedded store ([`sqlite`]) is also what the plugin reads saved and kept files with, so it builds without the
 //! server.
 
+pub mod earlier;
 #[cfg(feature = "server")]
 pub mod engine;
 #[cfg(feature = "server")]
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 use proto::v1;
 use tokio::sync::mpsc;
+
+use self::earlier::Earlier;
 
 /// Longest a statement of `query` may run.
 pub const QUERY_TIME: Duration = Duration::from_secs(30);
@@ -97,6 +100,9 @@ pub struct Scope {
 pub trait Store: Send + 'static {
     /// Connects, or connects again, and brings the schema to this version.
     fn open(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads what it holds of this session, before anything is written.
+    fn earlier(&mut self) -> impl Future<Output = Result<Earlier, StoreError>> + Send;
 
     /// Writes a batch in one transaction; repeating it changes nothing.
     fn write(&mut self, batch: Arc<Batch>) -> impl Future<Output = Result<Written, StoreError>> + Send;

@@ -1,15 +1,19 @@
 //! A command that captures: begin or join a session, follow it, end it, account for it.
 
+mod following;
+
 use std::time::{Duration, Instant};
 
 use proto::v1;
 use tonic::Streaming;
 
+use self::following::Following;
 use crate::client::{Client, next};
+use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::save::{self, Target};
-use crate::session::{Begun, Notice, Remains, Session, Wanted};
+use crate::session::{self, Kept, Notice, Remains, Session, Started, Wanted, Where};
 use crate::stop::{Stop, Stops};
 use crate::summary;
 
@@ -37,7 +41,7 @@ pub(crate) trait View {
     /// What the hub streams for it.
     type Item;
 
-    /// Opens its stream; `own` says whether the session was started for it.
+    /// Opens its stream, or opens it again after it broke.
     async fn open(
         &mut self,
         client: &mut Client,
@@ -59,6 +63,9 @@ pub(crate) trait View {
     /// Exchanges shown or counted.
     fn captured(&self) -> u64;
 
+    /// What it means for what is shown that a stream broke and was opened again.
+    fn after_break(&self) -> &'static str;
+
     /// Exchanges of the stream that were written; `None` where it brings no exchanges.
     fn printed(&self) -> Option<u64>;
 
@@ -69,6 +76,8 @@ pub(crate) trait View {
 /// What a capturing command was asked for.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Where the session is or shall be.
+    pub(crate) place: Where,
     /// The session to begin, or the name of the one to join.
     pub(crate) session: Choice,
     /// When to stop.
@@ -119,19 +128,27 @@ impl<T> Items<T> {
 /// Runs a capturing command to its end and returns the exit code.
 pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console) -> Result<u8, Failure> {
     let mut stops = Stops::listen()?;
-    let begun = begin(&plan.session, console, &mut stops).await;
-    console.clear();
-    let mut session = match begun? {
-        Begun::Running(session) => *session,
-        Begun::Stopped(stop, remains) => return outcome(&stop, None, &remains, true),
+    let begun = Begun::default();
+    // Boxed: a start holds much between its many steps.
+    let started = Box::pin(begin(&plan, &begun, &mut stops, console)).await;
+    let mut session = match started {
+        Ok(Started::Running(session)) => *session,
+        Ok(Started::Stopped(stop, remains)) => {
+            let local = matches!(plan.place, Where::Local).then_some(session::CLEANUP_LOCAL);
+            let stopped = outcome(&stop, None, &remains, local);
+            return unfinished(&begun, stopped, &mut stops, console).await;
+        }
+        Err(failure) => return unfinished(&begun, Err(failure), &mut stops, console).await,
     };
+    console.clear();
     let mut client = session.client.clone();
     let opened = view.open(&mut client, &session).await;
     let mut items = match opened {
         Ok(stream) => Items { stream, held: None },
-        Err(failure) => return Err(after_teardown(session, failure, console).await),
+        Err(failure) => return Err(after_teardown(session, failure, &mut stops, console).await),
     };
-    let followed = follow(&mut session, &mut view, &mut items, &mut stops, plan.time).await;
+    let mut following = Following { session: &mut session, stops: &mut stops, console };
+    let followed = following.follow(&mut view, &mut items, plan.time).await;
     let time = session.began.elapsed();
     let stop = match followed {
         Ok(stop) => stop,
@@ -139,8 +156,9 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
             if let Err(unwritten) = view.close().await {
                 console.warning(&unwritten.what);
             }
-            let failure = after_teardown(session, failure, console).await;
-            console.say(&summary::captured(view.captured(), 1, time));
+            let nodes = session.nodes();
+            let failure = after_teardown(session, failure, &mut stops, console).await;
+            console.say(&summary::captured(view.captured(), nodes, time));
             // The ledgers are gone with the part that failed.
             console.say("lost unknown");
             return Err(failure);
@@ -158,77 +176,83 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     {
         save(&mut session, target, &mut stops, &mut account, console).await;
     }
-    let own = session.is_own();
+    let own = session.is_own().then(|| session.cleanup());
     let mut balance = view.balance().cloned();
     // A viewer that leaves, or wants no more, misses nothing.
-    if stop.prints_on() && (own || matches!(stop, Stop::Ended(_))) {
+    if stop.prints_on() && (own.is_some() || matches!(stop, Stop::Ended(_))) {
         let ledgers = account.balances.iter_mut().chain(balance.as_mut());
         summary::unprinted(ledgers, view.balance(), view.printed());
     }
-    let remains = if account.aborted { session.abort() } else { session.finish().await };
+    let remains =
+        if account.aborted { session.abort().await } else { finish(session, &mut stops, console).await };
     report(&plan, &view, &account, &remains, console);
     console.say(&summary::captured(view.captured(), account.nodes.max(1), time));
     console.say(&summary::lost(&summary::relevant(&account.balances, balance.as_ref())));
-    outcome(&stop, account.failure, &remains, own)
+    outcome(&stop, account.failure, &remains, own.as_deref())
 }
 
-async fn begin(choice: &Choice, console: &mut Console, stops: &mut Stops) -> Result<Begun, Failure> {
-    match choice {
-        Choice::New(wanted) => Session::start_local(*wanted.clone(), console, stops).await,
+async fn begin(
+    plan: &Plan,
+    begun: &Begun,
+    stops: &mut Stops,
+    console: &mut Console,
+) -> Result<Started, Failure> {
+    match &plan.session {
+        Choice::New(wanted) => {
+            Box::pin(Session::start(&plan.place, *wanted.clone(), begun, console, stops)).await
+        }
         Choice::Join(name) => tokio::select! {
-            joined = Session::join_local(name) => joined.map(|session| Begun::Running(Box::new(session))),
-            stop = stops.next() => Ok(Begun::Stopped(stop, Remains::default())),
+            joined = Session::join(&plan.place, name) => {
+                joined.map(|session| Started::Running(Box::new(session)))
+            }
+            stop = stops.next() => Ok(Started::Stopped(stop, Remains::default())),
         },
     }
 }
 
-/// Shows what comes until something stops it.
-async fn follow<V: View>(
-    session: &mut Session,
-    view: &mut V,
-    items: &mut Items<V::Item>,
+/// Removes what a start made that failed or was stopped.
+async fn unfinished(
+    begun: &Begun,
+    outcome: Result<u8, Failure>,
     stops: &mut Stops,
-    time: Option<Duration>,
-) -> Result<Stop, Failure> {
-    let deadline = async {
-        match time {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
-        }
+    console: &mut Console,
+) -> Result<u8, Failure> {
+    console.clear();
+    let Some(name) = begun.name() else {
+        return outcome;
     };
-    tokio::pin!(deadline);
-    loop {
-        tokio::select! {
-            held = items.hold(), if items.held.is_none() => match held {
-                Ok(true) => {}
-                // Why it broke is told by a notice, which names the part that is gone.
-                Ok(false) => return unexpected_end(session, None).await,
-                Err(failure) => return unexpected_end(session, Some(failure)).await,
-            },
-            ready = view.ready(), if items.held.is_some() => {
-                if !ready {
-                    return Ok(Stop::Closed);
-                }
-                if let Some(item) = items.held.take() {
-                    match view.take(item)? {
-                        Flow::More => {}
-                        Flow::Enough => return Ok(Stop::Count),
-                        Flow::Closed => return Ok(Stop::Closed),
-                        Flow::Last => return ended_by(session).await,
-                    }
-                }
-            }
-            () = view.ended() => return Ok(Stop::Closed),
-            stop = stops.next() => return Ok(stop),
-            Some(notice) = session.notices.recv() => match notice {
-                Notice::Lost(failure) => return Err(failure),
-                // The last items and then the end follow on the stream.
-                Notice::Ended(by) if session.is_own() => return Ok(Stop::Ended(by)),
-                Notice::Ended(by) => session.ended_by = Some(by),
-            },
-            () = &mut deadline => return Ok(Stop::Time),
-        }
+    console.step(format!("removing session {name} …"));
+    let left = tokio::select! {
+        left = begun.remove() => left,
+        _signal = stops.next_signal() => begun.left(),
+    };
+    console.clear();
+    if left.is_empty() {
+        return outcome;
     }
+    let hint = format!("run `kubectl kyanos cleanup {name}`");
+    match outcome {
+        Err(failure) => {
+            console.warning(&format!("could not remove {}", left.join(", ")));
+            console.hint(&hint);
+            Err(failure)
+        }
+        Ok(_stopped) => Err(Failure::new(format!("could not remove {}", left.join(", "))).hint(hint)),
+    }
+}
+
+/// Ends a session and removes it; a signal leaves the rest of that to the cluster.
+async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> Remains {
+    let Some(left) = session.left() else {
+        return session.finish().await;
+    };
+    console.step(format!("removing session {} …", session.name));
+    let remains = tokio::select! {
+        remains = session.finish() => remains,
+        _signal = stops.next_signal() => Remains { kept: None, left },
+    };
+    console.clear();
+    remains
 }
 
 /// The stream ended without the hub's word that the session did: waits for the reason.
@@ -367,19 +391,38 @@ async fn save(
 }
 
 /// Tears down after a failure and returns it, with what could not be removed.
-async fn after_teardown(session: Session, failure: Failure, console: &Console) -> Failure {
-    let remains = session.finish().await;
+async fn after_teardown(
+    session: Session,
+    failure: Failure,
+    stops: &mut Stops,
+    console: &mut Console,
+) -> Failure {
+    let cleanup = session.cleanup();
+    let remains = finish(session, stops, console).await;
     say_kept(&remains, console);
     for left in &remains.left {
         console.warning(&format!("could not remove {left}"));
+    }
+    if !remains.left.is_empty() {
+        console.hint(&format!("run `{cleanup}`"));
     }
     failure
 }
 
 fn say_kept(remains: &Remains, console: &Console) {
-    if let Some(path) = &remains.kept {
-        console.say(&format!("kept the store in {}", path.display()));
-        console.hint(&format!("read it with `kubectl kyanos query --store sqlite:{}`", path.display()));
+    match &remains.kept {
+        Some(Kept::File(path)) => {
+            console.say(&format!("kept the store in {}", path.display()));
+            console.hint(&format!("read it with `kubectl kyanos query --store sqlite:{}`", path.display()));
+        }
+        Some(Kept::Session { name, ttl }) => {
+            let time = crate::render::units::age(ttl.as_secs());
+            console.say(&format!("kept session `{name}` with its store for {time}"));
+            console.hint(&format!(
+                "ask it with `kubectl kyanos query --session {name}`, remove it with `kubectl kyanos cleanup {name}`"
+            ));
+        }
+        None => {}
     }
 }
 
@@ -404,10 +447,17 @@ fn report<V: View>(plan: &Plan, view: &V, account: &Account, remains: &Remains, 
     }
 }
 
-fn outcome(stop: &Stop, failure: Option<Failure>, remains: &Remains, own: bool) -> Result<u8, Failure> {
-    if own && !remains.left.is_empty() {
+fn outcome(
+    stop: &Stop,
+    failure: Option<Failure>,
+    remains: &Remains,
+    cleanup: Option<&str>,
+) -> Result<u8, Failure> {
+    if let Some(cleanup) = cleanup
+        && !remains.left.is_empty()
+    {
         return Err(Failure::new(format!("could not remove {}", remains.left.join(", ")))
-            .hint("run `kubectl kyanos cleanup --local`"));
+            .hint(format!("run `{cleanup}`")));
     }
     match failure {
         Some(failure) => Err(Failure { exit: FAILED, ..failure }),

@@ -1,5 +1,6 @@
 //! The command line: what can be written, and what is wrong with what cannot.
 
+pub(crate) mod cluster;
 pub(crate) mod complete;
 pub(crate) mod filter;
 mod refusal;
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::failure::Failure;
 use crate::protocols;
+pub(crate) use cluster::{ClusterArgs, DeployArgs, PodArgs};
 pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
 
@@ -82,6 +83,8 @@ pub(crate) struct PlaceArgs {
     /// Capture on this machine (needs root and Linux)
     #[arg(long)]
     pub(crate) local: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// How a session lives and what it keeps.
@@ -97,8 +100,8 @@ pub(crate) struct SessionArgs {
     /// Leave the store when the session ends and print its path
     #[arg(long, conflicts_with = "session")]
     pub(crate) keep: bool,
-    /// How long a kept session lives after capture ended; a store on this machine stays until it is removed
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, hide = true, conflicts_with = "session")]
+    /// How long a kept session lives in a cluster after capture ended [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "session")]
     pub(crate) ttl: Option<std::time::Duration>,
     /// Longest the session may take to start
     #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "120s", conflicts_with = "session")]
@@ -194,6 +197,10 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
+    pub(crate) pods: PodArgs,
+    #[command(flatten)]
+    pub(crate) deploy: DeployArgs,
+    #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -240,6 +247,10 @@ pub(crate) struct StatArgs {
     #[command(flatten)]
     pub(crate) aggregate: AggregateArgs,
     #[command(flatten)]
+    pub(crate) pods: PodArgs,
+    #[command(flatten)]
+    pub(crate) deploy: DeployArgs,
+    #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
@@ -256,7 +267,7 @@ pub(crate) struct AggregateArgs {
     /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
     pub(crate) metric: Vec<values::Metric>,
-    /// Group by one or two (a/b) of conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, node, remote-service, status, none
+    /// Group by one or two (a/b) of conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, pod, workload, namespace, node, remote-service, status, none
     #[arg(short, long, value_name = "GROUPS", value_parser = values::groups, default_value = "remote-ip")]
     pub(crate) group_by: values::Groups,
     /// Examples shown per group, largest first
@@ -293,6 +304,10 @@ pub(crate) struct OverviewArgs {
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml"], default_value = "table")]
     pub(crate) output: String,
+    #[command(flatten)]
+    pub(crate) pods: PodArgs,
+    #[command(flatten)]
+    pub(crate) deploy: DeployArgs,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     #[command(flatten)]
@@ -357,6 +372,9 @@ pub(crate) struct CleanupArgs {
 /// Arguments of `version`.
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {
+    /// Print the images of a session too, for mirroring
+    #[arg(long)]
+    pub(crate) images: bool,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = ["json", "yaml"])]
     pub(crate) output: Option<String>,
@@ -366,8 +384,11 @@ pub(crate) struct VersionArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
     /// Shell
-    #[arg(value_name = "SHELL")]
-    pub(crate) shell: clap_complete::Shell,
+    #[arg(value_name = "SHELL", required_unless_present = "install")]
+    pub(crate) shell: Option<clap_complete::Shell>,
+    /// Put the program beside this one by which kubectl completes `kubectl kyanos`
+    #[arg(long)]
+    pub(crate) install: bool,
 }
 
 /// Arguments of `__complete`.
@@ -403,16 +424,8 @@ pub(crate) fn parse(words: Vec<std::ffi::OsString>) -> Result<(Cli, ArgMatches),
     let matches = command.try_get_matches_from(words).map_err(|error| refused(&error))?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| refused(&error))?;
     let of_command = matches.subcommand().map(|(_, matches)| matches.clone()).unwrap_or_default();
+    cluster::refuse_beside_local(&of_command).map_err(Outcome::Refused)?;
     Ok((cli, of_command))
-}
-
-/// Says that this command needs to know where its session is.
-pub(crate) fn require_local(place: &PlaceArgs, command: &str) -> Result<(), Failure> {
-    if place.local {
-        return Ok(());
-    }
-    Err(Failure::usage("a session needs `--local` here")
-        .hint(format!("run `kubectl kyanos {command} --local` to use this machine")))
 }
 
 /// Lets a switch take `=true` and `=false`.

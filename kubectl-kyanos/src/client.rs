@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use hub::store::StoreError;
-use proto::launch::Identity;
+use proto::launch::{Identity, VIEWER_PORT};
 use proto::v1;
 use proto::v1::viewer_client::ViewerClient;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
 use tonic::Streaming;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
 use crate::failure::Failure;
 use crate::session::Notice;
@@ -24,16 +25,44 @@ const STREAM_WINDOW: u32 = 4 << 20;
 /// How often the hub hears that this plugin lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Longest wait for a connection on loopback.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the answer to an HTTP/2 ping before a connection counts as broken.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often and how many times a broken heartbeat is tried again before the hub counts as gone.
-const RETRY: (Duration, u32) = (Duration::from_millis(300), 5);
+/// How a broken connection is treated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Longest wait for a connection.
+    connect: Duration,
+    /// Between two attempts.
+    pause: Duration,
+    /// Silence after which the hub counts as gone.
+    lost: Duration,
+}
 
 /// A connected viewer.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     inner: ViewerClient<Channel>,
+    patience: Patience,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// On loopback: a hub that does not answer at once is gone.
+    pub(crate) const LOOPBACK: Self = Self {
+        connect: Duration::from_secs(5),
+        pause: Duration::from_millis(300),
+        lost: Duration::from_millis(1500),
+    };
+
+    /// Through a port-forward: the session lives for a lease period without a word, and so long a new hub or a new
+    /// path is waited for. Connecting takes several round trips over the API server.
+    pub(crate) const FORWARDED: Self = Self {
+        connect: Duration::from_secs(15),
+        pause: Duration::from_secs(1),
+        lost: Duration::from_mins(1),
+    };
 }
 
 // === impl Client ===
@@ -41,27 +70,34 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the viewer service on this machine.
     pub(crate) async fn connect(identity: &Identity, port: u16) -> Result<Self, Failure> {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&identity.authority))
-            .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key))
-            .domain_name(proto::SERVER_NAME);
-        let refused = |error: &tonic::transport::Error| {
-            Failure::new(format!("connecting to the hub failed: {}", with_sources(error)))
-        };
-        let channel = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
-            .map_err(|error| refused(&error))?
-            .tls_config(tls)
-            .map_err(|error| refused(&error))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(HEARTBEAT)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(STREAM_WINDOW)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| refused(&error))?;
-        Ok(Self { inner: ViewerClient::new(channel).max_decoding_message_size(MAX_MESSAGE) })
+        let patience = Patience::LOOPBACK;
+        let endpoint = endpoint(identity, port, patience)?.tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
+        Ok(Self::new(channel, patience))
+    }
+
+    /// Connects to the viewer service over what `connector` opens, now and whenever a connection broke.
+    pub(crate) async fn connect_over<C>(identity: &Identity, connector: C) -> Result<Self, Failure>
+    where
+        C: tower::Service<Uri> + Send + 'static,
+        C::Response: hyper::rt::Read + hyper::rt::Write + Send + Unpin,
+        C::Future: Send,
+        tower::BoxError: From<C::Error> + Send,
+    {
+        let patience = Patience::FORWARDED;
+        let endpoint = endpoint(identity, VIEWER_PORT, patience)?;
+        let channel =
+            endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(&error))?;
+        Ok(Self::new(channel, patience))
+    }
+
+    fn new(channel: Channel, patience: Patience) -> Self {
+        Self { inner: ViewerClient::new(channel).max_decoding_message_size(MAX_MESSAGE), patience }
+    }
+
+    /// How a broken connection is treated.
+    pub(crate) fn pause(&self) -> Duration {
+        self.patience.pause
     }
 
     /// Returns the session's state, and refuses a hub of another wire revision.
@@ -129,17 +165,20 @@ impl Client {
 
     /// Heartbeats until the session ends, and tells `notices` when it does.
     pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>) {
-        let mut failures = 0;
+        let Patience { connect: _, pause, lost } = self.patience;
+        let mut broken = Instant::now();
         let mut last = Failure::new("the hub closed the connection");
-        while failures < RETRY.1 {
+        while broken.elapsed() < lost {
+            let left = lost.saturating_sub(broken.elapsed());
             let beats =
                 IntervalStream::new(tokio::time::interval(HEARTBEAT)).map(|_| v1::HeartbeatRequest {});
-            match self.inner.heartbeat(beats).await {
-                Ok(answers) => {
+            match tokio::time::timeout(left, self.inner.heartbeat(beats)).await {
+                Ok(Ok(answers)) => {
                     let mut answers = answers.into_inner();
+                    let mut answered = false;
                     loop {
                         match answers.message().await {
-                            Ok(Some(answer)) if answer.ended_by.is_empty() => failures = 0,
+                            Ok(Some(answer)) if answer.ended_by.is_empty() => answered = true,
                             Ok(Some(answer)) => {
                                 notices.send(Notice::Ended(answer.ended_by)).await.ok();
                                 return;
@@ -151,11 +190,14 @@ impl Client {
                             }
                         }
                     }
+                    if answered {
+                        broken = Instant::now();
+                    }
                 }
-                Err(status) => last = failure(&status),
+                Ok(Err(status)) => last = failure(&status),
+                Err(_elapsed) => break,
             }
-            failures += 1;
-            tokio::time::sleep(RETRY.0).await;
+            tokio::time::sleep(pause).await;
         }
         notices.send(Notice::Lost(last)).await.ok();
     }
@@ -164,6 +206,29 @@ impl Client {
 /// Takes the next item of a stream; `None` at its end.
 pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
     stream.message().await.map_err(|status| failure(&status))
+}
+
+/// How the viewer service is reached, whatever the bytes go over.
+fn endpoint(identity: &Identity, port: u16, patience: Patience) -> Result<Endpoint, Failure> {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&identity.authority))
+        .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key))
+        .domain_name(proto::SERVER_NAME);
+    let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))
+        .map_err(|error| unreachable(&error))?
+        .tls_config(tls)
+        .map_err(|error| unreachable(&error))?
+        .connect_timeout(patience.connect)
+        .http2_keep_alive_interval(HEARTBEAT)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW);
+    Ok(endpoint)
+}
+
+fn unreachable(error: &tonic::transport::Error) -> Failure {
+    Failure::new(format!("connecting to the hub failed: {}", with_sources(error)))
 }
 
 /// Turns a refusal of the hub into words; its code says who is to blame.
@@ -221,29 +286,6 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tonic::Status;
-
-    use super::*;
-    use crate::failure::FAILED;
-
-    #[test]
-    fn a_refused_statement_reads_as_it_does_on_a_file() {
-        let message = "the store is read-only here: not authorized";
-        let found = refused(&Status::permission_denied(message));
-        let on_file = StoreError::ReadOnly { message: "not authorized".to_owned() };
-        assert_eq!((found.what.as_str(), found.exit), (message, FAILED));
-        assert_eq!((found.what, found.hint.as_deref()), (on_file.to_string(), on_file.hint()));
-        let wrong = refused(&Status::invalid_argument("no such table: x"));
-        assert_eq!((wrong.what.as_str(), wrong.hint, wrong.exit), ("no such table: x", None, FAILED));
-        let late = StoreError::TimedOut { seconds: 30 };
-        let found = refused(&Status::deadline_exceeded(late.to_string()));
-        assert_eq!((found.what, found.hint.as_deref()), (late.to_string(), late.hint()));
-        let reader = StoreError::NoReader { reason: "no grant".to_owned() };
-        let found = refused(&Status::failed_precondition(reader.to_string()));
-        assert_eq!((found.what, found.hint.as_deref()), (reader.to_string(), reader.hint()));
-        let none = refused(&Status::failed_precondition("this session has no store"));
-        assert!(none.hint.is_some_and(|hint| hint.contains("--keep")));
-        assert!(refused(&Status::unavailable("broken pipe")).what.starts_with("the hub does not answer"));
-    }
-}
+mod fake_hub;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod cleanup;
+pub(crate) mod completion;
 pub(crate) mod overview;
 pub(crate) mod query;
 pub(crate) mod setup;

@@ -3,6 +3,7 @@
 mod capture;
 mod cli;
 mod client;
+mod cluster;
 mod commands;
 mod console;
 mod failure;
@@ -78,9 +79,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches, console: &mut Console) -> Resu
         Commands::Status(args) => commands::status::run(args, console).await,
         Commands::Cleanup(args) => commands::cleanup::run(args, console).await,
         Commands::Version(args) => commands::version::run(&args),
-        Commands::Completion(args) => {
-            commands::print(&String::from_utf8_lossy(&cli::complete::script(args.shell))).map(|()| 0)
-        }
+        Commands::Completion(args) => commands::completion::run(&args),
         Commands::Candidates(args) => commands::print(&cli::complete::answer(&args.words)).map(|()| 0),
     }
 }

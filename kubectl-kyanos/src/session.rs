@@ -2,6 +2,7 @@
 //!
 //! Where hub and capturers run is the business of the kind of session; commands see a [`Session`].
 
+pub(crate) mod certificates;
 pub(crate) mod local;
 
 use std::path::PathBuf;
@@ -12,12 +13,21 @@ use proto::v1;
 use tokio::sync::mpsc;
 
 use crate::client::Client;
+use crate::cluster::connect::Connection;
+use crate::cluster::request::Request;
+use crate::cluster::session::{self as cluster, Begun, Cluster};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::stop::{Stop, Stops};
 
+/// Command that removes what sessions on this machine left.
+pub(crate) const CLEANUP_LOCAL: &str = "kubectl kyanos cleanup --local";
+
 /// Notices that may wait to be heard.
 const QUEUE: usize = 8;
+
+/// Letters in a name that is made up.
+const NAME_LETTERS: usize = 5;
 
 /// What a new session shall be.
 #[derive(Clone, Debug)]
@@ -48,6 +58,17 @@ pub(crate) struct Wanted {
     pub(crate) ring_bytes: u32,
     /// Type information of the kernel.
     pub(crate) btf: Option<PathBuf>,
+    /// What a cluster is asked for; unused on this machine.
+    pub(crate) cluster: Request,
+}
+
+/// Where a session is or shall be.
+#[derive(Clone, Debug)]
+pub(crate) enum Where {
+    /// On this machine.
+    Local,
+    /// In a cluster.
+    Cluster(Box<Connection>),
 }
 
 /// What happens to a running session.
@@ -79,7 +100,7 @@ pub(crate) struct Session {
 
 /// What came of beginning a session.
 #[derive(Debug)]
-pub(crate) enum Begun {
+pub(crate) enum Started {
     /// It runs.
     Running(Box<Session>),
     /// It was stopped before it ran.
@@ -91,15 +112,31 @@ pub(crate) enum Begun {
 enum Place {
     /// Children of this process.
     Local(Box<local::Local>),
+    /// Objects that this process made.
+    Cluster(Box<Cluster>),
     /// Somebody else's.
-    Joined,
+    Joined(Where),
+}
+
+/// What was kept, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// A store's file.
+    File(PathBuf),
+    /// Hub and store in a cluster.
+    Session {
+        /// The session's name.
+        name: String,
+        /// How long they stay.
+        ttl: Duration,
+    },
 }
 
 /// What remains when a session ended.
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
-    /// The store's file, where it was kept.
-    pub(crate) kept: Option<PathBuf>,
+    /// What was kept.
+    pub(crate) kept: Option<Kept>,
     /// What could not be removed.
     pub(crate) left: Vec<String>,
 }
@@ -107,13 +144,46 @@ pub(crate) struct Remains {
 // === impl Session ===
 
 impl Session {
-    /// Starts a session on this machine; where that fails or is stopped, its parts end by themselves and what they made
-    /// goes. A second signal, or dropping the future, kills and removes them at once.
-    pub(crate) async fn start_local(
+    /// Starts a session; what it made in a cluster is in `begun`.
+    ///
+    /// On this machine, where that fails or is stopped, its parts end by themselves and what they made goes; a second
+    /// signal, or dropping the future, kills and removes them at once.
+    pub(crate) async fn start(
+        place: &Where,
+        wanted: Wanted,
+        begun: &Begun,
+        console: &mut Console,
+        stops: &mut Stops,
+    ) -> Result<Started, Failure> {
+        match place {
+            Where::Local => Self::start_local(wanted, console, stops).await,
+            Where::Cluster(connection) => tokio::select! {
+                started = Cluster::start(connection, &wanted, begun, console) => {
+                    let (cluster, client) = started?;
+                    let name = cluster.name().to_owned();
+                    Ok(Started::Running(Box::new(Self::new(name, client, Place::Cluster(Box::new(cluster))))))
+                }
+                stop = stops.next() => Ok(Started::Stopped(stop, Remains::default())),
+            },
+        }
+    }
+
+    /// Joins a running session.
+    pub(crate) async fn join(place: &Where, name: &str) -> Result<Self, Failure> {
+        let mut client = match place {
+            Where::Local => local::connect(&local::Places::default(), name).await?,
+            Where::Cluster(connection) => cluster::join(connection, name).await?,
+        };
+        let payload_bytes = Some(client.describe().await?.payload_bytes);
+        let joined = Self::new(name.to_owned(), client, Place::Joined(place.clone()));
+        Ok(Self { payload_bytes, ..joined })
+    }
+
+    async fn start_local(
         wanted: Wanted,
         console: &mut Console,
         stops: &mut Stops,
-    ) -> Result<Begun, Failure> {
+    ) -> Result<Started, Failure> {
         let (sender, notices) = mpsc::channel(QUEUE);
         let mut local = local::Local::create(wanted, console)?;
         let outcome = tokio::select! {
@@ -122,7 +192,7 @@ impl Session {
         };
         let client = match outcome {
             Ok(Ok(client)) => client,
-            Ok(Err(stop)) => return Ok(Begun::Stopped(stop, cancel(local, stops).await)),
+            Ok(Err(stop)) => return Ok(Started::Stopped(stop, cancel(local, stops).await)),
             Err(failure) => {
                 console.clear();
                 for left in cancel(local, stops).await.left {
@@ -131,41 +201,62 @@ impl Session {
                 return Err(failure);
             }
         };
-        tokio::spawn(client.clone().keep_alive(sender));
         let name = local.name().to_owned();
-        Ok(Begun::Running(Box::new(Self {
-            name,
-            client,
-            notices,
-            began: Instant::now(),
-            payload_bytes: None,
-            ended_by: None,
-            place: Place::Local(Box::new(local)),
-        })))
+        let session = Self::with(name, client, Place::Local(Box::new(local)), (sender, notices));
+        Ok(Started::Running(Box::new(session)))
     }
 
-    /// Joins a running session on this machine.
-    pub(crate) async fn join_local(name: &str) -> Result<Self, Failure> {
-        let (sender, notices) = mpsc::channel(QUEUE);
-        let mut client = local::connect(&local::Places::default(), name).await?;
-        let payload_bytes = Some(client.describe().await?.payload_bytes);
+    fn new(name: String, client: Client, place: Place) -> Self {
+        Self::with(name, client, place, mpsc::channel(QUEUE))
+    }
+
+    fn with(
+        name: String,
+        client: Client,
+        place: Place,
+        (sender, notices): (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
+    ) -> Self {
         tokio::spawn(client.clone().keep_alive(sender));
-        Ok(Self {
-            name: name.to_owned(),
-            client,
-            notices,
-            began: Instant::now(),
-            payload_bytes,
-            ended_by: None,
-            place: Place::Joined,
-        })
+        Self { name, client, notices, began: Instant::now(), payload_bytes: None, ended_by: None, place }
     }
 
     /// Whether this plugin started it, so that its end is the session's.
     pub(crate) fn is_own(&self) -> bool {
         match self.place {
-            Place::Local(_) => true,
-            Place::Joined => false,
+            Place::Local(_) | Place::Cluster(_) => true,
+            Place::Joined(_) => false,
+        }
+    }
+
+    /// Whether a stream that broke can be opened again: the path to the hub, or the hub's pod, may come back.
+    pub(crate) fn resumes(&self) -> bool {
+        match &self.place {
+            Place::Cluster(_) | Place::Joined(Where::Cluster(_)) => true,
+            Place::Local(_) | Place::Joined(Where::Local) => false,
+        }
+    }
+
+    /// How many nodes it captures on, for where its hub cannot be asked any more.
+    pub(crate) fn nodes(&self) -> usize {
+        match &self.place {
+            Place::Cluster(cluster) => cluster.nodes(),
+            Place::Local(_) | Place::Joined(_) => 1,
+        }
+    }
+
+    /// Command that removes what it leaves.
+    pub(crate) fn cleanup(&self) -> String {
+        match &self.place {
+            Place::Cluster(_) => format!("kubectl kyanos cleanup {}", self.name),
+            Place::Local(_) | Place::Joined(_) => CLEANUP_LOCAL.to_owned(),
+        }
+    }
+
+    /// What to say when [`Session::finish`] is stopped; `None` where it takes too short for that.
+    pub(crate) fn left(&self) -> Option<Vec<String>> {
+        match &self.place {
+            Place::Cluster(cluster) => Some(cluster.left()),
+            Place::Local(_) | Place::Joined(_) => None,
         }
     }
 
@@ -173,17 +264,32 @@ impl Session {
     pub(crate) async fn finish(self) -> Remains {
         match self.place {
             Place::Local(local) => local.finish().await,
-            Place::Joined => Remains::default(),
+            Place::Cluster(cluster) => cluster.finish().await,
+            Place::Joined(_) => Remains::default(),
         }
     }
 
     /// Ends what this plugin started without waiting for anything, and removes it.
-    pub(crate) fn abort(self) -> Remains {
+    pub(crate) async fn abort(self) -> Remains {
         match self.place {
             Place::Local(local) => local.abort(),
-            Place::Joined => Remains::default(),
+            Place::Cluster(cluster) => cluster.abort().await,
+            Place::Joined(_) => Remains::default(),
         }
     }
+}
+
+/// Makes up a name from the randomness that the standard library seeds its hash maps with.
+pub(crate) fn made_up_name() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let mut seed = RandomState::new().hash_one(std::process::id());
+    let mut name = String::with_capacity(NAME_LETTERS);
+    for _ in 0..NAME_LETTERS {
+        let letter = u8::try_from(seed % 26).unwrap_or_default();
+        name.push(char::from(b'a' + letter));
+        seed /= 26;
+    }
+    name
 }
 
 /// Starts hub and capturer.

@@ -74,6 +74,24 @@ pub(crate) fn relevant(session: &[v1::Balance], own: Option<&v1::Balance>) -> Ve
     relevant
 }
 
+/// Adds the ledgers of two streams of one viewer.
+pub(crate) fn sum(first: &v1::Balance, second: &v1::Balance) -> v1::Balance {
+    let lost = stages([first, second].into_iter()).into_iter().map(|(stage, total)| v1::Loss {
+        stage,
+        unit: second.unit.clone(),
+        total,
+    });
+    v1::Balance {
+        // No ledger of the hub has this name, so that it is not taken for the whole.
+        consumer: format!("{} and {}", first.consumer, second.consumer),
+        unit: second.unit.clone(),
+        seen: first.seen.saturating_add(second.seen),
+        delivered: first.delivered.saturating_add(second.delivered),
+        filtered: first.filtered.saturating_add(second.filtered),
+        lost: lost.collect(),
+    }
+}
+
 /// Counts as lost to a viewer what was delivered to it and not written, in the ledgers that are its own.
 pub(crate) fn unprinted<'a>(
     ledgers: impl Iterator<Item = &'a mut v1::Balance>,

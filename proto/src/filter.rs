@@ -3,10 +3,15 @@
 //! Capturer, hub and plugin compile the same filter and must agree on every exchange, so there is one evaluation and
 //! it lives here. A viewer's filter narrows the session's: an exchange is shown when both pass it.
 
+mod network;
+mod pod;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use regex::{Regex, RegexBuilder};
 
+pub use self::network::Network;
+use self::pod::{PodName, known_workload, same_workload};
 use crate::v1;
 
 /// Fewest hex digits of a container id that name one container well enough (what container tools print).
@@ -41,15 +46,11 @@ pub struct Match {
     statuses: Vec<Status>,
     errors: bool,
     fields: Vec<Field>,
-}
-
-/// An address with the number of leading bits that count.
-///
-/// IPv4 addresses mapped into IPv6 (`::ffff:10.0.0.1`) are the IPv4 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
+    namespaces: Vec<String>,
+    pods: Vec<PodName>,
+    containers: Vec<String>,
+    workloads: Vec<String>,
+    nodes: Vec<String>,
 }
 
 /// Why a filter does not compile: the field by its flag, the value as given and what is wrong with it.
@@ -93,7 +94,10 @@ impl Match {
     /// Says whether an exchange passes every test.
     #[must_use]
     pub fn passes(&self, exchange: &v1::Exchange) -> bool {
-        self.passes_origin(exchange) && self.passes_ends(exchange) && self.passes_outcome(exchange)
+        self.passes_origin(exchange)
+            && self.passes_pod(exchange)
+            && self.passes_ends(exchange)
+            && self.passes_outcome(exchange)
     }
 
     /// Says whether a protocol can pass: capturers leave connections of other protocols alone.
@@ -122,6 +126,11 @@ impl Match {
             statuses,
             errors,
             fields,
+            namespaces,
+            pods,
+            containers,
+            workloads,
+            nodes,
         } = self;
         protocols.is_empty()
             && pids.is_empty()
@@ -136,6 +145,38 @@ impl Match {
             && statuses.is_empty()
             && !errors
             && fields.iter().all(|field| field.values.is_empty())
+            && [namespaces, containers, workloads, nodes].iter().all(|values| values.is_empty())
+            && pods.is_empty()
+    }
+
+    /// Says whether a pod passes the tests on pods; the label selector and containers are not among them.
+    #[must_use]
+    pub fn wants_pod(&self, namespace: &str, name: &str, workload: &str) -> bool {
+        among(&self.namespaces, namespace)
+            && (self.pods.is_empty() || self.pods.iter().any(|pod| pod.is(namespace, name)))
+            && (self.workloads.is_empty()
+                || self.workloads.iter().any(|wanted| same_workload(wanted, workload)))
+    }
+
+    /// Says whether a container name passes.
+    #[must_use]
+    pub fn wants_container(&self, name: &str) -> bool {
+        among(&self.containers, name)
+    }
+
+    /// Says whether a node's exchanges can pass.
+    #[must_use]
+    pub fn wants_node(&self, node: &str) -> bool {
+        among(&self.nodes, node)
+    }
+
+    /// Says whether only processes in pods can pass.
+    #[must_use]
+    pub fn wants_pods_only(&self) -> bool {
+        !(self.namespaces.is_empty()
+            && self.pods.is_empty()
+            && self.containers.is_empty()
+            && self.workloads.is_empty())
     }
 
     fn passes_origin(&self, exchange: &v1::Exchange) -> bool {
@@ -153,6 +194,17 @@ impl Match {
                 && among(&self.comms, &origin.comm)
                 && (self.container_ids.is_empty()
                     || self.container_ids.iter().any(|prefix| origin.container_id.starts_with(prefix)))
+        })
+    }
+
+    fn passes_pod(&self, exchange: &v1::Exchange) -> bool {
+        if !self.wants_pods_only() && self.nodes.is_empty() {
+            return true;
+        }
+        exchange.origin.as_ref().is_some_and(|origin| {
+            self.wants_node(&origin.node)
+                && self.wants_pod(&origin.namespace, &origin.pod, &origin.workload)
+                && self.wants_container(&origin.container)
         })
     }
 
@@ -192,6 +244,13 @@ impl TryFrom<&v1::Filter> for Match {
             statuses,
             errors,
             fields,
+            namespaces,
+            pods,
+            containers: container_names,
+            workloads,
+            nodes,
+            // Whoever knows labels evaluates it.
+            selector: _,
         } = filter;
         Ok(Self {
             protocols: protocols.clone(),
@@ -209,67 +268,12 @@ impl TryFrom<&v1::Filter> for Match {
             statuses: statuses.iter().map(|word| Status::parse(word)).collect::<Result<_, _>>()?,
             errors: *errors,
             fields: fields.iter().map(Field::parse).collect::<Result<_, _>>()?,
+            namespaces: namespaces.clone(),
+            pods: pods.iter().map(|pod| PodName::parse(pod)).collect::<Result<_, _>>()?,
+            containers: container_names.clone(),
+            workloads: workloads.iter().map(|workload| known_workload(workload)).collect::<Result<_, _>>()?,
+            nodes: nodes.clone(),
         })
-    }
-}
-
-// === impl Network ===
-
-impl Network {
-    /// Parses `10.0.0.0/8`, `10.0.0.1`, `fd00::/8` or `::1`; a bare address counts whole.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let given: IpAddr =
-            address.parse().map_err(|error| format!("not an IPv4 or IPv6 address or network ({error})"))?;
-        let address = given.to_canonical();
-        let widest = bits(given);
-        let prefix = match prefix {
-            None => widest,
-            Some(digits) => digits
-                .parse::<u8>()
-                .ok()
-                .filter(|prefix| *prefix <= widest)
-                .ok_or_else(|| format!("the prefix length is a number from 0 to {widest}"))?,
-        };
-        // A mapped address keeps the prefix it has within the 96 bits that the mapping fixes.
-        if bits(address) == widest {
-            return Ok(Self { address, prefix });
-        }
-        match prefix.checked_sub(96) {
-            Some(prefix) => Ok(Self { address, prefix }),
-            None => Ok(Self { address: given, prefix }),
-        }
-    }
-
-    /// Says whether an address lies in the network.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => same_head(
-                u128::from(network.to_bits()) << 96,
-                u128::from(address.to_bits()) << 96,
-                self.prefix,
-            ),
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                same_head(network.to_bits(), address.to_bits(), self.prefix)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-
-    /// Address of the network.
-    #[must_use]
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Leading bits that count.
-    #[must_use]
-    pub fn prefix(&self) -> u8 {
-        self.prefix
     }
 }
 
@@ -391,17 +395,6 @@ fn end_passes(ports: &[u32], networks: &[Network], end: Option<&v1::Endpoint>) -
                 || address(end)
                     .is_some_and(|address| networks.iter().any(|network| network.contains(address))))
     })
-}
-
-fn bits(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-fn same_head(left: u128, right: u128, prefix: u8) -> bool {
-    prefix == 0 || (left ^ right).leading_zeros() >= u32::from(prefix)
 }
 
 fn ports(field: &str, ports: &[u32]) -> Result<Vec<u32>, FilterError> {

@@ -41,15 +41,47 @@ pub enum StoreChoice {
     },
 }
 
-/// What a local hub is told at start.
+/// Where a hub runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HubPlace {
+    /// On the plugin's machine, as its child, on ports that the system chooses.
+    Local {
+        /// Session directory (`/run/kyanos/NAME`), removed by the hub when its parent is gone.
+        directory: PathBuf,
+    },
+    /// In a pod of a cluster, on [`INGEST_PORT`] and [`VIEWER_PORT`].
+    Cluster {
+        /// The session's namespace.
+        namespace: String,
+    },
+}
+
+/// Port of a cluster hub's ingest service, on all addresses of its pod.
+pub const INGEST_PORT: u16 = 7440;
+
+/// Port of a cluster hub's viewer service, on its pod's loopback: only a port-forward reaches it.
+pub const VIEWER_PORT: u16 = 7441;
+
+/// Where a pod's Secret with its launch is mounted, as the file [`LAUNCH_FILE`].
+pub const LAUNCH_FOLDER: &str = "/etc/kyanos";
+
+/// Name of the launch in a Secret.
+pub const LAUNCH_FILE: &str = "launch.json";
+
+/// Environment variable with the capturer's node name in a cluster.
+pub const NODE_VARIABLE: &str = "KYANOS_NODE";
+
+/// Environment variable with the hub's pod name in a cluster.
+pub const POD_VARIABLE: &str = "KYANOS_POD";
+
+/// What a hub is told at start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HubLaunch {
     /// Session name.
     pub session: String,
-    /// Process id of the plugin that started the session.
-    pub starter: u32,
-    /// Session directory (`/run/kyanos/NAME`), removed by the hub when its parent is gone.
-    pub directory: PathBuf,
+    /// Where it runs.
+    pub place: HubPlace,
     /// The hub's identity (role `hub`).
     pub identity: Identity,
     /// Where exchanges are stored.
@@ -81,12 +113,12 @@ pub struct HubReady {
     pub viewer_port: u16,
 }
 
-/// What a local capturer is told at start.
+/// What a capturer is told at start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CapturerLaunch {
     /// Session name.
     pub session: String,
-    /// Node name to report.
+    /// Node name to report; empty in a cluster, where [`NODE_VARIABLE`] has it.
     pub node: String,
     /// `HOST:PORT` of the hub's ingest service.
     pub hub: String,
@@ -96,8 +128,9 @@ pub struct CapturerLaunch {
     pub ring_bytes: u32,
     /// BTF file of the kernel; `/sys/kernel/btf/vmlinux` when absent.
     pub btf: Option<PathBuf>,
-    /// Parent of all sessions' directories, whose processes are never captured.
-    pub sessions: PathBuf,
+    /// Parent of all local sessions' directories, whose processes are never captured; absent in a cluster, where the hub
+    /// tells which pods are a session's.
+    pub sessions: Option<PathBuf>,
 }
 
 /// What a local capturer answers: attached and streaming, or why not.

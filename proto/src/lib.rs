@@ -4,7 +4,7 @@ pub mod filter;
 pub mod launch;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 1;
+pub const WIRE_REVISION: u32 = 2;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";

@@ -9,11 +9,15 @@
 )]
 
 pub mod bench;
+pub mod cluster;
 pub mod debian;
 pub mod demo;
+pub mod e2e;
+pub mod image;
 pub mod kernels;
 pub mod kyanos;
 pub mod lint_programs;
+pub mod package;
 pub mod process;
 pub mod proto;
 pub mod run;

@@ -1,11 +1,13 @@
 //! Developer commands; run them as `cargo xtask COMMAND`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, demo, kernels, lint_programs, proto, setup, suite};
+use xtask::image::Architecture;
+use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, proto, setup, suite};
 
 /// Developer commands of Kyanos.
 #[derive(Parser)]
@@ -43,7 +45,7 @@ enum Command {
     #[command(hide = true)]
     Smoke {
         /// The plugin's path.
-        plugin: std::path::PathBuf,
+        plugin: PathBuf,
     },
     /// Serve the smoke capture's traffic.
     #[command(hide = true)]
@@ -54,6 +56,26 @@ enum Command {
         #[arg(long)]
         seconds: Option<u64>,
     },
+    /// Build container images of hub and capturer, as archives that `ctr`, `kind` and `docker` load; needs no engine.
+    Image {
+        /// Folder for the archives, by default `images` in the target directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// The machines they run on, by default such as this one.
+        #[arg(long, value_enum)]
+        target: Option<Architecture>,
+    },
+    /// Build a release: an archive per platform whose linker is here, and the plugin index's manifest.
+    Package {
+        /// Folder for the archives, by default `release-archives` in the target directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Programs built elsewhere, in folders such as `darwin-arm64`.
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
+    },
+    /// Run the tests that need a real cluster.
+    E2e(e2e::Choice),
     /// Run clippy on the kernel programs.
     LintPrograms,
     /// Generate the Rust types of the wire from the .proto files.
@@ -82,6 +104,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Smoke { plugin } => kernels::smoke::report(plugin),
         Command::SmokeServer => kernels::smoke::server::serve()?,
         Command::Bench { seconds } => return bench::run(*seconds),
+        Command::Image { out, target } => image::run(out.as_deref(), *target)?,
+        Command::Package { out, programs } => package::run(out.as_deref(), programs.as_deref())?,
+        Command::E2e(choice) => return e2e::run(choice),
         Command::LintPrograms => lint_programs::run()?,
         Command::Proto => proto::generate()?,
     }

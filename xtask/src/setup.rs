@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 pub use rust::NIGHTLY;
 pub(crate) use rust::rustup;
 
-use crate::run;
+use crate::{run, workspace};
 
 /// What the machine is prepared for; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -43,6 +43,21 @@ pub fn run(purpose: Purpose) -> Result<()> {
         return Ok(());
     }
     bail!("still missing after set-up: {left:?}");
+}
+
+/// Installs the C compiler wrapper for static programs, where it is missing.
+pub(crate) fn musl() -> Result<()> {
+    if run::find("musl-gcc").is_some() { Ok(()) } else { apt::install(&["musl-tools"]) }
+}
+
+/// Installs the standard library for a target, where it is missing.
+pub(crate) fn rust_target(triple: &str) -> Result<()> {
+    let mut list = rustup();
+    let installed = run::output(list.args(["target", "list", "--installed"]).current_dir(workspace::root()))?;
+    if installed.lines().any(|line| line.trim() == triple) {
+        return Ok(());
+    }
+    run::check(rustup().args(["target", "add", triple]).current_dir(workspace::root()))
 }
 
 fn missing(purpose: Purpose) -> Vec<Missing> {

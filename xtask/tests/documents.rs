@@ -76,7 +76,7 @@ fn every_flag_in_the_documents_exists() {
     let plugin = binary("kubectl-kyanos").expect("built");
     let tool = Path::new(env!("CARGO_BIN_EXE_xtask"));
     let mut known = help(tool, &[]);
-    for command in ["setup", "demo", "test", "bench", "kernels", "proto"] {
+    for command in ["setup", "demo", "test", "bench", "kernels", "image", "package", "e2e", "proto"] {
         known.push_str(&help(tool, &[command]));
     }
     for command in COMMANDS {
@@ -101,7 +101,7 @@ fn every_flag_in_the_documents_exists() {
 #[test]
 fn every_developer_command_in_the_documents_exists() {
     let known = help(Path::new(env!("CARGO_BIN_EXE_xtask")), &[]);
-    let pattern = Regex::new(r"cargo xtask ([a-z]+)").expect("a valid pattern");
+    let pattern = Regex::new(r"cargo xtask ([a-z0-9]+)").expect("a valid pattern");
     let mut complaints = Vec::new();
     for (file, text) in documents() {
         for found in pattern.captures_iter(&text) {

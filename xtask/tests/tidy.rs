@@ -26,12 +26,12 @@ const EDGES: [Edge; 5] = [
     },
     Edge {
         names: r"\b(kube|k8s_openapi)::",
-        allowed: r"^(kubectl-kyanos/src/cluster|hub/src/workloads|hub/src/lease)",
+        allowed: r"^(kubectl-kyanos/src/cluster|hub/(src|tests)/workloads|hub/src/lease)",
         reason: "everything else works without a cluster",
     },
     Edge {
         names: r"\btonic::(\{[^}]*\b)?Status\b",
-        allowed: r"^(hub/src/(services?|ingest|viewer|relay)\b|hub/tests/|capturer/src/uplink|kubectl-kyanos/src/(client|connection|link|viewer))",
+        allowed: r"^(hub/src/(services?|ingest|viewer|relay)\b|hub/tests/|capturer/(src/uplink|tests/pod/hub)|kubectl-kyanos/src/(client|connection|link|viewer))",
         reason: "errors become gRPC statuses at the service's edge, not before",
     },
     Edge {

@@ -100,7 +100,7 @@ impl Btf {
             let id = u32::try_from(btf.types.len()).map_err(|_overflow| BtfError::Cut { at })?;
             let kind = btf.kind_at(at)?;
             btf.types.push(u32::try_from(at).map_err(|_overflow| BtfError::Cut { at })?);
-            if matches!(kind.kind, KIND_STRUCT | KIND_UNION) && kind.name != 0 {
+            if matches!(kind.kind, KIND_STRUCT | KIND_UNION | KIND_ENUM) && kind.name != 0 {
                 let hash = hash(btf.string(kind.name)?);
                 btf.structures.entry(hash).or_default().push(id);
             }
@@ -128,6 +128,20 @@ impl Btf {
         let missing = || BtfError::MissingStructure { name: structure.to_owned() };
         let id = *self.named(structure)?.first().ok_or_else(missing)?;
         Ok(self.type_of(id)?.size_or_id)
+    }
+
+    /// Value of one of an enumeration's names.
+    pub fn enumerator(&self, enumeration: &str, name: &str) -> Result<u32, BtfError> {
+        for id in self.named(enumeration)? {
+            let found = self.type_of(id)?;
+            let count = if found.kind == KIND_ENUM { found.count } else { 0 };
+            for at in (0..count).map(|index| found.body + index * 8) {
+                if self.string(self.word(at)?)? == name.as_bytes() {
+                    return self.word(at + 4);
+                }
+            }
+        }
+        Err(BtfError::MissingField { structure: enumeration.to_owned(), field: name.to_owned() })
     }
 
     fn named(&self, name: &str) -> Result<Vec<u32>, BtfError> {

@@ -4,6 +4,10 @@ use std::{fs, io, path::Path};
 
 use super::error::{KernelError, OLDEST};
 
+/// Controllers in which every container runtime makes a group for each container. Others may be mounted by themselves
+/// on machines that use the second version, and then name nothing.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
 /// Fails when the kernel is too old or locked down.
 pub(super) fn check() -> Result<(), KernelError> {
     let release = read("/proc/sys/kernel/osrelease")?;
@@ -35,6 +39,22 @@ pub(super) fn pid_namespace() -> Result<u32, KernelError> {
     let text = target.to_string_lossy();
     let inode = text.trim_start_matches("pid:[").trim_end_matches(']');
     inode.parse().map_err(|_not_a_number| failed(io::Error::other(format!("`{text}` is not a namespace"))))
+}
+
+/// The controller of the first version of control groups whose hierarchy names containers; `None` where the second
+/// version's does. The second version has a single hierarchy, and a kernel may have it mounted beside the first.
+pub(super) fn controller() -> Option<&'static str> {
+    mounted_controller(&fs::read_to_string("/proc/cgroups").ok()?)
+}
+
+fn mounted_controller(cgroups: &str) -> Option<&'static str> {
+    let mounted = |name: &str| {
+        cgroups.lines().any(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            fields.next() == Some(name) && fields.next().is_some_and(|hierarchy| hierarchy != "0")
+        })
+    };
+    CONTROLLERS.into_iter().find(|name| mounted(name))
 }
 
 /// Highest number of CPUs that this machine can have online.
@@ -86,6 +106,16 @@ mod tests {
         assert!(version("5.8.0") < Some(OLDEST));
         assert!(version("6.1.0") > Some(OLDEST));
         assert_eq!(version("none"), None);
+    }
+
+    #[test]
+    fn the_first_version_counts_where_a_controller_of_containers_is_mounted() {
+        let head = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n";
+        let first = format!("{head}cpuset\t3\t29\t1\nmemory\t0\t1\t0\npids\t8\t29\t1\n");
+        assert_eq!(mounted_controller(&first), Some("pids"));
+        let second = format!("{head}cpuset\t0\t1\t1\nmemory\t0\t1\t1\nnet_cls\t5\t1\t1\n");
+        assert_eq!(mounted_controller(&second), None);
+        assert_eq!(mounted_controller(head), None);
     }
 
     #[test]

@@ -4,11 +4,21 @@ use capturer_ebpf::settings::{ABSENT, Offsets};
 
 use super::btf::{Btf, BtfError};
 
+/// Bytes of a pointer; all kernels that run such programs have 64 bits.
+const POINTER: u32 = 8;
+
 /// Resolves every field; a missing one that the programs cannot do without is an error that names it.
-pub(super) fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
+///
+/// `controller` is the controller of the first version whose hierarchy names containers, where there is one. Kernels may
+/// be built without control groups, unless `cgroups` says that they are needed.
+pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Result<Offsets, BtfError> {
     let at = |structure, field| btf.offset(structure, field);
     // Fields that kernels may be built without.
     let optional = |structure, field| btf.offset(structure, field).unwrap_or(ABSENT);
+    let group = |structure, field| match at(structure, field) {
+        Err(_) if !cgroups => Ok(ABSENT),
+        found => found,
+    };
     Ok(Offsets {
         task_files: at("task_struct", "files")?,
         task_group_leader: at("task_struct", "group_leader")?,
@@ -43,6 +53,21 @@ pub(super) fn resolve(btf: &Btf) -> Result<Offsets, BtfError> {
         upid_nr: at("upid", "nr")?,
         upid_ns: at("upid", "ns")?,
         pidns_inum: at("pid_namespace", "ns.inum")?,
+        task_cgroups: group("task_struct", "cgroups")?,
+        css_set_subsys: controller.map_or(Ok(ABSENT), |controller| subsystem(btf, controller))?,
+        css_cgroup: group("cgroup_subsys_state", "cgroup")?,
+        css_set_dfl_cgrp: group("css_set", "dfl_cgrp")?,
+        cgroup_kn: group("cgroup", "kn")?,
+        kernfs_id: group("kernfs_node", "id")?,
+        kernfs_name: group("kernfs_node", "name")?,
+        // Since Linux 6.15 with underscores: it changes under those who do not hold its lock.
+        kernfs_parent: at("kernfs_node", "parent").or_else(|_renamed| group("kernfs_node", "__parent"))?,
         message_left: optional("msghdr", "msg_iter.count"),
     })
+}
+
+/// Where a set of control groups has its group in a controller's hierarchy.
+fn subsystem(btf: &Btf, controller: &str) -> Result<u32, BtfError> {
+    let index = btf.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"))?;
+    Ok(btf.offset("css_set", "subsys")? + index * POINTER)
 }

@@ -60,7 +60,6 @@ impl Programs {
         let rings = environment::cpus()?.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
         let ring_bytes = ring_size(ring_bytes);
         let limits = Limits {
-            attached_ns: environment::now(),
             pid_namespace: environment::pid_namespace()?,
             rings,
             largest_class: largest_class(ring_bytes),
@@ -197,7 +196,7 @@ fn class_number(class: usize) -> u32 {
 }
 
 fn bits(filter: &KernelFilter) -> u32 {
-    let KernelFilter { pids, comms, local_ports, remote_ports, local_nets, remote_nets } = filter;
+    let KernelFilter { pids, comms, local_ports, remote_ports, local_nets, remote_nets, cgroups } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())
         | bit(filter::COMMS, !comms.is_empty())
@@ -205,6 +204,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         | bit(filter::REMOTE_PORTS, !remote_ports.is_empty())
         | bit(filter::LOCAL_NETS, !local_nets.is_empty())
         | bit(filter::REMOTE_NETS, !remote_nets.is_empty())
+        | bit(filter::CGROUPS, *cgroups)
 }
 
 /// A command name as the kernel keeps it: cut to 15 bytes, NUL padded.

@@ -1,8 +1,10 @@
 //! Ring bytes as records, and structures as the bytes that the programs take.
 #![expect(unsafe_code, reason = "the rings hold the structures of the layout as the programs wrote them")]
 
+use std::{ffi::CStr, mem::offset_of};
+
 use capturer_ebpf::{
-    layout::{Ended, Kind, Moved, Process, Verdict},
+    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Kind, Moved, Process, Verdict},
     settings::{Limits, Offsets},
 };
 
@@ -22,6 +24,21 @@ pub enum Record<'a> {
     Exec(Process),
     /// A process ended.
     Exit(Process),
+    /// A control group is seen for the first time.
+    Cgroup {
+        /// Its id.
+        id: u64,
+        /// When it was seen.
+        at_ns: u64,
+        /// Its path.
+        path: CgroupPath<'a>,
+    },
+}
+
+/// The names of the directories of a control group's path.
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupPath<'a> {
+    names: &'a [u8],
 }
 
 /// Structures of the layout: plain numbers, without padding.
@@ -47,8 +64,29 @@ pub(super) fn parse(data: &[u8]) -> Option<Record<'_>> {
         read(data).map(Record::Exec)
     } else if kind == Kind::Exit as u8 {
         read(data).map(Record::Exit)
+    } else if kind == Kind::Cgroup as u8 {
+        cgroup(data)
     } else {
         None
+    }
+}
+
+fn cgroup(data: &[u8]) -> Option<Record<'_>> {
+    let word = |at: usize| data.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+    let (id, at_ns) = (word(offset_of!(Cgroup, id))?, word(offset_of!(Cgroup, at_ns))?);
+    let levels = usize::from(*data.get(offset_of!(Cgroup, levels))?);
+    let names = data.get(offset_of!(Cgroup, names)..)?.get(..levels * CGROUP_NAME_LEN)?;
+    Some(Record::Cgroup { id, at_ns, path: CgroupPath { names } })
+}
+
+// === impl CgroupPath ===
+
+impl<'a> CgroupPath<'a> {
+    /// Returns the names from the inside out; a name that is not UTF-8 ends them, since no container runtime makes one.
+    pub fn from_inside(self) -> impl Iterator<Item = &'a str> {
+        self.names
+            .chunks_exact(CGROUP_NAME_LEN)
+            .map_while(|name| CStr::from_bytes_until_nul(name).ok()?.to_str().ok())
     }
 }
 
@@ -94,5 +132,19 @@ mod tests {
         assert!(parse(&data[..20]).is_none());
         assert!(parse(&[9; 64]).is_none());
         assert!(parse(&[]).is_none());
+    }
+
+    #[test]
+    fn paths_are_read_from_the_inside() {
+        let mut data = vec![0_u8; size_of::<Cgroup>()];
+        data[0] = Kind::Cgroup as u8;
+        data[offset_of!(Cgroup, levels)] = 2;
+        data[offset_of!(Cgroup, id)] = 7;
+        let names = offset_of!(Cgroup, names);
+        data[names..names + 5].copy_from_slice(b"inner");
+        data[names + CGROUP_NAME_LEN..][..5].copy_from_slice(b"outer");
+        let Some(Record::Cgroup { id: 7, path, .. }) = parse(&data) else { panic!("not read") };
+        assert_eq!(path.from_inside().collect::<Vec<_>>(), ["inner", "outer"]);
+        assert!(parse(&data[..names + CGROUP_NAME_LEN]).is_none());
     }
 }

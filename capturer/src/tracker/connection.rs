@@ -18,11 +18,15 @@ pub(super) struct Tracked {
     pub(super) connection: layout::Connection,
     /// The last process that used it.
     pub(super) pid: u32,
+    /// Its control group.
+    pub(super) cgroup: u64,
     /// When it was last used.
     pub(super) last_ns: u64,
     /// Absent for datagrams.
     pub(super) stream: Option<Stream>,
     pub(super) talk: Talk,
+    /// Whether it is followed from somewhere within, though the kernel counted from its beginning.
+    late: bool,
 }
 
 /// What the streams of a connection feed.
@@ -33,6 +37,8 @@ pub(super) struct Talk {
     offsets: [u64; 2],
     reached: [u64; 2],
     skipping: [u64; 2],
+    /// The kernel's counts where it was begun late, by way.
+    bases: [Option<u64>; 2],
     /// Calls delivered that may yet turn out to be unparsable.
     readable: u64,
 }
@@ -51,6 +57,7 @@ impl Tracked {
         pid: u32,
         side: Option<Side>,
         options: Arc<Options>,
+        late: bool,
     ) -> Self {
         let datagrams = connection.transport == transport::UDP;
         let context = Context {
@@ -58,11 +65,12 @@ impl Tracked {
             side,
             local_port: connection.local_port,
             remote_port: connection.remote_port,
-            from_start: connection.role != layout::role::UNKNOWN,
+            from_start: connection.role != layout::role::UNKNOWN && !late,
         };
         Self {
             connection,
             pid,
+            cgroup: 0,
             last_ns: 0,
             stream: (!datagrams).then(|| Stream::new(&connection)),
             talk: Talk {
@@ -72,7 +80,9 @@ impl Tracked {
                 reached: [0; 2],
                 skipping: [0; 2],
                 readable: 0,
+                bases: [None; 2],
             },
+            late,
         }
     }
 
@@ -80,14 +90,18 @@ impl Tracked {
     pub(super) fn take(
         &mut self,
         connection: &layout::Connection,
-        event: Event,
+        mut event: Event,
         now_ns: u64,
         crowded: bool,
         ledger: &mut Ledger,
     ) {
         self.connection = *connection;
         self.pid = event.pid;
+        self.cgroup = event.cgroup;
         self.last_ns = self.last_ns.max(event.exit_ns);
+        if self.late {
+            event.counter = self.talk.rebased(event.way, event.counter);
+        }
         let mut feed = Feed { talk: &mut self.talk, ledger };
         match &mut self.stream {
             Some(stream) => {
@@ -120,6 +134,12 @@ impl Tracked {
 // === impl Talk ===
 
 impl Talk {
+    /// Returns a count of the kernel's as one from where the connection was begun.
+    fn rebased(&mut self, way: usize, counter: u64) -> u64 {
+        let Some(base) = self.bases.get_mut(way) else { return counter };
+        counter.saturating_sub(*base.get_or_insert(counter))
+    }
+
     /// Forgets the calls that no later exchange can need.
     pub(super) fn prune(&mut self) {
         for (way, calls) in [Way::Out, Way::In].into_iter().zip(&mut self.calls) {
@@ -145,15 +165,16 @@ impl Talk {
             Verdict::Trace { protocol: _, skip_until } => {
                 let mut news = false;
                 for way in [OUT, IN] {
-                    let (Some(Some(until)), Some(reached), Some(offset), Some(skipping)) = (
+                    let (Some(Some(until)), Some(reached), Some(offset), Some(base), Some(skipping)) = (
                         skip_until.get(way),
                         self.reached.get(way),
                         self.offsets.get(way),
+                        self.bases.get(way),
                         self.skipping.get_mut(way),
                     ) else {
                         continue;
                     };
-                    let counter = until.wrapping_add(*offset);
+                    let counter = until.wrapping_add(*offset).wrapping_add(base.unwrap_or(0));
                     if until.saturating_sub(*reached) >= WORTH_SKIPPING && counter > *skipping {
                         *skipping = counter;
                         news = true;

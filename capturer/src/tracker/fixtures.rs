@@ -35,6 +35,7 @@ pub(crate) fn event(way: usize, s0: u32, payload: &[u8]) -> Event {
         s0,
         s1: s0.wrapping_add(u32::try_from(payload.len()).unwrap()),
         pid: 1,
+        cgroup: 0,
         payload: payload.to_vec(),
     }
 }

@@ -11,31 +11,45 @@ use decoders::Redaction;
 
 use super::*;
 use crate::ledger;
+use crate::selection::Rules;
 
 const REQUEST: &[u8] = b"GET /orders/7 HTTP/1.1\r\nHost: shop\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 fn tracker() -> Tracker {
+    tracker_by(None)
+}
+
+fn tracker_by(rules: Option<Rules>) -> Tracker {
     let options = Options {
         payload_bytes: 1_024,
         redaction: Redaction { enabled: true, headers: Vec::new() },
         protocols: Vec::new(),
     };
     let assembler = Assembler::new("here".to_owned(), 1, 1);
-    Tracker::new(Arc::new(options), assembler, Clock::sampled(), PathBuf::from("/nonexistent"))
+    let nowhere = PathBuf::from("/nonexistent");
+    let selection = Selection::new(rules, nowhere.clone());
+    Tracker::new(Arc::new(options), assembler, Clock::sampled(), selection, nowhere)
 }
 
 /// One process's calls on one connection, with sequence numbers kept.
 struct Caller {
     connection: layout::Connection,
     pid: u32,
+    cgroup: u64,
     numbers: [u32; 2],
     counters: [u64; 2],
 }
 
 impl Caller {
     fn new(id: u64) -> Self {
-        Self { connection: fixtures::connection(id), pid: 42, numbers: [100, 900], counters: [0; 2] }
+        Self {
+            connection: fixtures::connection(id),
+            pid: 42,
+            cgroup: 0,
+            numbers: [100, 900],
+            counters: [0; 2],
+        }
     }
 
     fn moved(&mut self, way: usize, at_ns: u64, len: usize) -> layout::Moved {
@@ -56,6 +70,7 @@ impl Caller {
             pid: self.pid,
             tid: self.pid,
             comm,
+            cgroup: self.cgroup,
         };
         self.numbers[way] = head.s1;
         self.counters[way] += len as u64;
@@ -325,4 +340,133 @@ fn silent_datagram_peers_are_forgotten() {
     let done = exchanges(&mut tracker);
     assert_eq!(done.len(), 1, "the query without an answer");
     assert!(done[0].error, "resolvers do not wait that long");
+}
+
+/// A path in a pod's container, as the kernel tells it.
+fn announce(tracker: &mut Tracker, cgroup: u64, uid: &str, at_ns: u64) {
+    let container = "a".repeat(64);
+    let pod = format!("pod{uid}");
+    tracker.selection.announced(cgroup, Place::from_inside([container.as_str(), &pod].into_iter()), at_ns);
+}
+
+fn told(uid: &str, wanted: bool) -> v1::NodePods {
+    let container = v1::PodContainer { id: "a".repeat(64), name: "web".to_owned() };
+    let pod = v1::Pod {
+        uid: uid.to_owned(),
+        name: "orders-1".to_owned(),
+        containers: vec![container],
+        wanted,
+        ..v1::Pod::default()
+    };
+    v1::NodePods { complete: true, pods: vec![pod], gone: Vec::new() }
+}
+
+const UID: &str = "4b1f3a52-0c7e-4f2a-9d11-0123456789ab";
+
+fn in_a_cluster() -> Tracker {
+    tracker_by(Some(Rules { host_processes: false, matching: proto::filter::Match::default() }))
+}
+
+#[test]
+fn exchanges_of_an_undecided_pod_are_held_and_come_out_with_its_name() {
+    let mut tracker = in_a_cluster();
+    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
+    announce(&mut tracker, 9, UID, 500);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    caller.call(&mut tracker, IN, 2_000, RESPONSE);
+    tracker.advance(1_000_000_000, true);
+    assert!(exchanges(&mut tracker).is_empty() && tracker.is_waiting());
+    assert_eq!(tracker.ledger().exchanges, ledger::Exchanges::default(), "nothing is known of it yet");
+    tracker.tell(told(UID, true), 1_100_000_000);
+    let done = exchanges(&mut tracker);
+    assert_eq!(done.len(), 1);
+    let origin = done[0].origin.as_ref().unwrap();
+    assert_eq!((origin.pod.as_str(), origin.container.as_str()), ("orders-1", "web"));
+    assert_eq!(tracker.placements(), [(9, Standing::Wanted)]);
+    assert_balanced(&mut tracker, 2);
+}
+
+#[test]
+fn exchanges_of_a_pod_that_is_not_wanted_are_filtered_when_that_is_known() {
+    let mut tracker = in_a_cluster();
+    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
+    announce(&mut tracker, 9, UID, 500);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    caller.call(&mut tracker, IN, 2_000, RESPONSE);
+    tracker.advance(1_000_000_000, true);
+    assert_eq!(tracker.connections(), 1);
+    tracker.tell(told(UID, false), 1_100_000_000);
+    assert_eq!((exchanges(&mut tracker).len(), tracker.connections()), (0, 0));
+    // What was on its way, and the socket's end with what the kernel no longer followed.
+    caller.call(&mut tracker, OUT, 1_200_000_000, REQUEST);
+    caller.ended(&mut tracker, 1_300_000_000, 77);
+    tracker.advance(3_000_000_000, true);
+    assert_eq!(tracker.connections(), 0);
+    let balance = assert_balanced(&mut tracker, 4);
+    assert!(balance.lost.is_empty(), "{balance:?}");
+    let totals = tracker.ledger().exchanges;
+    assert_eq!((totals.seen, totals.filtered), (1, 1));
+}
+
+#[test]
+fn a_connection_goes_on_when_its_pod_is_wanted_after_all() {
+    let mut tracker = in_a_cluster();
+    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
+    tracker.tell(told(UID, false), 100);
+    announce(&mut tracker, 9, UID, 500);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    caller.call(&mut tracker, IN, 2_000, RESPONSE);
+    tracker.advance(1_000_000_000, true);
+    tracker.tell(told(UID, true), 1_100_000_000);
+    caller.call(&mut tracker, OUT, 1_200_000_000, REQUEST);
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
+    caller.call(&mut tracker, IN, 1_200_002_000, head);
+    caller.call(&mut tracker, IN, 1_200_003_000, &[b'x'; 2_000]);
+    tracker.advance(3_000_000_000, true);
+    let end = (RESPONSE.len() + head.len()) as u64 + 10_000_000;
+    let verdict = tracker.decisions()[0].1;
+    assert!(
+        verdict.skip_until[IN] > end - 100_000 && verdict.skip_until[IN] <= end,
+        "in the kernel's own count"
+    );
+    let mut body = caller.moved(IN, 3_100_000_000, 10_000_000 - 2_000);
+    body.captured = 0;
+    tracker.take(Record::Moved { head: body, payload: &[] });
+    tracker.advance(4_000_000_000, true);
+    assert_eq!(exchanges(&mut tracker).len(), 1);
+    let balance = assert_balanced(&mut tracker, 6);
+    assert!(balance.lost.is_empty(), "{balance:?}");
+}
+
+#[test]
+fn what_does_not_fit_while_undecided_is_lost_only_if_it_was_wanted() {
+    for wanted in [true, false] {
+        let mut tracker = in_a_cluster();
+        let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
+        announce(&mut tracker, 9, UID, 500);
+        let rounds = HELD_EXCHANGES as u64 + 20;
+        for round in 0..rounds {
+            caller.call(&mut tracker, OUT, round * 1_000_000 + 1_000, REQUEST);
+            caller.call(&mut tracker, IN, round * 1_000_000 + 2_000, RESPONSE);
+        }
+        tracker.advance(1_000_000_000, true);
+        tracker.tell(told(UID, wanted), 1_100_000_000);
+        let expected = if wanted { HELD_EXCHANGES } else { 0 };
+        assert_eq!(exchanges(&mut tracker).len(), expected);
+        let ledger::Exchanges { seen, filtered, map, .. } = tracker.ledger().exchanges;
+        assert_eq!((seen, filtered, map), if wanted { (rounds, 0, 20) } else { (rounds, rounds, 0) });
+        assert_balanced(&mut tracker, 2 * rounds);
+    }
+}
+
+#[test]
+fn a_capture_that_ends_gives_up_what_is_undecided() {
+    let mut tracker = in_a_cluster();
+    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
+    announce(&mut tracker, 9, UID, 500);
+    caller.call(&mut tracker, OUT, 1_000, REQUEST);
+    tracker.finish(2_000);
+    assert!(exchanges(&mut tracker).is_empty());
+    assert_eq!((tracker.ledger().exchanges.seen, tracker.ledger().exchanges.filtered), (1, 1));
+    assert_balanced(&mut tracker, 1);
 }

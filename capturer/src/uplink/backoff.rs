@@ -9,10 +9,18 @@ pub const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: well below the lease period, so that several attempts fit into it.
 pub const LONGEST: Duration = Duration::from_secs(5);
 
+/// The longest pause before the first success, for as long as [`EAGER_ATTEMPTS`] last: a hub that is deployed together
+/// with its capturers is there within seconds.
+pub const LONGEST_EAGER: Duration = Duration::from_millis(500);
+
+/// Attempts before the first success that are made eagerly: half a minute of them.
+pub const EAGER_ATTEMPTS: u32 = 64;
+
 /// Pauses that double, each shortened by up to half at random so that a hub's capturers do not come at once.
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
+    succeeded: bool,
 }
 
 // === impl Backoff ===
@@ -20,7 +28,9 @@ pub struct Backoff {
 impl Backoff {
     /// Returns the next pause.
     pub fn pause(&mut self) -> Duration {
-        let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        let eager = !self.succeeded && self.attempts < EAGER_ATTEMPTS;
+        let longest = if eager { LONGEST_EAGER } else { LONGEST };
+        let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(longest);
         self.attempts = self.attempts.saturating_add(1);
         let share = u32::try_from(RandomState::new().hash_one(self.attempts) % 512).unwrap_or(0);
         full.saturating_sub(full / 1024 * share)
@@ -29,6 +39,7 @@ impl Backoff {
     /// Begins anew after a success.
     pub fn reset(&mut self) {
         self.attempts = 0;
+        self.succeeded = true;
     }
 }
 
@@ -39,11 +50,21 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_limit_and_vary() {
         let mut backoff = Backoff::default();
+        backoff.reset();
         let pauses: Vec<Duration> = (0..50).map(|_| backoff.pause()).collect();
         assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2);
         assert!(pauses[49] <= LONGEST && pauses[49] >= LONGEST / 2);
         assert!(pauses[20..].iter().any(|pause| *pause != pauses[20]));
         backoff.reset();
         assert!(backoff.pause() <= FIRST);
+    }
+
+    #[test]
+    fn a_hub_that_was_never_there_is_tried_often_and_not_for_ever() {
+        let mut backoff = Backoff::default();
+        let eager: Vec<_> = (0..EAGER_ATTEMPTS).map(|_| backoff.pause()).collect();
+        assert!(eager.iter().all(|pause| *pause <= LONGEST_EAGER));
+        assert!(eager.iter().sum::<Duration>() >= Duration::from_secs(15));
+        assert!(backoff.pause() > LONGEST_EAGER);
     }
 }

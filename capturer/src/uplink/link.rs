@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use proto::launch::Identity;
-use proto::v1::{CapturerSettings, UplinkResponse, uplink_response};
+use proto::v1::{CapturerSettings, NodePods, UplinkResponse, uplink_response};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use super::UplinkError;
 
-/// Time to connect, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Time to connect. One repetition of a lost packet fits in: where the hub's address leads nowhere yet, the next attempt
+/// is worth more than waiting.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// How often a silent connection is asked whether it lives; it also holds a port-forward open.
 const PING: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub(super) enum Said {
     Settings(Box<CapturerSettings>),
     /// Batches up to this one are taken.
     Acknowledged(u64),
+    /// Pods of this node.
+    Pods(NodePods),
     /// The capture is to end.
     Drain,
     /// The connection is over; nothing follows.
@@ -90,6 +93,7 @@ async fn converse(
                 Said::Settings(Box::new(settings))
             }
             Some(uplink_response::Kind::Acknowledged(sequence)) => Said::Acknowledged(sequence),
+            Some(uplink_response::Kind::Pods(pods)) => Said::Pods(pods),
             Some(uplink_response::Kind::Drain(_)) => Said::Drain,
             None => continue,
         };

@@ -210,7 +210,8 @@ async fn another_revision_is_a_clear_error() {
     let mut uplink = uplink(address);
     let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
     assert!(error.is_final());
-    assert_eq!(error.to_string(), "the hub speaks wire revision 99, this capturer 1");
+    let expected = format!("the hub speaks wire revision 99, this capturer {}", proto::WIRE_REVISION);
+    assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test]

@@ -2,18 +2,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::filter::Match;
 use proto::v1;
 use tokio::sync::watch;
 
-use super::Consumer;
+use super::{Consumer, Wanted};
 use crate::stats::Table;
 
 /// What one viewer has counted: folded in as it comes, so nothing waits and nothing is lost but the opening's overflow.
 #[derive(Debug)]
 pub struct Stat {
     name: String,
-    filter: Match,
+    filter: Wanted,
     counts: Mutex<Counts>,
     closed: watch::Sender<bool>,
 }
@@ -29,7 +28,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(name: String, filter: Match, table: Table) -> Self {
+    pub(super) fn new(name: String, filter: Wanted, table: Table) -> Self {
         let counts = Counts { table, filtered: 0, lost: 0, finished: false };
         Self { name, filter, counts: Mutex::new(counts), closed: watch::Sender::new(false) }
     }

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::filter::Match;
 use proto::v1;
 use tokio::sync::Notify;
 
-use super::Consumer;
+use super::{Consumer, Wanted};
 use crate::exchange;
 
 /// Exchanges that wait for a viewer.
@@ -20,7 +19,7 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 #[derive(Debug)]
 pub struct Watch {
     name: String,
-    filter: Match,
+    filter: Wanted,
     payload_bytes: usize,
     buffer: Mutex<Buffer>,
     filled: Notify,
@@ -40,7 +39,7 @@ struct Buffer {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(name: String, filter: Match, payload_bytes: usize) -> Self {
+    pub(super) fn new(name: String, filter: Wanted, payload_bytes: usize) -> Self {
         Self { name, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
     }
 

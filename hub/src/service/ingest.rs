@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::session::Session;
 use crate::session::capturers::CapturersError;
+use crate::workloads::NodeWatch;
 
 /// Longest wait for a capturer's first message.
 const HELLO: Duration = Duration::from_secs(5);
@@ -65,13 +66,20 @@ async fn uplink(
         Err(_) => return Err(Status::deadline_exceeded("no hello")),
     };
     let node = hello.node.clone();
+    tokio::select! {
+        () = session.capturers.begun() => {}
+        () = downlink.closed() => return Ok(()),
+    }
     let claimed = session.capturers.connect(hello).map_err(|error| refused(&error))?;
     let settings = session.settings(claimed.id_base);
     let first = v1::UplinkResponse { kind: Some(Down::Settings(settings)) };
-    if downlink.send(Ok(first)).await.is_ok() {
-        session.note_capturers();
+    let settled = tokio::select! {
+        () = session.claimed(&node) => true,
+        () = downlink.closed() => false,
+    };
+    if settled && downlink.send(Ok(first)).await.is_ok() {
         let (acknowledged, receiver) = watch::channel(claimed.last_sequence);
-        let answers = tokio::spawn(answer(Arc::clone(&session), receiver, downlink));
+        let answers = tokio::spawn(answer(Arc::clone(&session), node.clone(), receiver, downlink));
         let result = take_batches(&session, &node, claimed.connection, &mut stream, &acknowledged).await;
         drop(acknowledged);
         drop(answers.await);
@@ -102,7 +110,8 @@ fn hello(message: Option<v1::UplinkRequest>) -> Result<v1::CapturerHello, Status
 
 fn refused(error: &CapturersError) -> Status {
     match error {
-        CapturersError::TooMany => Status::resource_exhausted(error.to_string()),
+        CapturersError::NotBegun => Status::unavailable(error.to_string()),
+        CapturersError::Slots(_) => Status::resource_exhausted(error.to_string()),
     }
 }
 
@@ -126,20 +135,23 @@ async fn take_batches(
     Ok(())
 }
 
-/// Sends acknowledgements and the request to drain; a capturer that does not read delays only itself.
+/// Sends acknowledgements, the node's pods and the request to drain; a capturer that does not read delays only itself.
 async fn answer(
     session: Arc<Session>,
+    node: String,
     mut acknowledged: watch::Receiver<u64>,
     downlink: mpsc::Sender<Result<v1::UplinkResponse, Status>>,
 ) {
     let mut draining = session.draining();
     let mut told = false;
+    let mut pods = session.workloads().map(|workloads| workloads.node(node));
     loop {
         let kind = tokio::select! {
             changed = acknowledged.changed() => match changed {
                 Ok(()) => Down::Acknowledged(*acknowledged.borrow_and_update()),
                 Err(_) => return,
             },
+            pods = next_pods(&mut pods) => Down::Pods(pods),
             ended = draining.wait_for(|draining| *draining), if !told => match ended {
                 Ok(_) => {
                     told = true;
@@ -151,5 +163,13 @@ async fn answer(
         if downlink.send(Ok(v1::UplinkResponse { kind: Some(kind) })).await.is_err() {
             return;
         }
+    }
+}
+
+/// The next change of the node's pods; never outside a cluster.
+async fn next_pods(pods: &mut Option<NodeWatch>) -> v1::NodePods {
+    match pods {
+        Some(pods) => pods.next().await,
+        None => std::future::pending().await,
     }
 }

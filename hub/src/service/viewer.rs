@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::live::{Stat, Watch};
 use crate::session::Session;
+use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
 
 /// Responses on their way to a plugin. One: what waits longer is merged into larger responses or counted as lost.
@@ -94,12 +95,12 @@ impl Viewer for ViewerService {
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let sql = request.into_inner().sql;
-        let archive = Arc::clone(self.session.archive().ok_or_else(no_store)?);
+        let archive = archive(&self.session)?;
         Ok(Response::new(relay(move |sink| async move { archive.query(sql, sink).await })))
     }
 
     async fn pull(&self, _: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
-        let archive = Arc::clone(self.session.archive().ok_or_else(no_store)?);
+        let archive = archive(&self.session)?;
         Ok(Response::new(relay(move |sink| async move { archive.pull(sink).await })))
     }
 
@@ -233,8 +234,14 @@ fn store_status(error: &StoreError) -> Status {
     }
 }
 
-fn no_store() -> Status {
-    Status::failed_precondition("this session has no store")
+/// The store to read, where it is there.
+fn archive(session: &Session) -> Result<Arc<AnyArchive>, Status> {
+    let archive =
+        session.archive().ok_or_else(|| Status::failed_precondition("this session has no store"))?;
+    if session.store_is_starting() {
+        return Err(Status::unavailable("the session's store is still starting: try again in a moment"));
+    }
+    Ok(Arc::clone(archive))
 }
 
 fn invalid(error: &crate::live::LiveError) -> Status {

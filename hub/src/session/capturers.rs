@@ -10,15 +10,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::now_ns;
+use super::slots::{Base, Slots, SlotsError};
 use crate::store::CapturerRow;
-
-/// Nodes of one session: the slots that exchange ids have room for.
-pub const MAX_SLOTS: usize = 1 << SLOT_BITS;
-
-/// Bits of an exchange id: node slot, boot, counter.
-const SLOT_BITS: u32 = 15;
-const BOOT_BITS: u32 = 8;
-const COUNTER_BITS: u32 = 40;
 
 /// How long a drain waits for a capturer whose connection broke.
 const GONE: Duration = Duration::from_millis(500);
@@ -27,15 +20,21 @@ const GONE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Capturers {
     nodes: Mutex<BTreeMap<String, Capturer>>,
+    /// Not there while it is unknown what earlier hubs gave.
+    slots: Mutex<Option<Slots>>,
+    begun: watch::Sender<bool>,
     changed: watch::Sender<u64>,
 }
 
 /// Why a capturer is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CapturersError {
-    /// More nodes than exchange ids have room for.
-    #[error("{MAX_SLOTS} nodes have capturers already")]
-    TooMany,
+    /// It is unknown what ids earlier hubs gave.
+    #[error("the session's store has not answered yet")]
+    NotBegun,
+    /// No ids are left, or they cannot be remembered.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
 }
 
 /// What a capturer is given when it connects.
@@ -60,10 +59,17 @@ pub enum Judged {
 
 #[derive(Debug)]
 struct Capturer {
-    slot: u16,
-    boot: u8,
+    base: Base,
+    /// Number under which the base was noted for the store.
+    noted: Option<u64>,
     instance: u64,
+    /// Processes before this one that were heard of here.
+    former: Vec<u64>,
     last_sequence: u64,
+    /// Exchanges taken from this process, until its first ledger tells how many others took.
+    first_taken: Option<u64>,
+    /// Exchanges that earlier hubs took from this node's processes.
+    acknowledged: u64,
     connection: u64,
     connected: bool,
     /// Since when not connected.
@@ -81,33 +87,48 @@ struct Capturer {
 
 impl Default for Capturers {
     fn default() -> Self {
-        Self { nodes: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            nodes: Mutex::default(),
+            slots: Mutex::default(),
+            begun: watch::Sender::new(false),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
 impl Capturers {
+    /// Begins to give out ids.
+    pub fn begin(&self, slots: Slots) {
+        *self.slots() = Some(slots);
+        self.begun.send_replace(true);
+    }
+
+    /// Waits until ids are given out.
+    pub async fn begun(&self) {
+        drop(self.begun.subscribe().wait_for(|begun| *begun).await);
+    }
+
     /// Notes a capturer's connection; another process on a known node gets another boot, so its ids are new.
     pub fn connect(&self, hello: v1::CapturerHello) -> Result<Claim, CapturersError> {
         let v1::CapturerHello { wire_revision: _, node, kernel, version, capturing, source: _, instance } =
             hello;
         let mut nodes = self.nodes();
-        let slots = nodes.len();
+        let mut slots = self.slots();
+        let slots = slots.as_mut().ok_or(CapturersError::NotBegun)?;
         let capturer = match nodes.entry(node) {
             Entry::Occupied(known) => {
                 let capturer = known.into_mut();
                 if capturer.instance != instance {
-                    capturer.boot = capturer.boot.wrapping_add(1);
-                    capturer.instance = instance;
-                    capturer.last_sequence = 0;
-                    capturer.drained = false;
+                    capturer.base = slots.after(capturer.base)?;
+                    capturer.noted = None;
+                    capturer.replace(instance);
                 }
                 capturer.connection += 1;
                 capturer
             }
             Entry::Vacant(place) => {
-                let slot = u16::try_from(slots).ok().filter(|slot| usize::from(*slot) < MAX_SLOTS);
-                let slot = slot.ok_or(CapturersError::TooMany)?;
-                place.insert(Capturer::new(slot, instance))
+                let base = slots.claim(place.key())?;
+                place.insert(Capturer::new(base, instance))
             }
         };
         capturer.connected = true;
@@ -117,13 +138,19 @@ impl Capturers {
         capturer.version = version;
         capturer.last_seen_ns = now_ns();
         let claim = Claim {
-            id_base: capturer.id_base(),
+            id_base: capturer.base.id_base(),
             last_sequence: capturer.last_sequence,
             connection: capturer.connection,
         };
         drop(nodes);
         self.change();
         Ok(claim)
+    }
+
+    /// The number under which a node's base was noted first: this one, unless it was before.
+    #[must_use]
+    pub fn noted(&self, node: &str, number: u64) -> u64 {
+        self.nodes().get_mut(node).map_or(number, |capturer| *capturer.noted.get_or_insert(number))
     }
 
     /// Notes the end of a connection, unless a newer one replaced it.
@@ -151,6 +178,7 @@ impl Capturers {
         if !batch.balances.is_empty() {
             capturer.balances = std::mem::take(&mut batch.balances);
         }
+        capturer.note_first(batch.exchanges.len() as u64);
         Judged::Fresh
     }
 
@@ -207,13 +235,19 @@ impl Capturers {
         let nodes = self.nodes();
         let rows = nodes.iter().map(|(node, capturer)| CapturerRow {
             node: node.clone(),
-            slot: capturer.slot,
+            slot: capturer.base.slot,
             kernel: capturer.kernel.clone(),
             version: capturer.version.clone(),
             first_seen_ns: capturer.first_seen_ns,
             last_seen_ns: capturer.last_seen_ns,
         });
         rows.collect()
+    }
+
+    /// Exchanges that earlier hubs of the session took from the processes known here.
+    #[must_use]
+    pub fn acknowledged_before(&self) -> u64 {
+        self.nodes().values().fold(0, |sum, capturer| sum.saturating_add(capturer.acknowledged))
     }
 
     /// Newest ledgers by node.
@@ -227,6 +261,10 @@ impl Capturers {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn slots(&self) -> MutexGuard<'_, Option<Slots>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -235,12 +273,15 @@ impl Capturers {
 // === impl Capturer ===
 
 impl Capturer {
-    fn new(slot: u16, instance: u64) -> Self {
+    fn new(base: Base, instance: u64) -> Self {
         Self {
-            slot,
-            boot: 0,
+            base,
+            noted: None,
             instance,
+            former: Vec::new(),
             last_sequence: 0,
+            first_taken: Some(0),
+            acknowledged: 0,
             connection: 1,
             connected: true,
             gone: None,
@@ -254,8 +295,24 @@ impl Capturer {
         }
     }
 
-    fn id_base(&self) -> u64 {
-        (u64::from(self.slot) << (BOOT_BITS + COUNTER_BITS)) | (u64::from(self.boot) << COUNTER_BITS)
+    /// Another process speaks for the node.
+    fn replace(&mut self, instance: u64) {
+        self.former.push(self.instance);
+        // One that was here before says nothing new of earlier hubs.
+        self.first_taken = (!self.former.contains(&instance)).then_some(0);
+        self.instance = instance;
+        self.last_sequence = 0;
+        self.drained = false;
+    }
+
+    /// Takes a process's first ledger: what it delivered beyond what came here, earlier hubs took.
+    fn note_first(&mut self, exchanges: u64) {
+        let Some(taken) = self.first_taken.map(|taken| taken.saturating_add(exchanges)) else { return };
+        self.first_taken = Some(taken);
+        if let Some(balance) = self.balances.iter().find(|balance| balance.unit == "exchanges") {
+            self.acknowledged = self.acknowledged.saturating_add(balance.delivered.saturating_sub(taken));
+            self.first_taken = None;
+        }
     }
 
     fn is_waited_for(&self) -> bool {
@@ -275,9 +332,52 @@ mod tests {
         v1::Batch { sequence, ..Default::default() }
     }
 
+    fn begun() -> Capturers {
+        let capturers = Capturers::default();
+        capturers.begin(Slots::default());
+        capturers
+    }
+
+    #[test]
+    fn nothing_is_given_before_it_is_known_what_earlier_hubs_gave() {
+        let capturers = Capturers::default();
+        assert!(matches!(capturers.connect(hello("one", 1)), Err(CapturersError::NotBegun)));
+        capturers.begin(Slots::default());
+        assert!(capturers.connect(hello("one", 1)).is_ok());
+    }
+
+    #[test]
+    fn what_earlier_hubs_took_is_told_by_the_first_ledger() {
+        let capturers = begun();
+        let exchanges = |count, sequence, delivered| v1::Batch {
+            sequence,
+            exchanges: vec![v1::Exchange::default(); count],
+            balances: vec![
+                v1::Balance { unit: "events".to_owned(), delivered: 99, ..Default::default() },
+                v1::Balance { unit: "exchanges".to_owned(), delivered, ..Default::default() },
+            ],
+            ..Default::default()
+        };
+        let take = |instance, mut batch: v1::Batch| {
+            let claim = capturers.connect(hello("one", instance)).unwrap();
+            let sequence = batch.sequence;
+            assert_eq!(capturers.judge("one", claim.connection, &mut batch), Judged::Fresh);
+            capturers.taken("one", claim.connection, sequence, false);
+            capturers.acknowledged_before()
+        };
+        assert_eq!(take(1, exchanges(3, 8, 20)), 17);
+        assert_eq!(take(1, exchanges(5, 9, 25)), 17);
+        // A restarted process began here.
+        assert_eq!(take(2, exchanges(4, 1, 4)), 17);
+        // The one before is heard once more.
+        assert_eq!(take(1, exchanges(1, 10, 26)), 17);
+        // Another one has fed an earlier hub.
+        assert_eq!(take(3, exchanges(1, 4, 11)), 27);
+    }
+
     #[test]
     fn ids_never_meet() {
-        let capturers = Capturers::default();
+        let capturers = begun();
         let one = capturers.connect(hello("one", 1)).unwrap();
         let two = capturers.connect(hello("two", 1)).unwrap();
         let again = capturers.connect(hello("one", 1)).unwrap();
@@ -289,7 +389,7 @@ mod tests {
 
     #[test]
     fn resent_batches_and_replaced_connections_are_stale() {
-        let capturers = Capturers::default();
+        let capturers = begun();
         let first = capturers.connect(hello("one", 1)).unwrap();
         assert_eq!(capturers.judge("one", first.connection, &mut batch(1)), Judged::Fresh);
         assert_eq!(capturers.taken("one", first.connection, 1, false), 1);
@@ -305,19 +405,9 @@ mod tests {
         assert_eq!(capturers.judge("one", restarted.connection, &mut batch(1)), Judged::Fresh);
     }
 
-    #[test]
-    fn slots_run_out() {
-        let capturers = Capturers::default();
-        for node in 0..MAX_SLOTS {
-            capturers.connect(hello(&node.to_string(), 0)).unwrap();
-        }
-        assert!(matches!(capturers.connect(hello("more", 0)), Err(CapturersError::TooMany)));
-        assert!(capturers.connect(hello("7", 0)).is_ok());
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_the_final_batch_and_names_who_is_gone() {
-        let capturers = Capturers::default();
+        let capturers = begun();
         let one = capturers.connect(hello("one", 0)).unwrap();
         let two = capturers.connect(hello("two", 0)).unwrap();
         let began = Instant::now();

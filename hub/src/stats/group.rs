@@ -22,17 +22,23 @@ pub enum Field {
     RedisCommand,
     /// Outcome.
     Status,
-    /// Node of the process that was observed.
-    Node,
     /// Service at the remote end, else its address and port.
     RemoteService,
+    /// Local pod, "NAMESPACE/NAME".
+    Pod,
+    /// Workload of the local pod, "NAMESPACE/KIND/NAME".
+    Workload,
+    /// Namespace of the local pod.
+    Namespace,
+    /// Node.
+    Node,
 }
 
 /// Characters of a key: paths may be very long, and a table holds many.
 pub const MAX_KEY_CHARS: usize = 512;
 
 /// The names of `--group-by`.
-const FIELDS: [(&str, Field); 10] = [
+const FIELDS: [(&str, Field); 13] = [
     ("conn", Field::Conn),
     ("remote-ip", Field::RemoteIp),
     ("remote-port", Field::RemotePort),
@@ -41,8 +47,11 @@ const FIELDS: [(&str, Field); 10] = [
     ("http-path", Field::HttpPath),
     ("redis-command", Field::RedisCommand),
     ("status", Field::Status),
-    ("node", Field::Node),
     ("remote-service", Field::RemoteService),
+    ("pod", Field::Pod),
+    ("workload", Field::Workload),
+    ("namespace", Field::Namespace),
+    ("node", Field::Node),
 ];
 
 // === impl Field ===
@@ -82,9 +91,12 @@ impl Field {
             Self::HttpPath => attribute(exchange, "http", "path"),
             Self::RedisCommand => attribute(exchange, "redis", "command").to_ascii_uppercase(),
             Self::Status => exchange.status.clone(),
-            Self::Node => exchange.origin.as_ref().map(|origin| origin.node.clone()).unwrap_or_default(),
             Self::RemoteService if by_service && exchange.side() == v1::Side::Server => service(local),
             Self::RemoteService => service(remote),
+            Self::Pod => origin(exchange, |origin| within(&origin.namespace, &origin.pod)),
+            Self::Workload => origin(exchange, |origin| within(&origin.namespace, &origin.workload)),
+            Self::Namespace => origin(exchange, |origin| origin.namespace.clone()),
+            Self::Node => origin(exchange, |origin| origin.node.clone()),
         }
     }
 }
@@ -95,6 +107,15 @@ fn attribute(exchange: &v1::Exchange, protocol: &str, name: &str) -> String {
     }
     let found = exchange.attributes.iter().find(|attribute| attribute.name == name);
     found.map(|attribute| attribute.value.clone()).unwrap_or_default()
+}
+
+fn origin(exchange: &v1::Exchange, value: impl FnOnce(&v1::Origin) -> String) -> String {
+    exchange.origin.as_ref().map(value).unwrap_or_default()
+}
+
+/// A name within its namespace; empty where there is none.
+fn within(namespace: &str, name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{namespace}/{name}") }
 }
 
 fn place(end: Option<&v1::Endpoint>) -> String {

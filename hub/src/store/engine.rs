@@ -1,6 +1,6 @@
 //! The engine that a session's launch chose, opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proto::launch::StoreChoice;
 
@@ -27,11 +27,26 @@ pub struct Engine {
     pub archive: AnyArchive,
     /// The embedded database's file.
     pub file: Option<PathBuf>,
+    /// A folder that hub and store share and that lives as long as the store, where it answers later.
+    pub folder: Option<PathBuf>,
 }
 
 // === impl Engine ===
 
 impl Engine {
+    /// Begins with the chosen store without waiting for it: the writer reaches it in its own time, and exchanges wait
+    /// in its buffer meanwhile. Only what no waiting can mend is an error.
+    pub async fn begin(choice: &StoreChoice, scope: Scope, limit: u64) -> Result<Option<Self>, StoreError> {
+        let StoreChoice::Mysql { url, reader } = choice else {
+            return Self::open(choice, scope, limit).await;
+        };
+        let target = Target::parse(url)?;
+        let archive = MysqlArchive::later(target.clone(), reader.as_deref(), scope.session.clone())?;
+        let folder = target.socket_folder().map(Path::to_owned);
+        let writer = Writer::start(MysqlStore::new(target, scope), limit, None);
+        Ok(Some(Self { writer, archive: AnyArchive::Mysql(archive), file: None, folder }))
+    }
+
     /// Opens the chosen store once, so that what is wrong with it is said at start; later outages are waited out.
     pub async fn open(choice: &StoreChoice, scope: Scope, limit: u64) -> Result<Option<Self>, StoreError> {
         let session = scope.session.clone();
@@ -40,19 +55,19 @@ impl Engine {
             StoreChoice::Sqlite { path } => {
                 let mut store = SqliteStore::new(path.clone(), scope);
                 store.open().await?;
+                let earlier = Some(store.earlier().await?);
                 let archive = AnyArchive::Sqlite(SqliteArchive::new(path.clone(), session));
-                Some(Self { writer: Writer::start(store, limit), archive, file: Some(path.clone()) })
+                let writer = Writer::start(store, limit, earlier);
+                Some(Self { writer, archive, file: Some(path.clone()), folder: None })
             }
             StoreChoice::Mysql { url, reader } => {
                 let target = Target::parse(url)?;
                 let mut store = MysqlStore::new(target.clone(), scope);
                 store.open().await?;
+                let earlier = Some(store.earlier().await?);
                 let archive = MysqlArchive::new(target, reader.as_deref(), session).await?;
-                Some(Self {
-                    writer: Writer::start(store, limit),
-                    archive: AnyArchive::Mysql(archive),
-                    file: None,
-                })
+                let writer = Writer::start(store, limit, earlier);
+                Some(Self { writer, archive: AnyArchive::Mysql(archive), file: None, folder: None })
             }
         })
     }

@@ -2,6 +2,7 @@
 
 mod archive;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, Transaction, TxOpts, Value};
 
 pub use self::archive::{MysqlArchive, Reading};
+use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
 use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table, VERSION, VERSION_TABLE};
 use super::{Batch, Scope, Store, StoreError, Written, row, schema};
@@ -32,9 +34,11 @@ const LEAST_PACKET: usize = 1 << 20;
 /// Bytes a row takes beside its payloads, for the size of a session.
 const ROW_OVERHEAD: usize = 600;
 
-/// Errors that pass: shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed.
-const PASSING: [u16; 16] =
-    [1021, 1040, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2013];
+/// Errors that pass: a table or database gone (opening makes it again), shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed.
+const PASSING: [u16; 18] = [
+    1049, 1146, 1021, 1040, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927,
+    2013,
+];
 
 /// The hosts, login and database of a store URL.
 #[derive(Clone)]
@@ -55,7 +59,7 @@ pub struct MysqlStore {
 // === impl Target ===
 
 impl Target {
-    /// Reads `mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE`.
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE`; `?socket=PATH` goes through a Unix socket instead.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
         let wrong = |reason: &str| StoreError::Url { reason: reason.to_owned() };
         let rest = url.strip_prefix("mysql://").ok_or_else(|| wrong("it does not begin with mysql://"))?;
@@ -86,7 +90,10 @@ impl Target {
     pub async fn connect(&self) -> Result<Conn, StoreError> {
         let mut reasons = Vec::new();
         for options in &self.hosts {
-            let place = format!("{}:{}", options.ip_or_hostname(), options.tcp_port());
+            let place = match options.socket() {
+                Some(socket) => socket.to_owned(),
+                None => format!("{}:{}", options.ip_or_hostname(), options.tcp_port()),
+            };
             match tokio::time::timeout(CONNECT, Conn::new(options.clone())).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => reasons.push(format!("{place}: {}", said(&error))),
@@ -100,6 +107,14 @@ impl Target {
     #[must_use]
     pub fn database(&self) -> &str {
         self.hosts.first().and_then(Opts::db_name).unwrap_or_default()
+    }
+
+    /// Folder of the Unix socket that all hosts are reached by.
+    #[must_use]
+    pub fn socket_folder(&self) -> Option<&Path> {
+        let mut sockets = self.hosts.iter().map(Opts::socket);
+        let first = sockets.next()??;
+        sockets.all(|socket| socket == Some(first)).then(|| Path::new(first).parent())?
     }
 
     /// The same place with another login.
@@ -164,6 +179,12 @@ impl Store for MysqlStore {
         Ok(())
     }
 
+    async fn earlier(&mut self) -> Result<Earlier, StoreError> {
+        let session = self.scope.session.clone();
+        let result = read_earlier(self.connection()?, &session).await;
+        self.seen(result)
+    }
+
     async fn write(&mut self, batch: Arc<Batch>) -> Result<Written, StoreError> {
         let (scope, packet) = (self.scope.clone(), self.packet);
         let connection = self.connection()?;
@@ -201,7 +222,9 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
     connection.query_drop(schema::create_version_table()).await.map_err(failed)?;
     let newest = format!("SELECT MAX(version) FROM {VERSION_TABLE}");
     let found: Option<Option<u32>> = connection.query_first(newest).await.map_err(failed)?;
-    let found = found.flatten().unwrap_or(0);
+    // Data that was lost takes its tables along, maybe not all of them.
+    let there = connection.query_drop(format!("SELECT 1 FROM {} LIMIT 0", EXCHANGES.name)).await.is_ok();
+    let found = found.flatten().filter(|found| there || *found > VERSION).unwrap_or(0);
     if found > VERSION {
         return Err(StoreError::Newer { found, known: VERSION });
     }
@@ -214,6 +237,22 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
         connection.exec_drop(done, (from + 1,)).await.map_err(failed)?;
     }
     Ok(())
+}
+
+async fn read_earlier(connection: &mut Conn, session: &str) -> Result<Earlier, Error> {
+    let newest = connection.prep(earlier::NEWEST).await?;
+    let (first, last) = earlier::IDS.into_inner();
+    let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
+    let mut found = Earlier { newest_id: newest_id.flatten(), ..Earlier::default() };
+    for (node, slot) in connection.exec::<(String, u16), _, _>(earlier::NODES, (session,)).await? {
+        let (first, last) = earlier::ids_of(slot).into_inner();
+        let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
+        found.nodes.push(EarlierNode { node, slot, newest_id: newest_id.flatten() });
+    }
+    if found.newest_id.is_some() {
+        found.exchanges = connection.exec_first(earlier::COUNT, (session,)).await?.unwrap_or(0);
+    }
+    Ok(found)
 }
 
 async fn write(connection: &mut Conn, scope: &Scope, packet: usize, batch: &Batch) -> Result<Written, Error> {

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Statement, ToSql, 
 
 pub use self::reader::Reader;
 pub use self::saver::Saver;
+use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
 use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, VERSION, VERSION_TABLE};
 use super::{
@@ -111,6 +112,30 @@ impl Database {
         Ok(written)
     }
 
+    /// Reads what is there of the session.
+    pub fn earlier(&self) -> Result<Earlier, StoreError> {
+        self.earlier_all().map_err(|error| embedded("reading", &error))
+    }
+
+    fn earlier_all(&self) -> rusqlite::Result<Earlier> {
+        let session = self.scope.session.as_str();
+        let mut newest = self.connection.prepare(earlier::NEWEST)?;
+        let mut newest = |ids: std::ops::RangeInclusive<i64>| {
+            newest.query_row((session, ids.start(), ids.end()), |row| row.get::<_, Option<u64>>(0))
+        };
+        let mut found = Earlier { newest_id: newest(earlier::IDS)?, ..Earlier::default() };
+        let mut nodes = self.connection.prepare(earlier::NODES)?;
+        let rows = nodes.query_map([session], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for row in rows {
+            let (node, slot) = row?;
+            found.nodes.push(EarlierNode { node, slot, newest_id: newest(earlier::ids_of(slot))? });
+        }
+        if found.newest_id.is_some() {
+            found.exchanges = self.connection.query_row(earlier::COUNT, [session], |row| row.get(0))?;
+        }
+        Ok(found)
+    }
+
     /// Bytes of the file that are in use.
     pub fn size(&self) -> Result<u64, StoreError> {
         self.pages().map_err(|error| embedded("measuring", &error))
@@ -180,6 +205,10 @@ impl Store for SqliteStore {
         let database = blocking(move || Database::open(&path, scope)).await?;
         self.database = Some(Arc::new(Mutex::new(database)));
         Ok(())
+    }
+
+    async fn earlier(&mut self) -> Result<Earlier, StoreError> {
+        self.with(|database| database.earlier()).await
     }
 
     async fn write(&mut self, batch: Arc<Batch>) -> Result<Written, StoreError> {

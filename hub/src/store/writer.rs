@@ -1,6 +1,7 @@
 //! The task between live data and the store: it takes without waiting, writes in batches and survives an outage.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use proto::v1;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::queue::{Queue, Taken};
+use super::earlier::Earlier;
 use super::{Batch, CapturerRow, LossRow, Store, StoreError, Written};
 
 /// Bytes that wait to be written; what comes on top is lost and counted. A quarter of the hub's memory goal.
@@ -47,7 +50,8 @@ pub enum State {
     Closed,
 }
 
-/// Totals of the store, all monotonic; `seen` = `stored` + `ignored` + `lost` once nothing waits.
+/// Totals of the store, all monotonic; `seen` = `stored` + `ignored` + `lost` once nothing waits;
+/// `before` is beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Offered.
@@ -60,6 +64,8 @@ pub struct Totals {
     pub lost: u64,
     /// Removed again because the store reached its limit; they count as stored.
     pub trimmed: u64,
+    /// Acknowledged by earlier hubs of the session and not in the store.
+    pub before: u64,
 }
 
 /// The way into the store.
@@ -78,22 +84,11 @@ struct Shared {
     /// Exchanges and rows that are done with, so that flushing can wait.
     settled: watch::Sender<u64>,
     state: watch::Sender<State>,
+    /// What the store held at first, once it answered.
+    earlier: watch::Sender<Option<Arc<Earlier>>>,
+    /// Newest number of [`Writer::note_capturers`] whose rows are written.
+    recorded: watch::Sender<u64>,
     limit: u64,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    exchanges: VecDeque<(usize, Arc<v1::Exchange>)>,
-    /// Of what waits and of what is being written.
-    bytes: usize,
-    /// Exchanges of the batch that is being written.
-    writing: Option<u64>,
-    /// That batch counts as lost, whatever becomes of it.
-    given_up: bool,
-    capturers: Vec<CapturerRow>,
-    losses: VecDeque<LossRow>,
-    totals: Totals,
-    closing: bool,
 }
 
 /// The writing end.
@@ -102,22 +97,26 @@ struct Task<S> {
     store: S,
     /// Bytes written since the size was measured.
     unmeasured: u64,
+    /// The batch that was written last had rows of capturers that the store did not take.
+    unrecorded: bool,
 }
 
 // === impl Writer ===
 
 impl Writer {
-    /// Begins writing to a store; `limit` in bytes, 0 for none.
-    pub fn start<S: Store>(store: S, limit: u64) -> Self {
+    /// Begins writing to a store; `limit` in bytes, 0 for none. What it holds is read first where that is not known.
+    pub fn start<S: Store>(store: S, limit: u64, earlier: Option<Earlier>) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Notify::new(),
             hurry: Notify::new(),
             settled: watch::Sender::new(0),
             state: watch::Sender::new(State::Starting),
+            earlier: watch::Sender::new(earlier.map(Arc::new)),
+            recorded: watch::Sender::new(0),
             limit,
         });
-        let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0 };
+        let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0, unrecorded: false };
         tokio::spawn(task.run());
         Self { shared }
     }
@@ -140,15 +139,35 @@ impl Writer {
         self.shared.filled.notify_one();
     }
 
-    /// Records capturers as they are now.
-    pub fn note_capturers(&self, rows: Vec<CapturerRow>) {
+    /// What the store held before this hub wrote to it; becomes known once it answers.
+    #[must_use]
+    pub fn earlier(&self) -> watch::Receiver<Option<Arc<Earlier>>> {
+        self.shared.earlier.subscribe()
+    }
+
+    /// Notes how many exchanges earlier hubs of the session acknowledged: those that the store lacks are lost.
+    pub fn note_acknowledged(&self, exchanges: u64) {
+        self.shared.queue().acknowledged = exchanges;
+    }
+
+    /// Records capturers as they are now; returns a number for [`Self::recorded`].
+    #[expect(clippy::must_use_candidate, reason = "most callers need not wait")]
+    pub fn note_capturers(&self, rows: Vec<CapturerRow>) -> u64 {
         let mut queue = self.shared.queue();
         for row in rows {
             queue.capturers.retain(|waiting| waiting.node != row.node);
             queue.capturers.push(row);
         }
+        queue.noted += 1;
+        let number = queue.noted;
         drop(queue);
         self.shared.filled.notify_one();
+        number
+    }
+
+    /// Waits until what was noted under a number is written.
+    pub async fn recorded(&self, number: u64) {
+        drop(self.shared.recorded.subscribe().wait_for(|recorded| *recorded >= number).await);
     }
 
     /// Records loss totals.
@@ -209,7 +228,12 @@ impl Writer {
     /// Totals so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.shared.queue().totals
+        let held = self.shared.earlier.borrow().as_ref().map(|earlier| earlier.exchanges);
+        let queue = self.shared.queue();
+        let Totals { ignored, .. } = queue.totals;
+        // What was there and came again is not among what earlier hubs acknowledged.
+        let before = held.map_or(0, |held| queue.acknowledged.saturating_sub(held.saturating_sub(ignored)));
+        Totals { before, ..queue.totals }
     }
 
     /// The store's ledger of what is settled; what waits is not yet seen.
@@ -217,17 +241,14 @@ impl Writer {
     pub fn balance(&self) -> v1::Balance {
         let totals = self.totals();
         let delivered = totals.stored.saturating_add(totals.ignored);
+        let lost = totals.lost.saturating_add(totals.before);
         v1::Balance {
             consumer: "store".to_owned(),
             unit: "exchanges".to_owned(),
-            seen: delivered.saturating_add(totals.lost),
+            seen: delivered.saturating_add(lost),
             delivered,
             filtered: 0,
-            lost: vec![v1::Loss {
-                stage: "store".to_owned(),
-                unit: "exchanges".to_owned(),
-                total: totals.lost,
-            }],
+            lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
         }
     }
 }
@@ -252,54 +273,12 @@ impl Shared {
     }
 }
 
-// === impl Queue ===
-
-impl Queue {
-    fn is_empty(&self) -> bool {
-        self.exchanges.is_empty() && self.capturers.is_empty() && self.losses.is_empty()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.is_empty() && self.writing.is_none()
-    }
-
-    fn is_full_batch(&self) -> bool {
-        self.exchanges.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
-    }
-
-    fn take(&mut self) -> (usize, Batch) {
-        let (mut bytes, mut exchanges) = (0_usize, Vec::new());
-        while exchanges.len() < BATCH_ROWS && bytes < BATCH_BYTES {
-            let Some((size, exchange)) = self.exchanges.pop_front() else { break };
-            bytes += size;
-            exchanges.push(exchange);
-        }
-        self.writing = Some(exchanges.len() as u64);
-        let capturers = std::mem::take(&mut self.capturers);
-        (bytes, Batch { exchanges, capturers, losses: self.losses.drain(..).collect() })
-    }
-
-    fn abandon(&mut self) {
-        let waiting = self.exchanges.drain(..);
-        let (count, bytes) =
-            waiting.fold((0, 0_usize), |(count, bytes), (size, _)| (count + 1, bytes + size));
-        self.totals.lost += count;
-        if let Some(writing) = self.writing.filter(|_| !self.given_up) {
-            self.totals.lost += writing;
-            self.given_up = true;
-        }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.capturers.clear();
-        self.losses.clear();
-    }
-}
-
 // === impl Task ===
 
 impl<S: Store> Task<S> {
     async fn run(mut self) {
         self.reach().await;
-        while let Some((bytes, batch)) = self.next().await {
+        while let Some(Taken { bytes, noted, batch }) = self.next().await {
             let batch = Arc::new(batch);
             let written = self.write(&batch).await;
             {
@@ -311,6 +290,13 @@ impl<S: Store> Task<S> {
                     queue.totals.ignored += written.ignored;
                     queue.totals.lost += written.refused;
                 }
+                let noted = noted.filter(|_| !self.unrecorded && !queue.unrecorded);
+                self.shared.recorded.send_if_modified(|recorded| {
+                    noted.is_some_and(|noted| {
+                        *recorded = noted;
+                        true
+                    })
+                });
             }
             self.shared.settle();
             self.unmeasured = self.unmeasured.saturating_add(written.bytes);
@@ -322,7 +308,7 @@ impl<S: Store> Task<S> {
     }
 
     /// Waits for something to write; `None` once closing and empty.
-    async fn next(&mut self) -> Option<(usize, Batch)> {
+    async fn next(&mut self) -> Option<Taken> {
         loop {
             let filled = self.shared.filled.notified();
             let (empty, full, closing) = {
@@ -346,7 +332,7 @@ impl<S: Store> Task<S> {
     async fn reach(&mut self) -> bool {
         let (mut pause, longest) = BACK_OFF;
         loop {
-            match self.store.open().await {
+            match self.open().await {
                 Ok(()) => {
                     if matches!(self.shared.state.borrow().clone(), State::Down(_)) {
                         tracing::warn!("the store is back");
@@ -364,8 +350,22 @@ impl<S: Store> Task<S> {
         }
     }
 
+    async fn open(&mut self) -> Result<(), StoreError> {
+        self.store.open().await?;
+        if self.shared.earlier.borrow().is_none() {
+            let earlier = self.store.earlier().await?;
+            self.shared.earlier.send_replace(Some(Arc::new(earlier)));
+        }
+        Ok(())
+    }
+
     fn down(&self, error: &StoreError) {
         let reason = error.to_string();
+        // A store that never answered is starting, for as long as waiting can help.
+        if *self.shared.state.borrow() == State::Starting && error.is_passing() {
+            tracing::debug!(reason, "the store is starting");
+            return;
+        }
         if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
             tracing::warn!(reason, "the store is down, exchanges wait");
         }
@@ -374,6 +374,7 @@ impl<S: Store> Task<S> {
 
     /// Writes a batch, however long the store is down; what the database refuses is given up alone.
     async fn write(&mut self, batch: &Arc<Batch>) -> Written {
+        self.unrecorded = false;
         loop {
             match self.store.write(Arc::clone(batch)).await {
                 Ok(written) => return written,
@@ -382,6 +383,7 @@ impl<S: Store> Task<S> {
                     // Long enough for a lock to pass, short enough not to be seen.
                     tokio::time::sleep(BACK_OFF.0).await;
                     if !self.reach().await {
+                        self.unrecorded = true;
                         return refused(batch.exchanges.len());
                     }
                 }
@@ -420,6 +422,7 @@ impl<S: Store> Task<S> {
         if !rest.is_empty()
             && let Err(error) = self.store.write(Arc::new(rest)).await
         {
+            self.unrecorded = true;
             tracing::warn!(reason = error.to_string(), "the store refused capturers or losses");
         }
         sum

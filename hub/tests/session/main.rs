@@ -7,9 +7,9 @@ mod process;
 
 use std::time::Duration;
 
-use hub::service::{Ports, serve};
+use hub::service::{Listen, Ports, serve};
 use hub::session::Session;
-use proto::launch::{HubLaunch, Identity, StoreChoice};
+use proto::launch::{HubLaunch, HubPlace, Identity, StoreChoice};
 use proto::v1::ingest_client::IngestClient;
 use proto::v1::viewer_client::ViewerClient;
 use proto::{SERVER_NAME, WIRE_REVISION, role, v1};
@@ -36,8 +36,7 @@ async fn channel(port: u16, identity: &Identity) -> Result<Channel, tonic::trans
 fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
     HubLaunch {
         session: "fixed".to_owned(),
-        starter: 1,
-        directory: "/nonexistent".into(),
+        place: HubPlace::Local { directory: "/nonexistent".into() },
         identity: authority.identity(role::HUB),
         store,
         store_limit: 0,
@@ -54,7 +53,7 @@ fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
 async fn begin(authority: &Authority, store: StoreChoice) -> (std::sync::Arc<Session>, Ports) {
     let launch = launch(authority, store);
     let session = Session::begin(&launch).await.unwrap();
-    let ports = serve(&session, &launch.identity).await.unwrap();
+    let ports = serve(&session, &launch.identity, Listen::Loopback).await.unwrap();
     (session, ports)
 }
 
@@ -240,4 +239,39 @@ async fn another_wire_revision_and_a_too_large_batch_are_refused() {
     capturer.sender.send(large).await.unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(10), capturer.responses.message()).await.unwrap();
     assert!(!matches!(answer, Ok(Some(_))), "{answer:?}");
+}
+
+/// A hub of a cluster whose store never answers.
+async fn begin_in_pod(authority: &Authority, url: &str) -> (std::sync::Arc<Session>, Ports) {
+    let store = StoreChoice::Mysql { url: url.to_owned(), reader: None };
+    let place = HubPlace::Cluster { namespace: "kyanos-fixed".to_owned() };
+    let launch = HubLaunch { place, ..launch(authority, store) };
+    let session = Session::begin(&launch).await.unwrap();
+    let ports = serve(&session, &launch.identity, Listen::Loopback).await.unwrap();
+    (session, ports)
+}
+
+#[tokio::test]
+async fn hubs_beside_a_store_that_is_down_serve_at_once_and_share_no_ids() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("mysql://u:p@localhost/kyanos?socket={}/socket", folder.path().display());
+    let mut bases = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let (_session, ports) = begin_in_pod(&authority, &url).await;
+        let mut capturer = Capturer::connect(&authority, ports).await;
+        let v1::uplink_response::Kind::Settings(settings) = capturer.next().await else { panic!() };
+        assert!(settings.cluster);
+        assert!(bases.insert(settings.id_base), "{bases:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_capturer_waits_where_only_a_store_that_is_down_knows_what_ids_were_given() {
+    let authority = Authority::new();
+    let (session, ports) = begin_in_pod(&authority, "mysql://u:p@127.0.0.1:1/kyanos").await;
+    let mut capturer = Capturer::connect(&authority, ports).await;
+    let answer = tokio::time::timeout(Duration::from_secs(1), capturer.responses.message()).await;
+    assert!(answer.is_err(), "{answer:?}");
+    assert!(session.describe().capturers.is_empty());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proto::launch::{HubAnswer, HubLaunch, StoreChoice};
+use proto::launch::{HubAnswer, HubLaunch, HubPlace, StoreChoice};
 use proto::v1::viewer_client::ViewerClient;
 use proto::{role, v1};
 
@@ -82,7 +82,11 @@ fn local(authority: &Authority, folder: &Path, keep: bool) -> HubLaunch {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("session.json"), "{}").unwrap();
     let path = folder.join("store.sqlite");
-    HubLaunch { directory, keep, ..launch(authority, StoreChoice::Sqlite { path }) }
+    HubLaunch {
+        place: HubPlace::Local { directory },
+        keep,
+        ..launch(authority, StoreChoice::Sqlite { path })
+    }
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -7,6 +7,7 @@
     reason = "what the tests lean on, too, fails them, and says `Some` for them"
 )]
 
+mod hubs;
 mod server;
 
 use std::path::PathBuf;
@@ -411,7 +412,7 @@ async fn an_outage_loses_only_what_does_not_fit(server: &mut Server) {
     let engine = Mysql(server.url());
     let mut store = engine.store(scope("outage"));
     store.open().await.unwrap();
-    let writer = Writer::start(store, 0);
+    let writer = Writer::start(store, 0, None);
     let soon = || Instant::now() + Duration::from_mins(1);
     let offer =
         |ids: std::ops::Range<u64>| writer.offer(&ids.map(|id| exchange(id, b"x")).collect::<Vec<_>>());
@@ -471,12 +472,15 @@ async fn server_suite(mut server: Server) {
     readers_are_made_dropped_or_refused(&server).await;
     a_wrong_login_is_said_without_its_password(&server).await;
     an_outage_loses_only_what_does_not_fit(&mut server).await;
+    hubs::a_store_on_a_socket_starts_late(&mut server).await;
+    hubs::ids_wait_for_a_store_that_alone_knows_them(&mut server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite() {
     let folder = tempfile::tempdir().unwrap();
     suite(&Sqlite(folder.path().join("store.sqlite"))).await;
+    hubs::a_name_may_be_used_again(&folder.path().join("again.sqlite")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

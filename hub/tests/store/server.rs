@@ -134,6 +134,14 @@ impl Server {
         format!("mysql://plain:secret@127.0.0.1:{}/kyanos", self.port)
     }
 
+    /// URL of that login through the server's socket.
+    pub(crate) fn socket_url(&self) -> String {
+        format!(
+            "mysql://plain:secret@localhost/kyanos?socket={}",
+            self.folder.path().join("socket").display()
+        )
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }

@@ -36,12 +36,12 @@ pub(crate) struct FilterArgs {
     /// Container ids, at least 12 digits of each
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) container_id: Vec<String>,
-    /// Needs a container runtime's names
-    #[arg(long, value_name = "LIST", hide = true)]
-    pub(crate) container_name: Option<String>,
-    /// Needs a cluster's names
-    #[arg(long, value_name = "LIST", hide = true)]
-    pub(crate) pod_name: Option<String>,
+    /// Container names; in a cluster as `--container`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', hide = true)]
+    pub(crate) container_name: Vec<String>,
+    /// Pods of a cluster: NAME, NAMESPACE/NAME or NAME.NAMESPACE
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) pod_name: Vec<String>,
     /// Took at least this many milliseconds
     #[arg(long, value_name = "MS", value_parser = values::milliseconds)]
     pub(crate) latency: Option<u64>,
@@ -62,11 +62,12 @@ pub(crate) struct FilterArgs {
 /// Builds the filter of a command from its flags and its matches' protocol flags.
 pub(crate) fn build(
     args: &FilterArgs,
+    place: &super::PlaceArgs,
     protocol: Option<&str>,
     matches: &ArgMatches,
 ) -> Result<v1::Filter, Failure> {
-    if args.container_name.is_some() || args.pod_name.is_some() {
-        let flag = if args.pod_name.is_some() { "--pod-name" } else { "--container-name" };
+    if place.local && !(args.container_name.is_empty() && args.pod_name.is_empty()) {
+        let flag = if args.pod_name.is_empty() { "--container-name" } else { "--pod-name" };
         return Err(Failure::usage(format!(
             "`{flag}` cannot be used with `--local`: names of pods and containers are not known here"
         ))
@@ -93,6 +94,7 @@ pub(crate) fn build(
         statuses: args.status.clone(),
         errors: args.errors,
         fields: protocols::tests(protocol, matches)?,
+        ..v1::Filter::default()
     };
     match Match::try_from(&filter) {
         Ok(_compiled) => Ok(filter),

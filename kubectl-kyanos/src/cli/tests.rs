@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::failure::USAGE;
+use crate::failure::{Failure, USAGE};
 
 fn words(line: &str) -> Vec<OsString> {
     let mut words = vec![OsString::from("kubectl-kyanos")];
@@ -31,7 +31,7 @@ fn refused(line: &str) -> Failure {
 fn filter_of(line: &str) -> Result<proto::v1::Filter, Failure> {
     match parse(words(line)) {
         Ok((Cli { command: Commands::Watch(args) }, matches)) => {
-            filter::build(&args.filter, args.protocol.as_deref(), &matches)
+            filter::build(&args.filter, &args.place, args.protocol.as_deref(), &matches)
         }
         Ok(other) => unreachable!("{other:?}"),
         Err(Outcome::Refused(failure)) => Err(failure),
@@ -79,7 +79,7 @@ fn every_example_in_help_parses() {
             let parsed = parse(words(line));
             let Ok((cli, matches)) = parsed else { unreachable!("`{line}` gave {parsed:?}") };
             if let Commands::Watch(args) = cli.command {
-                filter::build(&args.filter, args.protocol.as_deref(), &matches).expect(line);
+                filter::build(&args.filter, &args.place, args.protocol.as_deref(), &matches).expect(line);
             }
             examples += 1;
         }
@@ -90,8 +90,6 @@ fn every_example_in_help_parses() {
 #[test]
 fn what_comes_later_does_not_exist_yet() {
     let flags = [
-        "--kubeconfig=x",
-        "--context=x",
         "-n=x",
         "-A",
         "--selector=x",
@@ -106,11 +104,23 @@ fn what_comes_later_does_not_exist_yet() {
     for flag in flags {
         assert_eq!(refused(&format!("watch --local {flag}")).exit, USAGE, "{flag}");
     }
-    for line in
-        ["watch kafka --local", "version --images", "stat --local -g pod", "query -A", "completion --install"]
-    {
+    for line in ["watch kafka --local", "query -A"] {
         assert_eq!(refused(line).exit, USAGE, "{line}");
     }
+}
+
+#[test]
+fn a_cluster_and_this_machine_exclude_each_other() {
+    for flag in ["--kubeconfig x", "--context x", "--token x", "--as x", "--insecure-skip-tls-verify"] {
+        for command in ["watch", "stat", "overview", "query", "status", "cleanup"] {
+            let failure = refused(&format!("{command} --local {flag}"));
+            assert_eq!(failure.exit, USAGE, "{command} {flag}");
+            assert!(failure.what.contains("cannot be used with `--local`"), "{failure}");
+            assert!(parse(words(&format!("{command} {flag}"))).is_ok(), "{command} {flag}");
+        }
+    }
+    assert_eq!(refused("status --as-uid 1").exit, USAGE);
+    assert_eq!(refused("status --client-key k").exit, USAGE);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proto::v1;
 
+use crate::cluster::request::PullSecret;
+
 /// Longest session name: a namespace's name is `kyanos-` before it.
 pub(crate) const MAX_NAME: usize = 40;
 
@@ -14,7 +16,7 @@ pub(crate) const MIN_RING: u64 = 4096;
 pub(crate) const MAX_RING: u64 = 1 << 30;
 
 /// Fields that `stat` groups by.
-pub(crate) const GROUPS: [&str; 11] = [
+pub(crate) const GROUPS: [&str; 14] = [
     "conn",
     "remote-ip",
     "remote-port",
@@ -22,6 +24,9 @@ pub(crate) const GROUPS: [&str; 11] = [
     "protocol",
     "http-path",
     "redis-command",
+    "pod",
+    "workload",
+    "namespace",
     "node",
     "remote-service",
     "status",
@@ -37,6 +42,18 @@ pub(crate) const METRICS: [(&str, &str, v1::Metric); 6] = [
     ("internal-time", "i", v1::Metric::InternalTime),
     ("socket-time", "s", v1::Metric::SocketTime),
 ];
+
+/// Reads `[NAMESPACE/]NAME`.
+pub(crate) fn pull_secret(text: &str) -> Result<PullSecret, String> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, text),
+    };
+    if name.is_empty() || name.contains('/') || namespace.is_some_and(str::is_empty) {
+        return Err("expected NAME or NAMESPACE/NAME".to_owned());
+    }
+    Ok(PullSecret { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+}
 
 /// What a statistic measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! `cleanup`: what ended sessions left, and on demand what live ones have.
 
+mod cluster;
+
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proto::launch::SessionFile;
 
-use crate::cli::{self, CleanupArgs};
+use crate::cli::CleanupArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::session::local::directory::lives;
@@ -32,7 +34,9 @@ enum Target {
 
 /// Runs the command.
 pub(crate) async fn run(args: CleanupArgs, console: &Console) -> Result<u8, Failure> {
-    cli::require_local(&args.place, "cleanup")?;
+    if !args.place.local {
+        return cluster::run(&args, console).await;
+    }
     local::preflight::root("removing what sessions left on this machine")?;
     let places = Places::default();
     let targets = choose(&places, &args)?;

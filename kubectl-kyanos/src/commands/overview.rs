@@ -3,11 +3,11 @@
 use clap::ArgMatches;
 use proto::v1;
 
-use super::setup::{self, Needs};
+use super::setup::{self, Asked, Needs};
 use super::stat::{Shape, Stat};
 use crate::capture;
+use crate::cli::OverviewArgs;
 use crate::cli::values::Metric;
-use crate::cli::{self, OverviewArgs, filter};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::stat::Layout;
@@ -21,11 +21,18 @@ pub(crate) async fn run(
     matches: &ArgMatches,
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    cli::require_local(&args.place, "overview")?;
-    let filter = filter::build(&args.filter, None, matches)?;
+    let asked = Asked {
+        place: &args.place,
+        pods: &args.pods,
+        deploy: &args.deploy,
+        filter: &args.filter,
+        session: &args.session,
+        capture: &args.capture,
+    };
+    let site = setup::site(asked, None, matches, true, console).await?;
     let groups = ["remote-service", "protocol"].map(str::to_owned).to_vec();
     let request = v1::StatRequest {
-        filter: Some(filter.clone()),
+        filter: Some(site.filter.clone()),
         metrics: vec![v1::Metric::TotalTime.into()],
         group_by: groups.clone(),
         samples: 0,
@@ -42,7 +49,7 @@ pub(crate) async fn run(
     };
     let shape = Shape { format: args.output.clone(), interval: None, layout };
     let view = Stat::new(request, shape, console);
-    let plan =
-        setup::plan(&args.session, &args.capture, Needs { filter, print_bytes: 0, stores: false }, console)?;
-    capture::run(plan, view, console).await
+    let needs = Needs { print_bytes: 0, stores: false };
+    let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
+    Box::pin(capture::run(plan, view, console)).await
 }

@@ -10,8 +10,10 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use super::{print, print_part};
-use crate::cli::{self, QueryArgs};
+use crate::cli::QueryArgs;
 use crate::client::Client;
+use crate::cluster::session as cluster;
+use crate::cluster::{connect, sessions};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::result::{Format, Rows};
@@ -71,7 +73,16 @@ async fn source(args: &QueryArgs) -> Result<Source, Failure> {
         }
         return Ok(Source::File(path));
     }
-    cli::require_local(&args.place, "query")?;
+    if !args.place.local {
+        let connection = connect::connect(&args.place.cluster).await?;
+        let name = match &args.session {
+            Some(name) => name.clone(),
+            None => sessions::only_live(&connection).await?,
+        };
+        let mut client = cluster::join(&connection, &name).await?;
+        client.describe().await?;
+        return Ok(Source::Session(Box::new(client)));
+    }
     local::preflight::root("asking a session on this machine")?;
     let places = Places::default();
     let name = match &args.session {

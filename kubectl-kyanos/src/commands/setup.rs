@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use clap::ArgMatches;
 use proto::launch::StoreChoice;
 use proto::v1;
 
 use crate::capture::{Choice, Plan};
-use crate::cli::{CaptureArgs, SessionArgs, filter};
+use crate::cli::{CaptureArgs, DeployArgs, FilterArgs, PlaceArgs, PodArgs, SessionArgs, filter};
+use crate::cluster::connect;
+use crate::cluster::request::Request;
+use crate::cluster::selection;
+use crate::cluster::session as cluster;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::save::Target;
-use crate::session::Wanted;
+use crate::session::{Wanted, Where};
 use crate::store;
 
 /// Bytes of a session's own store.
@@ -19,54 +24,128 @@ const OWN_STORE_LIMIT: u64 = 2 << 30;
 /// How long a kept session's hub lives after capture ended.
 const TTL: Duration = Duration::from_hours(1);
 
-/// What a command adds to the flags.
+/// The flags that every capturing command has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Where.
+    pub(crate) place: &'a PlaceArgs,
+    /// Which pods.
+    pub(crate) pods: &'a PodArgs,
+    /// What runs there.
+    pub(crate) deploy: &'a DeployArgs,
+    /// Which traffic.
+    pub(crate) filter: &'a FilterArgs,
+    /// Which session.
+    pub(crate) session: &'a SessionArgs,
+    /// How it captures.
+    pub(crate) capture: &'a CaptureArgs,
+}
+
+/// Where a session is or shall be, and which traffic there is meant.
 #[derive(Debug)]
-pub(crate) struct Needs {
+pub(crate) struct Site {
+    place: Where,
     /// Which traffic.
     pub(crate) filter: v1::Filter,
+}
+
+/// What a command adds to the flags.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
     /// Payload bytes that it shows.
     pub(crate) print_bytes: u32,
     /// Whether it stores without being asked.
     pub(crate) stores: bool,
 }
 
-/// Turns flags into a plan, and says what must be said before a session begins.
+// === impl Asked ===
+
+impl<'a> Asked<'a> {
+    fn pods_asked(self, everywhere: bool) -> selection::Asked<'a> {
+        let nodes = self.deploy.node.as_slice();
+        selection::Asked { pods: self.pods, names: self.filter, nodes, everywhere }
+    }
+}
+
+/// Finds the place and the traffic: in a cluster it connects, and asks for what names stand for.
+///
+/// `everywhere` says that all namespaces are meant where no flag names one.
+pub(crate) async fn site(
+    asked: Asked<'_>,
+    protocol: Option<&str>,
+    matches: &ArgMatches,
+    everywhere: bool,
+    console: &Console,
+) -> Result<Site, Failure> {
+    check(asked.session, asked.place)?;
+    let filter = filter::build(asked.filter, asked.place, protocol, matches)?;
+    if asked.place.local {
+        return Ok(Site { place: Where::Local, filter });
+    }
+    if asked.deploy.print_manifests {
+        let namespace = connect::namespace(&asked.place.cluster).await;
+        let filter = selection::select(asked.pods_asked(everywhere), &namespace, &[], filter)?;
+        return Ok(Site { place: Where::Local, filter });
+    }
+    let connection = connect::connect(&asked.place.cluster).await?;
+    let exists = selection::existing(&connection, &selection::dotted(&asked.filter.pod_name)).await;
+    let filter = selection::select(asked.pods_asked(everywhere), &connection.namespace, &exists, filter)?;
+    if let Some(hint) = selection::nothing_yet(&connection, &filter).await {
+        console.hint(&hint);
+    }
+    Ok(Site { place: Where::Cluster(Box::new(connection)), filter })
+}
+
+/// Turns flags into a plan, and says what must be said before a session begins; `None` where manifests were printed
+/// instead.
 pub(crate) fn plan(
-    session: &SessionArgs,
-    capture: &CaptureArgs,
+    asked: Asked<'_>,
+    site: Site,
     needs: Needs,
     console: &Console,
-) -> Result<Plan, Failure> {
-    check(session)?;
+) -> Result<Option<Plan>, Failure> {
+    let Asked { session, capture, deploy, .. } = asked;
     let unused = filter::unused(capture);
     if !unused.is_empty() {
         console.warning(&format!("{} is accepted and unused", unused.join(", ")));
     }
     let save = session.save.as_deref().map(Target::new).transpose()?;
+    let time = capture.time;
     if let Some(name) = &session.session {
-        return Ok(Plan {
-            session: Choice::Join(name.clone()),
-            time: capture.time,
-            save,
-            hint_at_keeping: false,
-        });
+        let session = Choice::Join(name.clone());
+        return Ok(Some(Plan { place: site.place, session, time, save, hint_at_keeping: false }));
     }
     if !capture.redact {
         console.warning("`--redact=false` shows and stores passwords, tokens and cookies");
     }
+    let wanted = wanted(asked, site.filter, needs)?;
+    if deploy.print_manifests {
+        super::print(&cluster::print(&wanted)?)?;
+        return Ok(None);
+    }
+    let own_store = matches!(&wanted.store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
+    let hint_at_keeping = own_store && !session.keep && save.is_none();
+    let session = Choice::New(Box::new(wanted));
+    Ok(Some(Plan { place: site.place, session, time, save, hint_at_keeping }))
+}
+
+/// What the flags want of a new session.
+fn wanted(asked: Asked<'_>, filter: v1::Filter, needs: Needs) -> Result<Wanted, Failure> {
+    let Asked { session, capture, deploy, .. } = asked;
     let store = store_of(session, needs.stores)?;
     let own_store = matches!(&store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
     let max_store_bytes = if matches!(store, StoreChoice::None) { 0 } else { session.max_store_bytes };
-    let wanted = Wanted {
+    Ok(Wanted {
         name: session.name.clone(),
         store_limit: session.store_limit.unwrap_or(if own_store { OWN_STORE_LIMIT } else { 0 }),
         store,
         max_store_bytes: session.max_store_bytes,
         payload_bytes: max_store_bytes.max(needs.print_bytes),
         keep: session.keep,
-        ttl: TTL,
+        ttl: session.ttl.unwrap_or(TTL),
         timeout: session.timeout,
-        filter: needs.filter,
+        // Of a new session the nodes say where capturers run, which is all that there is to see.
+        filter: v1::Filter { nodes: Vec::new(), ..filter },
         redaction: v1::Redaction {
             enabled: capture.redact,
             headers: capture.redact_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
@@ -74,17 +153,25 @@ pub(crate) fn plan(
         sample: capture.sample,
         ring_bytes: capture.ring_size,
         btf: capture.btf.clone(),
-    };
-    let hint_at_keeping = own_store && !session.keep && save.is_none();
-    Ok(Plan { session: Choice::New(Box::new(wanted)), time: capture.time, save, hint_at_keeping })
+        cluster: Request {
+            images: crate::cluster::images::chosen(deploy),
+            pull_policy: deploy.image_pull_policy.clone(),
+            pull_secret: deploy.image_pull_secret.clone(),
+            node_selector: deploy.node_selector.clone(),
+            nodes: deploy.node.clone(),
+            capabilities_only: deploy.capabilities_only,
+            hub_replicas: 1,
+            ..Request::default()
+        },
+    })
 }
 
-fn check(session: &SessionArgs) -> Result<(), Failure> {
+fn check(session: &SessionArgs, place: &PlaceArgs) -> Result<(), Failure> {
     if session.ttl.is_some() && !session.keep {
         return Err(Failure::usage("`--ttl` needs `--keep`")
             .hint("a session that is not kept ends with this command"));
     }
-    if session.ttl.is_some() {
+    if session.ttl.is_some() && place.local {
         return Err(Failure::usage(
             "`--ttl` cannot be used with `--local`: a kept store on this machine stays",
         )
@@ -112,14 +199,17 @@ mod tests {
 
     #[test]
     fn a_local_store_has_no_time_to_live() {
+        let local = PlaceArgs { local: true, ..PlaceArgs::default() };
         let hour = Some(Duration::from_hours(1));
         let alone = SessionArgs { ttl: hour, ..SessionArgs::default() };
         let kept = SessionArgs { keep: true, ..alone.clone() };
         for (args, word) in [(alone, "--keep"), (kept, "--local")] {
-            let failure = check(&args).expect_err("refused");
+            let failure = check(&args, &local).expect_err("refused");
             assert_eq!(failure.exit, USAGE);
             assert!(failure.what.contains(word), "{}", failure.what);
         }
-        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }).is_ok());
+        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }, &local).is_ok());
+        let kept = SessionArgs { keep: true, ttl: hour, ..SessionArgs::default() };
+        assert!(check(&kept, &PlaceArgs::default()).is_ok());
     }
 }

@@ -7,11 +7,11 @@ use clap::ArgMatches;
 use proto::v1;
 use tonic::Streaming;
 
-use super::setup::{self, Needs};
+use super::setup::{self, Asked, Needs};
 use super::{print_part, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::values::Metric;
-use crate::cli::{self, AggregateArgs, StatArgs, filter};
+use crate::cli::{AggregateArgs, StatArgs};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -34,15 +34,22 @@ const EXAMPLE_BYTES: u32 = 256;
 
 /// Runs the command.
 pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
-    cli::require_local(&args.place, "stat")?;
-    let filter = filter::build(&args.filter, args.protocol.as_deref(), matches)?;
     let aggregate = &args.aggregate;
     check(aggregate)?;
+    let asked = Asked {
+        place: &args.place,
+        pods: &args.pods,
+        deploy: &args.deploy,
+        filter: &args.filter,
+        session: &args.session,
+        capture: &args.capture,
+    };
+    let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let metrics = metrics(aggregate);
     let largest = aggregate.slow || aggregate.bigreq || aggregate.bigresp;
     let samples = aggregate.samples_limit.unwrap_or(if largest { EXAMPLES } else { 0 });
     let request = v1::StatRequest {
-        filter: Some(filter.clone()),
+        filter: Some(site.filter.clone()),
         metrics: metrics.iter().map(|metric| metric.0.into()).collect(),
         group_by: aggregate.group_by.0.clone(),
         samples,
@@ -60,9 +67,9 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     let shape = Shape { format: aggregate.output.clone(), interval: aggregate.interval, layout };
     let view = Stat::new(request, shape, console);
     let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
-    let plan =
-        setup::plan(&args.session, &args.capture, Needs { filter, print_bytes, stores: false }, console)?;
-    capture::run(plan, view, console).await
+    let needs = Needs { print_bytes, stores: false };
+    let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
+    Box::pin(capture::run(plan, view, console)).await
 }
 
 /// YAML is for one finite result; at intervals there is no end.
@@ -255,6 +262,10 @@ impl View for Stat {
     fn captured(&self) -> u64 {
         let rows = self.last.iter().flat_map(|last| &last.rows);
         rows.map(|row| row.count).sum()
+    }
+
+    fn after_break(&self) -> &'static str {
+        "counts begin anew"
     }
 
     fn printed(&self) -> Option<u64> {

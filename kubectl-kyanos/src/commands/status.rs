@@ -1,10 +1,10 @@
-//! `status`: the sessions of this machine.
+//! `status`: the sessions of this machine or of a cluster.
 
 use proto::v1;
 use serde_json::{Map, Value, json};
 
 use super::{print, terminal_width};
-use crate::cli::{self, StatusArgs};
+use crate::cli::StatusArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::result;
@@ -21,7 +21,9 @@ struct Seen {
 
 /// Runs the command.
 pub(crate) async fn run(args: StatusArgs, console: &Console) -> Result<u8, Failure> {
-    cli::require_local(&args.place, "status")?;
+    if !args.place.local {
+        return crate::cluster::status::run(&args).await;
+    }
     local::preflight::root("looking at the sessions of this machine")?;
     let places = Places::default();
     for line in leftovers::remove_dead(&places) {

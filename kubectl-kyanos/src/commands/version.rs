@@ -1,9 +1,13 @@
 //! `version`.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::print;
-use crate::cli::VersionArgs;
+use crate::cli::{DeployArgs, VersionArgs};
+use crate::cluster::images;
+use crate::cluster::request::Images;
 use crate::failure::Failure;
 use crate::render::result;
 
@@ -11,13 +15,26 @@ use crate::render::result;
 pub(crate) fn run(args: &VersionArgs) -> Result<u8, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
-    let value = json!({
+    let images = args.images.then(|| {
+        let Images { hub, capturer, store } = images::chosen(&DeployArgs::default());
+        BTreeMap::from([("hub", hub), ("capturer", capturer), ("store", store)])
+    });
+    let mut value = json!({
         "clientVersion": { "version": version, "wireRevision": proto::WIRE_REVISION, "platform": platform },
     });
+    if let Some(images) = &images {
+        value["images"] = json!(images);
+    }
     let text = match args.output.as_deref() {
         Some("json") => format!("{}\n", result::json(&value)?),
         Some("yaml") => result::yaml(&value)?,
-        _ => format!("Client Version: {version}\n"),
+        _ => {
+            let mut text = format!("Client Version: {version}\n");
+            for (part, image) in images.iter().flatten() {
+                text.extend([part, ": ", image.as_str(), "\n"]);
+            }
+            text
+        }
     };
     print(&text)?;
     Ok(0)

@@ -9,10 +9,10 @@ use jiff::tz::TimeZone;
 use proto::v1;
 use tonic::Streaming;
 
-use super::setup::{self, Needs};
+use super::setup::{self, Asked, Needs};
 use super::{print, terminal_width};
 use crate::capture::{self, Flow, View};
-use crate::cli::{self, OutputArgs, WatchArgs, filter};
+use crate::cli::{OutputArgs, WatchArgs};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -20,6 +20,7 @@ use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
 use crate::render::{json, line, result};
 use crate::session::Session;
+use crate::summary;
 
 /// Runs the command.
 pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
@@ -27,21 +28,31 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
         list()?;
         return Ok(0);
     }
-    cli::require_local(&args.place, "watch")?;
-    let filter = filter::build(&args.filter, args.protocol.as_deref(), matches)?;
+    let asked = Asked {
+        place: &args.place,
+        pods: &args.pods,
+        deploy: &args.deploy,
+        filter: &args.filter,
+        session: &args.session,
+        capture: &args.capture,
+    };
+    let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
+    let filter = site.filter.clone();
     let output = Output::new(&args.output)?;
-    let needs = Needs { filter: filter.clone(), print_bytes: output.print_bytes(), stores: true };
-    let plan = setup::plan(&args.session, &args.capture, needs, console)?;
+    let needs = Needs { print_bytes: output.print_bytes(), stores: true };
+    let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     let view = Watch {
         filter,
+        payload_bytes: output.print_bytes(),
         output: Some(output),
         printer: None,
         given: 0,
         count: args.capture.count,
         balance: None,
+        before: None,
         console: console.clone(),
     };
-    capture::run(plan, view, console).await
+    Box::pin(capture::run(plan, view, console)).await
 }
 
 /// Prints the protocols and their filters.
@@ -71,7 +82,11 @@ struct Watch {
     /// Exchanges given to the printer.
     given: u64,
     count: Option<u64>,
+    /// Payload bytes that are asked for.
+    payload_bytes: u32,
     balance: Option<v1::Balance>,
+    /// Ledger of the streams before this one, which broke.
+    before: Option<v1::Balance>,
     console: Console,
 }
 
@@ -122,21 +137,24 @@ impl View for Watch {
         client: &mut Client,
         session: &Session,
     ) -> Result<Streaming<Self::Item>, Failure> {
-        let Some(output) = self.output.take() else {
-            return Err(Failure::new("the stream was opened twice"));
-        };
-        if let Some(kept) = session.payload_bytes
-            && let Some(warning) = shortened(output.print_bytes(), kept)
+        // Said when it is opened first.
+        if self.printer.is_none()
+            && let Some(kept) = session.payload_bytes
+            && let Some(warning) = shortened(self.payload_bytes, kept)
         {
             self.console.warning(&warning);
         }
         let request = v1::WatchRequest {
             filter: Some(self.filter.clone()),
-            payload_bytes: output.print_bytes(),
-            from_start: session.is_own(),
+            payload_bytes: self.payload_bytes,
+            // A stream that is opened again would repeat what was shown.
+            from_start: session.is_own() && self.printer.is_none(),
         };
         let stream = client.watch(request).await?;
-        self.printer = Some(Printer::start(output.settings(&session.name)));
+        self.before = self.balance.take();
+        if let Some(output) = self.output.take() {
+            self.printer = Some(Printer::start(output.settings(&session.name)));
+        }
         Ok(stream)
     }
 
@@ -156,7 +174,11 @@ impl View for Watch {
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
         let v1::WatchResponse { mut exchanges, balance, end } = item;
-        self.balance = balance.or_else(|| self.balance.take());
+        let whole = balance.map(|balance| match &self.before {
+            Some(before) => summary::sum(before, &balance),
+            None => balance,
+        });
+        self.balance = whole.or_else(|| self.balance.take());
         if let Some(count) = self.count {
             let left = usize::try_from(count.saturating_sub(self.given)).unwrap_or(usize::MAX);
             exchanges.truncate(left);
@@ -181,6 +203,10 @@ impl View for Watch {
 
     fn captured(&self) -> u64 {
         self.printer.as_ref().map(Printer::printed).unwrap_or_default()
+    }
+
+    fn after_break(&self) -> &'static str {
+        "what was captured meanwhile is not shown"
     }
 
     fn printed(&self) -> Option<u64> {

@@ -1,6 +1,5 @@
 //! A session on this machine: hub and capturer as children of this process, on loopback.
 
-pub(crate) mod certificates;
 mod child;
 pub(crate) mod directory;
 pub(crate) mod leftovers;
@@ -10,23 +9,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use proto::launch::{
-    CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, Identity, SessionFile, StoreChoice,
+    CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, HubPlace, Identity, SessionFile, StoreChoice,
 };
 use tokio::sync::mpsc;
 
-use self::certificates::Identities;
 use self::child::Child;
 pub(crate) use self::directory::Places;
-use super::{Notice, Remains, Wanted};
+use super::certificates::{self, Identities};
+use super::{Kept, Notice, Remains, Wanted, made_up_name};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 
 /// Longest a child may take to end after its input closed.
 const CHILD_END: Duration = Duration::from_secs(4);
-
-/// Letters in a name that is made up.
-const NAME_LETTERS: usize = 5;
 
 /// Hub, capturer and files of a session that this process started.
 ///
@@ -141,7 +137,7 @@ impl Local {
             identity: self.identities.capturer.clone(),
             ring_bytes: self.wanted.ring_bytes,
             btf: self.wanted.btf.clone(),
-            sessions: self.places.sessions.clone(),
+            sessions: Some(self.places.sessions.clone()),
         };
         let capturer = self.capturer.insert(Child::spawn("capturer", notices.clone(), console.clone())?);
         self.file.capturer_pid = Some(capturer.pid());
@@ -202,8 +198,7 @@ impl Local {
     fn hub_launch(&self) -> HubLaunch {
         HubLaunch {
             session: self.name().to_owned(),
-            starter: self.file.plugin_pid,
-            directory: self.places.directory(self.name()),
+            place: HubPlace::Local { directory: self.places.directory(self.name()) },
             identity: self.identities.hub.clone(),
             store: self.wanted.store.clone(),
             store_limit: self.wanted.store_limit,
@@ -223,7 +218,7 @@ impl Local {
             && let Some(store) = self.file.store.as_deref().filter(|store| store.exists())
         {
             directory::give_to_owner(store);
-            remains.kept = Some(store.to_path_buf());
+            remains.kept = Some(Kept::File(store.to_path_buf()));
         }
         remains.left.sort();
         remains
@@ -278,19 +273,6 @@ fn node_name() -> String {
 pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Makes up a name from the randomness that the standard library seeds its hash maps with.
-fn made_up_name() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let mut seed = RandomState::new().hash_one(std::process::id());
-    let mut name = String::with_capacity(NAME_LETTERS);
-    for _ in 0..NAME_LETTERS {
-        let letter = u8::try_from(seed % 26).unwrap_or_default();
-        name.push(char::from(b'a' + letter));
-        seed /= 26;
-    }
-    name
 }
 
 fn with_hint(error: String, hint: Option<String>) -> Failure {

@@ -253,6 +253,42 @@ proptest! {
 }
 
 #[test]
+fn pods_pass_by_namespace_name_workload_container_and_node() {
+    let origin = v1::Origin {
+        node: "n1".to_owned(),
+        namespace: "shop".to_owned(),
+        pod: "orders-1".to_owned(),
+        container: "app".to_owned(),
+        workload: "Deployment/orders".to_owned(),
+        ..v1::Origin::default()
+    };
+    let exchange = v1::Exchange { origin: Some(origin), ..v1::Exchange::default() };
+    let host = v1::Exchange { origin: Some(v1::Origin::default()), ..v1::Exchange::default() };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for (filter, passes) in [
+        (v1::Filter { namespaces: words(&["shop"]), ..v1::Filter::default() }, true),
+        (v1::Filter { namespaces: words(&["other"]), ..v1::Filter::default() }, false),
+        (v1::Filter { pods: words(&["orders-1"]), ..v1::Filter::default() }, true),
+        (v1::Filter { pods: words(&["other/orders-1"]), ..v1::Filter::default() }, false),
+        (v1::Filter { workloads: words(&["deployment/orders"]), ..v1::Filter::default() }, true),
+        (v1::Filter { workloads: words(&["StatefulSet/orders"]), ..v1::Filter::default() }, false),
+        (v1::Filter { containers: words(&["app", "x"]), ..v1::Filter::default() }, true),
+        (v1::Filter { nodes: words(&["n2"]), ..v1::Filter::default() }, false),
+    ] {
+        let compiled = Match::try_from(&filter).unwrap();
+        assert!(!compiled.is_empty());
+        assert_eq!(compiled.passes(&exchange), passes, "{filter:?}");
+        assert!(!compiled.passes(&host), "{filter:?}");
+    }
+    for filter in [
+        v1::Filter { pods: words(&["a/b/c"]), ..v1::Filter::default() },
+        v1::Filter { workloads: words(&["orders"]), ..v1::Filter::default() },
+    ] {
+        assert!(Match::try_from(&filter).is_err());
+    }
+}
+
+#[test]
 fn a_command_name_is_compared_as_far_as_the_kernel_keeps_it() {
     let passes = |wanted: &str, kept: &str| {
         let filter = Filter { comms: strings(&[wanted]), ..Filter::default() };

@@ -388,6 +388,24 @@ pub struct Filter {
     /// Tests on protocol fields; all must pass.
     #[prost(message, repeated, tag = "15")]
     pub fields: ::prost::alloc::vec::Vec<FieldTest>,
+    /// Namespaces of the local pod; an exchange of a process outside pods fails the test, as it does the next three.
+    #[prost(string, repeated, tag = "16")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Local pods, "NAME" or "NAMESPACE/NAME".
+    #[prost(string, repeated, tag = "17")]
+    pub pods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Container names within local pods.
+    #[prost(string, repeated, tag = "18")]
+    pub containers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Workloads of local pods, "KIND/NAME", the kind in any case.
+    #[prost(string, repeated, tag = "19")]
+    pub workloads: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Nodes.
+    #[prost(string, repeated, tag = "20")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Label selector on the local pod as kubectl writes it; the hub, which knows labels, evaluates it.
+    #[prost(string, tag = "21")]
+    pub selector: ::prost::alloc::string::String,
 }
 /// FieldTest tests one protocol field.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -509,7 +527,7 @@ pub struct Batch {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UplinkResponse {
     /// One of the kinds.
-    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<uplink_response::Kind>,
 }
 /// Nested message and enum types in `UplinkResponse`.
@@ -526,7 +544,58 @@ pub mod uplink_response {
         /// Detach, drain, send the final batch.
         #[prost(message, tag = "3")]
         Drain(super::Drain),
+        /// Pods of the capturer's node; only in a cluster.
+        #[prost(message, tag = "4")]
+        Pods(super::NodePods),
     }
+}
+/// NodePods tells a capturer whose processes are whose: all pods of its node first, then changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodePods {
+    /// Replaces everything told before.
+    #[prost(bool, tag = "1")]
+    pub complete: bool,
+    /// New or changed pods.
+    #[prost(message, repeated, tag = "2")]
+    pub pods: ::prost::alloc::vec::Vec<Pod>,
+    /// Pods that are gone, by the UID that was told.
+    #[prost(string, repeated, tag = "3")]
+    pub gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Pod is one pod of the capturer's node.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Pod {
+    /// What its containers' cgroup paths carry: the UID, or a static pod's config hash.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// Namespace.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// "KIND/NAME" of what controls it, followed up to the workload; "Pod/NAME" when nothing does.
+    #[prost(string, tag = "4")]
+    pub workload: ::prost::alloc::string::String,
+    /// Containers, as far as they have started.
+    #[prost(message, repeated, tag = "5")]
+    pub containers: ::prost::alloc::vec::Vec<PodContainer>,
+    /// Whether the session's selection includes it; names of containers are tested besides.
+    #[prost(bool, tag = "6")]
+    pub wanted: bool,
+    /// Whether it belongs to a session of Kyanos, this one or another.
+    #[prost(bool, tag = "7")]
+    pub ours: bool,
+}
+/// PodContainer is one container of a pod.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PodContainer {
+    /// Container id, 64 hex digits, without the runtime's scheme.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Name within the pod.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Drain asks a capturer to detach, to send what is pending and then the final batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -552,6 +621,12 @@ pub struct CapturerSettings {
     /// Keep every Nth exchange; 0 and 1 keep all.
     #[prost(uint32, tag = "6")]
     pub sample: u32,
+    /// Whether processes are told apart by pods: NodePods follow, and only what they say of this node's pods is captured.
+    #[prost(bool, tag = "7")]
+    pub cluster: bool,
+    /// Whether processes outside pods are captured, in a cluster.
+    #[prost(bool, tag = "8")]
+    pub host_processes: bool,
 }
 /// Redaction says what is replaced by `\[redacted\]` before anything leaves the node.
 #[derive(serde::Serialize, serde::Deserialize)]

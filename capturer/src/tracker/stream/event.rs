@@ -23,6 +23,8 @@ pub struct Event {
     pub s1: u32,
     /// Process.
     pub pid: u32,
+    /// Its control group.
+    pub cgroup: u64,
     /// The first of the bytes.
     pub payload: Vec<u8>,
 }
@@ -48,9 +50,10 @@ impl Event {
             pid,
             tid: _,
             comm: _,
+            cgroup,
         } = *head;
         let way = usize::from(way).min(1);
-        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, payload: payload.to_vec() }
+        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload: payload.to_vec() }
     }
 
     /// Returns when the event counts: a write when it entered, a read when it returned.

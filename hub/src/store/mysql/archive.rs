@@ -8,6 +8,7 @@ use mysql_async::prelude::{Protocol, Queryable};
 use mysql_async::{Column, Conn, Error, QueryResult, Value};
 use proto::v1;
 use proto::v1::value::Kind;
+use tokio::sync::OnceCell;
 
 use super::super::schema::{Dialect, TABLES, Table};
 use super::super::{Archive, CHUNK_BYTES, CHUNK_ROWS, PullSink, QUERY_TIME, QuerySink, StoreError};
@@ -45,7 +46,8 @@ pub enum Reading {
 #[derive(Debug)]
 pub struct MysqlArchive {
     target: Target,
-    reading: Reading,
+    /// Made at the first query where the store was not there at the beginning.
+    reading: OnceCell<Reading>,
     session: String,
 }
 
@@ -61,12 +63,27 @@ impl MysqlArchive {
         if let Reading::Refused(reason) = &reading {
             tracing::warn!(reason, "no read-only login on the store: `query` will be refused");
         }
-        Ok(Self { target, reading, session })
+        Ok(Self { target, reading: OnceCell::new_with(Some(reading)), session })
+    }
+
+    /// As [`Self::new`] for a server that need not answer yet.
+    pub fn later(target: Target, reader: Option<&str>, session: String) -> Result<Self, StoreError> {
+        let reading = reader.map(Target::parse).transpose()?.map(Reading::Given);
+        Ok(Self { target, reading: OnceCell::new_with(reading), session })
+    }
+
+    async fn reading(&self) -> Result<&Reading, StoreError> {
+        let make = || async {
+            // A server that does not answer is no refusal: the next query tries again.
+            drop(self.target.connect().await?);
+            Ok(make_login(&self.target).await)
+        };
+        self.reading.get_or_try_init(make).await
     }
 
     /// Drops the login that was made.
     pub async fn close(&self) {
-        let Reading::Made { user, .. } = &self.reading else { return };
+        let Some(Reading::Made { user, .. }) = self.reading.get() else { return };
         let dropped = async {
             let mut connection = self.target.connect().await?;
             let sql = format!("DROP USER '{user}'@'%'");
@@ -78,7 +95,7 @@ impl MysqlArchive {
     }
 
     async fn run(&self, sql: String, sink: &QuerySink) -> Result<(), StoreError> {
-        let target = match &self.reading {
+        let target = match self.reading().await? {
             Reading::Given(target) | Reading::Made { target, .. } => target,
             Reading::Refused(reason) => return Err(StoreError::NoReader { reason: reason.clone() }),
         };

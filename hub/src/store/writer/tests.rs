@@ -34,6 +34,11 @@ impl Store for Fake {
         self.up()
     }
 
+    async fn earlier(&mut self) -> Result<Earlier, StoreError> {
+        self.up()?;
+        Ok(Earlier { exchanges: self.inside().ids.len() as u64, ..Earlier::default() })
+    }
+
     async fn write(&mut self, batch: Arc<Batch>) -> Result<Written, StoreError> {
         self.up()?;
         let mut inside = self.inside();
@@ -88,12 +93,13 @@ fn balanced(writer: &Writer) {
     assert_eq!(totals.seen, totals.stored + totals.ignored + totals.lost, "{totals:?}");
     let balance = writer.balance();
     assert_eq!(balance.seen, balance.delivered + balance.lost[0].total);
+    assert_eq!(totals.before, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_loses_nothing_that_fits() {
     let fake = Fake::default();
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     writer.offer(&exchanges(0..1000, 10));
     assert!(writer.flush(soon()).await);
     fake.inside().down = true;
@@ -112,7 +118,7 @@ async fn an_outage_loses_nothing_that_fits() {
 async fn what_does_not_fit_is_counted_and_memory_stays_bounded() {
     let fake = Fake::default();
     fake.inside().down = true;
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     // Payloads that are as short as they get.
     writer.offer(&exchanges(0..40_000, CROWDED_PAYLOAD));
     assert!(writer.shared.queue().bytes <= BUFFER_BYTES);
@@ -129,7 +135,7 @@ async fn what_does_not_fit_is_counted_and_memory_stays_bounded() {
 async fn payloads_are_shortened_before_exchanges_are_lost() {
     let fake = Fake::default();
     fake.inside().down = true;
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     writer.offer(&exchanges(0..100, BUFFER_BYTES / 50));
     assert_eq!(writer.totals().lost, 0);
     let (whole, short): (Vec<_>, Vec<_>) = writer
@@ -148,7 +154,7 @@ async fn payloads_are_shortened_before_exchanges_are_lost() {
 async fn losses_beyond_the_buffer_keep_the_newest() {
     let fake = Fake::default();
     fake.inside().down = true;
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     let row = |total| LossRow { at_ns: total, node: String::new(), stage: "ring".to_owned(), total };
     writer.note_losses((0..BUFFER_LOSSES as u64 + 5).map(row).collect());
     fake.inside().down = false;
@@ -160,7 +166,7 @@ async fn losses_beyond_the_buffer_keep_the_newest() {
 
 #[tokio::test(start_paused = true)]
 async fn resent_exchanges_are_ignored_and_counted() {
-    let writer = Writer::start(Fake::default(), 0);
+    let writer = Writer::start(Fake::default(), 0, None);
     writer.offer(&exchanges(0..10, 0));
     assert!(writer.flush(soon()).await);
     writer.offer(&exchanges(5..15, 0));
@@ -174,7 +180,7 @@ async fn resent_exchanges_are_ignored_and_counted() {
 async fn a_refused_exchange_costs_no_other() {
     let fake = Fake::default();
     fake.inside().refuses = vec![3];
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     writer.offer(&exchanges(0..10, 0));
     assert!(writer.flush(soon()).await);
     assert_eq!(fake.inside().ids, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
@@ -186,7 +192,7 @@ async fn a_refused_exchange_costs_no_other() {
 async fn the_limit_trims_the_oldest() {
     let fake = Fake::default();
     fake.inside().bytes_each = 100;
-    let writer = Writer::start(fake.clone(), 10_000);
+    let writer = Writer::start(fake.clone(), 10_000, None);
     for part in 0..20 {
         writer.offer(&exchanges(part * 10..part * 10 + 10, 0));
         assert!(writer.flush(soon()).await);
@@ -203,7 +209,7 @@ async fn the_limit_trims_the_oldest() {
 async fn closing_while_down_counts_what_waits() {
     let fake = Fake::default();
     fake.inside().down = true;
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     writer.offer(&exchanges(0..7, 0));
     writer.close(Instant::now() + Duration::from_secs(30)).await;
     writer.offer(&exchanges(7..9, 0));
@@ -214,7 +220,7 @@ async fn closing_while_down_counts_what_waits() {
 #[tokio::test(start_paused = true)]
 async fn abandoning_counts_what_is_being_written_once() {
     let fake = Fake::default();
-    let writer = Writer::start(fake.clone(), 0);
+    let writer = Writer::start(fake.clone(), 0, None);
     writer.offer(&exchanges(0..5, 0));
     assert!(writer.flush(soon()).await);
     fake.inside().down = true;
@@ -227,4 +233,27 @@ async fn abandoning_counts_what_is_being_written_once() {
     assert!(writer.flush(soon()).await);
     assert_eq!(writer.totals().lost, lost);
     balanced(&writer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_earlier_hubs_took_and_the_store_lacks_is_lost() {
+    let fake = Fake::default();
+    fake.inside().ids = (0..6).collect();
+    fake.inside().down = true;
+    let writer = Writer::start(fake.clone(), 0, None);
+    // Of ten, six were stored, and the last of them was not yet acknowledged.
+    writer.note_acknowledged(9);
+    assert_eq!(writer.totals().before, 0, "not known before the store answers");
+    fake.inside().down = false;
+    writer.offer(&exchanges(5..12, 0));
+    assert!(writer.flush(soon()).await);
+    let totals = writer.totals();
+    assert_eq!((totals.stored, totals.ignored, totals.before), (6, 1, 4));
+    assert_eq!(writer.balance().lost[0].total, 4);
+    let empty = Writer::start(Fake::default(), 0, None);
+    empty.note_acknowledged(9);
+    assert!(empty.flush(soon()).await);
+    tokio::task::yield_now().await;
+    tokio::time::sleep(BACK_OFF.0).await;
+    assert_eq!(empty.totals().before, 9);
 }

@@ -1,7 +1,8 @@
 //! Life of a session's directory.
 
-use super::super::{leftovers, made_up_name, now_ns};
+use super::super::{leftovers, now_ns};
 use super::*;
+use crate::session::made_up_name;
 
 fn places(folder: &Path) -> Places {
     Places { sessions: folder.join("run"), stores: folder.join("lib") }

@@ -1,0 +1,173 @@
+//! Who keeps time: the hub alone renews the session's Lease, holds off the dead man's switch while plugins live, and
+//! ends the session when they are silent.
+
+mod cluster;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::launch::HubLaunch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+pub use self::cluster::{Cluster, LeaseError};
+use crate::session::Session;
+
+/// Silence of all plugins after which a session ends.
+pub const PERIOD: Duration = Duration::from_mins(1);
+
+/// How often the Lease is renewed and the dead man's switch moved.
+pub const RENEW: Duration = Duration::from_secs(20);
+
+/// How far ahead the dead man's switch is held at least.
+pub const AHEAD: Duration = Duration::from_mins(5);
+
+/// How long the first plugin may take: images are pulled while it waits. The dead man's switch is set as far ahead.
+pub const FIRST: Duration = Duration::from_mins(5);
+
+/// Between two looks at the plugins, and two attempts to delete.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two attempts to delete what an API server did not delete.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Time for the drain of a session that nobody ended.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Who ended a session whose plugins are silent, for whoever asks.
+const SILENCE: &str = "the hub: no plugin was heard of for 60 s";
+
+/// How a session may end.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a kept session lives after capture ended; without it nothing is kept.
+    pub keep: Option<Duration>,
+}
+
+/// Counts silence on the monotonic clock.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    /// Silence that is borne now: longer before the first plugin.
+    borne: Duration,
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// Reads a launch.
+    #[must_use]
+    pub fn of(launch: &HubLaunch) -> Self {
+        Self { keep: launch.keep.then(|| Duration::from_secs(launch.ttl_seconds)) }
+    }
+
+    /// How far ahead the dead man's switch is held while capture runs: were it to end now, a kept session would have
+    /// its whole time.
+    fn ahead(self) -> Duration {
+        AHEAD.max(self.keep.unwrap_or_default()) + RENEW * 2
+    }
+}
+
+// === impl Silence ===
+
+impl Silence {
+    /// Begins at the hub's start; `earlier` hubs of the session had plugins.
+    fn new(earlier: bool) -> Self {
+        Self { since: Instant::now(), borne: if earlier { PERIOD } else { FIRST } }
+    }
+
+    /// Looks at the number of plugins; says whether silence has lasted too long.
+    fn over(&mut self, plugins: u32) -> bool {
+        if plugins > 0 {
+            *self = Self { since: Instant::now(), borne: PERIOD };
+        }
+        self.since.elapsed() >= self.borne
+    }
+}
+
+/// Keeps time for a session until it is to be gone, and then deletes it; returns when the API says that it is.
+pub async fn keep(cluster: Cluster, session: Arc<Session>, terms: Terms) {
+    let earlier = cluster.had_holder().await;
+    watch_silence(&cluster, &session, terms, earlier).await;
+    if let Some(ttl) = terms.keep {
+        wait_out(&cluster, ttl).await;
+    }
+    tracing::info!("the session ends");
+    // A namespace ends in its own time, and a node lost meanwhile would hold it: its pods are looked at again.
+    while !until_done(|| cluster.delete_session()).await {
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Runs while capture does; returns once plugins are silent too long or, with `keep`, once capture ended.
+async fn watch_silence(cluster: &Cluster, session: &Arc<Session>, terms: Terms, earlier: bool) {
+    let mut silence = Silence::new(earlier);
+    let mut ended = session.ended();
+    let mut renew = ticks(RENEW);
+    let mut look = ticks(LOOK);
+    loop {
+        tokio::select! {
+            () = async { drop(ended.wait_for(|by| !by.is_empty()).await) }, if terms.keep.is_some() => return,
+            _ = look.tick() => {
+                if silence.over(session.viewers()) {
+                    session.drain(SILENCE, DRAIN).await;
+                    return;
+                }
+            }
+            _ = renew.tick() => {
+                // Beside the looks: an API server that hangs does not stop the clock.
+                let (cluster, alive, ahead) = (cluster.clone(), session.viewers() > 0, terms.ahead());
+                tokio::spawn(async move {
+                    said("renewing the lease", cluster.renew().await);
+                    if alive {
+                        said("moving the dead man's switch", cluster.extend(ahead).await);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Removes the capturers of a kept session and waits until its time is over.
+async fn wait_out(cluster: &Cluster, ttl: Duration) {
+    let until = Instant::now() + ttl;
+    let mut renew = ticks(RENEW);
+    let removed = until_done(|| cluster.delete_capturers());
+    let mut removed = std::pin::pin!(removed);
+    let mut gone = false;
+    while Instant::now() < until {
+        tokio::select! {
+            () = &mut removed, if !gone => gone = true,
+            () = tokio::time::sleep_until(until) => return,
+            _ = renew.tick() => {
+                said("renewing the lease", cluster.renew().await);
+                let left = until.saturating_duration_since(Instant::now());
+                said("moving the dead man's switch", cluster.extend(left + RENEW).await);
+            }
+        }
+    }
+}
+
+async fn until_done<T, F: Future<Output = Result<T, LeaseError>>>(mut attempt: impl FnMut() -> F) -> T {
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => said("ending the session", Err(error)),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn said(doing: &'static str, result: Result<(), LeaseError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, doing, "the cluster's API did not do it, it is tried again");
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The few calls that end a session or keep it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::PERIOD;
+
+/// Names of the session's objects, as the manifests give them.
+const LEASE: &str = "session";
+const DEADMAN: &str = "deadman";
+const CAPTURER: &str = "capturer";
+
+/// Longest wait for one answer of the API server.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why a call did not succeed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The API server refused it or could not be reached.
+    #[error("{0}")]
+    Api(Box<kube::Error>),
+    /// It did not answer.
+    #[error("no answer within {} s", ANSWER.as_secs())]
+    Silent,
+}
+
+/// A session's objects.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    namespace: String,
+    holder: String,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Names the session's namespace and the hub's pod.
+    #[must_use]
+    pub fn new(client: Client, namespace: String, holder: String) -> Self {
+        Self { client, namespace, holder }
+    }
+
+    /// Whether a hub of this session held the Lease before; false where that cannot be read.
+    pub(super) async fn had_holder(&self) -> bool {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let lease = call(leases.get(LEASE)).await.ok().and_then(|lease| lease.spec);
+        lease.and_then(|spec| spec.holder_identity).is_some_and(|holder| !holder.is_empty())
+    }
+
+    /// Renews the Lease; a conflict is someone else's write in between and is tried once more.
+    pub(super) async fn renew(&self) -> Result<(), LeaseError> {
+        match self.renew_once().await {
+            Err(LeaseError::Api(error)) if code(&error) == Some(409) => self.renew_once().await,
+            result => result,
+        }
+    }
+
+    async fn renew_once(&self) -> Result<(), LeaseError> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut lease = call(leases.get(LEASE)).await?;
+        let spec = lease.spec.get_or_insert_default();
+        let now = MicroTime(Timestamp::now());
+        if spec.holder_identity.as_deref() != Some(self.holder.as_str()) {
+            spec.holder_identity = Some(self.holder.clone());
+            spec.acquire_time = Some(now.clone());
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
+        }
+        spec.renew_time = Some(now);
+        spec.lease_duration_seconds = i32::try_from(PERIOD.as_secs()).ok();
+        call(leases.replace(LEASE, &PostParams::default(), &lease)).await.map(drop)
+    }
+
+    /// Holds the dead man's switch this far ahead of now; it counts from the Job's start.
+    pub(super) async fn extend(&self, ahead: Duration) -> Result<(), LeaseError> {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        let patch = |body| {
+            let jobs = jobs.clone();
+            async move { call(jobs.patch(DEADMAN, &PatchParams::default(), &Patch::Merge(body))).await }
+        };
+        // The role allows no reading; a patch that changes nothing answers with the object.
+        let job = patch(json!({})).await?;
+        let started = job.status.and_then(|status| status.start_time).or(job.metadata.creation_timestamp);
+        let Some(started) = started else { return Ok(()) };
+        let since = Timestamp::now().as_second().saturating_sub(started.0.as_second()).max(0);
+        let seconds = since.saturating_add(i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX));
+        patch(json!({"spec": {"activeDeadlineSeconds": seconds}})).await.map(drop)
+    }
+
+    /// Deletes the capturers, at once where their node does not answer.
+    pub(super) async fn delete_capturers(&self) -> Result<(), LeaseError> {
+        let sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        gone(call(sets.delete(CAPTURER, &DeleteParams::background())).await.map(drop))?;
+        let capturers = ListParams::default().labels("app.kubernetes.io/component=capturer");
+        self.delete_pods(&capturers).await
+    }
+
+    /// Deletes everything of the session; says whether all of it is gone.
+    pub(super) async fn delete_session(&self) -> Result<bool, LeaseError> {
+        // Whatever remains of the capturers goes with the namespace, unless a node is lost.
+        let capturers = self.delete_capturers().await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let this = ListParams::default().fields(&format!("metadata.name={}", self.namespace));
+        let found = call(namespaces.list(&this)).await?.items.into_iter().next();
+        let Some(uid) = found.and_then(|namespace| namespace.metadata.uid) else {
+            return capturers.map(|()| true);
+        };
+        let only = Preconditions { uid: Some(uid), resource_version: None };
+        let delete = DeleteParams::background().preconditions(only);
+        match gone(call(namespaces.delete(&self.namespace, &delete)).await.map(drop)) {
+            // It is ending already.
+            Err(LeaseError::Api(error)) if code(&error) == Some(409) => {}
+            result => result?,
+        }
+        capturers.map(|()| false)
+    }
+
+    async fn delete_pods(&self, which: &ListParams) -> Result<(), LeaseError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = call(pods.list(which)).await?.items;
+        let ready = self.ready_nodes().await?;
+        let deleted = found.iter().filter_map(|pod| {
+            let name = pod.metadata.name.as_deref()?;
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+            // A lost node confirms nothing: its pod would hold the namespace for ever.
+            let lost = node.is_some_and(|node| !ready.contains(node));
+            let delete = DeleteParams::default().grace_period(u32::from(!lost));
+            let pods = pods.clone();
+            Some(async move { gone(call(pods.delete(name, &delete)).await.map(drop)) })
+        });
+        join_all(deleted).await.into_iter().collect()
+    }
+
+    async fn ready_nodes(&self) -> Result<HashSet<String>, LeaseError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let found = call(nodes.list(&ListParams::default())).await?.items;
+        Ok(found.into_iter().filter(is_ready).filter_map(|node| node.metadata.name).collect())
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
+    match tokio::time::timeout(ANSWER, request).await {
+        Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
+        Err(_) => Err(LeaseError::Silent),
+    }
+}
+
+/// What is not there is deleted.
+fn gone(result: Result<(), LeaseError>) -> Result<(), LeaseError> {
+    match result {
+        Err(LeaseError::Api(error)) if code(&error) == Some(404) => Ok(()),
+        result => result,
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    if let kube::Error::Api(status) = error { Some(status.code) } else { None }
+}
+
+#[cfg(test)]
+mod tests;

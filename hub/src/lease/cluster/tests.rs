@@ -1,0 +1,186 @@
+//! Against a faked API: conflicts, refusals, and a namespace that does not end.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+use proto::launch::{HubLaunch, HubPlace, Identity, StoreChoice};
+use proto::v1;
+use serde_json::Value;
+use tower_test::mock;
+
+use super::*;
+use crate::lease::{PERIOD, RENEW, Terms, keep};
+use crate::session::Session;
+
+/// What was asked, as in `PUT leases/session`, with bodies.
+type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A cluster whose API answers what the test says.
+fn fake(mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> (Cluster, Seen) {
+    let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let seen = Seen::default();
+    let record = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Some((request, send)) = handle.next_request().await {
+            let (parts, body) = request.into_parts();
+            let path = parts.uri.path().trim_start_matches("/api/v1/namespaces/kyanos-a/");
+            let path = path.rsplit_once("/kyanos-a/").map_or(path, |(_, rest)| rest);
+            let asked = format!("{} {path}", parts.method);
+            let body = body.collect_bytes().await.unwrap();
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let (code, value) = answer(&asked);
+            record.lock().unwrap().push((asked, body));
+            let mut response = Response::new(Body::from(value.to_string().into_bytes()));
+            *response.status_mut() = StatusCode::from_u16(code).unwrap();
+            send.send_response(response);
+        }
+    });
+    (Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned()), seen)
+}
+
+fn status(code: u16) -> (u16, Value) {
+    let failure = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "No", "code": code});
+    (code, failure)
+}
+
+fn lease(holder: &str) -> (u16, Value) {
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "session"}, "spec": {"holderIdentity": holder, "leaseTransitions": 3}});
+    (200, lease)
+}
+
+fn job() -> (u16, Value) {
+    let started = Timestamp::now().to_string();
+    (
+        200,
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "deadman", "creationTimestamp": started}}),
+    )
+}
+
+fn list(items: &[Value]) -> (u16, Value) {
+    (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))
+}
+
+fn count(seen: &Seen, asked: &str) -> usize {
+    seen.lock().unwrap().iter().filter(|(line, _)| line == asked).count()
+}
+
+fn launch() -> HubLaunch {
+    HubLaunch {
+        session: "a".to_owned(),
+        place: HubPlace::Cluster { namespace: "kyanos-a".to_owned() },
+        identity: Identity { authority: String::new(), certificate: String::new(), key: String::new() },
+        store: StoreChoice::None,
+        store_limit: 0,
+        max_store_bytes: 64,
+        payload_bytes: 64,
+        keep: false,
+        ttl_seconds: 0,
+        filter: v1::Filter::default(),
+        redaction: v1::Redaction::default(),
+        sample: 0,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_tried_once_more() {
+    let mut conflicts = 1;
+    let (cluster, seen) = fake(move |asked| match asked {
+        "PUT leases/session" if conflicts > 0 => {
+            conflicts -= 1;
+            status(409)
+        }
+        _ => lease("hub-0"),
+    });
+    cluster.renew().await.unwrap();
+    assert_eq!((count(&seen, "GET leases/session"), count(&seen, "PUT leases/session")), (2, 2));
+    let written = seen.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(written["spec"]["holderIdentity"], "hub-1");
+    assert_eq!(written["spec"]["leaseTransitions"], 4);
+
+    let (cluster, seen) = fake(|asked| if asked.starts_with("PUT") { status(409) } else { lease("hub-1") });
+    assert!(matches!(cluster.renew().await, Err(LeaseError::Api(error)) if code(&error) == Some(409)));
+    assert_eq!(count(&seen, "PUT leases/session"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_switch_counts_from_the_jobs_start() {
+    let (cluster, seen) = fake(|_| job());
+    cluster.extend(Duration::from_mins(5)).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.iter().map(|(asked, _)| asked.as_str()).collect::<Vec<_>>(), ["PATCH jobs/deadman"; 2]);
+    let seconds = seen[1].1["spec"]["activeDeadlineSeconds"].as_i64().unwrap();
+    assert!((300..330).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_is_silent_is_given_up_in_time() {
+    let (service, _handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let cluster = Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned());
+    let began = tokio::time::Instant::now();
+    assert!(matches!(cluster.renew().await, Err(LeaseError::Silent)));
+    assert_eq!(began.elapsed().as_secs(), ANSWER.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_switch_stops_neither_the_lease_nor_the_end() {
+    let mut namespaces = 1;
+    let (cluster, seen) = fake(move |asked| match asked {
+        _ if asked.starts_with("PATCH") => status(403),
+        "GET leases/session" | "PUT leases/session" => lease("hub-1"),
+        "GET /api/v1/namespaces" if namespaces > 0 => {
+            namespaces -= 1;
+            list(&[json!({"metadata": {"name": "kyanos-a", "uid": "u"}})])
+        }
+        _ if asked.starts_with("GET") => list(&[]),
+        _ => status(404),
+    });
+    let session = Session::begin(&launch()).await.unwrap();
+    let terms = Terms::of(&launch());
+    let kept = tokio::spawn(keep(cluster, Arc::clone(&session), terms));
+    let plugin = session.viewer_connected();
+    tokio::time::sleep(RENEW * 5 + RENEW / 2).await;
+    assert_eq!((count(&seen, "PUT leases/session"), count(&seen, "PATCH jobs/deadman")), (6, 6));
+    drop(plugin);
+    let silent = tokio::time::Instant::now();
+    kept.await.unwrap();
+    assert!(silent.elapsed() >= PERIOD && silent.elapsed() < PERIOD * 2, "{:?}", silent.elapsed());
+    let deleted = seen.lock().unwrap();
+    let (_, body) = deleted.iter().find(|(asked, _)| asked == "DELETE /api/v1/namespaces/kyanos-a").unwrap();
+    assert_eq!(body["preconditions"]["uid"], "u");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
+    let mut left = 4;
+    let (cluster, seen) = fake(move |asked| match asked {
+        "GET /api/v1/namespaces" => {
+            left -= 1;
+            let ending = json!({"metadata": {"name": "kyanos-a", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+            list(&[ending][..usize::from(left > 0)])
+        }
+        "DELETE /api/v1/namespaces/kyanos-a" => status(409),
+        "GET pods" => {
+            // The second node is lost after the first look.
+            let pod = |name: &str, node: &str| json!({"metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}});
+            list(&[pod("capturer-1", "one"), pod("capturer-2", "two")])
+        }
+        "GET /api/v1/nodes" => {
+            let two = if left == 4 { "True" } else { "Unknown" };
+            let node = |name: &str, ready: &str| json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            list(&[node("one", "True"), node("two", two)])
+        }
+        _ => status(404),
+    });
+    let session = Session::begin(&launch()).await.unwrap();
+    keep(cluster, session, Terms::of(&launch())).await;
+    assert_eq!(count(&seen, "DELETE /api/v1/namespaces/kyanos-a"), 3);
+    let seen = seen.lock().unwrap();
+    let graces = |pod: &str| {
+        let deleted = seen.iter().filter(|(asked, _)| asked == &format!("DELETE pods/{pod}"));
+        deleted.map(|(_, body)| body["gracePeriodSeconds"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(graces("capturer-1"), [1, 1, 1, 1]);
+    assert_eq!(graces("capturer-2"), [1, 0, 0, 0]);
+    assert_eq!(seen.iter().filter(|(asked, _)| asked == "DELETE daemonsets/capturer").count(), 4);
+}

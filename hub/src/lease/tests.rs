@@ -1,0 +1,35 @@
+//! Silence on a paused clock.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_from_the_last_plugin_and_longer_before_the_first() {
+    let mut silence = Silence::new(false);
+    tokio::time::advance(FIRST.saturating_sub(LOOK)).await;
+    assert!(!silence.over(0));
+    tokio::time::advance(LOOK).await;
+    assert!(silence.over(0));
+    assert!(!silence.over(1));
+    tokio::time::advance(PERIOD.saturating_sub(LOOK)).await;
+    assert!(!silence.over(0));
+    tokio::time::advance(LOOK).await;
+    assert!(silence.over(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_hub_starts_a_full_period() {
+    let mut silence = Silence::new(true);
+    tokio::time::advance(PERIOD.saturating_sub(LOOK)).await;
+    assert!(!silence.over(0));
+    tokio::time::advance(LOOK).await;
+    assert!(silence.over(0));
+}
+
+#[test]
+fn the_switch_is_held_far_enough_ahead() {
+    let terms = |keep| Terms { keep };
+    assert!(terms(None).ahead() >= AHEAD + RENEW);
+    let ttl = Duration::from_hours(1);
+    assert!(terms(Some(ttl)).ahead() >= ttl + RENEW);
+    assert!(terms(Some(LOOK)).ahead() >= AHEAD + RENEW);
+}

@@ -1,0 +1,381 @@
+//! What is known of a cluster's pods, services and nodes, in the few fields that names need.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1;
+use tokio::time::Instant;
+
+/// How long the address of a deleted pod still names it: its last exchanges arrive after it.
+pub const TOMBSTONE: Duration = Duration::from_mins(1);
+
+/// Deleted pods that are remembered; a cluster that deletes more within a minute loses the oldest names.
+pub const MAX_TOMBSTONES: usize = 4096;
+
+/// Namespace and name.
+pub type Key = (Arc<str>, Arc<str>);
+
+/// What controls an object: kind and name.
+pub type Owner = (Arc<str>, Arc<str>);
+
+/// One pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// What its containers' cgroup paths carry.
+    pub uid: Arc<str>,
+    /// Its node, empty before it is scheduled.
+    pub node: Arc<str>,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Ports that its containers declare, kept for pods in their node's network alone.
+    pub host_ports: Vec<u16>,
+    /// Whether it lives in its node's network.
+    pub host_network: bool,
+    /// What controls it.
+    pub owner: Option<Owner>,
+    /// Names and ids of containers that have started.
+    pub containers: Vec<(Arc<str>, String)>,
+    /// Labels.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// Whether it has ended and its address may be another's.
+    pub ended: bool,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Cluster, external and load-balancer addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<u16>,
+    /// Its ports on every node.
+    pub node_ports: Vec<u16>,
+}
+
+/// The endpoints of one slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// The service, in the slice's namespace.
+    pub service: Arc<str>,
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// Addresses, whether ready, and the pod behind.
+    pub endpoints: Vec<(IpAddr, bool, Option<Arc<str>>)>,
+}
+
+/// Everything known.
+#[derive(Debug, Default)]
+pub struct Index {
+    names: HashSet<Arc<str>>,
+    pods: BTreeMap<Key, Pod>,
+    by_ip: HashMap<IpAddr, Vec<Key>>,
+    by_node: HashMap<Arc<str>, BTreeSet<Key>>,
+    tombstones: VecDeque<(Instant, Key, Pod)>,
+    services: HashMap<Key, Service>,
+    service_at: HashMap<(IpAddr, u16), BTreeSet<Key>>,
+    service_on: HashMap<u16, BTreeSet<Key>>,
+    slices: HashMap<Key, Slice>,
+    slices_of: HashMap<Key, BTreeSet<Key>>,
+    backend_at: HashMap<(IpAddr, u16), Vec<Key>>,
+    nodes: HashMap<Arc<str>, Vec<IpAddr>>,
+    node_ips: HashMap<IpAddr, usize>,
+    /// Owners of replica sets and jobs, by kind, namespace and name.
+    owners: HashMap<(&'static str, Key), Owner>,
+}
+
+// === impl Index ===
+
+impl Index {
+    /// One copy of each text: labels, names and namespaces repeat thousands of times.
+    pub fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(text) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = text.into();
+        self.names.insert(Arc::clone(&name));
+        name
+    }
+
+    /// Forgets texts that nothing uses any more.
+    pub fn tidy(&mut self) {
+        self.names.retain(|name| Arc::strong_count(name) > 1);
+    }
+
+    /// Takes a new or changed pod; says whether anything changed.
+    pub fn set_pod(&mut self, key: &Key, pod: Pod) -> bool {
+        if self.pods.get(key) == Some(&pod) {
+            return false;
+        }
+        self.unlink_pod(key);
+        if !pod.ended && !pod.host_network {
+            for ip in &pod.ips {
+                self.by_ip.entry(*ip).or_default().push(key.clone());
+            }
+        } else if pod.host_network && !pod.ended {
+            for ip in pod.ips.iter().filter(|_| !pod.host_ports.is_empty()) {
+                self.by_ip.entry(*ip).or_default().push(key.clone());
+            }
+        }
+        self.by_node.entry(Arc::clone(&pod.node)).or_default().insert(key.clone());
+        self.pods.insert(key.clone(), pod);
+        true
+    }
+
+    /// Forgets a pod, but for the names of its addresses.
+    pub fn remove_pod(&mut self, key: &Key) {
+        self.unlink_pod(key);
+        let Some(pod) = self.pods.remove(key) else { return };
+        self.tombstones.push_back((Instant::now(), key.clone(), pod));
+        while self.tombstones.len() > MAX_TOMBSTONES
+            || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE)
+        {
+            self.tombstones.pop_front();
+        }
+    }
+
+    fn unlink_pod(&mut self, key: &Key) {
+        let Some(pod) = self.pods.get(key) else { return };
+        for ip in &pod.ips {
+            if let Some(keys) = self.by_ip.get_mut(ip) {
+                keys.retain(|known| known != key);
+                if keys.is_empty() {
+                    self.by_ip.remove(ip);
+                }
+            }
+        }
+        if let Some(keys) = self.by_node.get_mut(&pod.node) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_node.remove(&pod.node);
+            }
+        }
+    }
+
+    /// Takes a new or changed service.
+    pub fn set_service(&mut self, key: &Key, service: Service) {
+        self.remove_service(key);
+        for place in places(&service.ips, &service.ports) {
+            self.service_at.entry(place).or_default().insert(key.clone());
+        }
+        for port in &service.node_ports {
+            self.service_on.entry(*port).or_default().insert(key.clone());
+        }
+        self.services.insert(key.clone(), service);
+    }
+
+    /// Forgets a service.
+    pub fn remove_service(&mut self, key: &Key) {
+        let Some(service) = self.services.remove(key) else { return };
+        for place in places(&service.ips, &service.ports) {
+            forget(&mut self.service_at, &place, key);
+        }
+        for port in service.node_ports {
+            forget(&mut self.service_on, &port, key);
+        }
+    }
+
+    /// Takes a new or changed slice.
+    pub fn set_slice(&mut self, key: &Key, slice: Slice) {
+        self.remove_slice(key);
+        let service: Key = (Arc::clone(&key.0), Arc::clone(&slice.service));
+        for (ip, _, _) in &slice.endpoints {
+            for port in &slice.ports {
+                self.backend_at.entry((*ip, *port)).or_default().push(service.clone());
+            }
+        }
+        self.slices_of.entry(service).or_default().insert(key.clone());
+        self.slices.insert(key.clone(), slice);
+    }
+
+    /// Forgets a slice.
+    pub fn remove_slice(&mut self, key: &Key) {
+        let Some(slice) = self.slices.remove(key) else { return };
+        let service: Key = (Arc::clone(&key.0), slice.service);
+        for (ip, _, _) in &slice.endpoints {
+            for port in &slice.ports {
+                let place = (*ip, *port);
+                let Some(services) = self.backend_at.get_mut(&place) else { continue };
+                // One of them: another slice may name the same place.
+                if let Some(at) = services.iter().position(|known| *known == service) {
+                    services.swap_remove(at);
+                }
+                if services.is_empty() {
+                    self.backend_at.remove(&place);
+                }
+            }
+        }
+        forget(&mut self.slices_of, &service, key);
+    }
+
+    /// Takes a new or changed node.
+    pub fn set_node(&mut self, name: &Arc<str>, ips: Vec<IpAddr>) {
+        self.remove_node(name);
+        for ip in &ips {
+            *self.node_ips.entry(*ip).or_default() += 1;
+        }
+        self.nodes.insert(Arc::clone(name), ips);
+    }
+
+    /// Forgets a node.
+    pub fn remove_node(&mut self, name: &Arc<str>) {
+        for ip in self.nodes.remove(name).unwrap_or_default() {
+            if let Some(count) = self.node_ips.get_mut(&ip) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.node_ips.remove(&ip);
+                }
+            }
+        }
+    }
+
+    /// Notes what controls a replica set or job; says whether that is new.
+    pub fn set_owner(&mut self, kind: &'static str, key: Key, owner: Option<Owner>) -> bool {
+        match owner {
+            Some(owner) => self.owners.insert((kind, key), owner.clone()) != Some(owner),
+            None => self.owners.remove(&(kind, key)).is_some(),
+        }
+    }
+
+    /// Keys of all objects of a kind, for what a new list no longer has.
+    #[must_use]
+    pub fn pod_keys(&self) -> HashSet<Key> {
+        self.pods.keys().cloned().collect()
+    }
+
+    /// As [`Self::pod_keys`].
+    #[must_use]
+    pub fn service_keys(&self) -> HashSet<Key> {
+        self.services.keys().cloned().collect()
+    }
+
+    /// As [`Self::pod_keys`].
+    #[must_use]
+    pub fn slice_keys(&self) -> HashSet<Key> {
+        self.slices.keys().cloned().collect()
+    }
+
+    /// As [`Self::pod_keys`].
+    #[must_use]
+    pub fn node_keys(&self) -> HashSet<Arc<str>> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    /// As [`Self::pod_keys`].
+    #[must_use]
+    pub fn owned_keys(&self, kind: &'static str) -> HashSet<Key> {
+        self.owners.keys().filter(|(known, _)| *known == kind).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Pods of a node.
+    pub fn pods_of(&self, node: &str) -> impl Iterator<Item = (&Key, &Pod)> {
+        let keys = self.by_node.get(node).into_iter().flatten();
+        keys.filter_map(|key| self.pods.get_key_value(key))
+    }
+
+    /// A pod by namespace and name, also one that was just deleted.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        let key = (namespace.into(), name.into());
+        let dead = || {
+            let dead = self.tombstones.iter().rev().find(|(_, known, _)| *known == key);
+            dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE).map(|(_, _, pod)| pod)
+        };
+        self.pods.get(&key).or_else(dead)
+    }
+
+    /// "KIND/NAME" of the workload that a pod belongs to, followed up as far as it is known.
+    #[must_use]
+    pub fn workload(&self, key: &Key, pod: &Pod) -> String {
+        let Some((kind, name)) = &pod.owner else { return format!("Pod/{}", key.1) };
+        let followed = match kind.as_ref() {
+            "ReplicaSet" => "ReplicaSet",
+            "Job" => "Job",
+            _ => return format!("{kind}/{name}"),
+        };
+        let owner = self.owners.get(&(followed, (Arc::clone(&key.0), Arc::clone(name))));
+        let (kind, name) = owner.unwrap_or(&(Arc::clone(kind), Arc::clone(name))).clone();
+        format!("{kind}/{name}")
+    }
+
+    /// Names the pod and the service at an end, as far as they are unambiguous; what is named already stays.
+    pub fn resolve(&self, end: &mut v1::Endpoint) {
+        let Some(ip) = proto::filter::address(end) else { return };
+        let Ok(port) = u16::try_from(end.port) else { return };
+        let service = self.service_at(ip, port);
+        let pod = match &service {
+            Some(service) => self.only_pod(service),
+            None => self.pod_at(ip, port),
+        };
+        let service = service.or_else(|| self.backend(ip, port));
+        if let Some((namespace, name)) = &service
+            && end.service.is_empty()
+        {
+            end.service = format!("{namespace}/{name}");
+            if end.namespace.is_empty() {
+                end.namespace = namespace.to_string();
+            }
+        }
+        if let Some((namespace, name)) = pod
+            && end.pod.is_empty()
+        {
+            end.namespace = namespace.to_string();
+            end.pod = name.to_string();
+        }
+    }
+
+    fn service_at(&self, ip: IpAddr, port: u16) -> Option<Key> {
+        let found = self
+            .service_at
+            .get(&(ip, port))
+            .or_else(|| self.node_ips.contains_key(&ip).then(|| self.service_on.get(&port)).flatten())?;
+        only(found.iter()).cloned()
+    }
+
+    fn backend(&self, ip: IpAddr, port: u16) -> Option<Key> {
+        only(self.backend_at.get(&(ip, port))?.iter()).cloned()
+    }
+
+    fn pod_at(&self, ip: IpAddr, port: u16) -> Option<Key> {
+        let Some(keys) = self.by_ip.get(&ip) else {
+            let was_here = |pod: &Pod| !pod.host_network && !pod.ended && pod.ips.contains(&ip);
+            let dead = self.tombstones.iter().rev().find(|(_, _, pod)| was_here(pod));
+            return dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE).map(|(_, key, _)| key.clone());
+        };
+        let has = |key: &&Key| {
+            self.pods.get(*key).is_some_and(|pod| !pod.host_network || pod.host_ports.contains(&port))
+        };
+        only(keys.iter().filter(has)).cloned()
+    }
+
+    /// The pod of a service that has exactly one ready endpoint.
+    fn only_pod(&self, service: &Key) -> Option<Key> {
+        let slices = self.slices_of.get(service)?.iter().filter_map(|slice| self.slices.get(slice));
+        let ready = slices.flat_map(|slice| &slice.endpoints).filter(|(_, ready, _)| *ready);
+        let pods: Vec<_> = ready.map(|(ip, _, pod)| pod.as_ref().ok_or(ip)).collect();
+        only(pods.iter())?.ok().map(|pod| (Arc::clone(&service.0), Arc::clone(pod)))
+    }
+}
+
+fn places(ips: &[IpAddr], ports: &[u16]) -> Vec<(IpAddr, u16)> {
+    ips.iter().flat_map(|ip| ports.iter().map(|port| (*ip, *port))).collect()
+}
+
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<Key>>, place: &K, key: &Key) {
+    if let Some(keys) = map.get_mut(place) {
+        keys.remove(key);
+        if keys.is_empty() {
+            map.remove(place);
+        }
+    }
+}
+
+/// The value that all items are; none where they differ.
+fn only<T: PartialEq>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.all(|item| item == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests;

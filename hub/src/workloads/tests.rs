@@ -1,0 +1,81 @@
+//! Against a faked API: lists, watches that break, and what capturers are told.
+
+use std::sync::Mutex;
+
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock;
+
+use super::*;
+
+type Handle = mock::Handle<Request<Body>, Response<Body>>;
+
+/// Serves lists, and for pods' watches one answer after the other; counts watches by path.
+async fn serve(mut handle: Handle, pods: Arc<Mutex<Vec<Value>>>, seen: Arc<Mutex<Vec<String>>>) {
+    let mut watches = 0;
+    let mut open = Vec::new();
+    while let Some((request, send)) = handle.next_request().await {
+        let uri = request.uri().clone();
+        let watch = uri.query().is_some_and(|query| query.contains("watch=true"));
+        let is_pods = uri.path().ends_with("/pods");
+        let kind = uri.path().rsplit('/').next().unwrap().to_owned();
+        seen.lock().unwrap().push(format!("{} {kind}", if watch { "watch" } else { "list" }));
+        if !watch {
+            let items = if is_pods { pods.lock().unwrap().clone() } else { Vec::new() };
+            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
+            send.send_response(Response::new(Body::from(list.to_string().into_bytes())));
+        } else if is_pods && watches == 0 {
+            watches += 1;
+            // The version is too old: everything is listed again.
+            let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}});
+            pods.lock().unwrap().truncate(1);
+            send.send_response(Response::new(Body::from(format!("{gone}\n").into_bytes())));
+        } else {
+            open.push(send);
+        }
+    }
+}
+
+fn pod(name: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "namespace": "shop", "name": name, "uid": format!("uid-{name}"), "resourceVersion": "1",
+            "labels": {"app": name},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u", "controller": true}],
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "main"}]},
+        "status": {
+            "phase": "Running", "podIPs": [{"ip": "10.0.0.1"}],
+            "containerStatuses": [{"name": "main", "containerID": "containerd://abc", "image": "", "imageID": "", "ready": true, "restartCount": 0}],
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_told_whole_then_changes_and_an_expired_watch_lists_again() {
+    let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let pods = Arc::new(Mutex::new(vec![pod("a", "one"), pod("b", "one"), pod("c", "two")]));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let server = tokio::spawn(serve(handle, Arc::clone(&pods), Arc::clone(&seen)));
+    let filter = v1::Filter { selector: "app=a".to_owned(), ..Default::default() };
+    let workloads = Workloads::start(&Client::new(service, "default"), &filter).unwrap();
+    let mut node = workloads.node("one".to_owned());
+    let first = node.next().await;
+    assert!(first.complete);
+    let told: Vec<_> = first.pods.iter().map(|pod| (pod.uid.as_str(), pod.wanted, pod.ours)).collect();
+    assert_eq!(told, [("uid-a", true, false), ("uid-b", false, false)]);
+    assert_eq!(first.pods[0].workload, "StatefulSet/db");
+    assert_eq!(first.pods[0].containers[0].id, "abc");
+    let change = tokio::time::timeout(Duration::from_mins(1), node.next()).await.unwrap();
+    assert_eq!((change.complete, change.pods.len(), change.gone), (false, 0, vec!["uid-b".to_owned()]));
+    let seen = seen.lock().unwrap().clone();
+    for kind in ["pods", "services", "endpointslices", "nodes", "replicasets", "jobs"] {
+        let wanted = if kind == "pods" { 2 } else { 1 };
+        let lists = seen.iter().filter(|line| **line == format!("list {kind}")).count();
+        let watches = seen.iter().filter(|line| **line == format!("watch {kind}")).count();
+        assert!(lists == wanted && watches <= wanted, "{kind}: {seen:?}");
+    }
+    server.abort();
+}

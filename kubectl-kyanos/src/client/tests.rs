@@ -1,0 +1,152 @@
+//! Connections that break.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::*;
+use crate::failure::FAILED;
+use crate::session::certificates;
+
+/// Bytes in flight in each direction.
+const BUFFER: usize = 64 * 1024;
+
+/// Opens connections to a fake hub, of which all can be cut.
+#[derive(Clone)]
+struct Path {
+    hub: mpsc::Sender<DuplexStream>,
+    open: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    opened: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
+}
+
+impl Path {
+    fn new(hub: &Identity) -> Self {
+        Self {
+            hub: fake_hub::serve(hub),
+            open: Arc::default(),
+            opened: Arc::default(),
+            closed: Arc::default(),
+        }
+    }
+
+    fn connector(
+        &self,
+    ) -> impl tower::Service<
+        Uri,
+        Response = TokioIo<DuplexStream>,
+        Error = std::io::Error,
+        Future = impl Future<Output = std::io::Result<TokioIo<DuplexStream>>> + Send + use<>,
+    > + Send
+    + 'static {
+        let path = self.clone();
+        tower::service_fn(move |_uri: Uri| {
+            let path = path.clone();
+            async move {
+                if path.closed.load(Ordering::Relaxed) > 0 {
+                    return Err(std::io::Error::other("no way to the hub"));
+                }
+                path.opened.fetch_add(1, Ordering::Relaxed);
+                let (ours, mut near) = tokio::io::duplex(BUFFER);
+                let (mut far, theirs) = tokio::io::duplex(BUFFER);
+                path.hub.send(theirs).await.expect("a hub");
+                let bridge = tokio::spawn(async move {
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+                });
+                path.open.lock().expect("unpoisoned").push(bridge);
+                Ok(TokioIo::new(ours))
+            }
+        })
+    }
+
+    fn cut(&self) {
+        for bridge in self.open.lock().expect("unpoisoned").drain(..) {
+            bridge.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_is_opened_again_and_only_then() {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::new(&made.hub);
+    let mut client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    client.describe().await.expect("described");
+    client.clone().describe().await.expect("described");
+    assert_eq!(path.opened.load(Ordering::Relaxed), 1, "calls share one connection");
+    path.cut();
+    let mut tries = 0;
+    while client.describe().await.is_err() {
+        tries += 1;
+        assert!(tries < 20, "it was not opened again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(path.opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn another_sessions_certificate_opens_nothing() {
+    let (made, other) = (certificates::make("a").expect("made"), certificates::make("b").expect("made"));
+    let path = Path::new(&made.hub);
+    Client::connect_over(&other.viewer, path.connector()).await.map(drop).expect_err("refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::new(&made.hub);
+    let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    let (sender, mut notices) = mpsc::channel(1);
+    tokio::spawn(client.keep_alive(sender));
+    let quiet = tokio::time::timeout(Duration::from_mins(5), notices.recv()).await;
+    assert!(quiet.is_err(), "heartbeats that are answered go on: {quiet:?}");
+    path.closed.store(1, Ordering::Relaxed);
+    path.cut();
+    let broke = tokio::time::Instant::now();
+    let Some(Notice::Lost(_)) = notices.recv().await else { panic!("the hub was not missed") };
+    let after = broke.elapsed();
+    let lease = Patience::FORWARDED.lost;
+    assert!(after >= lease && after < lease + Duration::from_secs(5), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_comes_back_within_the_lease_period_is_not_lost() {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::new(&made.hub);
+    let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    let (sender, mut notices) = mpsc::channel(1);
+    tokio::spawn(client.keep_alive(sender));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        path.closed.store(1, Ordering::Relaxed);
+        path.cut();
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        path.closed.store(0, Ordering::Relaxed);
+    }
+    let quiet = tokio::time::timeout(Duration::from_mins(5), notices.recv()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+}
+
+#[test]
+fn a_refused_statement_reads_as_it_does_on_a_file() {
+    let message = "the store is read-only here: not authorized";
+    let found = refused(&Status::permission_denied(message));
+    let on_file = StoreError::ReadOnly { message: "not authorized".to_owned() };
+    assert_eq!((found.what.as_str(), found.exit), (message, FAILED));
+    assert_eq!((found.what, found.hint.as_deref()), (on_file.to_string(), on_file.hint()));
+    let wrong = refused(&Status::invalid_argument("no such table: x"));
+    assert_eq!((wrong.what.as_str(), wrong.hint, wrong.exit), ("no such table: x", None, FAILED));
+    let late = StoreError::TimedOut { seconds: 30 };
+    let found = refused(&Status::deadline_exceeded(late.to_string()));
+    assert_eq!((found.what, found.hint.as_deref()), (late.to_string(), late.hint()));
+    let reader = StoreError::NoReader { reason: "no grant".to_owned() };
+    let found = refused(&Status::failed_precondition(reader.to_string()));
+    assert_eq!((found.what, found.hint.as_deref()), (reader.to_string(), reader.hint()));
+    let none = refused(&Status::failed_precondition("this session has no store"));
+    assert!(none.hint.is_some_and(|hint| hint.contains("--keep")));
+    assert!(refused(&Status::unavailable("broken pipe")).what.starts_with("the hub does not answer"));
+}

@@ -1,0 +1,67 @@
+//! Which images a session runs.
+
+use super::request::Images;
+use crate::cli::DeployArgs;
+
+/// Registry and folder of hub and capturer; a release sets it when it is built.
+const PREFIX: &str = match option_env!("KYANOS_IMAGE_PREFIX") {
+    Some(prefix) => prefix,
+    None => "kyanos",
+};
+
+/// The session's own store.
+const STORE: &str = "docker.io/library/mysql:8.4";
+
+/// Returns the images that the flags ask for, those of this version where they do not say.
+pub(crate) fn chosen(args: &DeployArgs) -> Images {
+    let own = |part: &str| format!("{PREFIX}/{part}:{}", env!("CARGO_PKG_VERSION"));
+    let pick = |given: &Option<String>, usual: String| {
+        let image = given.clone().unwrap_or(usual);
+        match &args.image_registry {
+            Some(registry) => moved(&image, registry),
+            None => image,
+        }
+    };
+    Images {
+        hub: pick(&args.hub_image, own("hub")),
+        capturer: pick(&args.capturer_image, own("capturer")),
+        store: pick(&args.store_image, STORE.to_owned()),
+    }
+}
+
+/// Puts another registry before an image's path.
+fn moved(image: &str, registry: &str) -> String {
+    let path = match image.split_once('/') {
+        // As container runtimes tell a host from a folder.
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
+        Some(_) | None => image,
+    };
+    format!("{}/{path}", registry.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_takes_the_place_of_the_host_only() {
+        for (image, there) in [
+            ("docker.io/library/mysql:8.4", "mirror:5000/library/mysql:8.4"),
+            ("kyanos/hub:1", "mirror:5000/kyanos/hub:1"),
+            ("localhost/x", "mirror:5000/x"),
+            ("registry:1/a/b@sha256:0", "mirror:5000/a/b@sha256:0"),
+            ("hub", "mirror:5000/hub"),
+        ] {
+            assert_eq!(moved(image, "mirror:5000"), there);
+        }
+    }
+
+    #[test]
+    fn flags_choose_and_the_rest_is_of_this_version() {
+        let args = DeployArgs { hub_image: Some("a/hub:2".to_owned()), ..DeployArgs::default() };
+        let images = chosen(&args);
+        assert_eq!(images.hub, "a/hub:2");
+        assert!(images.capturer.ends_with(concat!("/capturer:", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(images.store, STORE);
+    }
+}

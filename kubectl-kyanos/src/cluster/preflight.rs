@@ -1,0 +1,235 @@
+//! What a session needs of a cluster, checked before anything is made there.
+
+mod rights;
+
+use k8s_openapi::api::core::v1::{Namespace, Node as ClusterNode};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::core::DynamicObject;
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::apply::said;
+use super::connect::{self, Connection};
+use super::manifests::{self, ARCHITECTURES, Part, Values};
+use super::request::Request;
+use super::{names, sessions, teardown};
+use crate::failure::Failure;
+
+#[cfg(test)]
+pub(super) use rights::NEEDED;
+
+/// Oldest minor version of Kubernetes 1 that has everything that is used.
+const OLDEST_MINOR: u32 = 30;
+
+/// Oldest kernel that the programs load on.
+const OLDEST_KERNEL: (u32, u32) = (5, 10);
+
+/// API group by which OpenShift is recognised.
+const OPENSHIFT: &str = "security.openshift.io";
+
+/// A node that a capturer will run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether its kubelet answers.
+    pub(crate) ready: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// Nodes that capturers will run on.
+    pub(crate) nodes: Vec<Node>,
+    /// Lines to tell the user.
+    pub(crate) notes: Vec<String>,
+    /// Whether the API group `security.openshift.io` is served.
+    pub(crate) openshift: bool,
+}
+
+/// Checks rights, version, nodes and admission, and removes what ended sessions left.
+pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<Report, Failure> {
+    let client = &connection.client;
+    let namespace = names::namespace(&request.name);
+    let list = ListParams { label_selector: request.node_selector.clone(), ..ListParams::default() };
+    let nodes = Api::<ClusterNode>::all(client.clone());
+    let ((), (), nodes, openshift, leftovers) = futures_util::try_join!(
+        version(connection),
+        rights::check(connection, &namespace),
+        async { nodes.list(&list).await.map_err(|error| connect::failure(&error, &connection.server)) },
+        openshift(connection),
+        leftovers(connection),
+    )?;
+    let mut report = Report { openshift, notes: leftovers, ..Report::default() };
+    choose(nodes.items, request, &mut report)?;
+    admission(client, &Values::new(request, &connection.owner)?).await?;
+    Ok(report)
+}
+
+/// Checks that the API server is new enough.
+async fn version(connection: &Connection) -> Result<(), Failure> {
+    let found = connection.client.apiserver_version().await;
+    let found = found.map_err(|error| connect::failure(&error, &connection.server))?;
+    // Providers write such as `30+`.
+    let digits: String = found.minor.chars().take_while(char::is_ascii_digit).collect();
+    let old = found.major == "1" && digits.parse::<u32>().is_ok_and(|minor| minor < OLDEST_MINOR);
+    if !old {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the cluster runs Kubernetes {}.{}, and 1.{OLDEST_MINOR} or later is needed",
+        found.major, found.minor
+    ))
+    .hint("on its nodes `kubectl-kyanos watch --local` works without Kubernetes"))
+}
+
+async fn openshift(connection: &Connection) -> Result<bool, Failure> {
+    let groups = connection.client.list_api_groups().await;
+    let groups = groups.map_err(|error| connect::failure(&error, &connection.server))?;
+    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT))
+}
+
+/// Removes the remains of sessions whose dead man's switch has gone off, and says which.
+async fn leftovers(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let mut said = Vec::new();
+    for (session, namespace) in sessions::list(connection).await? {
+        let ended = namespace.metadata.deletion_timestamp.is_none()
+            && !sessions::is_live(connection, &namespace).await?;
+        if !ended {
+            continue;
+        }
+        let left = teardown::remove(&connection.client, &session).await;
+        said.push(if left.is_empty() {
+            format!("removed what the ended session {} had left", session.name)
+        } else {
+            format!("the ended session {} has left {}", session.name, left.join(", "))
+        });
+    }
+    Ok(said)
+}
+
+/// Chooses the nodes that can capture, and says why others cannot.
+fn choose(nodes: Vec<ClusterNode>, request: &Request, report: &mut Report) -> Result<(), Failure> {
+    let asked = |node: &ClusterNode| {
+        request.nodes.is_empty() || request.nodes.iter().any(|name| *name == node.name_any())
+    };
+    let asked: Vec<ClusterNode> = nodes.into_iter().filter(asked).collect();
+    if asked.is_empty() {
+        return Err(Failure::new("no node of the cluster is selected").hint(
+            "see `kubectl get nodes --show-labels`, and choose with `--node NAME` or `--node-selector`",
+        ));
+    }
+    let mut refused = Vec::new();
+    for node in asked {
+        if let Some(reason) = unfit(&node) {
+            refused.push(format!("{} ({reason})", node.name_any()));
+            continue;
+        }
+        let ready = is_ready(&node);
+        if !ready {
+            report.notes.push(format!("node {} is not ready", node.name_any()));
+        }
+        report.nodes.push(Node { name: node.name_any(), ready });
+    }
+    if report.nodes.is_empty() {
+        return Err(Failure::new(format!("no node can capture: {}", refused.join(", "))).hint(format!(
+            "capturers need Linux {}.{} or later on {}",
+            OLDEST_KERNEL.0,
+            OLDEST_KERNEL.1,
+            ARCHITECTURES.join(" or ")
+        )));
+    }
+    if !refused.is_empty() {
+        report.notes.push(format!("not captured: {}", refused.join(", ")));
+    }
+    Ok(())
+}
+
+/// Says why a capturer cannot run on a node; `None` where it can.
+fn unfit(node: &ClusterNode) -> Option<String> {
+    let info = node.status.as_ref()?.node_info.as_ref()?;
+    if info.operating_system != "linux" {
+        return Some(format!("operating system {}", info.operating_system));
+    }
+    if !ARCHITECTURES.contains(&info.architecture.as_str()) {
+        return Some(format!("architecture {}", info.architecture));
+    }
+    let labels = node.labels();
+    let virtual_node = labels.get("type").is_some_and(|kind| kind == "virtual-kubelet")
+        || labels.get("eks.amazonaws.com/compute-type").is_some_and(|kind| kind == "fargate");
+    if virtual_node {
+        return Some("no kernel of its own".to_owned());
+    }
+    let kernel = kernel(&info.kernel_version)?;
+    (kernel < OLDEST_KERNEL).then(|| format!("kernel {}", info.kernel_version))
+}
+
+/// Reads major and minor of a kernel's release; `None` where it has no such form.
+fn kernel(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn is_ready(node: &ClusterNode) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Asks the API server whether it would take what lies outside namespaces: shows escalation and admission refusals.
+async fn admission(client: &Client, values: &Values) -> Result<(), Failure> {
+    let rbac = manifests::render(values, Part::Rbac)?;
+    let outside: Vec<DynamicObject> =
+        rbac.into_iter().filter(|object| object.metadata.namespace.is_none()).collect();
+    let of_kind = |kind: &str| {
+        outside.iter().find(|object| object.types.as_ref().is_some_and(|types| types.kind == kind)).cloned()
+    };
+    let namespace = manifests::render(values, Part::Namespace)?.into_iter().next();
+    futures_util::try_join!(
+        would_make::<Namespace>(client, namespace),
+        would_apply::<ClusterRole>(client, of_kind("ClusterRole")),
+        would_apply::<ClusterRoleBinding>(client, of_kind("ClusterRoleBinding")),
+    )?;
+    Ok(())
+}
+
+async fn would_make<K>(client: &Client, object: Option<DynamicObject>) -> Result<(), Failure>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let Some(object) = object.and_then(|object| object.try_parse::<K>().ok()) else { return Ok(()) };
+    let parameters = PostParams { dry_run: true, field_manager: Some(names::FIELD_MANAGER.to_owned()) };
+    match Api::<K>::all(client.clone()).create(&parameters, &object).await {
+        Ok(_) => Ok(()),
+        // Making it says whose it is.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(refusal::<K>(&error)),
+    }
+}
+
+async fn would_apply<K>(client: &Client, object: Option<DynamicObject>) -> Result<(), Failure>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let Some(object) = object else { return Ok(()) };
+    let parameters = PatchParams { dry_run: true, ..PatchParams::apply(names::FIELD_MANAGER) };
+    let name = object.name_any();
+    let applied = Api::<K>::all(client.clone()).patch(&name, &parameters, &Patch::Apply(&object)).await;
+    applied.map(|_would| ()).map_err(|error| refusal::<K>(&error))
+}
+
+fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure {
+    let kind = K::kind(&()).into_owned();
+    let failure = Failure::new(format!("the cluster would refuse the session's {kind}: {}", said(error)));
+    let escalates =
+        matches!(error, kube::Error::Api(status) if status.message.contains("attempting to grant"));
+    failure.hint(if escalates {
+        "nobody may grant what they do not hold: ask for the whole ClusterRole in manifests/deployer.yaml"
+    } else {
+        "an admission policy may stand against it; ask who runs the cluster"
+    })
+}
+
+#[cfg(test)]
+mod tests;

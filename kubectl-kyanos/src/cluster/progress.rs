@@ -1,0 +1,352 @@
+//! How a session's pods come up, and on one line why one does not.
+
+mod reason;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::Api;
+use kube::api::{ListParams, LogParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::reason::Trouble;
+use super::{forward, names};
+use crate::client::Client;
+use crate::failure::Failure;
+
+/// Between two looks at the hub.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Between two questions to a hub that is up and waits for capturers.
+const ASK: Duration = Duration::from_millis(250);
+
+/// How long after the first capturer the others may take before the session begins without them: on equal nodes they
+/// come up within this, and a stream or a `--time` that begins with all of them is easier to read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long a problem that may pass is watched before it counts: a registry answers badly once in a while, and an
+/// account or a quota may appear a moment after the pods that need it.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How long a workload may have no pods before its events are read.
+const NO_PODS: Duration = Duration::from_secs(3);
+
+/// Last lines of a crashed container's log that are looked at.
+const LOG_LINES: i64 = 20;
+
+/// The pods of one session, kept up to date.
+pub(crate) struct Pods {
+    client: kube::Client,
+    session: String,
+    known: watch::Receiver<BTreeMap<String, Pod>>,
+    task: JoinHandle<()>,
+    began: Instant,
+    /// Since when a pod has the trouble that it has.
+    since: BTreeMap<String, Instant>,
+}
+
+/// Nodes by how far their capturers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// They capture.
+    pub(crate) ready: BTreeSet<String>,
+    /// They will not, and why.
+    pub(crate) failed: BTreeMap<String, String>,
+    /// They may, and what they wait for where that is known.
+    pub(crate) waiting: BTreeMap<String, Option<String>>,
+}
+
+// === impl Pods ===
+
+impl Pods {
+    /// Begins to follow a session's pods.
+    pub(crate) fn follow(client: &kube::Client, session: &str) -> Self {
+        let (sender, known) = watch::channel(BTreeMap::new());
+        let api = Api::<Pod>::namespaced(client.clone(), &names::namespace(session));
+        let config = watcher::Config::default().labels(&names::selector(session));
+        let task = tokio::spawn(keep(api, config, sender));
+        Self {
+            client: client.clone(),
+            session: session.to_owned(),
+            known,
+            task,
+            began: Instant::now(),
+            since: BTreeMap::new(),
+        }
+    }
+
+    /// Waits until the hub may be tried again; fails where it will not come up.
+    pub(crate) async fn hub(&mut self) -> Result<(), Failure> {
+        tokio::time::timeout(LOOK, self.known.changed()).await.ok();
+        let pods = self.of(names::HUB);
+        let Some((name, trouble)) =
+            pods.iter().find_map(|(name, pod)| Some((name, reason::of(pod, names::HUB)?)))
+        else {
+            if pods.is_empty() && self.began.elapsed() > NO_PODS {
+                self.no_pods(names::HUB).await?;
+            }
+            return Ok(());
+        };
+        if self.is_lasting(name, &trouble) {
+            let reason = self.told(name, names::HUB, &trouble).await;
+            return Err(Failure::new(format!("the hub does not start: {reason}")).hint(trouble.hint()));
+        }
+        Ok(())
+    }
+
+    /// Whether a hub runs that can be connected to.
+    pub(crate) fn hub_runs(&self) -> bool {
+        !forward::running(self.of(names::HUB).values()).is_empty()
+    }
+
+    /// What the hub waits for, where that is known.
+    pub(crate) fn hub_waits_for(&self) -> Option<String> {
+        self.of(names::HUB).values().find_map(|pod| reason::of(pod, names::HUB)).map(|trouble| trouble.line())
+    }
+
+    /// Why the session's own store does not start, once that is certain.
+    pub(crate) fn store_trouble(&mut self) -> Option<String> {
+        let pods = self.of(names::HUB);
+        let (name, trouble) =
+            pods.iter().find_map(|(name, pod)| Some((name, reason::of(pod, names::STORE)?)))?;
+        self.is_lasting(&format!("{name}/{}", names::STORE), &trouble).then(|| trouble.line())
+    }
+
+    /// Says which of `nodes` capture; `capturing` are those that the hub hears from.
+    pub(crate) async fn capturers(&mut self, nodes: &[String], capturing: &BTreeSet<String>) -> Standing {
+        let pods = self.of(names::CAPTURER);
+        let mut standing = Standing { ready: capturing.clone(), ..Standing::default() };
+        for node in nodes.iter().filter(|node| !capturing.contains(*node)) {
+            let pod = pods.iter().find(|(_, pod)| reason::node(pod) == Some(node.as_str()));
+            let Some((name, trouble)) =
+                pod.and_then(|(name, pod)| Some((name, reason::of(pod, names::CAPTURER)?)))
+            else {
+                standing.waiting.insert(node.clone(), None);
+                continue;
+            };
+            if self.is_lasting(name, &trouble) {
+                let reason = self.told(name, names::CAPTURER, &trouble).await;
+                standing.failed.insert(node.clone(), reason);
+            } else {
+                standing.waiting.insert(node.clone(), Some(trouble.line()));
+            }
+        }
+        standing
+    }
+
+    /// What the control plane says where it makes no pods; an error where it has said so for long.
+    async fn no_pods(&self, part: &str) -> Result<(), Failure> {
+        match self.refused_pods(part).await {
+            Some(reason) if self.began.elapsed() > PATIENCE => {
+                Err(Failure::new(format!("no pod of the {part} can be made: {reason}"))
+                    .hint("an admission rule or a quota of the cluster refuses it"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The message of the last `FailedCreate` of a part's pods.
+    pub(crate) async fn refused_pods(&self, part: &str) -> Option<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &names::namespace(&self.session));
+        let failed = ListParams::default().fields("reason=FailedCreate");
+        let events = events.list(&failed).await.ok()?;
+        let of_part = |event: &Event| {
+            event.involved_object.name.as_deref().is_some_and(|name| {
+                name == part || name.strip_prefix(part).is_some_and(|rest| rest.starts_with('-'))
+            })
+        };
+        let last = events.items.into_iter().rfind(of_part)?;
+        last.message.map(|message| reason::one_line(&message))
+    }
+
+    /// Whether a problem is there to stay.
+    fn is_lasting(&mut self, name: &str, trouble: &Trouble) -> bool {
+        let since = self.since.entry(name.to_owned()).or_insert_with(Instant::now);
+        trouble.is_final() || since.elapsed() > PATIENCE
+    }
+
+    /// A problem in words; of a crash, what the container last said.
+    async fn told(&self, pod: &str, container: &str, trouble: &Trouble) -> String {
+        let Trouble::Crashed { previous, .. } = trouble else {
+            return trouble.line();
+        };
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &names::namespace(&self.session));
+        let parameters = LogParams {
+            container: Some(container.to_owned()),
+            tail_lines: Some(LOG_LINES),
+            previous: *previous,
+            ..LogParams::default()
+        };
+        let log = pods.logs(pod, &parameters).await.unwrap_or_default();
+        match reason::last_words(&log) {
+            Some(words) => format!("{}: {words}", trouble.line()),
+            None => trouble.line(),
+        }
+    }
+
+    fn of(&self, part: &str) -> BTreeMap<String, Pod> {
+        let known = self.known.borrow();
+        let of_part = |pod: &Pod| {
+            let labels = pod.metadata.labels.as_ref();
+            labels.and_then(|labels| labels.get(names::COMPONENT_LABEL)).is_some_and(|label| label == part)
+                && pod.metadata.deletion_timestamp.is_none()
+        };
+        known.iter().filter(|(_, pod)| of_part(pod)).map(|(name, pod)| (name.clone(), pod.clone())).collect()
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// All of them.
+    fn nodes(&self) -> Vec<String> {
+        self.ready.iter().chain(self.failed.keys()).chain(self.waiting.keys()).cloned().collect()
+    }
+
+    /// `capturers 3/5 ready`.
+    pub(crate) fn line(&self) -> String {
+        let all = self.ready.len() + self.failed.len() + self.waiting.len();
+        format!("capturers {}/{all} ready", self.ready.len())
+    }
+
+    /// What is waited for, where that is known.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        self.waiting.iter().find_map(|(node, reason)| Some(format!("{node}: {}", reason.as_ref()?)))
+    }
+
+    /// What failed, with nodes of the same reason together.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (node, reason) in &self.failed {
+            by_reason.entry(reason).or_default().push(node);
+        }
+        by_reason.into_iter().map(|(reason, nodes)| format!("{}: {reason}", nodes.join(", "))).collect()
+    }
+}
+
+/// Waits until at least one capturer captures, and a moment for the others.
+///
+/// Nodes that fail do not fail the session unless all do.
+pub(crate) async fn first_capturers(
+    pods: &mut Pods,
+    client: &mut Client,
+    nodes: &[String],
+    mut say: impl FnMut(String),
+) -> Result<Standing, Failure> {
+    let mut first = None;
+    loop {
+        let capturing = capturing(client).await.unwrap_or_default();
+        let standing = pods.capturers(nodes, &capturing).await;
+        say(match standing.waits_for() {
+            Some(reason) => format!("{} ({reason})", standing.line()),
+            None => standing.line(),
+        });
+        if !standing.ready.is_empty() {
+            let first = first.get_or_insert_with(Instant::now);
+            if standing.waiting.is_empty() || first.elapsed() > SETTLE {
+                return Ok(standing);
+            }
+        } else if standing.waiting.is_empty() && !standing.failed.is_empty() {
+            return Err(none(&standing));
+        } else if pods.of(names::CAPTURER).is_empty() && pods.began.elapsed() > NO_PODS {
+            pods.no_pods(names::CAPTURER).await?;
+        }
+        tokio::time::sleep(ASK).await;
+    }
+}
+
+/// Follows what was not ready when the session began until each part is or will not be, at most until `deadline`.
+pub(crate) async fn others(
+    mut pods: Pods,
+    mut client: Client,
+    mut told: Standing,
+    deadline: Instant,
+    mut say: impl FnMut(String),
+) {
+    let nodes = told.nodes();
+    let mut store_told = false;
+    let mut most = told.ready.len();
+    // The store starts beside the hub, and its trouble needs as long to be certain.
+    while Instant::now() < deadline && (!told.waiting.is_empty() || pods.began.elapsed() < PATIENCE * 2) {
+        tokio::time::sleep(ASK * 4).await;
+        if !store_told && let Some(reason) = pods.store_trouble() {
+            say(format!("warning: the store does not start, and nothing is stored: {reason}"));
+            store_told = true;
+        }
+        // A hub that is away for a moment says nothing of its capturers.
+        let Some(capturing) = capturing(&mut client).await else { continue };
+        let now = pods.capturers(&nodes, &capturing).await;
+        let news = Standing {
+            failed: now
+                .failed
+                .iter()
+                .filter(|(node, _)| !told.failed.contains_key(*node))
+                .map(|(node, reason)| (node.clone(), reason.clone()))
+                .collect(),
+            ..Standing::default()
+        };
+        for line in news.failures() {
+            say(format!("warning: no capturer on {line}"));
+        }
+        // A new hub hears of the capturers one by one, which is no news.
+        if now.ready.len() > most {
+            say(now.line());
+            most = now.ready.len();
+        }
+        told = now;
+    }
+    for (node, reason) in told.waiting {
+        let reason = reason.unwrap_or_else(|| "it is not ready in time".to_owned());
+        say(format!("warning: no capturer on {node}: {reason}"));
+    }
+}
+
+fn none(standing: &Standing) -> Failure {
+    Failure::new(format!("no capturer starts: {}", standing.failures().join("; "))).hint(
+        "choose nodes that can run one with `--node` or `--node-selector`, or images that the nodes can pull",
+    )
+}
+
+/// The nodes whose capturers capture, as the hub hears them; `None` while it does not answer.
+async fn capturing(client: &mut Client) -> Option<BTreeSet<String>> {
+    let state = tokio::time::timeout(PATIENCE, client.describe()).await.ok()?.ok()?;
+    let live = state.capturers.into_iter().filter(|capturer| capturer.connected && capturer.capturing);
+    Some(live.map(|capturer| capturer.node).collect())
+}
+
+async fn keep(api: Api<Pod>, config: watcher::Config, sender: watch::Sender<BTreeMap<String, Pod>>) {
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut listed = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        let name = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(pod)) => {
+                listed.insert(name(&pod), pod);
+            }
+            Ok(watcher::Event::InitDone) => drop(sender.send_replace(std::mem::take(&mut listed))),
+            Ok(watcher::Event::Apply(pod)) => sender.send_modify(|pods| {
+                pods.insert(name(&pod), pod);
+            }),
+            Ok(watcher::Event::Delete(pod)) => sender.send_modify(|pods| {
+                pods.remove(&name(&pod));
+            }),
+            // What is known stays until the API server answers again.
+            Err(error) => tracing::debug!(%error, "watching the session's pods"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Pods that do not come up, as a fake API server shows them.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn standing(ready: &[&str], failed: &[(&str, &str)], waiting: &[(&str, Option<&str>)]) -> Standing {
+    let owned = |text: &str| text.to_owned();
+    Standing {
+        ready: ready.iter().map(|node| owned(node)).collect(),
+        failed: failed.iter().map(|(node, reason)| (owned(node), owned(reason))).collect(),
+        waiting: waiting.iter().map(|(node, reason)| (owned(node), reason.map(owned))).collect(),
+    }
+}
+
+#[test]
+fn progress_counts_every_node_once_and_names_what_is_waited_for() {
+    let some = standing(&["a"], &[("b", "no BTF")], &[("c", None), ("d", Some("image is pulled"))]);
+    assert_eq!(some.line(), "capturers 1/4 ready");
+    assert_eq!(some.nodes(), ["a", "b", "c", "d"]);
+    assert_eq!(some.waits_for().as_deref(), Some("d: image is pulled"));
+    assert_eq!(standing(&["a"], &[], &[("c", None)]).waits_for(), None);
+}
+
+#[test]
+fn nodes_that_fail_alike_are_told_together() {
+    let all = standing(&[], &[("a", "no BTF"), ("b", "no memory"), ("c", "no BTF")], &[]);
+    assert_eq!(all.failures(), ["a, c: no BTF", "b: no memory"]);
+    assert_eq!(none(&all).what, "no capturer starts: a, c: no BTF; b: no memory");
+}
+
+/// A fake API server with these pods and events, and a log for every container.
+fn server(pods: Value, events: Value) -> (kube::Client, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let seen = Arc::clone(&asked);
+    tokio::spawn(async move {
+        // Watches are never answered: nothing happens after the list.
+        let mut watches = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let uri = request.uri().to_string();
+            seen.lock().expect("unpoisoned").push(uri.clone());
+            let list =
+                |items: &Value| json!({ "metadata": { "resourceVersion": "1" }, "items": items }).to_string();
+            let body = if uri.contains("watch=true") {
+                watches.push(send);
+                continue;
+            } else if uri.contains("/log?") {
+                "{\"level\":\"ERROR\",\"fields\":{\"message\":\"cannot start\",\"error\":\"no BTF\"}}\n"
+                    .to_owned()
+            } else if uri.contains("/events?") {
+                list(&events)
+            } else {
+                list(&pods)
+            };
+            send.send_response(Response::new(Body::from(body.into_bytes())));
+        }
+    });
+    (kube::Client::new(service, "default"), asked)
+}
+
+fn pod(component: &str, node: &str, state: &Value, restarts: i32) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("{component}-{node}"),
+            "labels": { "app.kubernetes.io/component": component },
+        },
+        "spec": { "nodeName": node, "containers": [] },
+        "status": { "containerStatuses": [{
+            "name": component, "image": "example.com/x:1", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state,
+        }] },
+    })
+}
+
+/// Looks until the hub is given up, and returns why and how long that took.
+async fn given_up(pods: &mut Pods) -> (Failure, Duration) {
+    let began = Instant::now();
+    loop {
+        if let Err(failure) = pods.hub().await {
+            return (failure, began.elapsed());
+        }
+        assert!(began.elapsed() < PATIENCE * 3, "it is waited for without end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_whose_image_is_not_there_is_given_up_at_once_and_one_that_may_come_is_waited_for() {
+    let state = |word: &str, said: &str| json!({ "waiting": { "reason": word, "message": said } });
+    let missing = state(
+        "ImagePullBackOff",
+        "Back-off pulling image \"example.com/x:1\": ErrImagePull: example.com/x:1: not found",
+    );
+    let (client, _) = server(json!([pod("hub", "n1", &missing, 0)]), json!([]));
+    let (failure, after) = given_up(&mut Pods::follow(&client, "abcde")).await;
+    assert!(failure.what.starts_with("the hub does not start: image `example.com/x:1` cannot be pulled"));
+    assert!(failure.hint.expect("a hint").contains("--image-registry"));
+    assert!(after < Duration::from_secs(2), "{after:?}");
+
+    let busy = state("ErrImagePull", "i/o timeout");
+    let (client, _) = server(json!([pod("hub", "n1", &busy, 0)]), json!([]));
+    let mut pods = Pods::follow(&client, "abcde");
+    let (failure, after) = given_up(&mut pods).await;
+    assert!(failure.what.contains("i/o timeout"));
+    assert!(after >= PATIENCE, "{after:?}");
+    assert!(!pods.hub_runs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_are_refused_are_explained_by_the_event_of_their_workload() {
+    let event = |name: &str, message: &str| {
+        json!({
+            "metadata": { "name": name }, "message": message, "reason": "FailedCreate",
+            "involvedObject": { "name": name, "kind": "ReplicaSet" },
+        })
+    };
+    let events = json!([event("hub-5d9", "exceeded\n quota"), event("hubble", "not ours")]);
+    let (client, asked) = server(json!([]), events);
+    let (failure, after) = given_up(&mut Pods::follow(&client, "abcde")).await;
+    assert_eq!(failure.what, "no pod of the hub can be made: exceeded quota");
+    assert!(after > PATIENCE, "{after:?}");
+    let asked = asked.lock().expect("unpoisoned");
+    assert!(asked.iter().any(|uri| uri.contains("/namespaces/kyanos-abcde/events?")), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capturer_that_crashes_tells_its_last_words_and_fails_only_its_node() {
+    let crashed = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+    let pods =
+        json!([pod("capturer", "n1", &json!({ "running": {} }), 0), pod("capturer", "n2", &crashed, 3)]);
+    let (client, asked) = server(pods, json!([]));
+    let mut pods = Pods::follow(&client, "abcde");
+    pods.known.changed().await.expect("pods");
+    let nodes = ["n1", "n2", "n3"].map(str::to_owned);
+    let standing = pods.capturers(&nodes, &BTreeSet::from(["n1".to_owned()])).await;
+    assert_eq!(standing.line(), "capturers 1/3 ready");
+    assert_eq!(standing.failures(), ["n2: it ended with exit code 1: cannot start: no BTF"]);
+    assert_eq!(standing.waiting.keys().collect::<Vec<_>>(), ["n3"]);
+    let asked = asked.lock().expect("unpoisoned");
+    assert!(asked.iter().any(|uri| uri.contains("/pods/capturer-n2/log?")), "{asked:?}");
+    assert_eq!(
+        asked.iter().filter(|uri| uri.contains("watch=true")).count(),
+        1,
+        "one watch, whatever is asked"
+    );
+}
