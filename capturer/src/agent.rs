@@ -289,6 +289,7 @@ impl Agent {
                 self.deliver(false);
             }
             Order::Acknowledged => {}
+            Order::Moved => tracing::info!("going to another hub of the session"),
             Order::Drain => {
                 if self.phase == Phase::Capturing {
                     self.detach();
@@ -390,7 +391,7 @@ async fn first_settings(uplink: &mut Uplink) -> Result<Box<CapturerSettings>, Up
                 tracing::info!(%error, "waiting for the hub");
                 said = true;
             }
-            Order::Acknowledged | Order::Drain | Order::Pods(_) => {}
+            Order::Acknowledged | Order::Drain | Order::Moved | Order::Pods(_) => {}
         }
     }
 }

@@ -78,6 +78,8 @@ pub enum Order {
     Drain,
     /// The connection is lost; another attempt follows unless the error is final.
     Lost(UplinkError),
+    /// Another hub of the session takes over.
+    Moved,
 }
 
 /// The way to the hub.
@@ -89,12 +91,21 @@ pub struct Uplink {
     backoff: Backoff,
     state: State,
     silent_since: Option<Instant>,
+    /// Hub that the present one sent us to; tried once.
+    next: Option<String>,
 }
 
 #[derive(Debug)]
 enum State {
-    Waiting { until: Instant },
-    Talking { batches: mpsc::Sender<Bytes>, answers: mpsc::Receiver<Said>, up: bool },
+    Waiting {
+        until: Instant,
+    },
+    /// Without `batches` nothing more is sent: what is under way is acknowledged, and the hub ends the connection.
+    Talking {
+        batches: Option<mpsc::Sender<Bytes>>,
+        answers: mpsc::Receiver<Said>,
+        up: bool,
+    },
 }
 
 // === impl UplinkError ===
@@ -152,6 +163,7 @@ impl Uplink {
             backoff: Backoff::default(),
             state: State::Waiting { until: now },
             silent_since: Some(now),
+            next: None,
         }
     }
 
@@ -169,13 +181,14 @@ impl Uplink {
                     sleep_until(*until).await;
                     self.dial();
                 }
-                State::Talking { answers, up, .. } => {
+                State::Talking { answers, up, batches } => {
                     let said = answers.recv().await;
                     match said.unwrap_or(Said::Over(UplinkError::Closed)) {
                         Said::Settings(settings) => {
                             *up = true;
                             self.silent_since = None;
                             self.backoff.reset();
+                            self.hello.id_base = Some(settings.id_base);
                             self.backlog.rewind();
                             self.pump();
                             return Order::Settings(settings);
@@ -187,6 +200,14 @@ impl Uplink {
                         }
                         Said::Pods(pods) => return Order::Pods(pods),
                         Said::Drain => return Order::Drain,
+                        Said::Move(hub) => {
+                            *batches = None;
+                            self.next = Some(hub);
+                        }
+                        Said::Over(UplinkError::Closed) if self.next.is_some() => {
+                            self.state = State::Waiting { until: Instant::now() };
+                            return Order::Moved;
+                        }
                         Said::Over(error) => {
                             self.silent_since.get_or_insert_with(Instant::now);
                             self.state = State::Waiting { until: Instant::now() + self.backoff.pause() };
@@ -243,12 +264,14 @@ impl Uplink {
         let (said, answers) = mpsc::channel(ANSWERS);
         let hello = v1::UplinkRequest { kind: Some(uplink_request::Kind::Hello(self.hello.clone())) };
         let hello = Bytes::from(hello.encode_to_vec());
-        tokio::spawn(link::run(self.address.clone(), hello, outgoing, said));
-        self.state = State::Talking { batches, answers, up: false };
+        let hub = self.next.take().unwrap_or_else(|| self.address.hub.clone());
+        let address = Address { hub, identity: self.address.identity.clone() };
+        tokio::spawn(link::run(address, hello, outgoing, said));
+        self.state = State::Talking { batches: Some(batches), answers, up: false };
     }
 
     fn pump(&mut self) {
-        let State::Talking { batches, up: true, .. } = &self.state else { return };
+        let State::Talking { batches: Some(batches), up: true, .. } = &self.state else { return };
         while self.backlog.in_flight() < IN_FLIGHT
             && let Some(encoded) = self.backlog.unsent()
         {

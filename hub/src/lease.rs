@@ -2,14 +2,17 @@
 //! ends the session when they are silent.
 
 mod cluster;
+mod election;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::launch::HubLaunch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::cluster::{Cluster, LeaseError};
+pub use self::election::win;
 use crate::session::Session;
 
 /// Silence of all plugins after which a session ends.
@@ -17,6 +20,9 @@ pub const PERIOD: Duration = Duration::from_mins(1);
 
 /// How often the Lease is renewed and the dead man's switch moved.
 pub const RENEW: Duration = Duration::from_secs(20);
+
+/// How often it is renewed where other hubs wait to take it.
+pub const RENEW_BEFORE_OTHERS: Duration = Duration::from_secs(5);
 
 /// How far ahead the dead man's switch is held at least.
 pub const AHEAD: Duration = Duration::from_mins(5);
@@ -43,6 +49,15 @@ pub struct Terms {
     pub keep: Option<Duration>,
 }
 
+/// Why time is kept no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The session is gone.
+    Gone,
+    /// Another hub leads.
+    Deposed,
+}
+
 /// Counts silence on the monotonic clock.
 #[derive(Debug)]
 struct Silence {
@@ -50,6 +65,10 @@ struct Silence {
     /// Silence that is borne now: longer before the first plugin.
     borne: Duration,
 }
+
+/// Said once another hub has the Lease.
+#[derive(Clone, Debug, Default)]
+struct Deposed(Arc<Notify>);
 
 // === impl Terms ===
 
@@ -64,6 +83,18 @@ impl Terms {
     /// its whole time.
     fn ahead(self) -> Duration {
         AHEAD.max(self.keep.unwrap_or_default()) + RENEW * 2
+    }
+}
+
+// === impl Deposed ===
+
+impl Deposed {
+    async fn renew(&self, cluster: &Cluster) {
+        let renewed = cluster.renew().await;
+        if let Err(LeaseError::Deposed { .. }) = &renewed {
+            self.0.notify_one();
+        }
+        said("renewing the lease", renewed);
     }
 }
 
@@ -84,25 +115,52 @@ impl Silence {
     }
 }
 
-/// Keeps time for a session until it is to be gone, and then deletes it; returns when the API says that it is.
-pub async fn keep(cluster: Cluster, session: Arc<Session>, terms: Terms) {
-    let earlier = cluster.had_holder().await;
-    watch_silence(&cluster, &session, terms, earlier).await;
+/// Keeps time for a session until it is to be gone, and then deletes it; returns when the API says that it is, or when
+/// another hub leads.
+///
+/// `earlier` hubs of the session had plugins, where that is known.
+pub async fn keep(cluster: Cluster, session: Arc<Session>, terms: Terms, earlier: Option<bool>) -> Over {
+    let earlier = match earlier {
+        Some(earlier) => earlier,
+        None => cluster.had_holder().await,
+    };
+    let deposed = Deposed::default();
+    tokio::select! {
+        over = keep_time(&cluster, &session, terms, earlier, &deposed) => over,
+        () = deposed.0.notified() => Over::Deposed,
+    }
+}
+
+async fn keep_time(
+    cluster: &Cluster,
+    session: &Arc<Session>,
+    terms: Terms,
+    earlier: bool,
+    deposed: &Deposed,
+) -> Over {
+    watch_silence(cluster, session, terms, earlier, deposed).await;
     if let Some(ttl) = terms.keep {
-        wait_out(&cluster, ttl).await;
+        wait_out(cluster, ttl, deposed).await;
     }
     tracing::info!("the session ends");
     // A namespace ends in its own time, and a node lost meanwhile would hold it: its pods are looked at again.
     while !until_done(|| cluster.delete_session()).await {
         tokio::time::sleep(AGAIN).await;
     }
+    Over::Gone
 }
 
 /// Runs while capture does; returns once plugins are silent too long or, with `keep`, once capture ended.
-async fn watch_silence(cluster: &Cluster, session: &Arc<Session>, terms: Terms, earlier: bool) {
+async fn watch_silence(
+    cluster: &Cluster,
+    session: &Arc<Session>,
+    terms: Terms,
+    earlier: bool,
+    deposed: &Deposed,
+) {
     let mut silence = Silence::new(earlier);
     let mut ended = session.ended();
-    let mut renew = ticks(RENEW);
+    let mut renew = ticks(cluster.renews());
     let mut look = ticks(LOOK);
     loop {
         tokio::select! {
@@ -116,8 +174,9 @@ async fn watch_silence(cluster: &Cluster, session: &Arc<Session>, terms: Terms, 
             _ = renew.tick() => {
                 // Beside the looks: an API server that hangs does not stop the clock.
                 let (cluster, alive, ahead) = (cluster.clone(), session.viewers() > 0, terms.ahead());
+                let deposed = deposed.clone();
                 tokio::spawn(async move {
-                    said("renewing the lease", cluster.renew().await);
+                    deposed.renew(&cluster).await;
                     if alive {
                         said("moving the dead man's switch", cluster.extend(ahead).await);
                     }
@@ -128,9 +187,9 @@ async fn watch_silence(cluster: &Cluster, session: &Arc<Session>, terms: Terms, 
 }
 
 /// Removes the capturers of a kept session and waits until its time is over.
-async fn wait_out(cluster: &Cluster, ttl: Duration) {
+async fn wait_out(cluster: &Cluster, ttl: Duration, deposed: &Deposed) {
     let until = Instant::now() + ttl;
-    let mut renew = ticks(RENEW);
+    let mut renew = ticks(cluster.renews());
     let removed = until_done(|| cluster.delete_capturers());
     let mut removed = std::pin::pin!(removed);
     let mut gone = false;
@@ -139,7 +198,7 @@ async fn wait_out(cluster: &Cluster, ttl: Duration) {
             () = &mut removed, if !gone => gone = true,
             () = tokio::time::sleep_until(until) => return,
             _ = renew.tick() => {
-                said("renewing the lease", cluster.renew().await);
+                deposed.renew(cluster).await;
                 let left = until.saturating_duration_since(Instant::now());
                 said("moving the dead man's switch", cluster.extend(left + RENEW).await);
             }

@@ -2,6 +2,7 @@
 //!
 //! The data path holds viewers weakly: one that is gone costs nothing.
 
+mod relayed;
 mod stat;
 mod watch;
 
@@ -13,6 +14,7 @@ use proto::filter::{FilterError, Match};
 use proto::v1;
 use tokio::time::Instant;
 
+pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
 use crate::exchange;

@@ -1,6 +1,7 @@
-//! The two gRPC services on their listeners, and who may call them.
+//! The gRPC services on their listeners, and who may call them.
 
 pub mod ingest;
+pub mod peer;
 pub mod viewer;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,17 +10,19 @@ use std::time::Duration;
 
 use proto::launch::{INGEST_PORT, Identity, VIEWER_PORT};
 use proto::v1::ingest_server::IngestServer;
+use proto::v1::peer_server::PeerServer;
 use proto::v1::viewer_server::ViewerServer;
 use proto::{ROLE_URI_PREFIX, role};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::{Router, TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use self::ingest::IngestService;
+use self::peer::PeerService;
 use self::viewer::ViewerService;
 use crate::session::Session;
 
@@ -64,39 +67,62 @@ pub async fn serve(
     identity: &Identity,
     place: Listen,
 ) -> Result<Ports, ServiceError> {
-    let (ingest, viewer) = listen(place).await?;
-    let ports = Ports {
-        ingest: ingest.local_addr().map_err(ServiceError::Listen)?.port(),
-        viewer: viewer.local_addr().map_err(ServiceError::Listen)?.port(),
-    };
-    let ingest_service = IngestServer::new(IngestService::new(Arc::clone(session)))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let ingest_server = server(identity)?
-        .add_service(InterceptedService::new(ingest_service, |request| only(role::CAPTURER, request)));
-    let viewer_service = ViewerServer::new(ViewerService::new(Arc::clone(session)))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let viewer_server = server(identity)?
-        .add_service(InterceptedService::new(viewer_service, |request| only(role::VIEWER, request)));
-    for (name, served) in [
-        ("ingest", tokio::spawn(ingest_server.serve_with_incoming(incoming(ingest)))),
-        ("viewer", tokio::spawn(viewer_server.serve_with_incoming(incoming(viewer)))),
-    ] {
-        tokio::spawn(async move {
-            if let Ok(Err(error)) = served.await {
-                tracing::error!(%error, service = name, "a service ended");
-            }
-        });
-    }
-    Ok(ports)
+    let ingest = serve_ingest(session, identity, place).await?;
+    let viewer = serve_viewer(session, identity, place).await?;
+    Ok(Ports { ingest, viewer })
 }
 
-async fn listen(place: Listen) -> Result<(TcpListener, TcpListener), ServiceError> {
-    let loopback = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let both = match place {
-        Listen::Loopback => (loopback(0).await, loopback(0).await),
-        Listen::Pod => (listen_everywhere(INGEST_PORT).await, loopback(VIEWER_PORT).await),
+/// Serves capturers, and the hub that leads, until the process ends; returns the port.
+pub async fn serve_ingest(
+    session: &Arc<Session>,
+    identity: &Identity,
+    place: Listen,
+) -> Result<u16, ServiceError> {
+    let listener = match place {
+        Listen::Loopback => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await,
+        Listen::Pod => listen_everywhere(INGEST_PORT).await,
     };
-    Ok((both.0.map_err(ServiceError::Listen)?, both.1.map_err(ServiceError::Listen)?))
+    let ingest = IngestServer::new(IngestService::new(Arc::clone(session)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let peer = PeerServer::new(PeerService::new(Arc::clone(session)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let server = server(identity)?
+        .add_service(InterceptedService::new(ingest, |request| only(role::CAPTURER, request)))
+        .add_service(InterceptedService::new(peer, |request| only(role::HUB, request)));
+    run("ingest", listener, server)
+}
+
+/// Serves plugins until the process ends; returns the port.
+pub async fn serve_viewer(
+    session: &Arc<Session>,
+    identity: &Identity,
+    place: Listen,
+) -> Result<u16, ServiceError> {
+    let port = match place {
+        Listen::Loopback => 0,
+        Listen::Pod => VIEWER_PORT,
+    };
+    let viewer = ViewerServer::new(ViewerService::new(Arc::clone(session)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let server =
+        server(identity)?.add_service(InterceptedService::new(viewer, |request| only(role::VIEWER, request)));
+    run("viewer", TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await, server)
+}
+
+fn run(
+    name: &'static str,
+    listener: std::io::Result<TcpListener>,
+    server: Router,
+) -> Result<u16, ServiceError> {
+    let listener = listener.map_err(ServiceError::Listen)?;
+    let port = listener.local_addr().map_err(ServiceError::Listen)?.port();
+    tokio::spawn(async move {
+        if let Err(error) = server.serve_with_incoming(incoming(listener)).await {
+            tracing::error!(%error, service = name, "a service ended");
+        }
+    });
+    Ok(port)
 }
 
 /// Listens on both families, or on IPv4 alone where the kernel has no other.

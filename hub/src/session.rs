@@ -4,27 +4,33 @@ pub mod capturers;
 pub mod slots;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proto::filter::{FilterError, Match};
-use proto::launch::{HubLaunch, HubPlace};
+use proto::launch::{HubLaunch, HubPlace, StoreChoice};
 use proto::{WIRE_REVISION, v1};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
-use self::capturers::{Capturers, Judged};
-use self::slots::Slots;
+use self::capturers::{Capturers, CapturersError, Claim, Judged};
+use self::slots::{Base, Slots, SlotsError};
 use crate::live::Live;
+use crate::peers::Peers;
 use crate::store::engine::{AnyArchive, Engine};
+use crate::store::mysql::Shared;
 use crate::store::writer::{State, Writer};
 use crate::store::{LossRow, Scope, StoreError};
 use crate::workloads::Workloads;
 
 /// How often loss totals and capturers are written to the store while they change.
 const LOSS_PERIOD: Duration = Duration::from_secs(10);
+
+/// Between two attempts to agree with other hubs through a database that does not answer.
+const AGREE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Share of a drain's time that capturers get: the rest is for viewers and the store.
 const CAPTURERS_SHARE: f64 = 0.6;
@@ -33,6 +39,10 @@ const CAPTURERS_SHARE: f64 = 0.6;
 #[derive(Debug)]
 pub struct Session {
     name: String,
+    /// The hub's pod where the session has several hubs; else empty.
+    hub: String,
+    /// Random number of this process.
+    instance: u64,
     started_ns: u64,
     filter: v1::Filter,
     payload_bytes: u32,
@@ -48,6 +58,12 @@ pub struct Session {
     pub capturers: Capturers,
     /// Who watches.
     pub live: Live,
+    /// The session's other hubs, where this one leads.
+    pub peers: Peers,
+    /// What hubs agree on through the database, where there are several.
+    shared: Option<Shared>,
+    /// Counts leaders that were followed.
+    leaders: AtomicU64,
     workloads: OnceLock<Arc<Workloads>>,
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
@@ -78,11 +94,21 @@ pub struct Connected<'a>(&'a AtomicU32);
 // === impl Session ===
 
 impl Session {
-    /// Opens the store and begins.
+    /// Opens the store and begins, as the session's only hub.
     pub async fn begin(launch: &HubLaunch) -> Result<Arc<Self>, SessionError> {
+        Self::begin_as(launch, "").await
+    }
+
+    /// Opens the store and begins; `hub` names this hub where the launch has several.
+    pub async fn begin_as(launch: &HubLaunch, hub: &str) -> Result<Arc<Self>, SessionError> {
         let pods_only =
             Match::try_from(&launch.filter)?.wants_pods_only() || !launch.filter.selector.is_empty();
         let scope = Scope { session: launch.session.clone(), max_store_bytes: launch.max_store_bytes };
+        let several = launch.hubs > 1;
+        let shared = match &launch.store {
+            StoreChoice::Mysql { url, .. } if several => Some(Shared::new(url, &launch.session)?),
+            StoreChoice::Mysql { .. } | StoreChoice::Sqlite { .. } | StoreChoice::None => None,
+        };
         let engine = match &launch.place {
             // What is wrong with the store is said before anything else runs.
             HubPlace::Local { .. } => Engine::open(&launch.store, scope, launch.store_limit).await?,
@@ -96,6 +122,8 @@ impl Session {
         };
         let session = Arc::new(Self {
             name: launch.session.clone(),
+            hub: if several { hub.to_owned() } else { String::new() },
+            instance: RandomState::new().hash_one(std::process::id()),
             started_ns: now_ns(),
             filter: launch.filter.clone(),
             payload_bytes: launch.payload_bytes,
@@ -106,6 +134,9 @@ impl Session {
             pods_only,
             capturers: Capturers::default(),
             live: Live::default(),
+            peers: Peers::default(),
+            shared,
+            leaders: AtomicU64::new(0),
             workloads: OnceLock::new(),
             writer,
             archive,
@@ -117,8 +148,67 @@ impl Session {
             recorded: Mutex::default(),
         });
         tokio::spawn(record(Arc::downgrade(&session)));
-        session.begin_ids(folder.as_deref());
+        if several {
+            // Only the hub that leads trims, and ids are agreed on one by one.
+            session.leads(false);
+            session.capturers.begin(Slots::default());
+        } else {
+            session.begin_ids(folder.as_deref());
+        }
         Ok(session)
+    }
+
+    /// Says whether this hub leads: the one that trims the store.
+    pub fn leads(&self, leads: bool) {
+        if let Some(writer) = &self.writer {
+            writer.trims(leads);
+        }
+    }
+
+    /// The hub's pod, where the session has several; else empty.
+    #[must_use]
+    pub fn hub_name(&self) -> &str {
+        &self.hub
+    }
+
+    /// Random number of this process.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    /// Begins to follow another hub; returns its turn.
+    pub fn follows_anew(&self) -> u64 {
+        self.leaders.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether no other hub has led since.
+    #[must_use]
+    pub fn follows(&self, turn: u64) -> bool {
+        self.leaders.load(Ordering::Relaxed) == turn
+    }
+
+    /// Notes a capturer's connection and gives it its ids, with several hubs by agreement: a process keeps what any of
+    /// them gave it, and a new one gets what none gave before, which takes as long as the database is away.
+    pub async fn connect(&self, hello: v1::CapturerHello) -> Result<Claim, CapturersError> {
+        let Some(shared) = &self.shared else { return self.capturers.connect(hello) };
+        let known = self.capturers.base_of(&hello.node, hello.instance).or(hello.id_base.map(Base::from));
+        let base = match known {
+            Some(base) => base,
+            None => Base { slot: self.agree(shared, &hello).await?, boot: 0 },
+        };
+        Ok(self.capturers.connect_as(hello, base))
+    }
+
+    async fn agree(&self, shared: &Shared, hello: &v1::CapturerHello) -> Result<u16, CapturersError> {
+        loop {
+            match shared.claim(&hello.node, &hello.kernel, &hello.version).await {
+                Ok(Some(slot)) => return Ok(slot),
+                Ok(None) => return Err(CapturersError::Slots(SlotsError::TooMany)),
+                Err(error) => tracing::debug!(%error, node = hello.node, "no ids yet"),
+            }
+            tokio::time::sleep(AGREE_AGAIN).await;
+        }
     }
 
     /// Lets capturers begin once it is known what ids earlier hubs gave: at once, except where only a store knows
@@ -196,7 +286,7 @@ impl Session {
     /// it has the node's row.
     pub async fn claimed(&self, node: &str) {
         let Some(writer) = &self.writer else { return };
-        let number = writer.note_capturers(self.capturers.rows());
+        let number = writer.note_capturers(self.capturers.rows(self.shared.is_some()));
         let number = self.capturers.noted(node, number);
         if self.store_remembers.load(Ordering::Relaxed) {
             writer.recorded(number).await;
@@ -206,7 +296,7 @@ impl Session {
     /// Writes the capturers as they are now.
     pub fn note_capturers(&self) {
         if let Some(writer) = &self.writer {
-            writer.note_capturers(self.capturers.rows());
+            writer.note_capturers(self.capturers.rows(self.shared.is_some()));
         }
     }
 
@@ -246,9 +336,15 @@ impl Session {
         self.viewers.load(Ordering::Relaxed)
     }
 
-    /// The session's state.
+    /// The session's state, with those of all hubs that this one leads.
     #[must_use]
     pub fn describe(&self) -> v1::DescribeResponse {
+        self.peers.describe(&self.hub, self.own_state())
+    }
+
+    /// This hub's own state.
+    #[must_use]
+    pub fn own_state(&self) -> v1::DescribeResponse {
         let totals = self.writer.as_ref().map(Writer::totals).unwrap_or_default();
         let store = match self.writer.as_ref().map(Writer::state) {
             None => "none".to_owned(),
@@ -281,10 +377,31 @@ impl Session {
     async fn drain_once(&self, by: &str, timeout: Duration) -> v1::DrainSessionResponse {
         let deadline = Instant::now() + timeout;
         self.draining.send_replace(true);
-        let unconfirmed = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
-        if !unconfirmed.is_empty() {
+        // Each hub has the whole time: they drain beside each other.
+        let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
+        self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
+        let (mut confirmed, mut unconfirmed) = own;
+        for other in others {
+            confirmed.extend(other.confirmed);
+            unconfirmed.extend(other.unconfirmed);
+        }
+        // One that went from hub to hub confirmed where it was at last.
+        unconfirmed.retain(|node| !confirmed.contains(node));
+        unconfirmed.sort_unstable();
+        unconfirmed.dedup();
+        if !unconfirmed.is_empty() && self.hub.is_empty() {
             tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
         }
+        let mut balances = self.describe().balances;
+        if self.peers.lost_one() {
+            self.settle_store(&mut balances, deadline).await;
+        }
+        v1::DrainSessionResponse { balances, unconfirmed, confirmed }
+    }
+
+    /// Drains this hub's own capturers, viewers and store; returns who confirmed the end and who did not.
+    async fn drain_own(&self, timeout: Duration, deadline: Instant) -> (Vec<String>, Vec<String>) {
+        let ends = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
         self.live.close();
         self.live.flush(deadline).await;
         self.record_losses();
@@ -296,8 +413,27 @@ impl Session {
             let lost = writer.totals().lost;
             tracing::warn!(exchanges = lost, "the store did not take everything in time");
         }
-        self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
-        v1::DrainSessionResponse { balances: self.balances(), unconfirmed }
+        ends
+    }
+
+    /// Counts in the database what is there, where a hub that is gone cannot say what it stored.
+    async fn settle_store(&self, balances: &mut [v1::Balance], deadline: Instant) {
+        let Some(shared) = &self.shared else { return };
+        let state = self.describe();
+        let bases: Vec<_> = state.capturers.iter().map(|one| Base::from(one.id_base).slot).collect();
+        let stored = match tokio::time::timeout_at(deadline, shared.count(&bases)).await {
+            Ok(Ok(stored)) => stored.saturating_add(state.trimmed),
+            Ok(Err(error)) => return tracing::warn!(%error, "the store's rows could not be counted"),
+            Err(_elapsed) => return tracing::warn!("the store's rows could not be counted in time"),
+        };
+        let of =
+            |balance: &&v1::Balance| balance.consumer.starts_with("capturer ") && balance.unit == "exchanges";
+        let acknowledged: u64 = balances.iter().filter(of).map(|balance| balance.delivered).sum();
+        let Some(store) = balances.iter_mut().find(|balance| balance.consumer == "store") else { return };
+        store.seen = acknowledged.max(stored);
+        store.delivered = stored;
+        let lost = store.seen.saturating_sub(stored);
+        store.lost = vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }];
     }
 
     /// Closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
@@ -325,7 +461,10 @@ impl Session {
     }
 
     fn store_balance(&self, writer: &Writer) -> v1::Balance {
-        writer.note_acknowledged(self.capturers.acknowledged_before());
+        // With several hubs what one acknowledged may be another's to store.
+        if self.shared.is_none() {
+            writer.note_acknowledged(self.capturers.acknowledged_before());
+        }
         writer.balance()
     }
 
@@ -344,9 +483,9 @@ impl Session {
             }
         }
         for balance in self.live.balances() {
-            add("", &balance);
+            add(&self.hub, &balance);
         }
-        add("", &self.store_balance(writer));
+        add(&self.hub, &self.store_balance(writer));
         let at_ns = now_ns();
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();

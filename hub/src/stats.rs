@@ -82,7 +82,7 @@ pub struct Table {
     pending: Option<Pending>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group {
     count: u64,
     errors: u64,
@@ -214,6 +214,62 @@ impl Table {
         rows
     }
 
+    /// What was counted, to be merged by another hub.
+    #[must_use]
+    pub fn part(&self) -> Vec<v1::PartialGroup> {
+        let named = self.groups.iter().map(|((keys, side), group)| group.part(keys.clone(), *side, false));
+        let other = self.other.iter().map(|(side, group)| group.part(Vec::new(), *side, true));
+        named.chain(other).collect()
+    }
+
+    /// These counts with those of other hubs; nothing more is to be added to it.
+    #[must_use]
+    pub fn merged<'a>(&self, parts: impl Iterator<Item = &'a v1::StatPart>) -> Self {
+        let mut merged = Self {
+            metrics: self.metrics.clone(),
+            fields: self.fields.clone(),
+            samples: self.samples,
+            groups: self.groups.clone(),
+            other: self.other.clone(),
+            bins: self.bins,
+            all_samples: self.all_samples,
+            over_limit: self.over_limit,
+            counted: self.counted,
+            limit: self.limit,
+            surplus: self.surplus,
+            pending: None,
+        };
+        for part in parts {
+            merged.over_limit = merged.over_limit.saturating_add(part.groups_over_limit);
+            for group in &part.groups {
+                merged.merge(group);
+            }
+        }
+        merged
+    }
+
+    fn merge(&mut self, part: &v1::PartialGroup) {
+        let id = (part.keys.clone(), part.side());
+        let full = self.groups.len() >= MAX_GROUPS || self.bins >= MAX_BINS;
+        let has_none = part.other || (full && !self.groups.contains_key(&id));
+        let fresh = || Group::new(self.metrics.len());
+        let group = if has_none {
+            self.over_limit = self.over_limit.saturating_add(if part.other { 0 } else { part.count });
+            self.other.entry(id.1).or_insert_with(fresh)
+        } else {
+            self.groups.entry(id).or_insert_with(fresh)
+        };
+        group.count = group.count.saturating_add(part.count);
+        group.errors = group.errors.saturating_add(part.errors);
+        for (distribution, part) in group.distributions.iter_mut().zip(&part.distributions) {
+            self.bins = self.bins.saturating_add(distribution.merge(part));
+        }
+        for v1::Sample { value, exchange } in &part.samples {
+            let Some(exchange) = exchange.as_ref().filter(|_| self.samples > 0) else { continue };
+            self.all_samples += group.sample(*value, exchange, self.samples, self.all_samples);
+        }
+    }
+
     /// Exchanges counted in the row [`OTHER`].
     #[must_use]
     pub fn groups_over_limit(&self) -> u64 {
@@ -253,6 +309,22 @@ impl Group {
             self.samples.pop();
         }
         usize::from(!full)
+    }
+
+    fn part(&self, keys: Vec<String>, side: v1::Side, other: bool) -> v1::PartialGroup {
+        let sample = |(value, exchange): &(u64, v1::Exchange)| v1::Sample {
+            value: *value,
+            exchange: Some(exchange.clone()),
+        };
+        v1::PartialGroup {
+            keys,
+            side: side.into(),
+            count: self.count,
+            errors: self.errors,
+            distributions: self.distributions.iter().map(Distribution::part).collect(),
+            samples: self.samples.iter().map(sample).collect(),
+            other,
+        }
     }
 
     fn row(&self, keys: Vec<String>, side: v1::Side, metrics: &[v1::Metric]) -> v1::StatRow {

@@ -1,5 +1,7 @@
 //! The cluster's pods, services and nodes: whose processes are whose, and what an address is called.
 
+mod changes;
+pub mod facts;
 pub mod index;
 pub mod selector;
 mod watched;
@@ -15,13 +17,17 @@ use k8s_openapi::api::core::v1::{Node, Pod as ApiPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::PartialObjectMeta;
 use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client, Config};
+use kube::{Api, Config};
 use prost::Message as _;
 use proto::filter::{FilterError, Match};
 use proto::v1;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use kube::Client;
+
+use self::facts::{Learning, Telling};
 use self::index::{Index, Key, Pod};
 use self::selector::{Selector, SelectorError};
 use self::watched::follow;
@@ -34,6 +40,9 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// Label that marks what a session consists of, and its value.
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "kyanos");
+
+/// Label that tells the parts of a session apart, and a hub's value.
+const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "hub");
 
 /// Label with a session's name.
 const SESSION: &str = "kyanos.io/session";
@@ -96,23 +105,8 @@ pub fn client() -> Result<Client, WorkloadsError> {
 // === impl Workloads ===
 
 impl Workloads {
-    /// Begins to follow; nothing is known until the first lists are there.
-    pub fn start(client: &Client, filter: &v1::Filter) -> Result<Arc<Self>, WorkloadsError> {
-        let workloads = Arc::new(Self::new(filter)?);
-        let config = || watcher::Config::default().page_size(PAGE);
-        let weak = || Arc::downgrade(&workloads);
-        tokio::spawn(follow(watcher(Api::<ApiPod>::all(client.clone()), config()), weak()));
-        tokio::spawn(follow(watcher(Api::<Service>::all(client.clone()), config()), weak()));
-        tokio::spawn(follow(watcher(Api::<EndpointSlice>::all(client.clone()), config()), weak()));
-        tokio::spawn(follow(watcher(Api::<Node>::all(client.clone()), config()), weak()));
-        let replica_sets: Api<PartialObjectMeta<ReplicaSet>> = Api::all(client.clone());
-        tokio::spawn(follow(watcher(replica_sets, config()), weak()));
-        let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
-        tokio::spawn(follow(watcher(jobs, config()), weak()));
-        Ok(workloads)
-    }
-
-    fn new(filter: &v1::Filter) -> Result<Self, WorkloadsError> {
+    /// Knows nothing yet: it watches, or learns from another hub.
+    pub fn new(filter: &v1::Filter) -> Result<Self, WorkloadsError> {
         Ok(Self {
             index: RwLock::default(),
             filter: Match::try_from(filter)?,
@@ -120,6 +114,51 @@ impl Workloads {
             changed: watch::Sender::new(0),
             listed: watch::Sender::new(0),
         })
+    }
+
+    /// Begins to follow the cluster, one watch per kind, until the returned tasks are dropped.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
+        let config = || watcher::Config::default().page_size(PAGE);
+        let weak = || Arc::downgrade(self);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(watcher(Api::<ApiPod>::all(client.clone()), config()), weak()));
+        tasks.spawn(follow(watcher(Api::<Service>::all(client.clone()), config()), weak()));
+        tasks.spawn(follow(watcher(Api::<EndpointSlice>::all(client.clone()), config()), weak()));
+        tasks.spawn(follow(watcher(Api::<Node>::all(client.clone()), config()), weak()));
+        let replica_sets: Api<PartialObjectMeta<ReplicaSet>> = Api::all(client.clone());
+        tasks.spawn(follow(watcher(replica_sets, config()), weak()));
+        let jobs: Api<PartialObjectMeta<Job>> = Api::all(client.clone());
+        tasks.spawn(follow(watcher(jobs, config()), weak()));
+        tasks
+    }
+
+    /// What another hub is to be told.
+    #[must_use]
+    pub fn telling(self: &Arc<Self>) -> Telling {
+        Telling::new(Arc::clone(self))
+    }
+
+    /// Takes what the hub that leads tells over a new stream.
+    #[must_use]
+    pub fn learning(self: &Arc<Self>) -> Learning {
+        Learning::new(Arc::clone(self))
+    }
+
+    /// Names and addresses of a session's hubs, from its namespace.
+    #[must_use]
+    pub fn hubs(&self, namespace: &str) -> Vec<(String, std::net::IpAddr)> {
+        let index = self.read();
+        let hubs = index.pods_in(namespace).filter(|(_, pod)| {
+            !pod.ended && label(pod, COMPONENT.0) == Some(COMPONENT.1) && label(pod, SESSION).is_some()
+        });
+        hubs.filter_map(|(key, pod)| Some((key.1.to_string(), *pod.ips.first()?))).collect()
+    }
+
+    /// Tells of every change of a pod or an owner.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// Names both ends of exchanges.

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "what the test leans on, too, fails it")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -80,7 +81,8 @@ async fn twenty_thousand_pods_fit() {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(serve(handle));
     let before = memory("VmRSS:");
-    let workloads = Workloads::start(&Client::new(service, "default"), &v1::Filter::default()).unwrap();
+    let workloads = Arc::new(Workloads::new(&v1::Filter::default()).unwrap());
+    let _watches = workloads.watch(&Client::new(service, "default"));
     let mut told = 0;
     let mut watches = Vec::new();
     for node in 0..NODES {

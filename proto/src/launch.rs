@@ -102,6 +102,8 @@ pub struct HubLaunch {
     pub redaction: Redaction,
     /// Keep every Nth exchange; 0 and 1 keep all.
     pub sample: u32,
+    /// Hubs of the session: more than one agree by Lease and database, and one leads.
+    pub hubs: u32,
 }
 
 /// What a local hub answers once it listens.

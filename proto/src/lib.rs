@@ -4,7 +4,7 @@ pub mod filter;
 pub mod launch;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 2;
+pub const WIRE_REVISION: u32 = 3;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";
@@ -18,7 +18,7 @@ pub mod role {
     pub const CAPTURER: &str = "capturer";
     /// May call the viewer service only.
     pub const VIEWER: &str = "viewer";
-    /// Serves both.
+    /// Serves both, and may call the peer service of other hubs.
     pub const HUB: &str = "hub";
 }
 

@@ -31,7 +31,7 @@ const EDGES: [Edge; 5] = [
     },
     Edge {
         names: r"\btonic::(\{[^}]*\b)?Status\b",
-        allowed: r"^(hub/src/(services?|ingest|viewer|relay)\b|hub/tests/|capturer/(src/uplink|tests/pod/hub)|kubectl-kyanos/src/(client|connection|link|viewer))",
+        allowed: r"^(hub/src/(service|peers/(link|relay))\b|hub/tests/|capturer/(src/uplink|tests/pod/hub)|kubectl-kyanos/src/(client|connection|link|viewer))",
         reason: "errors become gRPC statuses at the service's edge, not before",
     },
     Edge {

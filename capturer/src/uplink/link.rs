@@ -48,6 +48,8 @@ pub(super) enum Said {
     Pods(NodePods),
     /// The capture is to end.
     Drain,
+    /// Another hub takes over, at this address.
+    Move(String),
     /// The connection is over; nothing follows.
     Over(UplinkError),
 }
@@ -95,6 +97,7 @@ async fn converse(
             Some(uplink_response::Kind::Acknowledged(sequence)) => Said::Acknowledged(sequence),
             Some(uplink_response::Kind::Pods(pods)) => Said::Pods(pods),
             Some(uplink_response::Kind::Drain(_)) => Said::Drain,
+            Some(uplink_response::Kind::Move(to)) => Said::Move(to.hub),
             None => continue,
         };
         if said.send(message).await.is_err() {

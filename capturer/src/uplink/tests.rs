@@ -23,9 +23,12 @@ struct Manner {
     acknowledges: bool,
     /// Batches after which it breaks the connection.
     breaks_after: Option<usize>,
+    /// Batches after which it sends the capturer to another hub.
+    moves_after: Option<usize>,
 }
 
-const GOOD: Manner = Manner { revision: proto::WIRE_REVISION, acknowledges: true, breaks_after: None };
+const GOOD: Manner =
+    Manner { revision: proto::WIRE_REVISION, acknowledges: true, breaks_after: None, moves_after: None };
 
 #[derive(Debug, Default)]
 struct Heard {
@@ -38,6 +41,8 @@ struct Heard {
 #[derive(Clone, Debug)]
 struct Hub {
     manner: Arc<Mutex<Manner>>,
+    /// Address of the hub that it sends capturers to.
+    other: Arc<Mutex<String>>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -84,6 +89,11 @@ impl Ingest for Hub {
                 if let Some(kind) = answer {
                     say.send(Ok(UplinkResponse { kind: Some(kind) })).await.ok();
                 }
+                if manner.moves_after == Some(batches) {
+                    let to = v1::Move { hub: hub.other.lock().unwrap().clone() };
+                    let kind = Some(uplink_response::Kind::Move(to));
+                    say.send(Ok(UplinkResponse { kind })).await.ok();
+                }
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
@@ -92,13 +102,21 @@ impl Ingest for Hub {
 
 /// A server on loopback and the address that reaches it.
 async fn serve(manner: Manner) -> (Hub, Address) {
+    serve_under(&authority(), manner).await
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// One of several servers of a session.
+async fn serve_under(authority: &CertifiedIssuer<'static, KeyPair>, manner: Manner) -> (Hub, Address) {
     let signed = || {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![proto::SERVER_NAME.to_owned()]).unwrap();
-        (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
+        (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
     };
     let (certificate, key) = signed();
     let tls = ServerTlsConfig::new()
@@ -106,7 +124,7 @@ async fn serve(manner: Manner) -> (Hub, Address) {
         .client_ca_root(Certificate::from_pem(authority.pem()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub { manner: Arc::new(Mutex::new(manner)), heard: Arc::default() };
+    let hub = Hub { manner: Arc::new(Mutex::new(manner)), other: Arc::default(), heard: Arc::default() };
     let service = IngestServer::new(hub.clone());
     tokio::spawn(
         Server::builder()
@@ -187,6 +205,51 @@ async fn a_broken_connection_is_made_anew_and_nothing_is_lost() {
     assert_eq!(again, [1, 2, 3, 4, 5, 6], "{:?}", heard.sequences);
     assert_eq!(heard.hellos.len(), 2);
     assert_eq!(heard.hellos[0].instance, heard.hellos[1].instance);
+}
+
+#[tokio::test]
+async fn a_hub_can_send_it_to_another_and_nothing_is_sent_twice() {
+    let authority = authority();
+    let (first, address) = serve_under(&authority, Manner { moves_after: Some(2), ..GOOD }).await;
+    let (second, elsewhere) = serve_under(&authority, GOOD).await;
+    first.other.lock().unwrap().clone_from(&elsewhere.hub);
+    let mut uplink = uplink(address);
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    for id in 1..=2 {
+        push(&mut uplink, id);
+        uplink.backlog.seal(Vec::new(), false, Instant::now());
+        uplink.pump();
+    }
+    until(&mut uplink, |order| matches!(order, Order::Moved)).await;
+    assert!(uplink.is_empty(), "what was under way is acknowledged");
+    for id in 3..=4 {
+        push(&mut uplink, id);
+        uplink.backlog.seal(Vec::new(), false, Instant::now());
+        uplink.pump();
+    }
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    while !uplink.is_empty() {
+        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+    }
+    let (first, second) = (first.heard.lock().unwrap(), second.heard.lock().unwrap());
+    assert_eq!((first.ids.as_slice(), second.ids.as_slice()), (&[1, 2][..], &[3, 4][..]));
+    assert_eq!(second.sequences, [3, 4]);
+    assert_eq!((first.hellos[0].id_base, second.hellos[0].id_base), (None, Some(5)));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_there_is_tried_once() {
+    let authority = authority();
+    let (hub, address) = serve_under(&authority, Manner { moves_after: Some(1), ..GOOD }).await;
+    "127.0.0.1:1".clone_into(&mut hub.other.lock().unwrap());
+    let mut uplink = uplink(address);
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    push(&mut uplink, 1);
+    uplink.flush(Vec::new);
+    until(&mut uplink, |order| matches!(order, Order::Moved)).await;
+    until(&mut uplink, |order| matches!(order, Order::Lost(_))).await;
+    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    assert_eq!(hub.heard.lock().unwrap().hellos.len(), 2);
 }
 
 #[tokio::test]

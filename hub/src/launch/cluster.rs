@@ -1,21 +1,31 @@
 //! The hub in a pod: launched by a mounted Secret, ended by SIGTERM.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::launch::{HubLaunch, HubPlace, POD_VARIABLE};
+use proto::launch::{HubLaunch, HubPlace, INGEST_PORT, POD_VARIABLE};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{LaunchError, THREADS, whole};
-use crate::lease::{self, Cluster, Terms};
+use crate::lease::{self, Cluster, Over, Terms};
+use crate::peers;
+use crate::peers::link::{self, Addresses};
 use crate::service::{self, Listen};
 use crate::session::Session;
-use crate::workloads::{self, Workloads};
+use crate::workloads::{self, Client, Workloads};
 
 /// Of the pod's grace period of 1 s, what closing may take: written is what waits for the store, the rest is counted.
 const CLOSE: Duration = Duration::from_millis(700);
+
+/// Between two looks at how capturers are shared out among hubs.
+const SPREAD: Duration = Duration::from_secs(2);
+
+/// Changes of pods within this time are looked at together.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// Runs the hub until SIGTERM.
 pub fn run(file: &Path) -> Result<(), LaunchError> {
@@ -50,28 +60,112 @@ fn read(file: &Path) -> Result<HubLaunch, LaunchError> {
 async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
     // As pid 1 of its container the process has no default for signals: without handlers it would wait for SIGKILL.
     let mut terminate = Signals::new()?;
-    let session = Session::begin(launch).await?;
+    let name = std::env::var(POD_VARIABLE).unwrap_or_else(|_| launch.session.clone());
+    let session = Session::begin_as(launch, &name).await?;
     // Neither the API nor the store gates the session: watches begin, and begin again, on their own.
     let client = workloads::client()?;
-    session.follow(Workloads::start(&client, &launch.filter)?);
-    if let HubPlace::Cluster { namespace } = &launch.place {
-        let holder = std::env::var(POD_VARIABLE).unwrap_or_else(|_| launch.session.clone());
-        let cluster = Cluster::new(client, namespace.clone(), holder);
-        tokio::spawn(lease::keep(cluster, Arc::clone(&session), Terms::of(launch)));
+    let workloads = Arc::new(Workloads::new(&launch.filter)?);
+    session.follow(Arc::clone(&workloads));
+    let namespace = match &launch.place {
+        HubPlace::Cluster { namespace } => namespace.clone(),
+        HubPlace::Local { .. } => String::new(),
+    };
+    let cluster = Cluster::new(client.clone(), namespace.clone(), name, launch.hubs > 1);
+    let ingest = service::serve_ingest(&session, &launch.identity, Listen::Pod).await?;
+    tracing::info!(session = launch.session, ingest, version = env!("CARGO_PKG_VERSION"), "the hub serves");
+    let leader = Leader { launch, namespace, client, workloads, session: &session, cluster: &cluster };
+    let leads = leader.run();
+    let deposed = tokio::select! {
+        over = leads => {
+            // Its session gone, nothing is left to do but to be ended with the pod.
+            if over? == Over::Gone {
+                terminate.received().await;
+            }
+            true
+        }
+        () = terminate.received() => false,
+    };
+    let close = session.close(launch.keep, Instant::now() + CLOSE);
+    if deposed || launch.hubs <= 1 {
+        close.await;
+    } else {
+        let give_up = tokio::time::timeout(CLOSE, cluster.give_up());
+        let ((), given) = tokio::join!(close, give_up);
+        tracing::debug!(?given, "the Lease is for others to take");
     }
-    let ports = service::serve(&session, &launch.identity, Listen::Pod).await?;
-    tracing::info!(
-        session = launch.session,
-        ingest = ports.ingest,
-        viewer = ports.viewer,
-        version = env!("CARGO_PKG_VERSION"),
-        "the hub serves"
-    );
-    terminate.received().await;
-    session.close(launch.keep, Instant::now() + CLOSE).await;
-    let stored = session.describe().stored;
+    let stored = session.own_state().stored;
     tracing::info!(stored, "the hub ended");
     Ok(())
+}
+
+/// What the hub that leads does beside taking in what its capturers see.
+struct Leader<'a> {
+    launch: &'a HubLaunch,
+    namespace: String,
+    client: Client,
+    workloads: Arc<Workloads>,
+    session: &'a Arc<Session>,
+    cluster: &'a Cluster,
+}
+
+// === impl Leader ===
+
+impl Leader<'_> {
+    /// Leads once this hub may, until the session is gone or another hub leads; the process ends then, and begins
+    /// anew as one that follows.
+    async fn run(&self) -> Result<Over, LaunchError> {
+        let several = self.launch.hubs > 1;
+        let earlier = if several { Some(lease::win(self.cluster).await) } else { None };
+        self.session.leads(true);
+        let _watches = self.workloads.watch(&self.client);
+        // Only here: a plugin that reaches a hub that follows is refused, and tries the next.
+        service::serve_viewer(self.session, &self.launch.identity, Listen::Pod).await?;
+        let terms = Terms::of(self.launch);
+        let keep = lease::keep(self.cluster.clone(), Arc::clone(self.session), terms, earlier);
+        if !several {
+            return Ok(keep.await);
+        }
+        tracing::info!("this hub leads");
+        let (sender, addresses) = watch::channel(Addresses::new());
+        let led = link::lead(
+            Arc::clone(self.session),
+            Arc::clone(&self.workloads),
+            self.launch.identity.clone(),
+            addresses,
+        );
+        tokio::select! {
+            over = keep => Ok(over),
+            () = led => Ok(Over::Deposed),
+            () = self.look_around(&sender) => Ok(Over::Deposed),
+        }
+    }
+
+    /// Says where the other hubs are, and shares capturers out among all.
+    async fn look_around(&self, others: &watch::Sender<Addresses>) {
+        let mut changes = self.workloads.changes();
+        let own = self.session.hub_name();
+        loop {
+            let mut hubs: Addresses = self
+                .workloads
+                .hubs(&self.namespace)
+                .into_iter()
+                .map(|(name, ip)| (name, SocketAddr::new(ip, INGEST_PORT).to_string()))
+                .collect();
+            let own_address = hubs.remove(own);
+            others.send_if_modified(|known| {
+                let new = *known != hubs;
+                *known = hubs;
+                new
+            });
+            if let Some(address) = own_address {
+                peers::spread(self.session, &address);
+            }
+            // A change is looked at once the rest of it is there.
+            if timeout(SPREAD, changes.changed()).await.is_ok() {
+                sleep(GATHER).await;
+            }
+        }
+    }
 }
 
 struct Signals {

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::PERIOD;
+use super::{PERIOD, RENEW, RENEW_BEFORE_OTHERS};
 
 /// Names of the session's objects, as the manifests give them.
 const LEASE: &str = "session";
@@ -33,6 +33,12 @@ pub enum LeaseError {
     /// It did not answer.
     #[error("no answer within {} s", ANSWER.as_secs())]
     Silent,
+    /// Another hub took the Lease: this one does not lead any more.
+    #[error("hub `{by}` leads now")]
+    Deposed {
+        /// Its pod.
+        by: String,
+    },
 }
 
 /// A session's objects.
@@ -41,22 +47,79 @@ pub struct Cluster {
     client: Client,
     namespace: String,
     holder: String,
+    /// Whether other hubs may hold the Lease.
+    several: bool,
+}
+
+/// A Lease as it was found.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Pod of the hub that holds it; empty when none does.
+    pub(super) by: String,
+    /// Its version.
+    pub(super) version: String,
+    lease: Lease,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// Names the session's namespace and the hub's pod.
+    /// Names the session's namespace and the hub's pod, and whether there are others.
     #[must_use]
-    pub fn new(client: Client, namespace: String, holder: String) -> Self {
-        Self { client, namespace, holder }
+    pub fn new(client: Client, namespace: String, holder: String, several: bool) -> Self {
+        Self { client, namespace, holder, several }
+    }
+
+    /// The hub's pod.
+    pub(super) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// How often the Lease is renewed: oftener where another hub waits for it.
+    pub(super) fn renews(&self) -> Duration {
+        if self.several { RENEW_BEFORE_OTHERS } else { RENEW }
+    }
+
+    /// Reads the Lease.
+    pub(super) async fn held(&self) -> Result<Held, LeaseError> {
+        let lease = call(self.leases().get(LEASE)).await?;
+        let by = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        Ok(Held { by, version: lease.metadata.resource_version.clone().unwrap_or_default(), lease })
+    }
+
+    /// Takes the Lease as it was found; false when somebody else wrote it meanwhile.
+    pub(super) async fn take(&self, held: Held) -> Result<bool, LeaseError> {
+        match self.write(held.lease, &self.holder).await {
+            Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Lets another hub take the Lease at once, if it is ours.
+    pub async fn give_up(&self) -> Result<(), LeaseError> {
+        let held = self.held().await?;
+        if held.by == self.holder { self.write(held.lease, "").await } else { Ok(()) }
+    }
+
+    /// Says whether a hub's pod is gone, ends or has ended.
+    pub(super) async fn is_gone(&self, pod: &str) -> Result<bool, LeaseError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let this = ListParams::default().fields(&format!("metadata.name={pod}"));
+        let found = call(pods.list(&this)).await?.items.into_iter().next();
+        Ok(found.is_none_or(|pod| {
+            let phase = pod.status.and_then(|status| status.phase);
+            pod.metadata.deletion_timestamp.is_some()
+                || matches!(phase.as_deref(), Some("Succeeded" | "Failed"))
+        }))
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// Whether a hub of this session held the Lease before; false where that cannot be read.
     pub(super) async fn had_holder(&self) -> bool {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        let lease = call(leases.get(LEASE)).await.ok().and_then(|lease| lease.spec);
-        lease.and_then(|spec| spec.holder_identity).is_some_and(|holder| !holder.is_empty())
+        self.held().await.is_ok_and(|held| !held.by.is_empty())
     }
 
     /// Renews the Lease; a conflict is someone else's write in between and is tried once more.
@@ -68,18 +131,24 @@ impl Cluster {
     }
 
     async fn renew_once(&self) -> Result<(), LeaseError> {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut lease = call(leases.get(LEASE)).await?;
+        let Held { by, lease, version: _ } = self.held().await?;
+        if self.several && by != self.holder {
+            return Err(LeaseError::Deposed { by });
+        }
+        self.write(lease, &self.holder).await
+    }
+
+    async fn write(&self, mut lease: Lease, holder: &str) -> Result<(), LeaseError> {
         let spec = lease.spec.get_or_insert_default();
         let now = MicroTime(Timestamp::now());
-        if spec.holder_identity.as_deref() != Some(self.holder.as_str()) {
-            spec.holder_identity = Some(self.holder.clone());
+        if spec.holder_identity.as_deref() != Some(holder) {
+            spec.holder_identity = Some(holder.to_owned());
             spec.acquire_time = Some(now.clone());
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
         }
         spec.renew_time = Some(now);
         spec.lease_duration_seconds = i32::try_from(PERIOD.as_secs()).ok();
-        call(leases.replace(LEASE, &PostParams::default(), &lease)).await.map(drop)
+        call(self.leases().replace(LEASE, &PostParams::default(), &lease)).await.map(drop)
     }
 
     /// Holds the dead man's switch this far ahead of now; it counts from the Job's start.

@@ -1,10 +1,12 @@
 //! One viewer's statistics.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::v1;
 use tokio::sync::watch;
 
+use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
 use crate::stats::Table;
 
@@ -14,7 +16,8 @@ pub struct Stat {
     name: String,
     filter: Wanted,
     counts: Mutex<Counts>,
-    closed: watch::Sender<bool>,
+    /// Whether as many as wanted are counted, or the session ended here and at every other hub.
+    over: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -22,33 +25,58 @@ struct Counts {
     table: Table,
     filtered: u64,
     lost: u64,
+    closed: bool,
     finished: bool,
+    relayed: Relayed,
+    /// Newest counts of other hubs.
+    parts: BTreeMap<Relay, v1::StatPart>,
 }
 
 // === impl Stat ===
 
 impl Stat {
     pub(super) fn new(name: String, filter: Wanted, table: Table) -> Self {
-        let counts = Counts { table, filtered: 0, lost: 0, finished: false };
-        Self { name, filter, counts: Mutex::new(counts), closed: watch::Sender::new(false) }
+        let counts = Counts {
+            table,
+            filtered: 0,
+            lost: 0,
+            closed: false,
+            finished: false,
+            relayed: Relayed::default(),
+            parts: BTreeMap::new(),
+        };
+        Self { name, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
     pub async fn closed(&self) {
-        let mut closed = self.closed.subscribe();
-        drop(closed.wait_for(|closed| *closed).await);
+        let mut over = self.over.subscribe();
+        drop(over.wait_for(|over| *over).await);
     }
 
-    /// The aggregates so far.
+    /// The aggregates so far, those of other hubs included.
     pub fn response(&self, last: bool) -> v1::StatResponse {
         let mut counts = self.counts();
         counts.table.settle(last);
         let balance = Some(self.ledger(&counts));
-        v1::StatResponse {
-            rows: counts.table.rows(),
-            r#final: last,
-            balance,
+        let (rows, over_limit) = if counts.parts.is_empty() {
+            (counts.table.rows(), counts.table.groups_over_limit())
+        } else {
+            let merged = counts.table.merged(counts.parts.values());
+            (merged.rows(), merged.groups_over_limit())
+        };
+        v1::StatResponse { rows, r#final: last, balance, groups_over_limit: over_limit }
+    }
+
+    /// What was counted here, for the hub that merges it.
+    pub fn part(&self, end: bool) -> v1::StatPart {
+        let mut counts = self.counts();
+        counts.table.settle(end);
+        v1::StatPart {
+            groups: counts.table.part(),
+            balance: Some(self.ledger(&counts)),
             groups_over_limit: counts.table.groups_over_limit(),
+            end,
         }
     }
 
@@ -57,13 +85,75 @@ impl Stat {
         self.counts().finished = true;
     }
 
+    fn relay_begins(&self) -> Relay {
+        self.counts().relayed.begin()
+    }
+
+    fn relay_ends(&self) {
+        let mut counts = self.counts();
+        counts.relayed.end();
+        self.look(&counts);
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledger(&self, counts: &Counts) -> v1::Balance {
+        let elsewhere = counts.parts.values().filter_map(|part| part.balance.as_ref());
+        let counted =
+            elsewhere.map(|balance| balance.delivered).fold(counts.table.counted(), u64::saturating_add);
         let filtered = counts.filtered.saturating_add(counts.table.passed_over());
-        super::ledger(&self.name, counts.table.counted(), filtered, counts.lost)
+        let filtered = filtered.saturating_add(counts.relayed.filtered());
+        super::ledger(&self.name, counted, filtered, counts.lost.saturating_add(counts.relayed.lost()))
+    }
+
+    /// Ends where nothing more is to be counted.
+    fn look(&self, counts: &Counts) {
+        if counts.table.is_full() || (counts.closed && !counts.relayed.is_open()) {
+            self.over.send_replace(true);
+        }
+    }
+}
+
+/// Counts what another hub let through its filter.
+impl Takes<v1::WatchResponse> for Stat {
+    fn relay_begins(&self) -> Relay {
+        self.relay_begins()
+    }
+
+    fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
+        let v1::WatchResponse { exchanges, balance, end } = response;
+        let mut counts = self.counts();
+        counts.relayed.note(relay, balance.as_ref());
+        for exchange in exchanges {
+            counts.table.add(&Arc::new(exchange));
+        }
+        self.look(&counts);
+        end
+    }
+
+    fn relay_ends(&self) {
+        self.relay_ends();
+    }
+}
+
+/// Takes what another hub counted.
+impl Takes<v1::StatPart> for Stat {
+    fn relay_begins(&self) -> Relay {
+        self.relay_begins()
+    }
+
+    fn relay(&self, relay: Relay, part: v1::StatPart) -> bool {
+        let mut counts = self.counts();
+        counts.relayed.note(relay, part.balance.as_ref());
+        let end = part.end;
+        counts.parts.insert(relay, part);
+        end
+    }
+
+    fn relay_ends(&self) {
+        self.relay_ends();
     }
 }
 
@@ -77,9 +167,7 @@ impl Consumer for Stat {
                 counts.filtered += 1;
             }
         }
-        if counts.table.is_full() {
-            self.closed.send_replace(true);
-        }
+        self.look(&counts);
     }
 
     fn missed(&self, count: u64) {
@@ -87,11 +175,16 @@ impl Consumer for Stat {
     }
 
     fn close(&self) {
-        self.closed.send_replace(true);
+        let mut counts = self.counts();
+        counts.closed = true;
+        self.look(&counts);
     }
 
     fn abandon(&self) {
-        self.counts().table.settle(true);
+        let mut counts = self.counts();
+        counts.table.settle(true);
+        counts.relayed.abandon();
+        self.look(&counts);
     }
 
     fn is_finished(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use proto::v1;
 use tokio::sync::Notify;
 
+use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
 use crate::exchange;
 
@@ -34,6 +35,7 @@ struct Buffer {
     lost: u64,
     closed: bool,
     finished: bool,
+    relayed: Relayed,
 }
 
 // === impl Watch ===
@@ -56,7 +58,7 @@ impl Watch {
 
     fn ready(&self, most: usize, most_bytes: usize) -> Option<v1::WatchResponse> {
         let mut buffer = self.buffer();
-        if buffer.waiting.is_empty() && !buffer.closed {
+        if buffer.waiting.is_empty() && !buffer.is_over() {
             return None;
         }
         let (mut bytes, mut taken) = (0_usize, Vec::new());
@@ -67,7 +69,7 @@ impl Watch {
             taken.push(exchange);
         }
         buffer.delivered += taken.len() as u64;
-        let end = buffer.closed && buffer.waiting.is_empty();
+        let end = buffer.is_over() && buffer.waiting.is_empty();
         let balance = Some(self.ledger(&buffer));
         drop(buffer);
         let exchanges =
@@ -86,7 +88,52 @@ impl Watch {
 
     /// What waits is neither delivered nor lost yet, so it is not yet seen.
     fn ledger(&self, buffer: &Buffer) -> v1::Balance {
-        super::ledger(&self.name, buffer.delivered, buffer.filtered, buffer.lost)
+        let filtered = buffer.filtered.saturating_add(buffer.relayed.filtered());
+        let lost = buffer.lost.saturating_add(buffer.relayed.lost());
+        super::ledger(&self.name, buffer.delivered, filtered, lost)
+    }
+}
+
+// === impl Buffer ===
+
+impl Buffer {
+    /// Whether nothing more comes.
+    fn is_over(&self) -> bool {
+        self.closed && !self.relayed.is_open()
+    }
+
+    fn put(&mut self, exchange: &Arc<v1::Exchange>) {
+        let place = exchange::fitting(exchange, self.bytes, BUFFER_BYTES);
+        match place.filter(|_| self.waiting.len() < BUFFER_EXCHANGES) {
+            Some((bytes, exchange)) => {
+                self.bytes += bytes;
+                self.waiting.push_back((bytes, exchange));
+            }
+            None => self.lost += 1,
+        }
+    }
+}
+
+impl Takes<v1::WatchResponse> for Watch {
+    fn relay_begins(&self) -> Relay {
+        self.buffer().relayed.begin()
+    }
+
+    fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
+        let v1::WatchResponse { exchanges, balance, end } = response;
+        let mut buffer = self.buffer();
+        buffer.relayed.note(relay, balance.as_ref());
+        for exchange in exchanges {
+            buffer.put(&Arc::new(exchange));
+        }
+        drop(buffer);
+        self.filled.notify_one();
+        end
+    }
+
+    fn relay_ends(&self) {
+        self.buffer().relayed.end();
+        self.filled.notify_one();
     }
 }
 
@@ -94,17 +141,10 @@ impl Consumer for Watch {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]) {
         let mut buffer = self.buffer();
         for exchange in exchanges {
-            if !self.filter.passes(exchange) {
+            if self.filter.passes(exchange) {
+                buffer.put(exchange);
+            } else {
                 buffer.filtered += 1;
-                continue;
-            }
-            let place = exchange::fitting(exchange, buffer.bytes, BUFFER_BYTES);
-            match place.filter(|_| buffer.waiting.len() < BUFFER_EXCHANGES) {
-                Some((bytes, exchange)) => {
-                    buffer.bytes += bytes;
-                    buffer.waiting.push_back((bytes, exchange));
-                }
-                None => buffer.lost += 1,
             }
         }
         drop(buffer);
@@ -125,6 +165,9 @@ impl Consumer for Watch {
         buffer.lost += buffer.waiting.len() as u64;
         buffer.waiting.clear();
         buffer.bytes = 0;
+        buffer.relayed.abandon();
+        drop(buffer);
+        self.filled.notify_one();
     }
 
     fn is_finished(&self) -> bool {

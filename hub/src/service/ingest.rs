@@ -70,7 +70,10 @@ async fn uplink(
         () = session.capturers.begun() => {}
         () = downlink.closed() => return Ok(()),
     }
-    let claimed = session.capturers.connect(hello).map_err(|error| refused(&error))?;
+    let claimed = tokio::select! {
+        claimed = session.connect(hello) => claimed.map_err(|error| refused(&error))?,
+        () = downlink.closed() => return Ok(()),
+    };
     let settings = session.settings(claimed.id_base);
     let first = v1::UplinkResponse { kind: Some(Down::Settings(settings)) };
     let settled = tokio::select! {
@@ -135,7 +138,7 @@ async fn take_batches(
     Ok(())
 }
 
-/// Sends acknowledgements, the node's pods and the request to drain; a capturer that does not read delays only itself.
+/// Sends acknowledgements, the node's pods and the requests to move and to drain; a capturer that does not read delays only itself.
 async fn answer(
     session: Arc<Session>,
     node: String,
@@ -144,7 +147,9 @@ async fn answer(
 ) {
     let mut draining = session.draining();
     let mut told = false;
-    let mut pods = session.workloads().map(|workloads| workloads.node(node));
+    let mut pods = session.workloads().map(|workloads| workloads.node(node.clone()));
+    let mut released = std::pin::pin!(session.capturers.released(&node));
+    let mut moved = false;
     loop {
         let kind = tokio::select! {
             changed = acknowledged.changed() => match changed {
@@ -152,6 +157,10 @@ async fn answer(
                 Err(_) => return,
             },
             pods = next_pods(&mut pods) => Down::Pods(pods),
+            hub = &mut released, if !moved && !told => {
+                moved = true;
+                Down::Move(v1::Move { hub })
+            }
             ended = draining.wait_for(|draining| *draining), if !told => match ended {
                 Ok(_) => {
                     told = true;

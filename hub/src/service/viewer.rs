@@ -10,12 +10,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::live::{Stat, Watch};
+use crate::peers::relay;
 use crate::session::Session;
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
 
 /// Responses on their way to a plugin. One: what waits longer is merged into larger responses or counted as lost.
-const IN_FLIGHT: usize = 1;
+pub(super) const IN_FLIGHT: usize = 1;
 
 /// Exchanges of one response.
 const RESPONSE_EXCHANGES: usize = 512;
@@ -78,9 +79,14 @@ impl Viewer for ViewerService {
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let watch = self.session.live.watch(&request.into_inner()).map_err(|error| invalid(&error))?;
+        let request = request.into_inner();
+        let watch = self.session.live.watch(&request).map_err(|error| invalid(&error))?;
+        let relayed = relay::watch(self.session.peers.connected(), request, &watch);
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(send_exchanges(watch, sender));
+        tokio::spawn(async move {
+            send_exchanges(watch, sender).await;
+            drop(relayed);
+        });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -88,8 +94,12 @@ impl Viewer for ViewerService {
         let request = request.into_inner();
         let interval = (request.interval_ns > 0).then(|| Duration::from_nanos(request.interval_ns));
         let stat = self.session.live.stat(&request).map_err(|error| invalid(&error))?;
+        let relayed = relay::stat(self.session.peers.connected(), request, &stat);
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(send_aggregates(stat, interval, sender));
+        tokio::spawn(async move {
+            send_aggregates(stat, interval, sender, Stat::response).await;
+            drop(relayed);
+        });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -108,15 +118,20 @@ impl Viewer for ViewerService {
         &self,
         request: Request<v1::DrainSessionRequest>,
     ) -> Result<Response<v1::DrainSessionResponse>, Status> {
-        let v1::DrainSessionRequest { by, timeout_ns } = request.into_inner();
-        let session = Arc::clone(&self.session);
-        // Goes on when the caller is gone: others wait for the end.
-        let drained =
-            tokio::spawn(
-                async move { session.drain(&by, Duration::from_nanos(timeout_ns).min(MAX_DRAIN)).await },
-            );
-        drained.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+        drain(&self.session, request.into_inner()).await
     }
+}
+
+/// Drains; goes on when the caller is gone: others wait for the end.
+pub(super) async fn drain(
+    session: &Arc<Session>,
+    request: v1::DrainSessionRequest,
+) -> Result<Response<v1::DrainSessionResponse>, Status> {
+    let v1::DrainSessionRequest { by, timeout_ns } = request;
+    let session = Arc::clone(session);
+    let timeout = Duration::from_nanos(timeout_ns).min(MAX_DRAIN);
+    let drained = tokio::spawn(async move { session.drain(&by, timeout).await });
+    drained.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
 }
 
 async fn heartbeat(
@@ -142,7 +157,10 @@ async fn heartbeat(
     }
 }
 
-async fn send_exchanges(watch: Arc<Watch>, sender: mpsc::Sender<Result<v1::WatchResponse, Status>>) {
+pub(super) async fn send_exchanges(
+    watch: Arc<Watch>,
+    sender: mpsc::Sender<Result<v1::WatchResponse, Status>>,
+) {
     loop {
         // A place first: what comes meanwhile goes into the same response.
         let Ok(place) = sender.reserve().await else { return };
@@ -159,10 +177,12 @@ async fn send_exchanges(watch: Arc<Watch>, sender: mpsc::Sender<Result<v1::Watch
     }
 }
 
-async fn send_aggregates(
+/// Sends what `make` makes of the statistics, at every interval and at the end.
+pub(super) async fn send_aggregates<R>(
     stat: Arc<Stat>,
     interval: Option<Duration>,
-    sender: mpsc::Sender<Result<v1::StatResponse, Status>>,
+    sender: mpsc::Sender<Result<R, Status>>,
+    make: impl Fn(&Stat, bool) -> R,
 ) {
     /// Fastest that aggregates are made.
     const FASTEST: Duration = Duration::from_millis(50);
@@ -186,7 +206,7 @@ async fn send_aggregates(
             () = stat.closed() => true,
             () = sender.closed() => return,
         };
-        if sender.send(Ok(stat.response(last))).await.is_err() || last {
+        if sender.send(Ok(make(&stat, last))).await.is_err() || last {
             break;
         }
     }
@@ -244,6 +264,6 @@ fn archive(session: &Session) -> Result<Arc<AnyArchive>, Status> {
     Ok(Arc::clone(archive))
 }
 
-fn invalid(error: &crate::live::LiveError) -> Status {
+pub(super) fn invalid(error: &crate::live::LiveError) -> Status {
     Status::invalid_argument(error.to_string())
 }

@@ -24,6 +24,8 @@ pub struct Capturers {
     slots: Mutex<Option<Slots>>,
     begun: watch::Sender<bool>,
     changed: watch::Sender<u64>,
+    /// Capturers that are to go to another hub, and its address.
+    released: watch::Sender<BTreeMap<String, String>>,
 }
 
 /// Why a capturer is refused.
@@ -92,6 +94,7 @@ impl Default for Capturers {
             slots: Mutex::default(),
             begun: watch::Sender::new(false),
             changed: watch::Sender::new(0),
+            released: watch::Sender::default(),
         }
     }
 }
@@ -110,26 +113,57 @@ impl Capturers {
 
     /// Notes a capturer's connection; another process on a known node gets another boot, so its ids are new.
     pub fn connect(&self, hello: v1::CapturerHello) -> Result<Claim, CapturersError> {
-        let v1::CapturerHello { wire_revision: _, node, kernel, version, capturing, source: _, instance } =
-            hello;
-        let mut nodes = self.nodes();
+        let nodes = self.nodes();
         let mut slots = self.slots();
         let slots = slots.as_mut().ok_or(CapturersError::NotBegun)?;
+        let base = match nodes.get(&hello.node) {
+            Some(known) if known.instance == hello.instance => known.base,
+            Some(known) => slots.after(known.base)?,
+            None => slots.claim(&hello.node)?,
+        };
+        Ok(self.note_connection(nodes, hello, base))
+    }
+
+    /// Notes a capturer's connection; where a session has several hubs, the base is agreed on with the others.
+    pub fn connect_as(&self, hello: v1::CapturerHello, base: Base) -> Claim {
+        self.note_connection(self.nodes(), hello, base)
+    }
+
+    /// The base that a process has here already.
+    #[must_use]
+    pub fn base_of(&self, node: &str, instance: u64) -> Option<Base> {
+        let nodes = self.nodes();
+        nodes.get(node).filter(|known| known.instance == instance).map(|known| known.base)
+    }
+
+    fn note_connection(
+        &self,
+        mut nodes: MutexGuard<'_, BTreeMap<String, Capturer>>,
+        hello: v1::CapturerHello,
+        base: Base,
+    ) -> Claim {
+        let v1::CapturerHello {
+            wire_revision: _,
+            node,
+            kernel,
+            version,
+            capturing,
+            source: _,
+            instance,
+            id_base: _,
+        } = hello;
         let capturer = match nodes.entry(node) {
             Entry::Occupied(known) => {
                 let capturer = known.into_mut();
                 if capturer.instance != instance {
-                    capturer.base = slots.after(capturer.base)?;
                     capturer.noted = None;
                     capturer.replace(instance);
                 }
+                capturer.base = base;
                 capturer.connection += 1;
                 capturer
             }
-            Entry::Vacant(place) => {
-                let base = slots.claim(place.key())?;
-                place.insert(Capturer::new(base, instance))
-            }
+            Entry::Vacant(place) => place.insert(Capturer::new(base, instance)),
         };
         capturer.connected = true;
         capturer.gone = None;
@@ -144,7 +178,34 @@ impl Capturers {
         };
         drop(nodes);
         self.change();
-        Ok(claim)
+        claim
+    }
+
+    /// Asks a capturer to go to another hub; it is forgotten once the capturer left.
+    pub fn release(&self, node: &str, hub: &str) {
+        self.released.send_modify(|released| drop(released.insert(node.to_owned(), hub.to_owned())));
+    }
+
+    /// Waits until a capturer is to go to another hub; returns that hub's address.
+    pub async fn released(&self, node: &str) -> String {
+        let mut released = self.released.subscribe();
+        let hub = match released.wait_for(|released| released.contains_key(node)).await {
+            Ok(released) => released.get(node).cloned(),
+            Err(_closed) => None,
+        };
+        match hub {
+            Some(hub) => {
+                self.released.send_modify(|released| drop(released.remove(node)));
+                hub
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells of every capturer that comes, goes or ends.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The number under which a node's base was noted first: this one, unless it was before.
@@ -198,8 +259,9 @@ impl Capturers {
         newest
     }
 
-    /// Waits until every capturer has sent its final batch or is gone; returns those that did not confirm.
-    pub async fn drained(&self, deadline: Instant) -> Vec<String> {
+    /// Waits until every capturer has sent its final batch or is gone; returns those that confirmed their end and
+    /// those that did not.
+    pub async fn drained(&self, deadline: Instant) -> (Vec<String>, Vec<String>) {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -211,7 +273,9 @@ impl Capturers {
             drop(tokio::time::timeout_at(look, changed.changed()).await);
         }
         let nodes = self.nodes();
-        nodes.iter().filter(|(_, capturer)| !capturer.drained).map(|(node, _)| node.clone()).collect()
+        let (confirmed, unconfirmed): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, one)| one.drained);
+        let names = |of: Vec<(&String, &Capturer)>| of.into_iter().map(|(node, _)| node.clone()).collect();
+        (names(confirmed), names(unconfirmed))
     }
 
     /// How the capturers are.
@@ -225,15 +289,18 @@ impl Capturers {
             connected: capturer.connected,
             capturing: capturer.capturing,
             last_seen_ns: capturer.last_seen_ns,
+            id_base: capturer.base.id_base(),
+            hub: String::new(),
         });
         states.collect()
     }
 
-    /// Their rows in the store.
+    /// Their rows in the store; of those that are connected alone where others may feed another hub.
     #[must_use]
-    pub fn rows(&self) -> Vec<CapturerRow> {
+    pub fn rows(&self, connected_only: bool) -> Vec<CapturerRow> {
         let nodes = self.nodes();
-        let rows = nodes.iter().map(|(node, capturer)| CapturerRow {
+        let here = nodes.iter().filter(|(_, capturer)| capturer.connected || !connected_only);
+        let rows = here.map(|(node, capturer)| CapturerRow {
             node: node.clone(),
             slot: capturer.base.slot,
             kernel: capturer.kernel.clone(),
@@ -406,17 +473,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_capturer_is_released_once() {
+        let capturers = begun();
+        capturers.connect(hello("one", 1)).unwrap();
+        capturers.release("one", "10.0.0.1:7440");
+        assert_eq!(capturers.released("one").await, "10.0.0.1:7440");
+        let again = tokio::time::timeout(Duration::from_secs(9), capturers.released("one"));
+        assert!(again.await.is_err());
+    }
+
+    #[test]
+    fn a_base_that_hubs_agreed_on_stays_with_its_process() {
+        let capturers = Capturers::default();
+        let base = Base { slot: 7, boot: 0 };
+        let claim = capturers.connect_as(hello("one", 1), base);
+        assert_eq!(claim.id_base, 7 << 48);
+        assert_eq!(capturers.base_of("one", 1), Some(base));
+        assert_eq!(capturers.base_of("one", 2), None);
+        assert_eq!(capturers.rows(true).len(), 1);
+        capturers.disconnect("one", claim.connection);
+        assert!(capturers.rows(true).is_empty());
+        assert_eq!(capturers.rows(false).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_the_final_batch_and_names_who_is_gone() {
         let capturers = begun();
         let one = capturers.connect(hello("one", 0)).unwrap();
         let two = capturers.connect(hello("two", 0)).unwrap();
         let began = Instant::now();
-        assert_eq!(capturers.drained(began + Duration::from_secs(3)).await, ["one", "two"]);
+        assert_eq!(capturers.drained(began + Duration::from_secs(3)).await.1, ["one", "two"]);
         assert!(began.elapsed() >= Duration::from_secs(3));
         capturers.taken("one", one.connection, 1, true);
         capturers.disconnect("two", two.connection);
         let began = Instant::now();
-        assert_eq!(capturers.drained(began + Duration::from_secs(30)).await, ["two"]);
+        let (confirmed, unconfirmed) = capturers.drained(began + Duration::from_secs(30)).await;
+        assert_eq!((confirmed, unconfirmed), (vec!["one".to_owned()], vec!["two".to_owned()]));
         assert!(began.elapsed() < Duration::from_secs(1));
     }
 }

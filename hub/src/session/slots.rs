@@ -60,6 +60,13 @@ struct Reserved {
 
 // === impl Base ===
 
+impl From<u64> for Base {
+    /// Reads the bits of an id or of a base in place.
+    fn from(id: u64) -> Self {
+        Self { slot: slot_of(id), boot: boot_of(id) }
+    }
+}
+
 impl Base {
     /// The bits in place.
     #[must_use]

@@ -64,6 +64,41 @@ impl Distribution {
         self.sketch.quantile(p.min(1.0)).ok().flatten().unwrap_or(min).clamp(min, max)
     }
 
+    /// What was observed, to be merged by another hub.
+    #[must_use]
+    pub fn part(&self) -> v1::PartialDistribution {
+        let (low, high) = halves(self.sum);
+        v1::PartialDistribution {
+            count: self.count,
+            sum_low: low,
+            sum_high: high,
+            min: self.min,
+            max: self.max,
+            // Exact, its configuration included: sketches of different ones do not merge.
+            sketch: postcard::to_stdvec(&self.sketch).unwrap_or_default(),
+        }
+    }
+
+    /// Adds what another hub observed; returns by how many bins the sketch grew.
+    pub fn merge(&mut self, part: &v1::PartialDistribution) -> usize {
+        let v1::PartialDistribution { count, sum_low, sum_high, min, max, sketch } = part;
+        if *count == 0 {
+            return 0;
+        }
+        let before = self.sketch.length();
+        let merged = postcard::from_bytes::<DDSketch>(sketch).map_err(|error| error.to_string());
+        let merged = merged.and_then(|other| self.sketch.merge(&other).map_err(|error| error.to_string()));
+        if let Err(reason) = merged {
+            tracing::warn!(reason, "quantiles lack what another hub counted");
+        }
+        self.count = self.count.saturating_add(*count);
+        let sum = (u128::from(*sum_high) << u64::BITS) | u128::from(*sum_low);
+        self.sum = self.sum.saturating_add(sum);
+        self.min = self.min.min(*min);
+        self.max = self.max.max(*max);
+        self.sketch.length().saturating_sub(before)
+    }
+
     /// The summary as it goes to viewers.
     #[must_use]
     pub fn summary(&self, metric: v1::Metric) -> v1::Distribution {
@@ -94,6 +129,12 @@ impl std::fmt::Debug for Distribution {
             .field("sum", &self.sum)
             .finish_non_exhaustive()
     }
+}
+
+/// The low and the high half.
+fn halves(sum: u128) -> (u64, u64) {
+    let part = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(u64::MAX);
+    (part(sum), part(sum >> u64::BITS))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 the loss is far below the sketch's error")]

@@ -204,3 +204,56 @@ fn counting_stops_at_its_limit() {
     assert_eq!((table.counted(), table.passed_over()), (3, 2));
     assert_eq!(table.rows().iter().map(|row| row.count).sum::<u64>(), 3);
 }
+
+proptest! {
+    #[test]
+    fn counts_of_several_hubs_are_those_of_one(values in prop::collection::vec((0_u64..5_000_000, 0_usize..3, any::<bool>()), 1..300)) {
+        let request = v1::StatRequest {
+            group_by: vec!["protocol".to_owned()],
+            metrics: vec![v1::Metric::TotalTime.into(), v1::Metric::ResponseSize.into()],
+            samples: 3,
+            ..Default::default()
+        };
+        let mut whole = table(&request);
+        let mut hubs: Vec<_> = (0..3).map(|_| table(&request)).collect();
+        for (total, hub, error) in values {
+            let one = v1::Exchange { protocol: format!("p{}", total % 4), error, ..v1::Exchange::clone(&exchange(total, v1::Side::Client)) };
+            let one = Arc::new(one);
+            whole.add(&one);
+            hubs[hub].add(&one);
+        }
+        let parts: Vec<_> = hubs[1..].iter().map(|hub| v1::StatPart { groups: hub.part(), ..Default::default() }).collect();
+        let mut merged = hubs[0].merged(parts.iter()).rows();
+        let mut rows = whole.rows();
+        for row in merged.iter_mut().chain(&mut rows) {
+            // Of equal values any may be kept.
+            for sample in &mut row.samples {
+                sample.error = false;
+            }
+        }
+        prop_assert_eq!(merged, rows);
+    }
+}
+
+#[test]
+fn groups_beyond_the_limit_stay_apart_when_hubs_are_merged() {
+    let request = v1::StatRequest { group_by: vec!["protocol".to_owned()], ..Default::default() };
+    let mut hubs = [table(&request), table(&request)];
+    for (hub, table) in hubs.iter_mut().enumerate() {
+        for group in 0..MAX_GROUPS + 5 {
+            let protocol = format!("{hub}-{group}");
+            let one = v1::Exchange { protocol, ..v1::Exchange::clone(&exchange(1, v1::Side::Client)) };
+            table.add(&Arc::new(one));
+        }
+    }
+    let part = v1::StatPart {
+        groups: hubs[1].part(),
+        groups_over_limit: hubs[1].groups_over_limit(),
+        ..Default::default()
+    };
+    let merged = hubs[0].merged(std::iter::once(&part));
+    let rows = merged.rows();
+    assert_eq!(rows.len(), MAX_GROUPS + 1);
+    assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 2 * (MAX_GROUPS as u64 + 5));
+    assert_eq!(merged.groups_over_limit(), MAX_GROUPS as u64 + 10);
+}

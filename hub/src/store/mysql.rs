@@ -1,6 +1,7 @@
 //! The store in MySQL and what speaks like it.
 
 mod archive;
+mod shared;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, Transaction, TxOpts, Value};
 
 pub use self::archive::{MysqlArchive, Reading};
+pub use self::shared::Shared;
 use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
 use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table, VERSION, VERSION_TABLE};
@@ -34,10 +36,10 @@ const LEAST_PACKET: usize = 1 << 20;
 /// Bytes a row takes beside its payloads, for the size of a session.
 const ROW_OVERHEAD: usize = 600;
 
-/// Errors that pass: a table or database gone (opening makes it again), shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed.
-const PASSING: [u16; 18] = [
-    1049, 1146, 1021, 1040, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927,
-    2013,
+/// Errors that pass: a table or database gone (opening makes it again), shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed, and a node of a cluster that has lost the others (1047).
+const PASSING: [u16; 19] = [
+    1047, 1049, 1146, 1021, 1040, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836,
+    1927, 2013,
 ];
 
 /// The hosts, login and database of a store URL.

@@ -2,6 +2,7 @@
 
 mod queue;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ struct Shared {
     /// Newest number of [`Writer::note_capturers`] whose rows are written.
     recorded: watch::Sender<u64>,
     limit: u64,
+    /// Whether the limit is this hub's to keep.
+    trims: AtomicBool,
 }
 
 /// The writing end.
@@ -115,10 +118,16 @@ impl Writer {
             earlier: watch::Sender::new(earlier.map(Arc::new)),
             recorded: watch::Sender::new(0),
             limit,
+            trims: AtomicBool::new(true),
         });
         let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0, unrecorded: false };
         tokio::spawn(task.run());
         Self { shared }
+    }
+
+    /// Says whether this hub keeps the store within its limit; of several hubs one does.
+    pub fn trims(&self, trims: bool) {
+        self.shared.trims.store(trims, Ordering::Relaxed);
     }
 
     /// Takes exchanges, as far as they fit; never waits.
@@ -431,7 +440,8 @@ impl<S: Store> Task<S> {
     /// Removes the oldest exchanges while the store is over its limit.
     async fn keep_limit(&mut self) {
         let limit = self.shared.limit;
-        if limit == 0 || self.unmeasured < limit / LIMIT_STEPS {
+        let trims = self.shared.trims.load(Ordering::Relaxed);
+        if limit == 0 || !trims || self.unmeasured < limit / LIMIT_STEPS {
             return;
         }
         self.unmeasured = 0;

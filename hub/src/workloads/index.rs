@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use proto::v1;
 use tokio::time::Instant;
+
+use super::changes::{Changes, Item};
 
 /// How long the address of a deleted pod still names it: its last exchanges arrive after it.
 pub const TOMBSTONE: Duration = Duration::from_mins(1);
@@ -83,6 +85,8 @@ pub struct Index {
     node_ips: HashMap<IpAddr, usize>,
     /// Owners of replica sets and jobs, by kind, namespace and name.
     owners: HashMap<(&'static str, Key), Owner>,
+    /// Who is told what changes.
+    followers: Vec<Weak<Changes>>,
 }
 
 // === impl Index ===
@@ -103,6 +107,29 @@ impl Index {
         self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
+    /// Tells a follower of all that is known, and from now on of what changes.
+    pub fn tell(&mut self, follower: &Arc<Changes>) {
+        follower.add(self.items());
+        self.followers.retain(|known| known.strong_count() > 0);
+        self.followers.push(Arc::downgrade(follower));
+    }
+
+    /// Everything that is known.
+    pub fn items(&self) -> impl Iterator<Item = Item> {
+        let pods = self.pods.keys().cloned().map(Item::Pod);
+        let services = self.services.keys().cloned().map(Item::Service);
+        let slices = self.slices.keys().cloned().map(Item::Slice);
+        let nodes = self.nodes.keys().cloned().map(Item::Node);
+        let owners = self.owners.keys().cloned().map(|(kind, key)| Item::Owner(kind, key));
+        pods.chain(services).chain(slices).chain(nodes).chain(owners)
+    }
+
+    fn changed(&self, item: impl Fn() -> Item) {
+        for follower in self.followers.iter().filter_map(Weak::upgrade) {
+            follower.add(std::iter::once(item()));
+        }
+    }
+
     /// Takes a new or changed pod; says whether anything changed.
     pub fn set_pod(&mut self, key: &Key, pod: Pod) -> bool {
         if self.pods.get(key) == Some(&pod) {
@@ -120,6 +147,7 @@ impl Index {
         }
         self.by_node.entry(Arc::clone(&pod.node)).or_default().insert(key.clone());
         self.pods.insert(key.clone(), pod);
+        self.changed(|| Item::Pod(key.clone()));
         true
     }
 
@@ -127,6 +155,7 @@ impl Index {
     pub fn remove_pod(&mut self, key: &Key) {
         self.unlink_pod(key);
         let Some(pod) = self.pods.remove(key) else { return };
+        self.changed(|| Item::Pod(key.clone()));
         self.tombstones.push_back((Instant::now(), key.clone(), pod));
         while self.tombstones.len() > MAX_TOMBSTONES
             || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE)
@@ -155,7 +184,10 @@ impl Index {
 
     /// Takes a new or changed service.
     pub fn set_service(&mut self, key: &Key, service: Service) {
-        self.remove_service(key);
+        if self.services.get(key) == Some(&service) {
+            return;
+        }
+        self.unlink_service(key);
         for place in places(&service.ips, &service.ports) {
             self.service_at.entry(place).or_default().insert(key.clone());
         }
@@ -163,22 +195,33 @@ impl Index {
             self.service_on.entry(*port).or_default().insert(key.clone());
         }
         self.services.insert(key.clone(), service);
+        self.changed(|| Item::Service(key.clone()));
     }
 
     /// Forgets a service.
     pub fn remove_service(&mut self, key: &Key) {
-        let Some(service) = self.services.remove(key) else { return };
+        if self.unlink_service(key) {
+            self.changed(|| Item::Service(key.clone()));
+        }
+    }
+
+    fn unlink_service(&mut self, key: &Key) -> bool {
+        let Some(service) = self.services.remove(key) else { return false };
         for place in places(&service.ips, &service.ports) {
             forget(&mut self.service_at, &place, key);
         }
         for port in service.node_ports {
             forget(&mut self.service_on, &port, key);
         }
+        true
     }
 
     /// Takes a new or changed slice.
     pub fn set_slice(&mut self, key: &Key, slice: Slice) {
-        self.remove_slice(key);
+        if self.slices.get(key) == Some(&slice) {
+            return;
+        }
+        self.unlink_slice(key);
         let service: Key = (Arc::clone(&key.0), Arc::clone(&slice.service));
         for (ip, _, _) in &slice.endpoints {
             for port in &slice.ports {
@@ -187,11 +230,18 @@ impl Index {
         }
         self.slices_of.entry(service).or_default().insert(key.clone());
         self.slices.insert(key.clone(), slice);
+        self.changed(|| Item::Slice(key.clone()));
     }
 
     /// Forgets a slice.
     pub fn remove_slice(&mut self, key: &Key) {
-        let Some(slice) = self.slices.remove(key) else { return };
+        if self.unlink_slice(key) {
+            self.changed(|| Item::Slice(key.clone()));
+        }
+    }
+
+    fn unlink_slice(&mut self, key: &Key) -> bool {
+        let Some(slice) = self.slices.remove(key) else { return false };
         let service: Key = (Arc::clone(&key.0), slice.service);
         for (ip, _, _) in &slice.endpoints {
             for port in &slice.ports {
@@ -207,20 +257,28 @@ impl Index {
             }
         }
         forget(&mut self.slices_of, &service, key);
+        true
     }
 
     /// Takes a new or changed node.
     pub fn set_node(&mut self, name: &Arc<str>, ips: Vec<IpAddr>) {
+        // A node's status is renewed all the time.
+        if self.nodes.get(name) == Some(&ips) {
+            return;
+        }
         self.remove_node(name);
         for ip in &ips {
             *self.node_ips.entry(*ip).or_default() += 1;
         }
         self.nodes.insert(Arc::clone(name), ips);
+        self.changed(|| Item::Node(Arc::clone(name)));
     }
 
     /// Forgets a node.
     pub fn remove_node(&mut self, name: &Arc<str>) {
-        for ip in self.nodes.remove(name).unwrap_or_default() {
+        let Some(ips) = self.nodes.remove(name) else { return };
+        self.changed(|| Item::Node(Arc::clone(name)));
+        for ip in ips {
             if let Some(count) = self.node_ips.get_mut(&ip) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
@@ -232,10 +290,51 @@ impl Index {
 
     /// Notes what controls a replica set or job; says whether that is new.
     pub fn set_owner(&mut self, kind: &'static str, key: Key, owner: Option<Owner>) -> bool {
-        match owner {
+        let item = Item::Owner(kind, key.clone());
+        let new = match owner {
             Some(owner) => self.owners.insert((kind, key), owner.clone()) != Some(owner),
             None => self.owners.remove(&(kind, key)).is_some(),
+        };
+        if new {
+            self.changed(|| item.clone());
         }
+        new
+    }
+
+    /// The pods of a namespace.
+    pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Pod)> {
+        let from: Key = (namespace.into(), "".into());
+        self.pods.range(from..).take_while(move |((of, _), _)| of.as_ref() == namespace)
+    }
+
+    /// A live pod.
+    #[must_use]
+    pub fn live_pod(&self, key: &Key) -> Option<&Pod> {
+        self.pods.get(key)
+    }
+
+    /// A service.
+    #[must_use]
+    pub fn service(&self, key: &Key) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// A slice of endpoints.
+    #[must_use]
+    pub fn slice(&self, key: &Key) -> Option<&Slice> {
+        self.slices.get(key)
+    }
+
+    /// A node's addresses.
+    #[must_use]
+    pub fn node(&self, name: &Arc<str>) -> Option<&[IpAddr]> {
+        self.nodes.get(name).map(Vec::as_slice)
+    }
+
+    /// What controls a replica set or job.
+    #[must_use]
+    pub fn owner(&self, kind: &'static str, key: &Key) -> Option<&Owner> {
+        self.owners.get(&(kind, key.clone()))
     }
 
     /// Keys of all objects of a kind, for what a new list no longer has.

@@ -60,7 +60,8 @@ async fn a_node_is_told_whole_then_changes_and_an_expired_watch_lists_again() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let server = tokio::spawn(serve(handle, Arc::clone(&pods), Arc::clone(&seen)));
     let filter = v1::Filter { selector: "app=a".to_owned(), ..Default::default() };
-    let workloads = Workloads::start(&Client::new(service, "default"), &filter).unwrap();
+    let workloads = Arc::new(Workloads::new(&filter).unwrap());
+    let _watches = workloads.watch(&Client::new(service, "default"));
     let mut node = workloads.node("one".to_owned());
     let first = node.next().await;
     assert!(first.complete);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests lean on, too, fails them")]
 
 mod authority;
+mod peers;
 mod process;
 
 use std::time::Duration;
@@ -47,6 +48,7 @@ fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
         filter: v1::Filter { protocols: vec!["http".to_owned()], ..Default::default() },
         redaction: v1::Redaction::default(),
         sample: 0,
+        hubs: 1,
     }
 }
 
@@ -100,8 +102,21 @@ impl Capturer {
     }
 
     async fn next(&mut self) -> v1::uplink_response::Kind {
-        let response = tokio::time::timeout(Duration::from_secs(5), self.responses.message()).await.unwrap();
+        self.next_within(Duration::from_secs(5)).await
+    }
+
+    async fn next_within(&mut self, limit: Duration) -> v1::uplink_response::Kind {
+        let response = tokio::time::timeout(limit, self.responses.message()).await.unwrap();
         response.unwrap().unwrap().kind.unwrap()
+    }
+
+    /// Waits until the hub sends it elsewhere; returns where.
+    async fn move_order(&mut self) -> String {
+        loop {
+            if let v1::uplink_response::Kind::Move(to) = self.next().await {
+                return to.hub;
+            }
+        }
     }
 }
 

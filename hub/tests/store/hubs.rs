@@ -13,7 +13,7 @@ use crate::Engine as _;
 /// Longest wait for the store.
 const SOON: Duration = Duration::from_mins(1);
 
-fn launch(session: &str, place: HubPlace, store: StoreChoice) -> HubLaunch {
+pub(crate) fn launch(session: &str, place: HubPlace, store: StoreChoice) -> HubLaunch {
     HubLaunch {
         session: session.to_owned(),
         place,
@@ -27,6 +27,7 @@ fn launch(session: &str, place: HubPlace, store: StoreChoice) -> HubLaunch {
         filter: v1::Filter::default(),
         redaction: v1::Redaction::default(),
         sample: 0,
+        hubs: 1,
     }
 }
 
@@ -36,12 +37,12 @@ async fn pod(session: &str, url: &str) -> Arc<Session> {
     Session::begin(&launch(session, place, store)).await.unwrap()
 }
 
-fn hello(node: &str) -> v1::CapturerHello {
+pub(crate) fn hello(node: &str) -> v1::CapturerHello {
     v1::CapturerHello { node: node.to_owned(), instance: 1, ..Default::default() }
 }
 
 /// Takes a batch whose exchanges have these ids, of a capturer that delivered so many since it began.
-fn take(session: &Session, node: &str, claim: Claim, sequence: u64, ids: &[u64], delivered: u64) {
+pub(crate) fn take(session: &Session, node: &str, claim: Claim, sequence: u64, ids: &[u64], delivered: u64) {
     let exchanges = ids.iter().map(|id| v1::Exchange { id: *id, ..v1::Exchange::clone(&exchange(1, b"x")) });
     let balance = v1::Balance { unit: "exchanges".to_owned(), delivered, ..Default::default() };
     let batch =
@@ -49,7 +50,7 @@ fn take(session: &Session, node: &str, claim: Claim, sequence: u64, ids: &[u64],
     assert_eq!(session.take_batch(node, claim.connection, batch), sequence);
 }
 
-fn ids(claim: Claim, counter: std::ops::Range<u64>) -> Vec<u64> {
+pub(crate) fn ids(claim: Claim, counter: std::ops::Range<u64>) -> Vec<u64> {
     counter.map(|count| claim.id_base | count).collect()
 }
 
@@ -67,7 +68,7 @@ fn lost(session: &Session) -> u64 {
     balances.iter().find(|balance| balance.consumer == "store").unwrap().lost[0].total
 }
 
-async fn count(archive: &impl Archive, session: &str) -> i64 {
+pub(crate) async fn count(archive: &impl Archive, session: &str) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM exchanges WHERE session = '{session}'");
     match first(archive, &sql).await.remove(0) {
         Some(v1::value::Kind::Integer(count)) => count,

@@ -7,6 +7,7 @@
     reason = "what the tests lean on, too, fails them, and says `Some` for them"
 )]
 
+mod galera;
 mod hubs;
 mod server;
 

@@ -10,7 +10,7 @@ use crate::cluster::request::PullSecret;
 use crate::failure::Failure;
 
 /// Flags that mean nothing on this machine.
-const CLUSTER_ONLY: [&str; 30] = [
+const CLUSTER_ONLY: [&str; 31] = [
     "kubeconfig",
     "context",
     "cluster",
@@ -39,9 +39,13 @@ const CLUSTER_ONLY: [&str; 30] = [
     "image_pull_secret",
     "node_selector",
     "node",
+    "hub_replicas",
     "capabilities_only",
     "print_manifests",
 ];
+
+/// Hubs of one session at most: each is told of all pods, and each has connections to the store.
+const MAX_HUBS: i64 = 32;
 
 /// Connection to a cluster's API, as kubectl's flags of the same names.
 #[derive(Clone, Debug, Default, Args)]
@@ -143,6 +147,9 @@ pub(crate) struct DeployArgs {
     /// Nodes that capture, by name; of a session that is joined, those that are shown
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) node: Vec<String>,
+    /// Hubs that share the capturers; several need `--store`
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_HUBS), conflicts_with = "session")]
+    pub(crate) hub_replicas: u32,
     /// Capturers with a list of capabilities instead of all privileges
     #[arg(long, conflicts_with = "session")]
     pub(crate) capabilities_only: bool,

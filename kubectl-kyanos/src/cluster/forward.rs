@@ -1,10 +1,12 @@
 //! The one port-forward to a session's hub, opened again whenever it broke or the hub's pod was replaced.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
@@ -41,9 +43,10 @@ pub(crate) enum ForwardError {
 #[derive(Clone)]
 pub(crate) struct Forward {
     pods: Api<Pod>,
+    leases: Api<Lease>,
     selector: String,
     /// Connections opened so far: of several hubs the next one is tried when one does not answer.
-    tries: usize,
+    tries: Arc<AtomicUsize>,
     trouble: Arc<Mutex<Option<String>>>,
 }
 
@@ -54,8 +57,9 @@ impl Forward {
     pub(crate) fn new(client: &kube::Client, session: &str) -> Self {
         Self {
             pods: Api::namespaced(client.clone(), &names::namespace(session)),
+            leases: Api::namespaced(client.clone(), &names::namespace(session)),
             selector: names::part_selector(session, names::HUB),
-            tries: 0,
+            tries: Arc::default(),
             trouble: Arc::default(),
         }
     }
@@ -70,8 +74,7 @@ impl Forward {
         let pods = self.pods.list(&list).await;
         let pods = pods.map_err(|error| ForwardError::Pods { reason: said(&error) })?;
         let names = running(&pods.items);
-        let name = names.get(self.tries.checked_rem(names.len()).unwrap_or_default());
-        let Some(pod) = name.map(|name| (*name).to_owned()) else {
+        let Some(pod) = self.choose(&names).await else {
             return Err(ForwardError::NoPod);
         };
         let refused = |reason: String| ForwardError::Refused { pod: pod.clone(), reason };
@@ -81,15 +84,30 @@ impl Forward {
         else {
             return Err(refused("the port was not opened".to_owned()));
         };
+        let trouble = Arc::clone(&self.trouble);
         tokio::spawn(async move {
             // An error is said once; nothing is forwarded after it, though the connection may stay open.
             if let Some(reason) = error.await {
                 let reason = reason.trim().to_owned();
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
             }
             forward.abort();
         });
         Ok(TokioIo::new(stream))
+    }
+
+    /// The hub that leads; while that is not known, or where it did not answer, one after the other.
+    async fn choose(&self, names: &[&str]) -> Option<String> {
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed);
+        // The leader has every second try: its name may be that of a hub that is gone.
+        if names.len() > 1 && tries.is_multiple_of(2) {
+            let lease = self.leases.get(names::LEASE).await.ok().and_then(|lease| lease.spec);
+            let leader = lease.and_then(|spec| spec.holder_identity);
+            if let Some(leader) = leader.filter(|leader| names.contains(&leader.as_str())) {
+                return Some(leader);
+            }
+        }
+        names.get(tries.checked_rem(names.len())?).map(|name| (*name).to_owned())
     }
 }
 
@@ -103,9 +121,7 @@ impl tower::Service<Uri> for Forward {
     }
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
-        let this = self.clone();
-        self.tries = self.tries.wrapping_add(1);
-        Box::pin(this.open())
+        Box::pin(self.clone().open())
     }
 }
 

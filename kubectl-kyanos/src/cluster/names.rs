@@ -33,6 +33,9 @@ pub(crate) const STORE: &str = "store";
 /// Job that is the dead man's switch; it owns every other namespaced object of the session.
 pub(crate) const DEADMAN: &str = "deadman";
 
+/// Lease that bears the name of the hub that leads.
+pub(crate) const LEASE: &str = "session";
+
 /// Secret with what a viewer needs to join; mounted nowhere.
 pub(crate) const VIEWER: &str = "viewer";
 

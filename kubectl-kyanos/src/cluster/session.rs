@@ -312,6 +312,7 @@ impl Launches {
             filter: wanted.filter.clone(),
             redaction: wanted.redaction.clone(),
             sample: wanted.sample,
+            hubs: values.hub_replicas,
         })?;
         values.viewer = json(&self.identities.viewer)?;
         Ok(values)
@@ -444,10 +445,6 @@ fn request(wanted: &Wanted) -> Result<Request, Failure> {
         }
         StoreChoice::None | StoreChoice::Mysql { .. } => false,
     };
-    if wanted.cluster.hub_replicas > 1 && !matches!(wanted.store, StoreChoice::Mysql { .. }) {
-        return Err(Failure::usage("`--hub-replicas` needs `--store`")
-            .hint("several hubs store together in a mysql:// store of your own"));
-    }
     Ok(Request {
         name: wanted.name.clone().unwrap_or_else(crate::session::made_up_name),
         own_store,

@@ -77,7 +77,7 @@ pub(crate) async fn site(
     everywhere: bool,
     console: &Console,
 ) -> Result<Site, Failure> {
-    check(asked.session, asked.place)?;
+    check(asked.session, asked.place, asked.deploy)?;
     let filter = filter::build(asked.filter, asked.place, protocol, matches)?;
     if asked.place.local {
         return Ok(Site { place: Where::Local, filter });
@@ -160,13 +160,17 @@ fn wanted(asked: Asked<'_>, filter: v1::Filter, needs: Needs) -> Result<Wanted, 
             node_selector: deploy.node_selector.clone(),
             nodes: deploy.node.clone(),
             capabilities_only: deploy.capabilities_only,
-            hub_replicas: 1,
+            hub_replicas: deploy.hub_replicas,
             ..Request::default()
         },
     })
 }
 
-fn check(session: &SessionArgs, place: &PlaceArgs) -> Result<(), Failure> {
+fn check(session: &SessionArgs, place: &PlaceArgs, deploy: &DeployArgs) -> Result<(), Failure> {
+    if deploy.hub_replicas > 1 && session.store.is_none() {
+        return Err(Failure::usage("`--hub-replicas` needs `--store`")
+            .hint("several hubs store together in a mysql:// store of your own"));
+    }
     if session.ttl.is_some() && !session.keep {
         return Err(Failure::usage("`--ttl` needs `--keep`")
             .hint("a session that is not kept ends with this command"));
@@ -200,16 +204,25 @@ mod tests {
     #[test]
     fn a_local_store_has_no_time_to_live() {
         let local = PlaceArgs { local: true, ..PlaceArgs::default() };
-        let hour = Some(Duration::from_hours(1));
+        let (hour, deploy) = (Some(Duration::from_hours(1)), DeployArgs::default());
         let alone = SessionArgs { ttl: hour, ..SessionArgs::default() };
         let kept = SessionArgs { keep: true, ..alone.clone() };
         for (args, word) in [(alone, "--keep"), (kept, "--local")] {
-            let failure = check(&args, &local).expect_err("refused");
+            let failure = check(&args, &local, &deploy).expect_err("refused");
             assert_eq!(failure.exit, USAGE);
             assert!(failure.what.contains(word), "{}", failure.what);
         }
-        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }, &local).is_ok());
+        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }, &local, &deploy).is_ok());
         let kept = SessionArgs { keep: true, ttl: hour, ..SessionArgs::default() };
-        assert!(check(&kept, &PlaceArgs::default()).is_ok());
+        assert!(check(&kept, &PlaceArgs::default(), &deploy).is_ok());
+    }
+
+    #[test]
+    fn several_hubs_need_a_store_of_the_users() {
+        let (place, deploy) = (PlaceArgs::default(), DeployArgs { hub_replicas: 2, ..DeployArgs::default() });
+        let failure = check(&SessionArgs::default(), &place, &deploy).expect_err("refused");
+        assert_eq!(failure.exit, USAGE);
+        let store = Some("mysql://u@h/d".to_owned());
+        assert!(check(&SessionArgs { store, ..SessionArgs::default() }, &place, &deploy).is_ok());
     }
 }

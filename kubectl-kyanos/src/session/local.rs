@@ -209,6 +209,7 @@ impl Local {
             filter: self.wanted.filter.clone(),
             redaction: self.wanted.redaction.clone(),
             sample: self.wanted.sample,
+            hubs: 1,
         }
     }
 

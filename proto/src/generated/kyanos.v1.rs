@@ -506,6 +506,9 @@ pub struct CapturerHello {
     /// Random number of this capturer process; a reconnect keeps it, so that the hub tells resent batches from new ones.
     #[prost(uint64, tag = "7")]
     pub instance: u64,
+    /// Upper bits of exchange ids that a hub of the session gave this process; absent before the first settings.
+    #[prost(uint64, optional, tag = "8")]
+    pub id_base: ::core::option::Option<u64>,
 }
 /// Batch is what a capturer gathered since the last one.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -527,7 +530,7 @@ pub struct Batch {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UplinkResponse {
     /// One of the kinds.
-    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<uplink_response::Kind>,
 }
 /// Nested message and enum types in `UplinkResponse`.
@@ -547,7 +550,17 @@ pub mod uplink_response {
         /// Pods of the capturer's node; only in a cluster.
         #[prost(message, tag = "4")]
         Pods(super::NodePods),
+        /// Another hub takes over: end the stream of requests, wait for the end of this one, go there.
+        #[prost(message, tag = "5")]
+        Move(super::Move),
     }
+}
+/// Move sends a capturer to another hub of the session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Move {
+    /// `HOST:PORT` of its ingest service; where it does not answer, the address given at launch is tried again.
+    #[prost(string, tag = "1")]
+    pub hub: ::prost::alloc::string::String,
 }
 /// NodePods tells a capturer whose processes are whose: all pods of its node first, then changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1009,6 +1022,12 @@ pub struct CapturerState {
     /// Last time heard of, nanoseconds since the Unix epoch.
     #[prost(uint64, tag = "6")]
     pub last_seen_ns: u64,
+    /// Upper bits of its exchange ids.
+    #[prost(uint64, tag = "7")]
+    pub id_base: u64,
+    /// Name of the hub that it feeds, where the session has several; else empty.
+    #[prost(string, tag = "8")]
+    pub hub: ::prost::alloc::string::String,
 }
 /// HeartbeatRequest is sent every 10 s.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1231,6 +1250,9 @@ pub struct DrainSessionResponse {
     /// Capturers that did not confirm in time.
     #[prost(string, repeated, tag = "2")]
     pub unconfirmed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Capturers that did.
+    #[prost(string, repeated, tag = "3")]
+    pub confirmed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Metric is what a statistic measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2053,6 +2075,832 @@ pub mod viewer_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "kyanos.v1.Viewer";
     impl<T> tonic::server::NamedService for ViewerServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// FollowRequest is what the leader says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FollowRequest {
+    /// One of the kinds.
+    #[prost(oneof = "follow_request::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<follow_request::Kind>,
+}
+/// Nested message and enum types in `FollowRequest`.
+pub mod follow_request {
+    /// One of the kinds.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// First.
+        #[prost(message, tag = "1")]
+        Hello(super::LeaderHello),
+        /// What the cluster's objects are.
+        #[prost(message, tag = "2")]
+        Facts(super::Facts),
+        /// A capturer is to go to another hub.
+        #[prost(message, tag = "3")]
+        Release(super::Release),
+    }
+}
+/// LeaderHello introduces the leader.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaderHello {
+    /// Wire revision; a hub refuses another one.
+    #[prost(uint32, tag = "1")]
+    pub wire_revision: u32,
+    /// Name of the leader's pod.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Release sends a capturer to another hub.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Release {
+    /// Its node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// `HOST:PORT` of that hub's ingest service.
+    #[prost(string, tag = "2")]
+    pub hub: ::prost::alloc::string::String,
+}
+/// FollowResponse is how a hub is, at once and whenever that changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FollowResponse {
+    /// Random number of this hub's process.
+    #[prost(uint64, tag = "1")]
+    pub instance: u64,
+    /// Its own state, with its own capturers only.
+    #[prost(message, optional, tag = "2")]
+    pub state: ::core::option::Option<DescribeResponse>,
+}
+/// Facts are objects of the cluster: all that are known first, then changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Facts {
+    /// Pods.
+    #[prost(message, repeated, tag = "1")]
+    pub pods: ::prost::alloc::vec::Vec<PodFact>,
+    /// Services.
+    #[prost(message, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<ServiceFact>,
+    /// Slices of endpoints.
+    #[prost(message, repeated, tag = "3")]
+    pub slices: ::prost::alloc::vec::Vec<SliceFact>,
+    /// Nodes.
+    #[prost(message, repeated, tag = "4")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeFact>,
+    /// Owners of replica sets and jobs.
+    #[prost(message, repeated, tag = "5")]
+    pub owners: ::prost::alloc::vec::Vec<OwnerFact>,
+    /// Objects that are no more.
+    #[prost(message, repeated, tag = "6")]
+    pub gone: ::prost::alloc::vec::Vec<GoneFact>,
+    /// Everything known has been told: what was not told since the stream began is no more.
+    #[prost(bool, tag = "7")]
+    pub complete: bool,
+}
+/// PodFact is one pod.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PodFact {
+    /// Namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What its containers' cgroup paths carry.
+    #[prost(string, tag = "3")]
+    pub uid: ::prost::alloc::string::String,
+    /// Its node.
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    /// Addresses of 4 or 16 bytes.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub ips: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Declared ports, of pods in their node's network.
+    #[prost(uint32, repeated, tag = "6")]
+    pub host_ports: ::prost::alloc::vec::Vec<u32>,
+    /// Whether it lives in its node's network.
+    #[prost(bool, tag = "7")]
+    pub host_network: bool,
+    /// What controls it.
+    #[prost(message, optional, tag = "8")]
+    pub owner: ::core::option::Option<OwnerName>,
+    /// Containers that have started.
+    #[prost(message, repeated, tag = "9")]
+    pub containers: ::prost::alloc::vec::Vec<PodContainer>,
+    /// Labels.
+    #[prost(map = "string, string", tag = "10")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Whether it has ended.
+    #[prost(bool, tag = "11")]
+    pub ended: bool,
+}
+/// OwnerName is what controls an object, in the object's namespace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnerName {
+    /// Kind.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// ServiceFact is one service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceFact {
+    /// Namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Addresses of 4 or 16 bytes.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub ips: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Ports.
+    #[prost(uint32, repeated, tag = "4")]
+    pub ports: ::prost::alloc::vec::Vec<u32>,
+    /// Ports on every node.
+    #[prost(uint32, repeated, tag = "5")]
+    pub node_ports: ::prost::alloc::vec::Vec<u32>,
+}
+/// SliceFact is one slice of a service's endpoints.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SliceFact {
+    /// Namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name of the slice.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The service.
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// Ports.
+    #[prost(uint32, repeated, tag = "4")]
+    pub ports: ::prost::alloc::vec::Vec<u32>,
+    /// Endpoints.
+    #[prost(message, repeated, tag = "5")]
+    pub endpoints: ::prost::alloc::vec::Vec<EndpointFact>,
+}
+/// EndpointFact is one endpoint.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointFact {
+    /// Address of 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ip: ::prost::alloc::vec::Vec<u8>,
+    /// Whether it is ready.
+    #[prost(bool, tag = "2")]
+    pub ready: bool,
+    /// The pod behind; empty when there is none.
+    #[prost(string, tag = "3")]
+    pub pod: ::prost::alloc::string::String,
+}
+/// NodeFact is one node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeFact {
+    /// Name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Addresses of 4 or 16 bytes.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub ips: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// OwnerFact is what controls a replica set or a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnerFact {
+    /// "ReplicaSet" or "Job".
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Namespace.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// What controls it.
+    #[prost(message, optional, tag = "4")]
+    pub owner: ::core::option::Option<OwnerName>,
+}
+/// GoneFact names an object that is no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GoneFact {
+    /// "Pod", "Service", "EndpointSlice", "Node", or as in OwnerFact.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Namespace; empty for a node.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+/// StatPart is what one hub counted for one viewer since it began.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatPart {
+    /// Groups.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<PartialGroup>,
+    /// Ledger of this part.
+    #[prost(message, optional, tag = "2")]
+    pub balance: ::core::option::Option<Balance>,
+    /// Exchanges of groups beyond the limit.
+    #[prost(uint64, tag = "3")]
+    pub groups_over_limit: u64,
+    /// The session has drained; nothing follows.
+    #[prost(bool, tag = "4")]
+    pub end: bool,
+}
+/// PartialGroup is one group and side of a part.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartialGroup {
+    /// Values of the grouping fields.
+    #[prost(string, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Side that was counted.
+    #[prost(enumeration = "Side", tag = "2")]
+    pub side: i32,
+    /// Exchanges.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// Errors among them.
+    #[prost(uint64, tag = "4")]
+    pub errors: u64,
+    /// One for each metric asked for.
+    #[prost(message, repeated, tag = "5")]
+    pub distributions: ::prost::alloc::vec::Vec<PartialDistribution>,
+    /// Samples, largest first.
+    #[prost(message, repeated, tag = "6")]
+    pub samples: ::prost::alloc::vec::Vec<Sample>,
+    /// Whether it counts what has no group of its own.
+    #[prost(bool, tag = "7")]
+    pub other: bool,
+}
+/// Sample is an exchange that stands for its group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sample {
+    /// Value of the first metric.
+    #[prost(uint64, tag = "1")]
+    pub value: u64,
+    /// The exchange.
+    #[prost(message, optional, tag = "2")]
+    pub exchange: ::core::option::Option<Exchange>,
+}
+/// PartialDistribution is one metric's values so far, to be merged with others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartialDistribution {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Their sum, low and high half.
+    #[prost(uint64, tag = "2")]
+    pub sum_low: u64,
+    /// High half of the sum.
+    #[prost(uint64, tag = "3")]
+    pub sum_high: u64,
+    /// Least.
+    #[prost(uint64, tag = "4")]
+    pub min: u64,
+    /// Largest.
+    #[prost(uint64, tag = "5")]
+    pub max: u64,
+    /// The sketch, as hubs of one wire revision write it.
+    #[prost(bytes = "vec", tag = "6")]
+    pub sketch: ::prost::alloc::vec::Vec<u8>,
+}
+/// Generated client implementations.
+pub mod peer_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Peer serves the hub that leads; callers need the role `hub`.
+    #[derive(Debug, Clone)]
+    pub struct PeerClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl PeerClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> PeerClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PeerClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PeerClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Follow tells a hub what the leader knows of the cluster, and the leader how that hub is, while both live.
+        pub async fn follow(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::FollowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FollowResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/kyanos.v1.Peer/Follow");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("kyanos.v1.Peer", "Follow"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Watch streams what this hub's own capturers see, for one viewer of the leader.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/kyanos.v1.Peer/Watch");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("kyanos.v1.Peer", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Stat streams what this hub counted of its own capturers, for one viewer of the leader; each replaces the one before.
+        pub async fn stat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StatPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/kyanos.v1.Peer/Stat");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("kyanos.v1.Peer", "Stat"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Drain ends capture on this hub's own capturers and returns its own ledgers.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/kyanos.v1.Peer/Drain");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("kyanos.v1.Peer", "Drain"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod peer_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PeerServer.
+    #[async_trait]
+    pub trait Peer: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Follow method.
+        type FollowStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FollowResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Follow tells a hub what the leader knows of the cluster, and the leader how that hub is, while both live.
+        async fn follow(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::FollowRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::FollowStream>, tonic::Status>;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Watch streams what this hub's own capturers see, for one viewer of the leader.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Server streaming response type for the Stat method.
+        type StatStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StatPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Stat streams what this hub counted of its own capturers, for one viewer of the leader; each replaces the one before.
+        async fn stat(
+            &self,
+            request: tonic::Request<super::StatRequest>,
+        ) -> std::result::Result<tonic::Response<Self::StatStream>, tonic::Status>;
+        /// Drain ends capture on this hub's own capturers and returns its own ledgers.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainSessionResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Peer serves the hub that leads; callers need the role `hub`.
+    #[derive(Debug)]
+    pub struct PeerServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PeerServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PeerServer<T>
+    where
+        T: Peer,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/kyanos.v1.Peer/Follow" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::StreamingService<super::FollowRequest>
+                    for FollowSvc<T> {
+                        type Response = super::FollowResponse;
+                        type ResponseStream = T::FollowStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::FollowRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::follow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/kyanos.v1.Peer/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: Peer>(pub Arc<T>);
+                    impl<
+                        T: Peer,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/kyanos.v1.Peer/Stat" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatSvc<T: Peer>(pub Arc<T>);
+                    impl<
+                        T: Peer,
+                    > tonic::server::ServerStreamingService<super::StatRequest>
+                    for StatSvc<T> {
+                        type Response = super::StatPart;
+                        type ResponseStream = T::StatStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::stat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/kyanos.v1.Peer/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::DrainSessionRequest>
+                    for DrainSvc<T> {
+                        type Response = super::DrainSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PeerServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "kyanos.v1.Peer";
+    impl<T> tonic::server::NamedService for PeerServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

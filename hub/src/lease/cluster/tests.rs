@@ -10,14 +10,19 @@ use serde_json::Value;
 use tower_test::mock;
 
 use super::*;
-use crate::lease::{PERIOD, RENEW, Terms, keep};
+use crate::lease::{Over, PERIOD, RENEW, Terms, keep, win};
 use crate::session::Session;
 
 /// What was asked, as in `PUT leases/session`, with bodies.
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A cluster whose API answers what the test says.
-fn fake(mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> (Cluster, Seen) {
+fn fake(answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> (Cluster, Seen) {
+    fake_of(false, answer)
+}
+
+/// The same, of a session with several hubs where asked for.
+fn fake_of(several: bool, mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> (Cluster, Seen) {
     let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
     let seen = Seen::default();
     let record = Arc::clone(&seen);
@@ -36,7 +41,8 @@ fn fake(mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> (Clust
             send.send_response(response);
         }
     });
-    (Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned()), seen)
+    let client = Client::new(service, "default");
+    (Cluster::new(client, "kyanos-a".to_owned(), "hub-1".to_owned(), several), seen)
 }
 
 fn status(code: u16) -> (u16, Value) {
@@ -79,6 +85,7 @@ fn launch() -> HubLaunch {
         filter: v1::Filter::default(),
         redaction: v1::Redaction::default(),
         sample: 0,
+        hubs: 1,
     }
 }
 
@@ -116,7 +123,8 @@ async fn the_switch_counts_from_the_jobs_start() {
 #[tokio::test(start_paused = true)]
 async fn an_api_that_is_silent_is_given_up_in_time() {
     let (service, _handle) = mock::pair::<Request<Body>, Response<Body>>();
-    let cluster = Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned());
+    let cluster =
+        Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned(), false);
     let began = tokio::time::Instant::now();
     assert!(matches!(cluster.renew().await, Err(LeaseError::Silent)));
     assert_eq!(began.elapsed().as_secs(), ANSWER.as_secs());
@@ -137,7 +145,7 @@ async fn a_refused_switch_stops_neither_the_lease_nor_the_end() {
     });
     let session = Session::begin(&launch()).await.unwrap();
     let terms = Terms::of(&launch());
-    let kept = tokio::spawn(keep(cluster, Arc::clone(&session), terms));
+    let kept = tokio::spawn(keep(cluster, Arc::clone(&session), terms, None));
     let plugin = session.viewer_connected();
     tokio::time::sleep(RENEW * 5 + RENEW / 2).await;
     assert_eq!((count(&seen, "PUT leases/session"), count(&seen, "PATCH jobs/deadman")), (6, 6));
@@ -173,7 +181,7 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
         _ => status(404),
     });
     let session = Session::begin(&launch()).await.unwrap();
-    keep(cluster, session, Terms::of(&launch())).await;
+    keep(cluster, session, Terms::of(&launch()), None).await;
     assert_eq!(count(&seen, "DELETE /api/v1/namespaces/kyanos-a"), 3);
     let seen = seen.lock().unwrap();
     let graces = |pod: &str| {
@@ -183,4 +191,85 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
     assert_eq!(graces("capturer-1"), [1, 1, 1, 1]);
     assert_eq!(graces("capturer-2"), [1, 0, 0, 0]);
     assert_eq!(seen.iter().filter(|(asked, _)| asked == "DELETE daemonsets/capturer").count(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_several_hubs_leads_and_the_next_one_waits() {
+    let mut conflicts = 1;
+    let (first, seen) = fake_of(true, move |asked| match asked {
+        // Another hub was faster, and its pod is gone at once.
+        "PUT leases/session" if conflicts > 0 => {
+            conflicts -= 1;
+            status(409)
+        }
+        "GET pods" => list(&[]),
+        _ => lease(""),
+    });
+    assert!(!win(&first).await);
+    let written = seen.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(written["spec"]["holderIdentity"], "hub-1");
+
+    let running = || list(&[json!({"metadata": {"name": "hub-0"}, "status": {"phase": "Running"}})]);
+    let mut renewals = 0;
+    let (second, seen) = fake_of(true, move |asked| match asked {
+        "GET pods" => running(),
+        "GET leases/session" => {
+            // Renewed for a while, then no more.
+            renewals += 1;
+            let (code, mut lease) = lease("hub-0");
+            lease["metadata"]["resourceVersion"] = renewals.min(30).to_string().into();
+            (code, lease)
+        }
+        _ => lease("hub-1"),
+    });
+    let began = tokio::time::Instant::now();
+    assert!(win(&second).await);
+    assert!(began.elapsed().as_secs() >= 40, "{:?}", began.elapsed());
+    assert_eq!(count(&seen, "PUT leases/session"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_whose_pod_is_gone_is_followed_by_the_next_at_once() {
+    for pods in [
+        json!([]),
+        json!([{"metadata": {"name": "hub-0", "deletionTimestamp": "2026-01-01T00:00:00Z"}}]),
+        json!([{"metadata": {"name": "hub-0"}, "status": {"phase": "Failed"}}]),
+    ] {
+        let pods = pods.as_array().unwrap().clone();
+        let (cluster, _) = fake_of(true, move |asked| match asked {
+            "GET pods" => list(&pods),
+            _ => lease("hub-0"),
+        });
+        let began = tokio::time::Instant::now();
+        assert!(win(&cluster).await);
+        assert!(began.elapsed().as_secs() < 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_another_one_deposed_deletes_nothing() {
+    let mut ours = 3;
+    let (cluster, seen) = fake_of(true, move |asked| match asked {
+        "GET leases/session" => {
+            ours -= 1;
+            lease(if ours > 0 { "hub-1" } else { "hub-2" })
+        }
+        "PUT leases/session" => lease("hub-1"),
+        _ => job(),
+    });
+    let session = Session::begin(&launch()).await.unwrap();
+    let _plugin = session.viewer_connected();
+    assert_eq!(keep(cluster, Arc::clone(&session), Terms::of(&launch()), Some(false)).await, Over::Deposed);
+    assert_eq!(count(&seen, "PUT leases/session"), 2);
+    assert!(seen.lock().unwrap().iter().all(|(asked, _)| !asked.starts_with("DELETE")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_given_up_by_its_holder_alone() {
+    let (cluster, seen) = fake_of(true, |_| lease("hub-2"));
+    cluster.give_up().await.unwrap();
+    assert_eq!(count(&seen, "PUT leases/session"), 0);
+    let (cluster, seen) = fake_of(true, |_| lease("hub-1"));
+    cluster.give_up().await.unwrap();
+    assert_eq!(seen.lock().unwrap().last().unwrap().1["spec"]["holderIdentity"], "");
 }

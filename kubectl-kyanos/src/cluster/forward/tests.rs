@@ -57,6 +57,8 @@ fn only_hubs_that_run_and_stay_are_asked_and_those_that_answer_first() {
 #[derive(Default)]
 struct Api {
     pods: Mutex<Vec<Value>>,
+    /// The hub that leads.
+    leader: Mutex<Option<&'static str>>,
     /// What the kubelet says instead of forwarding.
     refusal: Mutex<Option<&'static str>>,
     forwards: AtomicUsize,
@@ -85,12 +87,18 @@ async fn answer(api: Arc<Api>, mut stream: TcpStream) {
     if line.contains("/portforward") {
         return forward(&api, stream, line).await;
     }
-    let pods = json!({ "metadata": {}, "items": *api.pods.lock().expect("unpoisoned") }).to_string();
+    let answer = if line.contains("/leases/session") {
+        let leader = *api.leader.lock().expect("unpoisoned");
+        json!({ "metadata": { "name": "session" }, "spec": { "holderIdentity": leader } })
+    } else {
+        json!({ "metadata": {}, "items": *api.pods.lock().expect("unpoisoned") })
+    };
+    let answer = answer.to_string();
     let mut rest = vec![0; 4096];
     let _read = stream.read(&mut rest).await.expect("a request");
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{pods}",
-        pods.len()
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+        answer.len()
     );
     stream.write_all(answer.as_bytes()).await.expect("answered");
 }
@@ -187,6 +195,24 @@ async fn several_hubs_are_tried_in_turn() {
     }
     let paths = api.paths.lock().expect("unpoisoned");
     assert!(paths[0].contains("/hub-1/") && paths[1].contains("/hub-2/"), "{paths:?}");
+}
+
+#[tokio::test]
+async fn of_several_hubs_the_one_that_leads_is_asked_first() {
+    let api = Arc::new(Api::default());
+    *api.pods.lock().expect("unpoisoned") =
+        vec![pod("hub-1", true, false, false), pod("hub-2", true, false, false)];
+    *api.leader.lock().expect("unpoisoned") = Some("hub-2");
+    let client = serve(Arc::clone(&api)).await;
+    let mut forward = Forward::new(&client, "abcde");
+    open(&mut forward).await.expect("a stream");
+    // A leader that is gone is not waited for.
+    *api.leader.lock().expect("unpoisoned") = Some("hub-0");
+    open(&mut forward).await.expect("a stream");
+    open(&mut forward).await.expect("a stream");
+    let paths = api.paths.lock().expect("unpoisoned");
+    let hubs: Vec<_> = paths.iter().map(|path| if path.contains("/hub-1/") { 1 } else { 2 }).collect();
+    assert_eq!(hubs, [2, 2, 1]);
 }
 
 #[tokio::test]

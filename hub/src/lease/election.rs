@@ -1,0 +1,88 @@
+//! Which of several hubs leads: the one whose name the Lease bears.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Held};
+
+/// Between two looks at the Lease of another hub.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a Lease may stand unrenewed before another hub takes it: three renewals.
+const SILENT: Duration = Duration::from_secs(15);
+
+/// Waits until this hub holds the Lease; says whether another one had it before.
+///
+/// It is taken from a hub whose pod is gone at once, and from one that does not renew it after a while, counted here:
+/// clocks of nodes differ.
+pub async fn win(cluster: &Cluster) -> bool {
+    let mut silence = Silence::default();
+    let mut said = false;
+    loop {
+        match attempt(cluster, &mut silence, &mut said).await {
+            Ok(Some(earlier)) => return earlier,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the Lease cannot be looked at"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Since when a Lease stands as it is.
+#[derive(Debug, Default)]
+struct Silence(Option<(String, Instant)>);
+
+// === impl Silence ===
+
+impl Silence {
+    fn over(&mut self, version: String) -> bool {
+        match &self.0 {
+            Some((known, since)) if *known == version => since.elapsed() >= SILENT,
+            Some(_) | None => {
+                self.0 = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+async fn attempt(
+    cluster: &Cluster,
+    silence: &mut Silence,
+    said: &mut bool,
+) -> Result<Option<bool>, super::LeaseError> {
+    let held = cluster.held().await?;
+    let Held { by, version, .. } = &held;
+    let earlier = !by.is_empty();
+    let free = by.is_empty()
+        || *by == cluster.holder()
+        || silence.over(version.clone())
+        || cluster.is_gone(by).await?;
+    if !free {
+        if !std::mem::replace(said, true) {
+            tracing::info!(leader = by, "another hub leads");
+        }
+        return Ok(None);
+    }
+    Ok(cluster.take(held).await?.then_some(earlier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_silent_only_while_it_stands() {
+        let mut silence = Silence::default();
+        let almost = SILENT.saturating_sub(LOOK);
+        assert!(!silence.over("1".to_owned()));
+        tokio::time::advance(almost).await;
+        assert!(!silence.over("1".to_owned()));
+        assert!(!silence.over("2".to_owned()));
+        tokio::time::advance(almost).await;
+        assert!(!silence.over("2".to_owned()));
+        tokio::time::advance(LOOK).await;
+        assert!(silence.over("2".to_owned()));
+    }
+}

@@ -1,0 +1,200 @@
+//! The connection from the hub that leads to another one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::launch::Identity;
+use proto::v1::follow_request::Kind;
+use proto::v1::peer_client::PeerClient;
+use proto::{SERVER_NAME, WIRE_REVISION, v1};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use super::{ORDERS, Peer};
+use crate::service::MAX_MESSAGE_BYTES;
+use crate::session::Session;
+use crate::workloads::Workloads;
+
+/// Time to connect.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Longest wait for the first state, and how often a silent connection is asked whether it lives.
+const PING: Duration = Duration::from_secs(5);
+
+/// Messages on their way to a peer.
+const IN_FLIGHT: usize = 2;
+
+/// Why a hub cannot be led at the moment; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It does not answer, or is not of this session.
+    #[error("cannot connect")]
+    Connect(#[source] tonic::transport::Error),
+    /// It answered with an error, or the connection broke.
+    #[error("it said: {0}")]
+    Said(Box<Status>),
+    /// It ended the stream, or said nothing at first.
+    #[error("it said nothing")]
+    Silent,
+}
+
+/// Where other hubs are: name and `HOST:PORT` of the ingest service.
+pub type Addresses = BTreeMap<String, String>;
+
+/// Keeps a connection to each of the hubs named, until the returned future is dropped.
+pub async fn lead(
+    session: Arc<Session>,
+    workloads: Arc<Workloads>,
+    identity: Identity,
+    mut addresses: watch::Receiver<Addresses>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut running: BTreeMap<(String, String), AbortHandle> = BTreeMap::new();
+    loop {
+        let now = addresses.borrow_and_update().clone();
+        running.retain(|(name, address), task| {
+            let stays = now.get(name) == Some(address);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for place in now {
+            running.entry(place.clone()).or_insert_with(|| {
+                let (session, workloads) = (Arc::clone(&session), Arc::clone(&workloads));
+                tasks.spawn(keep(session, workloads, identity.clone(), place))
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+        if addresses.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn keep(
+    session: Arc<Session>,
+    workloads: Arc<Workloads>,
+    identity: Identity,
+    (name, address): (String, String),
+) {
+    let mut said = false;
+    loop {
+        let (peer, responses) = match connect(&session, &workloads, &identity, &name, &address).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::info!(hub = name, %error, "waiting for another hub");
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
+        said = false;
+        tracing::info!(hub = name, "leading another hub");
+        let _removed = Removed { session: &session, peer: &peer };
+        let error = listen(&session, &peer, responses).await;
+        tracing::warn!(hub = name, %error, "another hub is away");
+    }
+}
+
+/// Takes a peer out of the list however its connection ends.
+struct Removed<'a> {
+    session: &'a Session,
+    peer: &'a Arc<Peer>,
+}
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        self.session.peers.remove(self.peer);
+    }
+}
+
+async fn connect(
+    session: &Session,
+    workloads: &Arc<Workloads>,
+    identity: &Identity,
+    name: &str,
+    address: &str,
+) -> Result<(Arc<Peer>, tonic::Streaming<v1::FollowResponse>), LinkError> {
+    let channel = dial(identity, address).await.map_err(LinkError::Connect)?;
+    let mut client = PeerClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (sender, requests) = mpsc::channel(IN_FLIGHT);
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let hello = v1::LeaderHello { wire_revision: WIRE_REVISION, name: session.hub_name().to_owned() };
+    drop(sender.try_send(v1::FollowRequest { kind: Some(Kind::Hello(hello)) }));
+    tokio::spawn(tell(Arc::clone(workloads), ordered, sender));
+    let said = |status: Status| LinkError::Said(Box::new(status));
+    let mut responses = client.follow(ReceiverStream::new(requests)).await.map_err(said)?.into_inner();
+    let first = tokio::time::timeout(PING, responses.message()).await;
+    let first = first.map_err(|_elapsed| LinkError::Silent)?.map_err(said)?.ok_or(LinkError::Silent)?;
+    let v1::FollowResponse { instance, state } = first;
+    let peer =
+        Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, orders });
+    session.peers.add(Arc::clone(&peer), state.unwrap_or_default());
+    Ok((peer, responses))
+}
+
+/// Says what the cluster has, and passes orders on, until the stream or the peer is gone.
+async fn tell(
+    workloads: Arc<Workloads>,
+    mut ordered: mpsc::Receiver<Kind>,
+    sender: mpsc::Sender<v1::FollowRequest>,
+) {
+    let mut telling = workloads.telling();
+    loop {
+        // A place first: what is taken out of the changes is sent.
+        let Ok(place) = sender.reserve().await else { return };
+        let kind = tokio::select! {
+            facts = telling.next() => Kind::Facts(facts),
+            order = ordered.recv() => match order {
+                Some(order) => order,
+                None => return,
+            },
+            () = sender.closed() => return,
+        };
+        place.send(v1::FollowRequest { kind: Some(kind) });
+    }
+}
+
+async fn listen(
+    session: &Session,
+    peer: &Peer,
+    mut responses: tonic::Streaming<v1::FollowResponse>,
+) -> LinkError {
+    loop {
+        match responses.message().await {
+            Ok(Some(v1::FollowResponse { instance: _, state })) => {
+                session.peers.note(peer.instance, state.unwrap_or_default());
+            }
+            Ok(None) => return LinkError::Silent,
+            Err(status) => return LinkError::Said(Box::new(status)),
+        }
+    }
+}
+
+async fn dial(identity: &Identity, address: &str) -> Result<Channel, tonic::transport::Error> {
+    let Identity { authority, certificate, key } = identity;
+    let tls = ClientTlsConfig::new()
+        .domain_name(SERVER_NAME)
+        .ca_certificate(Certificate::from_pem(authority))
+        .identity(tonic::transport::Identity::from_pem(certificate, key));
+    Endpoint::from_shared(format!("https://{address}"))?
+        .tls_config(tls)?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .connect()
+        .await
+}

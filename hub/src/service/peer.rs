@@ -1,0 +1,142 @@
+//! What the hub that leads calls, where a session has several.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1::follow_request::Kind;
+use proto::v1::peer_server::Peer;
+use proto::{WIRE_REVISION, v1};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::viewer::{self, IN_FLIGHT};
+use crate::live::Stat;
+use crate::session::Session;
+
+/// How often the leader hears how this hub is, changed or not.
+const STATE: Duration = Duration::from_secs(1);
+
+/// Changes within this time are told together.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// How often counts are sent where the viewer wants only a final result: what a hub counted is not lost with it.
+const PARTS: Duration = Duration::from_secs(2);
+
+/// Longest wait for the leader's first message.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// The peer service of a session.
+#[derive(Debug)]
+pub struct PeerService {
+    session: Arc<Session>,
+}
+
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+// === impl PeerService ===
+
+impl PeerService {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type FollowStream = Stream<v1::FollowResponse>;
+    type WatchStream = Stream<v1::WatchResponse>;
+    type StatStream = Stream<v1::StatPart>;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<v1::FollowRequest>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let stream = request.into_inner();
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        let session = Arc::clone(&self.session);
+        // The response begins before the first message: a client waits for its headers before it sends.
+        tokio::spawn(async move {
+            let result = tokio::select! {
+                result = learn(&session, stream) => result,
+                () = tell(&session, &sender) => Ok(()),
+            };
+            if let Err(status) = result {
+                drop(sender.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let watch =
+            self.session.live.watch(&request.into_inner()).map_err(|error| viewer::invalid(&error))?;
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(viewer::send_exchanges(watch, sender));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<Self::StatStream>, Status> {
+        let request = request.into_inner();
+        let interval =
+            if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { PARTS };
+        let stat = self.session.live.stat(&request).map_err(|error| viewer::invalid(&error))?;
+        let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(viewer::send_aggregates(stat, Some(interval), sender, Stat::part));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainSessionRequest>,
+    ) -> Result<Response<v1::DrainSessionResponse>, Status> {
+        viewer::drain(&self.session, request.into_inner()).await
+    }
+}
+
+/// Takes what the leader says, until another one says something.
+async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> Result<(), Status> {
+    let first = tokio::time::timeout(HELLO, stream.message()).await;
+    let first = first.map_err(|_elapsed| Status::deadline_exceeded("no hello"))??;
+    let Some(Kind::Hello(hello)) = first.and_then(|message| message.kind) else {
+        return Err(Status::invalid_argument("the first message is a hello"));
+    };
+    if hello.wire_revision != WIRE_REVISION {
+        return Err(Status::failed_precondition(format!(
+            "wire revision {} of the leader, {WIRE_REVISION} of this hub: use one version",
+            hello.wire_revision
+        )));
+    }
+    let Some(workloads) = session.workloads() else {
+        return Err(Status::failed_precondition("this hub follows no cluster"));
+    };
+    tracing::info!(leader = hello.name, "following the hub that leads");
+    let turn = session.follows_anew();
+    let mut learning = workloads.learning();
+    while let Some(message) = stream.message().await? {
+        if !session.follows(turn) {
+            return Err(Status::aborted("another hub leads"));
+        }
+        match message.kind {
+            Some(Kind::Facts(facts)) => learning.take(facts),
+            Some(Kind::Release(release)) => session.capturers.release(&release.node, &release.hub),
+            Some(Kind::Hello(_)) => return Err(Status::invalid_argument("a second hello")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Says how this hub is, for as long as somebody listens.
+async fn tell(session: &Session, sender: &mpsc::Sender<Result<v1::FollowResponse, Status>>) {
+    let mut changes = session.capturers.changes();
+    loop {
+        let response = v1::FollowResponse { instance: session.instance(), state: Some(session.own_state()) };
+        if sender.send(Ok(response)).await.is_err() {
+            return;
+        }
+        if tokio::time::timeout(STATE, changes.changed()).await.is_ok() {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
