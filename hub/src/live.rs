@@ -87,6 +87,8 @@ struct Opening {
 /// What takes exchanges; taking never waits.
 trait Consumer: std::fmt::Debug + Send + Sync {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]);
+    /// Counts exchanges that it was not to take.
+    fn pass_over(&self, count: u64);
     /// Counts exchanges that were gone before they could be taken.
     fn missed(&self, count: u64);
     fn close(&self);
@@ -110,6 +112,13 @@ impl Live {
             }
             None => false,
         });
+    }
+
+    /// Counts exchanges that are for no viewer.
+    pub fn pass_over(&self, exchanges: u64) {
+        for consumer in self.inner().consumers.iter().filter_map(Weak::upgrade) {
+            consumer.pass_over(exchanges);
+        }
     }
 
     /// Opens a stream of exchanges.

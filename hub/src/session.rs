@@ -32,6 +32,9 @@ const LOSS_PERIOD: Duration = Duration::from_secs(10);
 /// Between two attempts to agree with other hubs through a database that does not answer.
 const AGREE_AGAIN: Duration = Duration::from_millis(500);
 
+/// Time for the loss totals of a drain that took all of its time.
+const LAST_ROWS: Duration = Duration::from_millis(300);
+
 /// Share of a drain's time that capturers get: the rest is for viewers and the store.
 const CAPTURERS_SHARE: f64 = 0.6;
 
@@ -257,6 +260,16 @@ impl Session {
         }
         if let Some(workloads) = self.workloads.get() {
             workloads.resolve(&mut batch.exchanges);
+            // What a hub writes into a store in a watched pod would bring forth more of itself.
+            let all = batch.exchanges.len();
+            batch.exchanges.retain(|exchange| !workloads.is_about_sessions(exchange));
+            let passed_over = (all - batch.exchanges.len()) as u64;
+            if passed_over > 0 {
+                self.live.pass_over(passed_over);
+                if let Some(writer) = &self.writer {
+                    writer.pass_over(passed_over);
+                }
+            }
         }
         let exchanges: Vec<_> = batch.exchanges.into_iter().map(Arc::new).collect();
         if !exchanges.is_empty() {
@@ -309,7 +322,7 @@ impl Session {
     /// Whether the store has not answered yet.
     #[must_use]
     pub fn store_is_starting(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| writer.state() == State::Starting)
+        self.writer.as_ref().is_some_and(|writer| matches!(writer.state(), State::Starting(_)))
     }
 
     /// Becomes true when capture is to end.
@@ -348,7 +361,8 @@ impl Session {
         let totals = self.writer.as_ref().map(Writer::totals).unwrap_or_default();
         let store = match self.writer.as_ref().map(Writer::state) {
             None => "none".to_owned(),
-            Some(State::Starting) => "starting".to_owned(),
+            Some(State::Starting(reason)) if reason.is_empty() => "starting".to_owned(),
+            Some(State::Starting(reason)) => format!("starting: {reason}"),
             Some(State::Ready) => "ready".to_owned(),
             Some(State::Down(reason)) => format!("down: {reason}"),
             Some(State::Closed) => "closed".to_owned(),
@@ -403,11 +417,16 @@ impl Session {
     async fn drain_own(&self, timeout: Duration, deadline: Instant) -> (Vec<String>, Vec<String>) {
         let ends = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
         self.live.close();
-        self.live.flush(deadline).await;
-        self.record_losses();
         self.note_capturers();
+        // Beside each other: a viewer that does not read leaves the store its time.
+        tokio::join!(self.live.flush(deadline), async {
+            if let Some(writer) = &self.writer {
+                writer.flush(deadline).await;
+            }
+        });
+        self.record_losses();
         if let Some(writer) = &self.writer
-            && !writer.flush(deadline).await
+            && !writer.flush(deadline.max(Instant::now() + LAST_ROWS)).await
         {
             writer.abandon();
             let lost = writer.totals().lost;

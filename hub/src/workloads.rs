@@ -171,6 +171,17 @@ impl Workloads {
         }
     }
 
+    /// Says whether the remote end is a part of a session of Kyanos, this one or another.
+    #[must_use]
+    pub fn is_about_sessions(&self, exchange: &v1::Exchange) -> bool {
+        let Some(remote) = &exchange.remote else { return false };
+        remote.namespace.starts_with(NAMESPACE)
+            && self
+                .read()
+                .pod(&remote.namespace, &remote.pod)
+                .is_some_and(|pod| is_ours(&remote.namespace, pod))
+    }
+
     /// Says whether a selector takes a pod.
     #[must_use]
     pub fn selects(&self, selector: &Selector, namespace: &str, pod: &str) -> bool {
@@ -200,7 +211,7 @@ impl Workloads {
             namespace: key.0.to_string(),
             name: key.1.to_string(),
             wanted: self.filter.wants_pod(&key.0, &key.1, &workload) && self.selector.passes(is),
-            ours: key.0.starts_with(NAMESPACE) && is(OURS.0) == Some(OURS.1) && is(SESSION).is_some(),
+            ours: is_ours(&key.0, pod),
             workload,
             containers: containers
                 .map(|(name, id)| v1::PodContainer { id: id.clone(), name: name.to_string() })
@@ -272,6 +283,10 @@ impl NodeWatch {
         self.told = now;
         v1::NodePods { complete, pods: changed, gone }
     }
+}
+
+fn is_ours(namespace: &str, pod: &Pod) -> bool {
+    namespace.starts_with(NAMESPACE) && label(pod, OURS.0) == Some(OURS.1) && label(pod, SESSION).is_some()
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

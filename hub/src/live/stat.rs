@@ -170,6 +170,10 @@ impl Consumer for Stat {
         self.look(&counts);
     }
 
+    fn pass_over(&self, count: u64) {
+        self.counts().filtered += count;
+    }
+
     fn missed(&self, count: u64) {
         self.counts().lost += count;
     }

@@ -151,6 +151,10 @@ impl Consumer for Watch {
         self.filled.notify_one();
     }
 
+    fn pass_over(&self, count: u64) {
+        self.buffer().filtered += count;
+    }
+
     fn missed(&self, count: u64) {
         self.buffer().lost += count;
     }

@@ -17,8 +17,9 @@ use super::row::Cell;
 use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table, VERSION, VERSION_TABLE};
 use super::{Batch, Scope, Store, StoreError, Written, row, schema};
 
-/// Longest wait for one host before the next is tried.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for one host: first before the next one is tried, then, where none answered in that time, once more.
+/// A server that looks up its clients' names where there are none to be had takes some ten seconds to greet.
+const CONNECT: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 
 /// Rows of one INSERT. Only these numbers of rows are sent, so that few statements are prepared; all columns of 64
 /// rows stay far below the 65,535 parameters that the protocol allows.
@@ -91,15 +92,25 @@ impl Target {
     /// Connects to the first host that answers.
     pub async fn connect(&self) -> Result<Conn, StoreError> {
         let mut reasons = Vec::new();
-        for options in &self.hosts {
-            let place = match options.socket() {
-                Some(socket) => socket.to_owned(),
-                None => format!("{}:{}", options.ip_or_hostname(), options.tcp_port()),
-            };
-            match tokio::time::timeout(CONNECT, Conn::new(options.clone())).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => reasons.push(format!("{place}: {}", said(&error))),
-                Err(_) => reasons.push(format!("{place}: no answer within {} s", CONNECT.as_secs())),
+        for limit in CONNECT {
+            reasons.clear();
+            let mut slow = false;
+            for options in &self.hosts {
+                let place = match options.socket() {
+                    Some(socket) => socket.to_owned(),
+                    None => format!("{}:{}", options.ip_or_hostname(), options.tcp_port()),
+                };
+                match tokio::time::timeout(limit, Conn::new(options.clone())).await {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(error)) => reasons.push(format!("{place}: {}", said(&error))),
+                    Err(_elapsed) => {
+                        slow = true;
+                        reasons.push(format!("{place}: no answer within {} s", limit.as_secs()));
+                    }
+                }
+            }
+            if !slow {
+                break;
             }
         }
         Err(StoreError::Unreachable { reason: reasons.join("; ") })

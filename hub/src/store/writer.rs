@@ -41,8 +41,8 @@ const TRIM_SHARE: u64 = 10;
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not yet reached.
-    Starting,
+    /// Not yet reached, and why the last attempt failed.
+    Starting(String),
     /// Takes rows.
     Ready,
     /// Cannot be written to, for this reason; the writer tries again.
@@ -63,6 +63,8 @@ pub struct Totals {
     pub ignored: u64,
     /// Did not fit the buffer, were refused by the database, or were still waiting when the store was given up.
     pub lost: u64,
+    /// Not to be stored; not among the seen.
+    pub filtered: u64,
     /// Removed again because the store reached its limit; they count as stored.
     pub trimmed: u64,
     /// Acknowledged by earlier hubs of the session and not in the store.
@@ -114,7 +116,7 @@ impl Writer {
             filled: Notify::new(),
             hurry: Notify::new(),
             settled: watch::Sender::new(0),
-            state: watch::Sender::new(State::Starting),
+            state: watch::Sender::new(State::Starting(String::new())),
             earlier: watch::Sender::new(earlier.map(Arc::new)),
             recorded: watch::Sender::new(0),
             limit,
@@ -128,6 +130,11 @@ impl Writer {
     /// Says whether this hub keeps the store within its limit; of several hubs one does.
     pub fn trims(&self, trims: bool) {
         self.shared.trims.store(trims, Ordering::Relaxed);
+    }
+
+    /// Counts exchanges that are not to be stored.
+    pub fn pass_over(&self, exchanges: u64) {
+        self.shared.queue().totals.filtered += exchanges;
     }
 
     /// Takes exchanges, as far as they fit; never waits.
@@ -254,9 +261,9 @@ impl Writer {
         v1::Balance {
             consumer: "store".to_owned(),
             unit: "exchanges".to_owned(),
-            seen: delivered.saturating_add(lost),
+            seen: delivered.saturating_add(lost).saturating_add(totals.filtered),
             delivered,
-            filtered: 0,
+            filtered: totals.filtered,
             lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
         }
     }
@@ -343,10 +350,10 @@ impl<S: Store> Task<S> {
         loop {
             match self.open().await {
                 Ok(()) => {
-                    if matches!(self.shared.state.borrow().clone(), State::Down(_)) {
-                        tracing::warn!("the store is back");
+                    // One that was down is back once it takes rows: a full disk is reached all the time.
+                    if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
+                        self.shared.set_state(State::Ready);
                     }
-                    self.shared.set_state(State::Ready);
                     return true;
                 }
                 Err(error) => self.down(&error),
@@ -368,12 +375,19 @@ impl<S: Store> Task<S> {
         Ok(())
     }
 
+    fn took_rows(&self) {
+        if matches!(&*self.shared.state.borrow(), State::Down(_)) {
+            tracing::warn!("the store is back");
+        }
+        self.shared.set_state(State::Ready);
+    }
+
     fn down(&self, error: &StoreError) {
         let reason = error.to_string();
         // A store that never answered is starting, for as long as waiting can help.
-        if *self.shared.state.borrow() == State::Starting && error.is_passing() {
+        if matches!(&*self.shared.state.borrow(), State::Starting(_)) && error.is_passing() {
             tracing::debug!(reason, "the store is starting");
-            return;
+            return self.shared.set_state(State::Starting(reason));
         }
         if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
             tracing::warn!(reason, "the store is down, exchanges wait");
@@ -386,7 +400,10 @@ impl<S: Store> Task<S> {
         self.unrecorded = false;
         loop {
             match self.store.write(Arc::clone(batch)).await {
-                Ok(written) => return written,
+                Ok(written) => {
+                    self.took_rows();
+                    return written;
+                }
                 Err(error) if error.is_passing() => {
                     self.down(&error);
                     // Long enough for a lock to pass, short enough not to be seen.

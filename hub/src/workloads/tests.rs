@@ -80,3 +80,24 @@ async fn a_node_is_told_whole_then_changes_and_an_expired_watch_lists_again() {
     }
     server.abort();
 }
+
+#[test]
+fn what_is_about_a_session_is_told_from_what_only_looks_like_it() {
+    let workloads = Workloads::new(&v1::Filter::default()).unwrap();
+    let add = |namespace: &str, name: &str, ip: [u8; 4], labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let pod = Pod { ips: vec![ip.into()], labels, ..Pod::default() };
+        workloads.write().set_pod(&(namespace.into(), name.into()), pod);
+    };
+    let ours = [OURS, (SESSION, "abcde")];
+    add("kyanos-abcde", "hub", [10, 0, 0, 1], &ours);
+    add("shop", "hub", [10, 0, 0, 2], &ours);
+    add("kyanos-fans", "web", [10, 0, 0, 3], &[("app", "web")]);
+    let about = |ip: [u8; 4]| {
+        let remote = Some(v1::Endpoint { address: ip.to_vec(), port: 4000, ..Default::default() });
+        let mut exchanges = [v1::Exchange { remote, ..Default::default() }];
+        workloads.resolve(&mut exchanges);
+        workloads.is_about_sessions(&exchanges[0])
+    };
+    assert_eq!([1, 2, 3, 4].map(|last| about([10, 0, 0, last])), [true, false, false, false]);
+}
