@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::cluster::connect::Connection;
 use crate::cluster::request::Request;
 use crate::cluster::session::{self as cluster, Begun, Cluster};
+use crate::cluster::teardown;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::stop::{Stop, Stops};
@@ -169,10 +170,14 @@ impl Session {
     }
 
     /// Joins a running session.
-    pub(crate) async fn join(place: &Where, name: &str) -> Result<Self, Failure> {
+    pub(crate) async fn join(place: &Where, name: &str, console: &Console) -> Result<Self, Failure> {
         let mut client = match place {
             Where::Local => local::connect(&local::Places::default(), name).await?,
-            Where::Cluster(connection) => cluster::join(connection, name).await?,
+            Where::Cluster(connection) => {
+                let (joined, ()) =
+                    tokio::join!(cluster::join(connection, name), teardown::sweep(connection, console));
+                joined?
+            }
         };
         let payload_bytes = Some(client.describe().await?.payload_bytes);
         let joined = Self::new(name.to_owned(), client, Place::Joined(place.clone()));

@@ -22,6 +22,9 @@ const RETRIES: u32 = 4;
 /// Pause before the first of them; each next one is twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The same for a binding whose role the API server wrote and does not see yet.
+const PAUSE_UNSEEN: Duration = Duration::from_millis(50);
+
 /// Type of the Secrets that kubelets pull images with.
 const PULL_TYPE: &str = "kubernetes.io/dockerconfigjson";
 
@@ -70,11 +73,12 @@ impl Applier {
         Self { client, namespace, deadman: None }
     }
 
-    /// Writes the dead man's switch and what the Namespace owns outside itself.
+    /// Writes the dead man's switch and the role that the Namespace owns outside itself.
     pub(crate) async fn foundation(&mut self, values: &Values) -> Result<(), Failure> {
         let deadman = manifests::render(values, Part::Deadman)?;
         let rbac = manifests::render(values, Part::Rbac)?;
-        let outside = rbac.into_iter().filter(|object| object.metadata.namespace.is_none());
+        let outside =
+            rbac.into_iter().filter(|object| object.metadata.namespace.is_none() && !is_binding(object));
         let (deadman, _) = futures_util::try_join!(self.all(deadman), self.all(outside))?;
         let Some(uid) = deadman.into_iter().next().and_then(|job| job.metadata.uid) else {
             return Err(Failure::new("the API server gave the Job `deadman` no UID"));
@@ -98,8 +102,13 @@ impl Applier {
         if openshift {
             objects.extend(manifests::render(values, Part::OpenShift)?);
         }
-        objects.retain(|object| object.metadata.namespace.is_some() && !is_capturers_secret(object));
-        let made = self.all(objects).await?;
+        let (bindings, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_binding);
+        let others = others
+            .into_iter()
+            .filter(|object| object.metadata.namespace.is_some() && !is_capturers_secret(object));
+        let made = self.all(others).await?;
+        // Who may not grant at will binds only roles that are there.
+        self.all(bindings).await?;
         let address = made
             .iter()
             .filter(|object| kind(object) == "Service")
@@ -144,10 +153,11 @@ impl Applier {
         object.metadata.owner_references = owner.map(|owner| vec![owner]);
         let parameters = PatchParams::apply(names::FIELD_MANAGER);
         let patch = Patch::Apply(&object);
-        let mut pause = PAUSE;
+        let binding = is_binding(&object);
+        let mut pause = if binding { PAUSE_UNSEEN } else { PAUSE };
         for _ in 0..RETRIES {
             match api.patch(&name, &parameters, &patch).await {
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_passing(&error) || (binding && is_unseen(&error)) => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
@@ -281,6 +291,15 @@ fn is_passing(error: &kube::Error) -> bool {
         return matches!(status.code, 429 | 500 | 502 | 503 | 504);
     }
     matches!(error, kube::Error::HyperError(_) | kube::Error::Service(_))
+}
+
+/// Whether a binding's role is not there, or not yet for the part of the API server that checks it.
+fn is_unseen(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+fn is_binding(object: &DynamicObject) -> bool {
+    kind(object).ends_with("Binding")
 }
 
 fn is_capturers_secret(object: &DynamicObject) -> bool {

@@ -14,7 +14,7 @@ use super::apply::said;
 use super::connect::{self, Connection};
 use super::manifests::{self, ARCHITECTURES, Part, Values};
 use super::request::Request;
-use super::{names, sessions, teardown};
+use super::{names, teardown};
 use crate::failure::Failure;
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<
         rights::check(connection, &namespace),
         async { nodes.list(&list).await.map_err(|error| connect::failure(&error, &connection.server)) },
         openshift(connection),
-        leftovers(connection),
+        teardown::remove_ended(connection),
     )?;
     let mut report = Report { openshift, notes: leftovers, ..Report::default() };
     choose(nodes.items, request, &mut report)?;
@@ -89,25 +89,6 @@ async fn openshift(connection: &Connection) -> Result<bool, Failure> {
     let groups = connection.client.list_api_groups().await;
     let groups = groups.map_err(|error| connect::failure(&error, &connection.server))?;
     Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT))
-}
-
-/// Removes the remains of sessions whose dead man's switch has gone off, and says which.
-async fn leftovers(connection: &Connection) -> Result<Vec<String>, Failure> {
-    let mut said = Vec::new();
-    for (session, namespace) in sessions::list(connection).await? {
-        let ended = namespace.metadata.deletion_timestamp.is_none()
-            && !sessions::is_live(connection, &namespace).await?;
-        if !ended {
-            continue;
-        }
-        let left = teardown::remove(&connection.client, &session).await;
-        said.push(if left.is_empty() {
-            format!("removed what the ended session {} had left", session.name)
-        } else {
-            format!("the ended session {} has left {}", session.name, left.join(", "))
-        });
-    }
-    Ok(said)
 }
 
 /// Chooses the nodes that can capture, and says why others cannot.
@@ -215,8 +196,13 @@ where
     let Some(object) = object else { return Ok(()) };
     let parameters = PatchParams { dry_run: true, ..PatchParams::apply(names::FIELD_MANAGER) };
     let name = object.name_any();
-    let applied = Api::<K>::all(client.clone()).patch(&name, &parameters, &Patch::Apply(&object)).await;
-    applied.map(|_would| ()).map_err(|error| refusal::<K>(&error))
+    match Api::<K>::all(client.clone()).patch(&name, &parameters, &Patch::Apply(&object)).await {
+        Ok(_) => Ok(()),
+        // A role that nobody made cannot be bound except by who may grant at will; whether its rules may be granted
+        // the answer about the role says.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(refusal::<K>(&error)),
+    }
 }
 
 fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure {

@@ -8,10 +8,11 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use super::connect::{self, Connection};
-use super::names;
 use super::sessions::{self, SessionRef};
+use super::{names, teardown};
 use crate::cli::StatusArgs;
 use crate::commands::{print, terminal_width};
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::result;
 use crate::render::units;
@@ -28,8 +29,9 @@ struct Seen {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &StatusArgs) -> Result<u8, Failure> {
+pub(crate) async fn run(args: &StatusArgs, console: &Console) -> Result<u8, Failure> {
     let connection = connect::connect(&args.place.cluster).await?;
+    teardown::sweep(&connection, console).await;
     let mut seen = Vec::new();
     for (session, namespace) in sessions::list(&connection).await? {
         seen.push(look(&connection, session, namespace).await?);

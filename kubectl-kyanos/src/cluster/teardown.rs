@@ -13,8 +13,11 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::sessions::{SessionRef, is_ours};
+use super::connect::Connection;
+use super::sessions::{self, SessionRef, is_ours};
 use super::{MANAGED_BY, SESSION_LABEL};
+use crate::console::Console;
+use crate::failure::Failure;
 
 /// Seconds that pods have: hub, store and capturer handle SIGTERM at once.
 const GRACE_SECONDS: u32 = 1;
@@ -50,6 +53,34 @@ pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Vec<String>
     left.extend(deployments.into_iter().chain(daemons).chain(pods).chain(roles).chain(bindings));
     left.extend(gone);
     left
+}
+
+/// Removes what sessions left whose dead man's switch has gone off, and says which; every command of a cluster does.
+pub(crate) async fn remove_ended(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let mut ended = Vec::new();
+    for (session, namespace) in sessions::list(connection).await? {
+        let ending = namespace.metadata.deletion_timestamp.is_some();
+        if !ending && !sessions::is_live(connection, &namespace).await? {
+            ended.push(session);
+        }
+    }
+    let removed = ended.iter().map(|session| async move {
+        let left = remove(&connection.client, session).await;
+        if left.is_empty() {
+            format!("removed what the ended session {} had left", session.name)
+        } else {
+            format!("the ended session {} has left {}", session.name, left.join(", "))
+        }
+    });
+    Ok(join_all(removed).await)
+}
+
+/// Does the same beside a command that needs no right to it.
+pub(crate) async fn sweep(connection: &Connection, console: &Console) {
+    match remove_ended(connection).await {
+        Ok(lines) => lines.iter().for_each(|line| console.say(line)),
+        Err(failure) => console.detail(&format!("looking for ended sessions: {}", failure.what)),
+    }
 }
 
 fn exactly(uid: Option<String>, grace: u32) -> DeleteParams {

@@ -13,7 +13,7 @@ use super::{print, print_part};
 use crate::cli::QueryArgs;
 use crate::client::Client;
 use crate::cluster::session as cluster;
-use crate::cluster::{connect, sessions};
+use crate::cluster::{connect, sessions, teardown};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::result::{Format, Rows};
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: QueryArgs, console: &Console) -> Result<u8, Failur
         (None, Some(report)) => Some(reports::statement(report)?),
         (None, None) => None,
     };
-    let mut source = source(&args).await?;
+    let mut source = source(&args, console).await?;
     if let Some(sql) = statement {
         source.run(&sql, format).await?;
         return Ok(0);
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: QueryArgs, console: &Console) -> Result<u8, Failur
     Ok(0)
 }
 
-async fn source(args: &QueryArgs) -> Result<Source, Failure> {
+async fn source(args: &QueryArgs, console: &Console) -> Result<Source, Failure> {
     if let Some(url) = &args.store {
         let path = store::readable(url)?;
         if !path.exists() {
@@ -79,7 +79,9 @@ async fn source(args: &QueryArgs) -> Result<Source, Failure> {
             Some(name) => name.clone(),
             None => sessions::only_live(&connection).await?,
         };
-        let mut client = cluster::join(&connection, &name).await?;
+        let (joined, ()) =
+            tokio::join!(cluster::join(&connection, &name), teardown::sweep(&connection, console));
+        let mut client = joined?;
         client.describe().await?;
         return Ok(Source::Session(Box::new(client)));
     }

@@ -22,7 +22,7 @@ struct Seen {
 /// Runs the command.
 pub(crate) async fn run(args: StatusArgs, console: &Console) -> Result<u8, Failure> {
     if !args.place.local {
-        return crate::cluster::status::run(&args).await;
+        return crate::cluster::status::run(&args, console).await;
     }
     local::preflight::root("looking at the sessions of this machine")?;
     let places = Places::default();

@@ -100,6 +100,9 @@ async fn owners_are_written_before_what_they_own() {
     let last = |word: &str| calls.iter().rposition(|(_, path, _)| path.contains(word)).expect(word);
     assert!(last("/serviceaccounts/") < place("/deployments/"));
     assert!(place("/secrets/hub") < place("/deployments/"));
+    for (role, binding) in [("/roles/", "/rolebindings/"), ("/clusterroles/", "/clusterrolebindings/")] {
+        assert!(place(role) < place(binding), "{binding}");
+    }
     assert!(place("/services/hub") < place("/secrets/capturer"));
     assert!(place("/secrets/capturer") < place("/daemonsets/"));
     assert_eq!(calls.iter().filter(|(_, path, _)| path.contains("/secrets/capturer")).count(), 1);
@@ -201,6 +204,24 @@ async fn a_busy_api_server_is_asked_again_and_not_for_ever() {
     let calls = calls.lock().expect("unpoisoned");
     let tries = calls.iter().filter(|(_, path, _)| path.contains("/jobs/")).count();
     assert_eq!(tries, usize::try_from(RETRIES).expect("few") + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_waits_until_its_role_is_seen() {
+    let tries = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&tries);
+    let (client, _) = server(move |_, path, body| {
+        let mut tries = counted.lock().expect("unpoisoned");
+        if path.contains("/clusterrolebindings/") {
+            *tries += 1;
+            if *tries < 3 {
+                return status(404, "NotFound", "clusterrolebindings \"kyanos-abcde\" not found");
+            }
+        }
+        made(body)
+    });
+    everything(client).await.expect("a session");
+    assert_eq!(*tries.lock().expect("unpoisoned"), 3);
 }
 
 #[tokio::test]
