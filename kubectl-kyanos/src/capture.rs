@@ -4,6 +4,7 @@ mod following;
 
 use std::time::{Duration, Instant};
 
+use proto::launch::StoreChoice;
 use proto::v1;
 use tonic::Streaming;
 
@@ -22,6 +23,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long the stream may go on after the hub said that all is delivered.
 const LAST_ITEMS: Duration = Duration::from_secs(3);
+
+/// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
+const LAST_ROWS: Duration = Duration::from_millis(500);
+
+/// The consumer of a store's ledger.
+const STORE: &str = "store";
 
 /// What happens after an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +111,15 @@ struct Items<T> {
     held: Option<T>,
 }
 
+/// What a session's end has to see to.
+#[derive(Debug)]
+struct Ending<'a> {
+    /// What ended it.
+    stop: &'a Stop,
+    /// Whether what is stored can be read afterwards.
+    stored: bool,
+}
+
 /// How a session ended.
 #[derive(Debug, Default)]
 struct Account {
@@ -113,6 +129,16 @@ struct Account {
     /// A second signal: nothing more is waited for.
     aborted: bool,
     failure: Option<Failure>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Whether what is stored outlives the session.
+    fn stores(&self) -> bool {
+        let stays = |wanted: &Wanted| wanted.keep || matches!(wanted.store, StoreChoice::Mysql { .. });
+        self.save.is_some() || matches!(&self.session, Choice::New(wanted) if stays(wanted))
+    }
 }
 
 // === impl Items ===
@@ -167,7 +193,8 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     if let Stop::Ended(by) = &stop {
         console.say(&format!("session `{}` was ended by {by}", session.name));
     }
-    let mut account = end(&mut session, &mut view, items, &mut stops, &stop).await;
+    let ending = Ending { stop: &stop, stored: plan.stores() };
+    let mut account = end(&mut session, &mut view, items, &mut stops, ending).await;
     if let Err(failure) = view.close().await {
         account.failure.get_or_insert(failure);
     }
@@ -202,7 +229,7 @@ async fn begin(
             Box::pin(Session::start(&plan.place, *wanted.clone(), begun, console, stops)).await
         }
         Choice::Join(name) => tokio::select! {
-            joined = Session::join(&plan.place, name) => {
+            joined = Session::join(&plan.place, name, console) => {
                 joined.map(|session| Started::Running(Box::new(session)))
             }
             stop = stops.next() => Ok(Started::Stopped(stop, Remains::default())),
@@ -284,7 +311,7 @@ async fn end<V: View>(
     view: &mut V,
     items: Items<V::Item>,
     stops: &mut Stops,
-    stop: &Stop,
+    Ending { stop, stored }: Ending<'_>,
 ) -> Account {
     let mut client = session.client.clone();
     let mut account = Account::default();
@@ -296,13 +323,20 @@ async fn end<V: View>(
         return account;
     }
     let by = format!("its starter ({})", stop.reason());
+    let mut asked = client.clone();
     let drained = async { client.drain(by, DRAIN).await };
     let rest = rest(view, items, stop.prints_on());
     let both = async {
         let mut rest = std::pin::pin!(rest);
         let mut drained = std::pin::pin!(drained);
         tokio::select! {
-            shown = &mut rest => (shown, drained.await),
+            shown = &mut rest => {
+                let patience = if stored { DRAIN } else { LAST_ROWS };
+                match tokio::time::timeout(patience, drained).await {
+                    Ok(drained) => (shown, drained),
+                    Err(_elapsed) => (shown, without_store(&mut asked).await),
+                }
+            }
             drained = &mut drained => {
                 let shown = tokio::time::timeout(LAST_ITEMS, &mut rest).await.unwrap_or(Ok(()));
                 (shown, drained)
@@ -329,6 +363,13 @@ async fn end<V: View>(
         }
     }
     account
+}
+
+/// The ledgers of a session whose stream has ended and whose store is not waited for, which is not in them.
+async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
+    let mut balances = client.describe().await?.balances;
+    balances.retain(|balance| balance.consumer != STORE);
+    Ok(v1::DrainSessionResponse { balances, unconfirmed: Vec::new() })
 }
 
 /// Shows what still arrives until the hub says that nothing follows.

@@ -23,7 +23,10 @@ use crate::failure::Failure;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Between two questions to a hub that is up and waits for capturers.
-const ASK: Duration = Duration::from_millis(250);
+const ASK: Duration = Duration::from_millis(100);
+
+/// Between two looks at the nodes that were not ready when the session began.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// How long after the first capturer the others may take before the session begins without them: on equal nodes they
 /// come up within this, and a stream or a `--time` that begins with all of them is easier to read.
@@ -279,7 +282,7 @@ pub(crate) async fn others(
     let mut most = told.ready.len();
     // The store starts beside the hub, and its trouble needs as long to be certain.
     while Instant::now() < deadline && (!told.waiting.is_empty() || pods.began.elapsed() < PATIENCE * 2) {
-        tokio::time::sleep(ASK * 4).await;
+        tokio::time::sleep(FOLLOW).await;
         if !store_told && let Some(reason) = pods.store_trouble() {
             say(format!("warning: the store does not start, and nothing is stored: {reason}"));
             store_told = true;
