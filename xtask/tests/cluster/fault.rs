@@ -1,5 +1,7 @@
 //! Parts of a running session are taken away.
 
+use std::time::Instant;
+
 use xtask::process::wait_until;
 
 use crate::{PATIENCE, Stage};
@@ -17,28 +19,27 @@ impl Stage {
         self.cluster.kubectl().run(&get).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Deletes the pods of a component at once and fails unless exchanges from every node come again afterwards.
+    /// Deletes the pods of a component and fails unless exchanges from every node come again from new ones.
     fn survives_the_loss_of(&self, component: &str) {
         let nodes = self.cluster.kubectl().ready_nodes().unwrap();
         let (name, session) = self.watch(&[], 1);
         let namespace = format!("kyanos-{name}");
         let pods = self.pods_of(&name, component);
         assert!(!pods.is_empty(), "no {component}");
-        let mut delete = vec!["delete", "-n", &namespace, "--grace-period=0", "--force"];
+        // Returns when they are gone.
+        let mut delete = vec!["delete", "-n", &namespace];
         delete.extend(pods.iter().map(String::as_str));
+        let from = Instant::now();
         self.cluster.kubectl().run(&delete).unwrap();
-        let renewed = wait_until("new pods", PATIENCE, || {
-            let now = self.pods_of(&name, component);
-            now.len() == pods.len() && now.iter().all(|pod| !pods.contains(pod))
-        });
         let before = session.exchanges().len();
         let goes_on = wait_until("exchanges from every node", PATIENCE, || {
             let seen = session.exchanges();
             let fresh = seen.get(before..).unwrap_or_default();
             nodes.iter().all(|node| fresh.iter().any(|one| one.text("node") == node))
         });
+        println!("{component}: {} ms until all nodes stream again", from.elapsed().as_millis());
         let report = self.end(&name, session);
-        assert!(renewed.is_ok() && goes_on.is_ok(), "{renewed:?} {goes_on:?}; it said:\n{}", report.stderr);
+        assert!(goes_on.is_ok(), "{goes_on:?}; it said:\n{}", report.stderr);
     }
 }
 

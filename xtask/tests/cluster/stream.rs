@@ -124,7 +124,8 @@ fn stat_sums_up_a_workload() {
     let (name, session) = stage.cluster.session("stat", &arguments).unwrap();
     let report = session.finish(PATIENCE).unwrap();
     assert_eq!(report.code(), 0, "{}", report.stderr);
-    let text: String = report.exchanges.iter().map(|one| one.value.to_string()).collect();
+    // The whole result is one line.
+    let text = report.noise.join("\n");
     assert!(text.contains("Deployment/web") && text.contains("DaemonSet/loader"), "{text}");
     let gone = stage.cluster.wait_gone(&name, Duration::from_secs(1));
     assert!(gone.is_ok(), "{gone:?}");
