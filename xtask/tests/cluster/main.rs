@@ -8,6 +8,7 @@
 )]
 
 mod fault;
+mod hubs;
 mod life;
 mod select;
 mod stream;
