@@ -369,7 +369,7 @@ async fn end<V: View>(
 async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
     let mut balances = client.describe().await?.balances;
     balances.retain(|balance| balance.consumer != STORE);
-    Ok(v1::DrainSessionResponse { balances, unconfirmed: Vec::new() })
+    Ok(v1::DrainSessionResponse { balances, ..v1::DrainSessionResponse::default() })
 }
 
 /// Shows what still arrives until the hub says that nothing follows.
