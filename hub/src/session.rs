@@ -65,6 +65,8 @@ pub struct Session {
     pub peers: Peers,
     /// What hubs agree on through the database, where there are several.
     shared: Option<Shared>,
+    /// Exchanges of which a mark was observed out of order and moved.
+    clamped: AtomicU64,
     /// Counts leaders that were followed.
     leaders: AtomicU64,
     workloads: OnceLock<Arc<Workloads>>,
@@ -139,6 +141,7 @@ impl Session {
             live: Live::default(),
             peers: Peers::default(),
             shared,
+            clamped: AtomicU64::new(0),
             leaders: AtomicU64::new(0),
             workloads: OnceLock::new(),
             writer,
@@ -271,6 +274,8 @@ impl Session {
                 }
             }
         }
+        let clamped = batch.exchanges.iter().filter(|exchange| exchange.clamped).count();
+        self.clamped.fetch_add(clamped as u64, Ordering::Relaxed);
         let exchanges: Vec<_> = batch.exchanges.into_iter().map(Arc::new).collect();
         if !exchanges.is_empty() {
             self.live.publish(&exchanges);
@@ -379,6 +384,7 @@ impl Session {
             stored: totals.stored.saturating_sub(totals.trimmed),
             trimmed: totals.trimmed,
             payload_bytes: self.payload_bytes,
+            clamped: self.clamped.load(Ordering::Relaxed),
         }
     }
 
@@ -406,11 +412,11 @@ impl Session {
         if !unconfirmed.is_empty() && self.hub.is_empty() {
             tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
         }
-        let mut balances = self.describe().balances;
+        let v1::DescribeResponse { mut balances, clamped, .. } = self.describe();
         if self.peers.lost_one() {
             self.settle_store(&mut balances, deadline).await;
         }
-        v1::DrainSessionResponse { balances, unconfirmed, confirmed }
+        v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped }
     }
 
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end and who did not.

@@ -126,6 +126,8 @@ struct Account {
     nodes: usize,
     balances: Vec<v1::Balance>,
     unconfirmed: Vec<String>,
+    /// Exchanges of which a mark was observed out of order and moved.
+    clamped: u64,
     /// A second signal: nothing more is waited for.
     aborted: bool,
     failure: Option<Failure>,
@@ -318,6 +320,7 @@ async fn end<V: View>(
     if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS, client.describe()).await {
         account.nodes = state.capturers.len();
         account.balances = state.balances;
+        account.clamped = state.clamped;
     }
     if !session.is_own() || matches!(stop, Stop::Ended(_)) {
         return account;
@@ -350,6 +353,7 @@ async fn end<V: View>(
                 Ok(answer) => {
                     account.balances = answer.balances;
                     account.unconfirmed = answer.unconfirmed;
+                    account.clamped = account.clamped.max(answer.clamped);
                 }
                 Err(failure) => {
                     account.failure.get_or_insert(failure);
@@ -476,6 +480,9 @@ fn report<V: View>(plan: &Plan, view: &V, account: &Account, remains: &Remains, 
     }
     if account.aborted {
         console.warning("stopped at once: what was still on its way is not counted");
+    }
+    if account.clamped > 0 {
+        console.say(&summary::clamped(account.clamped));
     }
     say_kept(remains, console);
     if plan.hint_at_keeping && view.captured() > 0 {

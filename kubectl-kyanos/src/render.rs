@@ -4,6 +4,7 @@ pub(crate) mod detail;
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod result;
+pub(crate) mod session;
 pub(crate) mod stat;
 pub(crate) mod stored;
 pub(crate) mod text;

@@ -50,6 +50,13 @@ pub(crate) fn lost(balances: &[v1::Balance]) -> String {
     if parts.is_empty() { "lost 0".to_owned() } else { format!("lost {}", parts.join(", ")) }
 }
 
+/// Says of how many exchanges marks were moved: `3 exchanges have times that were observed out of order, and were moved`.
+pub(crate) fn clamped(exchanges: u64) -> String {
+    let have = if exchanges == 1 { "has" } else { "have" };
+    let noun = plural(exchanges, "exchange");
+    format!("{} {noun} {have} times that were observed out of order, and were moved", count(exchanges))
+}
+
 /// Says a ledger: `balance store exchanges: seen 12 = delivered 10 + filtered 1 + lost 1 (store 1)`.
 pub(crate) fn ledger(balance: &v1::Balance) -> String {
     let v1::Balance { consumer, unit, seen, delivered, filtered, lost } = balance;

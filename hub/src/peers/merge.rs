@@ -70,6 +70,7 @@ pub(super) fn describe<'a>(
             }
         }
         whole.stored = whole.stored.saturating_add(state.stored);
+        whole.clamped = whole.clamped.saturating_add(state.clamped);
         whole.trimmed = whole.trimmed.saturating_add(state.trimmed);
         if connected && state.store.starts_with("down") && !whole.store.starts_with("down") {
             whole.store = format!("{} (hub {name})", state.store);

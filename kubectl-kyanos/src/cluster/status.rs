@@ -1,23 +1,30 @@
-//! `status` in a cluster: its sessions, as their namespaces and DaemonSets tell.
+//! `status` in a cluster: its sessions, as their namespaces, DaemonSets and hubs tell.
 
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use proto::v1;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::connect::{self, Connection};
 use super::sessions::{self, SessionRef};
-use super::{names, teardown};
+use super::{names, session, teardown};
 use crate::cli::StatusArgs;
 use crate::commands::{print, terminal_width};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::result;
-use crate::render::units;
+use crate::render::{self, result, units};
 
-/// A session as the API shows it.
+/// Longest wait for a session's hub: what the API knows is shown without it.
+const HUB: Duration = Duration::from_secs(5);
+
+/// A session as the API and its hub show it.
 struct Seen {
     session: SessionRef,
     namespace: Namespace,
@@ -26,16 +33,17 @@ struct Seen {
     capturers: Option<(i32, i32)>,
     /// Who holds the lease.
     holder: Option<String>,
+    /// What its hub says, where it answers and this user may ask.
+    state: Option<v1::DescribeResponse>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: &StatusArgs, console: &Console) -> Result<u8, Failure> {
     let connection = connect::connect(&args.place.cluster).await?;
     teardown::sweep(&connection, console).await;
-    let mut seen = Vec::new();
-    for (session, namespace) in sessions::list(&connection).await? {
-        seen.push(look(&connection, session, namespace).await?);
-    }
+    let found = sessions::list(&connection).await?;
+    let looks = found.into_iter().map(|(session, namespace)| look(&connection, session, namespace));
+    let seen = try_join_all(looks).await?;
     let values: Vec<Value> = seen.iter().map(value).collect();
     match args.output.as_str() {
         "json" => print(&format!("{}\n", result::json(&values)?))?,
@@ -59,7 +67,14 @@ async fn look(connection: &Connection, session: SessionRef, namespace: Namespace
         .and_then(|daemon| daemon.status)
         .map(|status| (status.number_ready, status.desired_number_scheduled));
     let holder = lease.and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
-    Ok(Seen { session, namespace, live, capturers, holder })
+    let state = if live { timeout(HUB, ask(connection, &session)).await.ok().flatten() } else { None };
+    Ok(Seen { session, namespace, live, capturers, holder, state })
+}
+
+/// Asks a session's hub.
+async fn ask(connection: &Connection, session: &SessionRef) -> Option<v1::DescribeResponse> {
+    let mut client = session::join(connection, &session.name).await.ok()?;
+    client.describe().await.ok()
 }
 
 // === impl Seen ===
@@ -83,8 +98,9 @@ fn table(seen: &[Seen], wide: bool) -> String {
         return "no sessions in this cluster\n".to_owned();
     }
     let mut titles = ["SESSION", "AGE", "OWNER", "STATE", "CAPTURERS"].map(str::to_owned).to_vec();
+    titles.extend(render::session::TITLES.map(str::to_owned));
     if wide {
-        titles.extend(["NAMESPACE", "LEASE", "VERSION"].map(str::to_owned));
+        titles.extend(["NODES", "STORE", "NAMESPACE", "LEASE", "VERSION"].map(str::to_owned));
     }
     let mut table = result::plain(&titles, terminal_width());
     for one in seen {
@@ -96,7 +112,11 @@ fn table(seen: &[Seen], wide: bool) -> String {
             one.state().to_owned(),
             one.capturers.map_or_else(|| "-".to_owned(), |(ready, wanted)| format!("{ready}/{wanted}")),
         ];
+        let state = one.state.as_ref();
+        cells.extend(render::session::cells(state));
         if wide {
+            cells.push(state.map_or_else(|| "-".to_owned(), render::session::nodes));
+            cells.push(dash(state.map(|state| state.store.as_str())));
             cells.push(one.session.namespace());
             cells.push(dash(one.holder.as_deref()));
             cells.push(dash(one.annotation(names::VERSION_ANNOTATION)));
@@ -107,7 +127,7 @@ fn table(seen: &[Seen], wide: bool) -> String {
 }
 
 fn value(seen: &Seen) -> Value {
-    json!({
+    let mut value = json!({
         "session": seen.session.name,
         "namespace": seen.session.namespace(),
         "state": seen.state(),
@@ -117,5 +137,9 @@ fn value(seen: &Seen) -> Value {
         "lease_holder": seen.holder,
         "capturers_ready": seen.capturers.map(|(ready, _)| ready),
         "capturers_wanted": seen.capturers.map(|(_, wanted)| wanted),
-    })
+    });
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend(render::session::fields(seen.state.as_ref()));
+    }
+    value
 }

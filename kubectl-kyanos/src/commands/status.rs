@@ -1,17 +1,16 @@
 //! `status`: the sessions of this machine or of a cluster.
 
 use proto::v1;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{print, terminal_width};
 use crate::cli::StatusArgs;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::result;
-use crate::render::units::{age, count, rfc3339};
+use crate::render::units::{age, rfc3339};
+use crate::render::{result, session};
 use crate::session::local::directory::{Found, lives};
 use crate::session::local::{self, Places, leftovers, now_ns};
-use crate::summary;
 
 /// A session with what its hub says of it.
 struct Seen {
@@ -59,10 +58,8 @@ fn table(sessions: &[Seen], wide: bool) -> String {
     if sessions.is_empty() {
         return "no sessions on this machine\n".to_owned();
     }
-    let mut titles =
-        ["SESSION", "AGE", "OWNER", "STATE", "CAPTURERS", "VIEWERS", "STORED", "CAPTURED", "LOST"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut titles = ["SESSION", "AGE", "OWNER", "STATE", "CAPTURERS"].map(str::to_owned).to_vec();
+    titles.extend(session::TITLES.map(str::to_owned));
     if wide {
         titles.extend(["PID", "STORE", "VERSION"].map(str::to_owned));
     }
@@ -77,37 +74,21 @@ fn cells(seen: &Seen, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let file = seen.found.file.as_ref();
     let state = seen.state.as_ref();
-    let balances = state.map(|state| state.balances.as_slice()).unwrap_or_default();
     let since = file.map(|file| now_ns().saturating_sub(file.started_ns) / 1_000_000_000);
     let mut cells = vec![
         seen.found.name.clone(),
         since.map_or_else(dash, age),
         file.map_or_else(dash, |file| user(file.owner)),
         life(seen).to_owned(),
-        state.map_or_else(dash, capturers),
-        state.map_or_else(dash, |state| state.viewers.to_string()),
-        state.map_or_else(dash, |state| count(state.stored)),
-        count(captured(balances)),
-        summary::lost(&summary::relevant(balances, None)).replacen("lost ", "", 1),
+        state.map_or_else(dash, session::capturers),
     ];
+    cells.extend(session::cells(state));
     if wide {
         cells.push(file.map_or_else(dash, |file| file.plugin_pid.to_string()));
         cells.push(state.map_or_else(dash, |state| state.store.clone()));
         cells.push(file.map_or_else(dash, |file| file.version.clone()));
     }
     cells
-}
-
-/// Exchanges that capturers delivered.
-fn captured(balances: &[v1::Balance]) -> u64 {
-    let of_capturers = balances.iter().filter(|balance| balance.consumer.starts_with("capturer"));
-    of_capturers.filter(|balance| balance.unit == "exchanges").map(|balance| balance.delivered).sum()
-}
-
-fn capturers(state: &v1::DescribeResponse) -> String {
-    let capturing =
-        state.capturers.iter().filter(|capturer| capturer.connected && capturer.capturing).count();
-    format!("{capturing}/{}", state.capturers.len())
 }
 
 /// Says whether the session's starter and hub live.
@@ -122,9 +103,7 @@ fn life(seen: &Seen) -> &'static str {
 
 fn value(places: &Places, seen: &Seen) -> Value {
     let file = seen.found.file.as_ref();
-    let state = seen.state.as_ref();
-    let balances = state.map(|state| state.balances.as_slice()).unwrap_or_default();
-    json!({
+    let mut value = json!({
         "session": seen.found.name,
         "state": life(seen),
         "started": file.map(|file| rfc3339(file.started_ns)),
@@ -136,39 +115,11 @@ fn value(places: &Places, seen: &Seen) -> Value {
         "capturer_pid": file.and_then(|file| file.capturer_pid),
         "keep": file.map(|file| file.keep),
         "store": file.and_then(|file| file.store.clone()),
-        "store_state": state.map(|state| state.store.clone()),
-        "stored": state.map(|state| state.stored),
-        "viewers": state.map(|state| state.viewers),
-        "captured": captured(balances),
-        "capturers": state.map(|state| state.capturers.iter().map(capturer).collect::<Vec<_>>()),
-        "balances": balances.iter().map(balance).collect::<Vec<_>>(),
-    })
-}
-
-fn capturer(capturer: &v1::CapturerState) -> Value {
-    json!({
-        "node": capturer.node,
-        "kernel": capturer.kernel,
-        "version": capturer.version,
-        "connected": capturer.connected,
-        "capturing": capturer.capturing,
-        "last_seen": rfc3339(capturer.last_seen_ns),
-    })
-}
-
-fn balance(balance: &v1::Balance) -> Value {
-    let lost: Map<String, Value> = summary::stages(std::iter::once(balance))
-        .into_iter()
-        .map(|(stage, total)| (stage, total.into()))
-        .collect();
-    json!({
-        "consumer": balance.consumer,
-        "unit": balance.unit,
-        "seen": balance.seen,
-        "delivered": balance.delivered,
-        "filtered": balance.filtered,
-        "lost": lost,
-    })
+    });
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend(session::fields(seen.state.as_ref()));
+    }
+    value
 }
 
 fn user(id: u32) -> String {

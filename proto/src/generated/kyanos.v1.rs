@@ -1000,6 +1000,9 @@ pub struct DescribeResponse {
     /// Payload bytes that capturers keep per message: no viewer gets more.
     #[prost(uint32, tag = "11")]
     pub payload_bytes: u32,
+    /// Exchanges of which a mark was observed out of order and moved.
+    #[prost(uint64, tag = "12")]
+    pub clamped: u64,
 }
 /// CapturerState is what the hub knows of one capturer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1253,6 +1256,9 @@ pub struct DrainSessionResponse {
     /// Capturers that did.
     #[prost(string, repeated, tag = "3")]
     pub confirmed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Exchanges of which a mark was observed out of order and moved.
+    #[prost(uint64, tag = "4")]
+    pub clamped: u64,
 }
 /// Metric is what a statistic measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
