@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proto::filter::{FilterError, Match};
 use proto::launch::{HubLaunch, HubPlace, StoreChoice};
 use proto::{WIRE_REVISION, v1};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 
 use self::capturers::{Capturers, CapturersError, Claim, Judged};
@@ -69,6 +69,8 @@ pub struct Session {
     clamped: AtomicU64,
     /// Counts leaders that were followed.
     leaders: AtomicU64,
+    /// Told when one of them is heard no more.
+    left_alone: Notify,
     workloads: OnceLock<Arc<Workloads>>,
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
@@ -143,6 +145,7 @@ impl Session {
             shared,
             clamped: AtomicU64::new(0),
             leaders: AtomicU64::new(0),
+            left_alone: Notify::new(),
             workloads: OnceLock::new(),
             writer,
             archive,
@@ -186,6 +189,16 @@ impl Session {
     /// Begins to follow another hub; returns its turn.
     pub fn follows_anew(&self) -> u64 {
         self.leaders.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Says that a hub which led is heard no more.
+    pub fn leader_is_away(&self) {
+        self.left_alone.notify_one();
+    }
+
+    /// Waits until a hub which led is heard no more.
+    pub async fn left_alone(&self) {
+        self.left_alone.notified().await;
     }
 
     /// Whether no other hub has led since.

@@ -115,7 +115,7 @@ impl Leader<'_> {
     /// anew as one that follows.
     async fn run(&self) -> Result<Over, LaunchError> {
         let several = self.launch.hubs > 1;
-        let earlier = if several { Some(lease::win(self.cluster).await) } else { None };
+        let earlier = if several { Some(lease::win(self.cluster, self.session).await) } else { None };
         self.session.leads(true);
         let _watches = self.workloads.watch(&self.client);
         // Only here: a plugin that reaches a hub that follows is refused, and tries the next.

@@ -5,9 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Held};
+use crate::session::Session;
 
-/// Between two looks at the Lease of another hub.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at the Lease of another hub, while nothing says that it is gone.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// From the end of its stream to the next look: a pod that ends gives the Lease up meanwhile.
+const SOON: Duration = Duration::from_millis(200);
 
 /// How long a Lease may stand unrenewed before another hub takes it: three renewals.
 const SILENT: Duration = Duration::from_secs(15);
@@ -16,7 +20,7 @@ const SILENT: Duration = Duration::from_secs(15);
 ///
 /// It is taken from a hub whose pod is gone at once, and from one that does not renew it after a while, counted here:
 /// clocks of nodes differ.
-pub async fn win(cluster: &Cluster) -> bool {
+pub async fn win(cluster: &Cluster, session: &Session) -> bool {
     let mut silence = Silence::default();
     let mut said = false;
     loop {
@@ -25,7 +29,10 @@ pub async fn win(cluster: &Cluster) -> bool {
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the Lease cannot be looked at"),
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = session.left_alone() => tokio::time::sleep(SOON).await,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl Peer for PeerService {
                 result = learn(&session, stream) => result,
                 () = tell(&session, &sender) => Ok(()),
             };
+            session.leader_is_away();
             if let Err(status) = result {
                 drop(sender.send(Err(status)).await);
             }

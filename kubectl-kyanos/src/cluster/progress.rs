@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::api::{ListParams, LogParams};
 use kube::runtime::{WatchStreamExt, watcher};
+use proto::v1;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -35,6 +36,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long a problem that may pass is watched before it counts: a registry answers badly once in a while, and an
 /// account or a quota may appear a moment after the pods that need it.
 const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How long capturers may be away before the store is named as what they may wait for.
+const PATIENCE_WITH_STORE: Duration = Duration::from_secs(4);
 
 /// How long a workload may have no pods before its events are read.
 const NO_PODS: Duration = Duration::from_secs(3);
@@ -249,9 +253,11 @@ pub(crate) async fn first_capturers(
 ) -> Result<Standing, Failure> {
     let mut first = None;
     loop {
-        let capturing = capturing(client).await.unwrap_or_default();
-        let standing = pods.capturers(nodes, &capturing).await;
-        say(match standing.waits_for() {
+        let state = state(client).await.unwrap_or_default();
+        let standing = pods.capturers(nodes, &capturing(&state)).await;
+        let store = store_waited_for(&state).filter(|_| standing.ready.is_empty());
+        let store = store.filter(|_| pods.began.elapsed() > PATIENCE_WITH_STORE);
+        say(match standing.waits_for().or(store) {
             Some(reason) => format!("{} ({reason})", standing.line()),
             None => standing.line(),
         });
@@ -288,8 +294,8 @@ pub(crate) async fn others(
             store_told = true;
         }
         // A hub that is away for a moment says nothing of its capturers.
-        let Some(capturing) = capturing(&mut client).await else { continue };
-        let now = pods.capturers(&nodes, &capturing).await;
+        let Some(state) = state(&mut client).await else { continue };
+        let now = pods.capturers(&nodes, &capturing(&state)).await;
         let news = Standing {
             failed: now
                 .failed
@@ -321,11 +327,20 @@ fn none(standing: &Standing) -> Failure {
     )
 }
 
-/// The nodes whose capturers capture, as the hub hears them; `None` while it does not answer.
-async fn capturing(client: &mut Client) -> Option<BTreeSet<String>> {
-    let state = tokio::time::timeout(PATIENCE, client.describe()).await.ok()?.ok()?;
-    let live = state.capturers.into_iter().filter(|capturer| capturer.connected && capturer.capturing);
-    Some(live.map(|capturer| capturer.node).collect())
+/// What the hub says; `None` while it does not answer.
+async fn state(client: &mut Client) -> Option<v1::DescribeResponse> {
+    tokio::time::timeout(PATIENCE, client.describe()).await.ok()?.ok()
+}
+
+/// The nodes whose capturers capture, as the hub hears them.
+fn capturing(state: &v1::DescribeResponse) -> BTreeSet<String> {
+    let live = state.capturers.iter().filter(|capturer| capturer.connected && capturer.capturing);
+    live.map(|capturer| capturer.node.clone()).collect()
+}
+
+/// Why the store is not there, where capturers may wait for what it alone knows.
+fn store_waited_for(state: &v1::DescribeResponse) -> Option<String> {
+    state.store.strip_prefix("starting: ").map(|reason| format!("the store is not there yet: {reason}"))
 }
 
 async fn keep(api: Api<Pod>, config: watcher::Config, sender: watch::Sender<BTreeMap<String, Pod>>) {

@@ -194,7 +194,9 @@ impl Cluster {
         let standing = match tokio::time::timeout_at(deadline, capturers).await {
             Ok(standing) => standing?,
             Err(_elapsed) => {
-                return Err(late("no capturer was", &request, pods.refused_pods(names::CAPTURER).await));
+                let waited = Some(steps.said).filter(|said| !said.is_empty());
+                let reason = pods.refused_pods(names::CAPTURER).await.or(waited);
+                return Err(late("no capturer was", &request, reason));
             }
         };
         console.clear();

@@ -89,6 +89,10 @@ fn launch() -> HubLaunch {
     }
 }
 
+async fn session() -> Arc<Session> {
+    Session::begin(&launch()).await.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_tried_once_more() {
     let mut conflicts = 1;
@@ -205,7 +209,7 @@ async fn the_first_of_several_hubs_leads_and_the_next_one_waits() {
         "GET pods" => list(&[]),
         _ => lease(""),
     });
-    assert!(!win(&first).await);
+    assert!(!win(&first, session().await.as_ref()).await);
     let written = seen.lock().unwrap().last().unwrap().1.clone();
     assert_eq!(written["spec"]["holderIdentity"], "hub-1");
 
@@ -217,15 +221,34 @@ async fn the_first_of_several_hubs_leads_and_the_next_one_waits() {
             // Renewed for a while, then no more.
             renewals += 1;
             let (code, mut lease) = lease("hub-0");
-            lease["metadata"]["resourceVersion"] = renewals.min(30).to_string().into();
+            lease["metadata"]["resourceVersion"] = renewals.min(8).to_string().into();
             (code, lease)
         }
         _ => lease("hub-1"),
     });
     let began = tokio::time::Instant::now();
-    assert!(win(&second).await);
-    assert!(began.elapsed().as_secs() >= 40, "{:?}", began.elapsed());
+    assert!(win(&second, session().await.as_ref()).await);
+    assert!(began.elapsed().as_secs() >= 50, "{:?}", began.elapsed());
     assert_eq!(count(&seen, "PUT leases/session"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_left_alone_looks_at_once() {
+    let mut looks = 0;
+    let (cluster, _) = fake_of(true, move |asked| match asked {
+        "GET pods" => list(&[json!({"metadata": {"name": "hub-0"}, "status": {"phase": "Running"}})]),
+        "GET leases/session" => {
+            looks += 1;
+            // Given up after the first look.
+            lease(if looks > 1 { "" } else { "hub-0" })
+        }
+        _ => lease("hub-1"),
+    });
+    let session = session().await;
+    session.leader_is_away();
+    let began = tokio::time::Instant::now();
+    assert!(!win(&cluster, &session).await);
+    assert!(began.elapsed().as_secs() < 1, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +264,7 @@ async fn a_hub_whose_pod_is_gone_is_followed_by_the_next_at_once() {
             _ => lease("hub-0"),
         });
         let began = tokio::time::Instant::now();
-        assert!(win(&cluster).await);
+        assert!(win(&cluster, session().await.as_ref()).await);
         assert!(began.elapsed().as_secs() < 1);
     }
 }
