@@ -106,9 +106,9 @@ impl Silence {
         Self { since: Instant::now(), borne: if earlier { PERIOD } else { FIRST } }
     }
 
-    /// Looks at the number of plugins; says whether silence has lasted too long.
-    fn over(&mut self, plugins: u32) -> bool {
-        if plugins > 0 {
+    /// Is told whether a plugin was heard of since the last look; says whether silence has lasted too long.
+    fn over(&mut self, heard: bool) -> bool {
+        if heard {
             *self = Self { since: Instant::now(), borne: PERIOD };
         }
         self.since.elapsed() >= self.borne
@@ -166,14 +166,14 @@ async fn watch_silence(
         tokio::select! {
             () = async { drop(ended.wait_for(|by| !by.is_empty()).await) }, if terms.keep.is_some() => return,
             _ = look.tick() => {
-                if silence.over(session.viewers()) {
+                if silence.over(session.viewers.heard()) {
                     session.drain(SILENCE, DRAIN).await;
                     return;
                 }
             }
             _ = renew.tick() => {
                 // Beside the looks: an API server that hangs does not stop the clock.
-                let (cluster, alive, ahead) = (cluster.clone(), session.viewers() > 0, terms.ahead());
+                let (cluster, alive, ahead) = (cluster.clone(), session.viewers.count() > 0, terms.ahead());
                 let deposed = deposed.clone();
                 tokio::spawn(async move {
                     deposed.renew(&cluster).await;

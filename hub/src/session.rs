@@ -2,11 +2,12 @@
 
 pub mod capturers;
 pub mod slots;
+pub mod viewers;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use self::capturers::{Capturers, CapturersError, Claim, Judged};
 use self::slots::{Base, Slots, SlotsError};
+use self::viewers::Viewers;
 use crate::live::Live;
 use crate::peers::Peers;
 use crate::store::engine::{AnyArchive, Engine};
@@ -75,7 +77,8 @@ pub struct Session {
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
     file: Option<PathBuf>,
-    viewers: AtomicU32,
+    /// Plugins that watch, or did.
+    pub viewers: Viewers,
     draining: watch::Sender<bool>,
     ended: watch::Sender<String>,
     drained: OnceCell<v1::DrainSessionResponse>,
@@ -93,10 +96,6 @@ pub enum SessionError {
     #[error(transparent)]
     Filter(#[from] FilterError),
 }
-
-/// A viewer's heartbeat stream, counted while it lives.
-#[derive(Debug)]
-pub struct Connected<'a>(&'a AtomicU32);
 
 // === impl Session ===
 
@@ -150,7 +149,7 @@ impl Session {
             writer,
             archive,
             file,
-            viewers: AtomicU32::new(0),
+            viewers: Viewers::default(),
             draining: watch::Sender::new(false),
             ended: watch::Sender::new(String::new()),
             drained: OnceCell::new(),
@@ -355,18 +354,6 @@ impl Session {
         self.ended.subscribe()
     }
 
-    /// Counts a viewer while the returned value lives.
-    pub fn viewer_connected(&self) -> Connected<'_> {
-        self.viewers.fetch_add(1, Ordering::Relaxed);
-        Connected(&self.viewers)
-    }
-
-    /// Plugins whose heartbeat is there.
-    #[must_use]
-    pub fn viewers(&self) -> u32 {
-        self.viewers.load(Ordering::Relaxed)
-    }
-
     /// The session's state, with those of all hubs that this one leads.
     #[must_use]
     pub fn describe(&self) -> v1::DescribeResponse {
@@ -393,7 +380,7 @@ impl Session {
             capturers: self.capturers.states(),
             store,
             balances: self.balances(),
-            viewers: self.viewers.load(Ordering::Relaxed),
+            viewers: self.viewers.count(),
             stored: totals.stored.saturating_sub(totals.trimmed),
             trimmed: totals.trimmed,
             payload_bytes: self.payload_bytes,
@@ -539,14 +526,6 @@ impl Session {
         if !rows.is_empty() {
             writer.note_losses(rows);
         }
-    }
-}
-
-// === impl Connected ===
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,23 +6,23 @@ use super::*;
 async fn silence_counts_from_the_last_plugin_and_longer_before_the_first() {
     let mut silence = Silence::new(false);
     tokio::time::advance(FIRST.saturating_sub(LOOK)).await;
-    assert!(!silence.over(0));
+    assert!(!silence.over(false));
     tokio::time::advance(LOOK).await;
-    assert!(silence.over(0));
-    assert!(!silence.over(1));
+    assert!(silence.over(false));
+    assert!(!silence.over(true));
     tokio::time::advance(PERIOD.saturating_sub(LOOK)).await;
-    assert!(!silence.over(0));
+    assert!(!silence.over(false));
     tokio::time::advance(LOOK).await;
-    assert!(silence.over(0));
+    assert!(silence.over(false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restarted_hub_starts_a_full_period() {
     let mut silence = Silence::new(true);
     tokio::time::advance(PERIOD.saturating_sub(LOOK)).await;
-    assert!(!silence.over(0));
+    assert!(!silence.over(false));
     tokio::time::advance(LOOK).await;
-    assert!(silence.over(0));
+    assert!(silence.over(false));
 }
 
 #[test]

@@ -62,6 +62,8 @@ impl Viewer for ViewerService {
                 proto::WIRE_REVISION
             )));
         }
+        // While capturers start a plugin asks and does not beat yet.
+        self.session.viewers.hear();
         Ok(Response::new(self.session.describe()))
     }
 
@@ -72,7 +74,7 @@ impl Viewer for ViewerService {
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         let session = Arc::clone(&self.session);
         tokio::spawn(async move {
-            let _counted = session.viewer_connected();
+            let _counted = session.viewers.connect();
             heartbeat(&session, request.into_inner(), sender).await;
         });
         Ok(Response::new(ReceiverStream::new(responses)))

@@ -150,7 +150,7 @@ async fn a_refused_switch_stops_neither_the_lease_nor_the_end() {
     let session = Session::begin(&launch()).await.unwrap();
     let terms = Terms::of(&launch());
     let kept = tokio::spawn(keep(cluster, Arc::clone(&session), terms, None));
-    let plugin = session.viewer_connected();
+    let plugin = session.viewers.connect();
     tokio::time::sleep(RENEW * 5 + RENEW / 2).await;
     assert_eq!((count(&seen, "PUT leases/session"), count(&seen, "PATCH jobs/deadman")), (6, 6));
     drop(plugin);
@@ -281,7 +281,7 @@ async fn a_hub_that_another_one_deposed_deletes_nothing() {
         _ => job(),
     });
     let session = Session::begin(&launch()).await.unwrap();
-    let _plugin = session.viewer_connected();
+    let _plugin = session.viewers.connect();
     assert_eq!(keep(cluster, Arc::clone(&session), Terms::of(&launch()), Some(false)).await, Over::Deposed);
     assert_eq!(count(&seen, "PUT leases/session"), 2);
     assert!(seen.lock().unwrap().iter().all(|(asked, _)| !asked.starts_with("DELETE")));
