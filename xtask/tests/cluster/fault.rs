@@ -1,7 +1,8 @@
 //! Parts of a running session are taken away.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use xtask::process::wait_until;
 
 use crate::{PATIENCE, Stage};
@@ -65,4 +66,104 @@ fn an_image_that_cannot_be_pulled_is_explained_and_nothing_stays() {
     assert!(report.stderr.contains("registry.invalid/none:0"), "{}", report.stderr);
     let gone = stage.cluster.wait_gone(&name, PATIENCE);
     assert!(gone.is_ok(), "{gone:?}");
+}
+
+#[test]
+fn a_killed_store_comes_back_with_its_rows() {
+    let Some(stage) = Stage::open() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved.sqlite");
+    let path = file.to_str().unwrap();
+    let (name, session) = stage.watch(&["--save", path], 1);
+    let stored = || {
+        let sql = "SELECT COUNT(*) AS n FROM exchanges";
+        let counted = stage.cluster.run(&["query", "--session", &name, "-o", "json", sql]);
+        counted.ok().and_then(|report| report.exchanges.first()?.number("n")).unwrap_or_default()
+    };
+    wait_until("rows", PATIENCE, || stored() > 0).unwrap();
+    let namespace = format!("kyanos-{name}");
+    let kubectl = stage.cluster.kubectl();
+    let restarts = "jsonpath={.items[*].status.containerStatuses[?(@.name=='store')].restartCount}";
+    let get = ["get", "pods", "-n", &namespace, "-l", "app.kubernetes.io/component=hub", "-o", restarts];
+    // The first process of a container heeds only signals that it handles: this one is a crash to it.
+    let kill = ["exec", "-n", &namespace, "deployment/hub", "-c", "store", "--", "sh", "-c", "kill -ABRT 1"];
+    drop(kubectl.run(&kill));
+    let restarted = wait_until("the store's new container", PATIENCE, || {
+        kubectl.run(&get).is_ok_and(|n| n.trim() != "0")
+    });
+    let from = stored();
+    let goes_on = wait_until("more rows", PATIENCE, || stored() > from.max(1));
+    let report = stage.end(&name, session);
+    assert!(restarted.is_ok() && goes_on.is_ok(), "{restarted:?} {goes_on:?}; it said:\n{}", report.stderr);
+    let store = format!("sqlite:{path}");
+    let saved = ["query", "--store", &store, "-o", "json", "SELECT COUNT(DISTINCT id) AS n FROM exchanges"];
+    let rows = stage.cluster.run(&saved).unwrap().exchanges[0].number("n").unwrap();
+    let shown = u64::try_from(report.exchanges.len()).unwrap();
+    let lost = report.lost().unwrap();
+    let lost: u64 = lost.iter().filter(|((unit, _), _)| unit == "exchanges").map(|(_, count)| count).sum();
+    println!("shown {shown}, saved {rows}, lost {lost}");
+    assert!(shown.abs_diff(rows) <= lost, "{shown} shown, {rows} saved:\n{}", report.stderr);
+}
+
+#[test]
+fn a_plugin_that_is_cut_off_loses_its_session_and_says_so() {
+    /// Until the hub counts the connection as broken, the lease period, the hub's teardown, and room.
+    const END: Duration = Duration::from_secs(20 + 60 + 10 + 20);
+    /// The plugin tries for a lease period, and then removes what is gone already.
+    const TRIES: Duration = Duration::from_secs(60 + 20);
+    let Some(stage) = Stage::open() else { return };
+    let (name, mut session) = stage.watch(&[], 1);
+    session.process().signal(Signal::SIGSTOP).unwrap();
+    let gone = stage.cluster.wait_gone(&name, END);
+    session.process().signal(Signal::SIGCONT).unwrap();
+    let report = session.finish(TRIES).unwrap();
+    println!("cut off: {} s until nothing was left", gone.as_ref().map_or(0, Duration::as_secs));
+    if gone.is_err() {
+        drop(stage.cluster.run(&["cleanup", &name, "--yes"]));
+    }
+    assert!(gone.is_ok(), "{gone:?}");
+    assert_eq!(report.code(), 1, "{}", report.stderr);
+    assert!(report.stderr.contains("error: "), "{}", report.stderr);
+}
+
+#[test]
+fn what_killed_commands_began_goes_by_itself() {
+    /// Milliseconds after the command at which it is killed, before there is a plugin that the hub hears.
+    const KILLED: [u64; 5] = [150, 300, 500, 900, 1_500];
+    /// The dead man's switch with `--timeout 5s`, and room for the cluster's controllers.
+    const END: Duration = Duration::from_secs(5 + 300 + 45);
+    let Some(stage) = Stage::open() else { return };
+    let mut names = Vec::new();
+    let mut begin = |arguments: &[&str], after: u64| {
+        let mut all = vec!["-n", stage.shop.namespace(), "--timeout", "5s"];
+        all.extend(arguments);
+        let (name, session) = stage.cluster.session("watch", &all).unwrap();
+        std::thread::sleep(Duration::from_millis(after));
+        session.stop_by(Signal::SIGKILL).unwrap();
+        names.push(name);
+    };
+    for after in KILLED {
+        begin(&[], after);
+    }
+    begin(&["--hub-image", "registry.invalid/none:0"], 2_000);
+    let powerless = |object: &String| {
+        ["namespace/", "clusterrole."].iter().any(|kind| object.starts_with(kind))
+            || object.starts_with("clusterrolebinding.")
+    };
+    let left = |name: &String| stage.cluster.left(name).unwrap_or_default();
+    let over = |name: &String| left(name).iter().all(powerless);
+    let took = wait_until("the sessions to end", END, || names.iter().all(over));
+    println!("ended by the cluster after {:?}", took.as_ref().map(Duration::as_secs));
+    let rest: Vec<_> = names.iter().map(left).collect();
+    let report = stage.cluster.run(&["status"]).unwrap();
+    let gone: Vec<_> = names.iter().map(|name| stage.cluster.wait_gone(name, PATIENCE)).collect();
+    if gone.iter().any(Result::is_err) {
+        for name in &names {
+            drop(stage.cluster.run(&["cleanup", name, "--yes"]));
+        }
+    }
+    assert!(took.is_ok(), "{took:?}: {rest:?}");
+    assert!(gone.iter().all(Result::is_ok), "{gone:?}");
+    let removed = report.stderr.matches("removed what the ended session").count();
+    assert_eq!(removed, rest.iter().filter(|left| !left.is_empty()).count(), "{rest:?}\n{}", report.stderr);
 }
