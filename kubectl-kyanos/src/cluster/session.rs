@@ -194,8 +194,8 @@ impl Cluster {
         let standing = match tokio::time::timeout_at(deadline, capturers).await {
             Ok(standing) => standing?,
             Err(_elapsed) => {
-                let waited = Some(steps.said).filter(|said| !said.is_empty());
-                let reason = pods.refused_pods(names::CAPTURER).await.or(waited);
+                let said = Some(steps.said).filter(|said| !said.is_empty());
+                let reason = pods.refused_pods(names::CAPTURER).await.or(said);
                 return Err(late("no capturer was", &request, reason));
             }
         };
