@@ -76,7 +76,7 @@ pub(super) fn lift_memory_limit() {
 }
 
 /// Gives memory that loading took back to the system.
-#[expect(unsafe_code, reason = "one call of the C library")]
+#[cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "one call of the C library"))]
 pub(super) fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: the function takes no memory from its callers.
