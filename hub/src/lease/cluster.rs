@@ -21,6 +21,9 @@ const LEASE: &str = "session";
 const DEADMAN: &str = "deadman";
 const CAPTURER: &str = "capturer";
 
+/// Label with the part of a session that a pod is of.
+const COMPONENT: &str = "app.kubernetes.io/component";
+
 /// Longest wait for one answer of the API server.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -169,21 +172,27 @@ impl Cluster {
 
     /// Deletes the capturers, at once where their node does not answer.
     pub(super) async fn delete_capturers(&self) -> Result<(), LeaseError> {
+        self.delete_set().await?;
+        self.delete_pods(&ListParams::default().labels(&format!("{COMPONENT}={CAPTURER}"))).await
+    }
+
+    async fn delete_set(&self) -> Result<(), LeaseError> {
         let sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
-        gone(call(sets.delete(CAPTURER, &DeleteParams::background())).await.map(drop))?;
-        let capturers = ListParams::default().labels("app.kubernetes.io/component=capturer");
-        self.delete_pods(&capturers).await
+        gone(call(sets.delete(CAPTURER, &DeleteParams::background())).await.map(drop))
     }
 
     /// Deletes everything of the session; says whether all of it is gone.
     pub(super) async fn delete_session(&self) -> Result<bool, LeaseError> {
-        // Whatever remains of the capturers goes with the namespace, unless a node is lost.
-        let capturers = self.delete_capturers().await;
+        // Whatever remains goes with the namespace, unless a node is lost: with capturers, or with an earlier hub.
+        let pods = match self.delete_set().await {
+            Ok(()) => self.delete_pods(&ListParams::default()).await,
+            refused => refused,
+        };
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let this = ListParams::default().fields(&format!("metadata.name={}", self.namespace));
         let found = call(namespaces.list(&this)).await?.items.into_iter().next();
         let Some(uid) = found.and_then(|namespace| namespace.metadata.uid) else {
-            return capturers.map(|()| true);
+            return pods.map(|()| true);
         };
         let only = Preconditions { uid: Some(uid), resource_version: None };
         let delete = DeleteParams::background().preconditions(only);
@@ -192,9 +201,10 @@ impl Cluster {
             Err(LeaseError::Api(error)) if code(&error) == Some(409) => {}
             result => result?,
         }
-        capturers.map(|()| false)
+        pods.map(|()| false)
     }
 
+    /// Deletes the capturers among these pods, and whatever was on lost nodes.
     async fn delete_pods(&self, which: &ListParams) -> Result<(), LeaseError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = call(pods.list(which)).await?.items;
@@ -204,6 +214,11 @@ impl Cluster {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
             // A lost node confirms nothing: its pod would hold the namespace for ever.
             let lost = node.is_some_and(|node| !ready.contains(node));
+            let labels = pod.metadata.labels.as_ref();
+            let part = labels.and_then(|labels| labels.get(COMPONENT)).map(String::as_str);
+            if !lost && part != Some(CAPTURER) {
+                return None;
+            }
             let delete = DeleteParams::default().grace_period(u32::from(!lost));
             let pods = pods.clone();
             Some(async move { gone(call(pods.delete(name, &delete)).await.map(drop)) })

@@ -174,8 +174,16 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
         "DELETE /api/v1/namespaces/kyanos-a" => status(409),
         "GET pods" => {
             // The second node is lost after the first look.
-            let pod = |name: &str, node: &str| json!({"metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}});
-            list(&[pod("capturer-1", "one"), pod("capturer-2", "two")])
+            let pod = |name: &str, node: &str| {
+                let part = name.split('-').next();
+                json!({"metadata": {"name": name, "labels": {COMPONENT: part}}, "spec": {"nodeName": node, "containers": []}})
+            };
+            list(&[
+                pod("capturer-1", "one"),
+                pod("capturer-2", "two"),
+                pod("hub-0", "two"),
+                pod("hub-1", "one"),
+            ])
         }
         "GET /api/v1/nodes" => {
             let two = if left == 4 { "True" } else { "Unknown" };
@@ -194,6 +202,8 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
     };
     assert_eq!(graces("capturer-1"), [1, 1, 1, 1]);
     assert_eq!(graces("capturer-2"), [1, 0, 0, 0]);
+    // The hub that was on the lost node; the one that asks goes with the namespace.
+    assert_eq!((graces("hub-0"), graces("hub-1")), (vec![0, 0, 0], vec![]));
     assert_eq!(seen.iter().filter(|(asked, _)| asked == "DELETE daemonsets/capturer").count(), 4);
 }
 
