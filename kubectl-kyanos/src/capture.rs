@@ -205,7 +205,7 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     {
         save(&mut session, target, &mut stops, &mut account, console).await;
     }
-    let own = session.is_own().then(|| session.cleanup());
+    let (own, nodes) = (session.is_own().then(|| session.cleanup()), session.nodes());
     let mut balance = view.balance().cloned();
     // A viewer that leaves, or wants no more, misses nothing.
     if stop.prints_on() && (own.is_some() || matches!(stop, Stop::Ended(_))) {
@@ -215,8 +215,14 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     let remains =
         if account.aborted { session.abort().await } else { finish(session, &mut stops, console).await };
     report(&plan, &view, &account, &remains, console);
-    console.say(&summary::captured(view.captured(), account.nodes.max(1), time));
-    console.say(&summary::lost(&summary::relevant(&account.balances, balance.as_ref())));
+    let nodes = if account.nodes > 0 { account.nodes } else { nodes };
+    console.say(&summary::captured(view.captured(), nodes, time));
+    // A hub that could not be asked has taken its ledgers along.
+    console.say(&if account.balances.is_empty() {
+        "lost unknown".to_owned()
+    } else {
+        summary::lost(&summary::relevant(&account.balances, balance.as_ref()))
+    });
     outcome(&stop, account.failure, &remains, own.as_deref())
 }
 
@@ -251,9 +257,9 @@ async fn unfinished(
         return outcome;
     };
     console.step(format!("removing session {name} …"));
-    let left = tokio::select! {
-        left = begun.remove() => left,
-        _signal = stops.next_signal() => begun.left(),
+    let Remains { left, .. } = tokio::select! {
+        remains = begun.remove() => remains,
+        _signal = stops.next_signal() => Remains { left: begun.left(), ..Remains::default() },
     };
     console.clear();
     if left.is_empty() {
@@ -278,9 +284,10 @@ async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> R
     console.step(format!("removing session {} …", session.name));
     let remains = tokio::select! {
         remains = session.finish() => remains,
-        _signal = stops.next_signal() => Remains { kept: None, left },
+        _signal = stops.next_signal() => Remains { left, ..Remains::default() },
     };
     console.clear();
+    remains.say_unconfirmed(console);
     remains
 }
 
@@ -355,8 +362,9 @@ async fn end<V: View>(
                     account.unconfirmed = answer.unconfirmed;
                     account.clamped = account.clamped.max(answer.clamped);
                 }
-                Err(failure) => {
-                    account.failure.get_or_insert(failure);
+                Err(Failure { what, .. }) => {
+                    let unknown = Failure::new(format!("the hub did not say what was lost: {what}"));
+                    account.failure.get_or_insert(unknown);
                 }
             }
         }

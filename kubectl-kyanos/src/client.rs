@@ -205,7 +205,11 @@ impl Client {
 
 /// Takes the next item of a stream; `None` at its end.
 pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
-    stream.message().await.map_err(|status| failure(&status))
+    stream.message().await.map_err(|status| match status.code() {
+        // The stream broke, and there may be another one.
+        tonic::Code::Unknown => Failure::new(whole(&status)),
+        _ => failure(&status),
+    })
 }
 
 /// How the viewer service is reached, whatever the bytes go over.
@@ -238,8 +242,9 @@ fn failure(status: &tonic::Status) -> Failure {
     if code == Code::InvalidArgument {
         return Failure::usage(message);
     }
-    if code == Code::Unavailable {
-        return Failure::new(format!("the hub does not answer: {message}"));
+    // The transport has no code of its own.
+    if matches!(code, Code::Unavailable | Code::Unknown) {
+        return Failure::new(format!("the hub does not answer: {}", whole(status)));
     }
     if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
         return Failure::new(format!("the hub refuses: {message}"));
@@ -272,6 +277,16 @@ fn refused(status: &tonic::Status) -> Failure {
     match known.hint() {
         Some(hint) => Failure::new(message).hint(hint),
         None => Failure::new(message),
+    }
+}
+
+/// What a status says, with what lies beneath it.
+fn whole(status: &tonic::Status) -> String {
+    let source = std::error::Error::source(status).map(with_sources).filter(|more| more != status.message());
+    match source {
+        Some(more) if more.starts_with(status.message()) => more,
+        Some(more) => format!("{}: {more}", status.message()),
+        None => status.message().to_owned(),
     }
 }
 

@@ -140,6 +140,8 @@ pub(crate) struct Remains {
     pub(crate) kept: Option<Kept>,
     /// What could not be removed.
     pub(crate) left: Vec<String>,
+    /// Nodes that did not say that the session's processes on them ended.
+    pub(crate) unconfirmed: Vec<String>,
 }
 
 // === impl Session ===
@@ -280,6 +282,20 @@ impl Session {
             Place::Local(local) => local.abort(),
             Place::Cluster(cluster) => cluster.abort().await,
             Place::Joined(_) => Remains::default(),
+        }
+    }
+}
+
+// === impl Remains ===
+
+impl Remains {
+    /// Says which nodes could not confirm the end.
+    pub(crate) fn say_unconfirmed(&self, console: &Console) {
+        if !self.unconfirmed.is_empty() {
+            console.warning(&format!(
+                "nodes that did not confirm that the session's processes ended: {}",
+                self.unconfirmed.join(", ")
+            ));
         }
     }
 }

@@ -123,30 +123,31 @@ impl Begun {
         begun.as_ref().map(|beginning| beginning.name.clone())
     }
 
-    /// Removes what was made; returns what could not be.
-    pub(crate) async fn remove(&self) -> Vec<String> {
+    /// Removes what was made.
+    pub(crate) async fn remove(&self) -> Remains {
         let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(Beginning { connection, name, mut namespace }) = begun else {
-            return Vec::new();
+            return Remains::default();
         };
         let decided = timeout(UNDECIDED, namespace.wait_for(Option::is_some)).await;
         let made = match decided {
             Ok(Ok(made)) => made.clone(),
             Ok(Err(_)) | Err(_) => None,
         };
-        let left = match made {
+        let remains = match made {
             Some(Ok(namespace_uid)) => {
                 teardown::remove(&connection.client, &SessionRef { name, namespace_uid }).await
             }
             // Refused: there was nothing, or it is somebody else's.
-            Some(Err(_)) => Vec::new(),
-            None => vec![format!(
-                "namespace `{}`, of which the API server did not say whether it made it",
-                names::namespace(&name)
-            )],
+            Some(Err(_)) => Remains::default(),
+            None => {
+                let namespace = names::namespace(&name);
+                let what = "of which the API server did not say whether it made it";
+                Remains { left: vec![format!("namespace `{namespace}`, {what}")], ..Remains::default() }
+            }
         };
         self.take();
-        left
+        remains
     }
 
     fn take(&self) {
@@ -239,11 +240,11 @@ impl Cluster {
     pub(crate) async fn finish(self) -> Remains {
         self.follower.abort();
         if !self.keep {
-            let left = teardown::remove(&self.connection.client, &self.session).await;
-            return Remains { kept: None, left };
+            return teardown::remove(&self.connection.client, &self.session).await;
         }
         let left = remove_capturers(&self.connection.client, &self.session).await;
-        Remains { kept: Some(Kept::Session { name: self.session.name, ttl: self.ttl }), left }
+        let kept = Some(Kept::Session { name: self.session.name, ttl: self.ttl });
+        Remains { kept, left, ..Remains::default() }
     }
 
     /// Asks for everything to be removed and does not wait for it.
@@ -252,7 +253,7 @@ impl Cluster {
         let left = self.left();
         match timeout(FAREWELL, self.finish()).await {
             Ok(remains) => remains,
-            Err(_elapsed) => Remains { kept: None, left },
+            Err(_elapsed) => Remains { left, ..Remains::default() },
         }
     }
 }

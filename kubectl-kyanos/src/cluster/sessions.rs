@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
@@ -93,7 +93,7 @@ const BEGINNING: Duration = Duration::from_mins(2);
 
 /// Says whether a session lives: its dead man's switch is there, or it has only just begun.
 pub(crate) async fn is_live(connection: &Connection, namespace: &Namespace) -> Result<bool, Failure> {
-    if namespace.metadata.deletion_timestamp.is_some() {
+    if ending(namespace).is_some() {
         return Ok(false);
     }
     let jobs: Api<Job> = Api::namespaced(connection.client.clone(), &namespace.name_any());
@@ -107,9 +107,17 @@ pub(crate) async fn is_live(connection: &Connection, namespace: &Namespace) -> R
 
 /// Time since a namespace was made; none where the clocks disagree.
 pub(crate) fn age(namespace: &Namespace) -> Duration {
-    let made = namespace.creation_timestamp();
-    let since = made.map(|made| k8s_openapi::jiff::Timestamp::now().duration_since(made.0));
-    since.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default()
+    namespace.creation_timestamp().map(|made| since(&made)).unwrap_or_default()
+}
+
+/// For how long a namespace has been ending; `None` where it is not.
+pub(crate) fn ending(namespace: &Namespace) -> Option<Duration> {
+    namespace.metadata.deletion_timestamp.as_ref().map(since)
+}
+
+fn since(time: &Time) -> Duration {
+    let since = k8s_openapi::jiff::Timestamp::now().duration_since(time.0);
+    Duration::try_from(since).unwrap_or_default()
 }
 
 #[cfg(test)]

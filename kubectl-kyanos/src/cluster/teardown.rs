@@ -13,11 +13,13 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+use super::apply::said;
 use super::connect::Connection;
 use super::sessions::{self, SessionRef, is_ours};
 use super::{MANAGED_BY, SESSION_LABEL};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::session::Remains;
 
 /// Seconds that pods have: hub, store and capturer handle SIGTERM at once.
 const GRACE_SECONDS: u32 = 1;
@@ -25,47 +27,136 @@ const GRACE_SECONDS: u32 = 1;
 /// Longest wait for the namespace to be gone: several times what a healthy cluster takes.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
+/// After this pods are struck off whose node is Ready by its last word and does not say that they ended: it was lost
+/// less than a minute ago. A node that lives needs a fraction of it once all deletions were heard.
+const STRIKE: Duration = Duration::from_secs(10);
+
+/// Between two attempts to delete what an API server did not delete.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Of which so many follow the namespace's end.
+const RETRIES: u32 = 5;
+
 /// How often the namespace is looked at.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Removes a session and returns what is left of it after [`LONGEST`], in words; nothing when all is gone.
-pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Vec<String> {
-    let namespace = session.namespace();
+/// What deletions were asked for in vain.
+#[derive(Debug, Default)]
+struct Refused {
+    /// Within the session's namespace, with which it goes, and the namespace itself.
+    within: Vec<String>,
+    /// Outside it.
+    outside: Vec<String>,
+}
+
+/// The end of one session.
+struct Removal<'a> {
+    client: &'a Client,
+    session: &'a SessionRef,
+    /// Selects everything of it.
+    all: ListParams,
+    /// Nodes whose pods were struck off.
+    unconfirmed: BTreeSet<String>,
+}
+
+/// Removes a session; returns what is left of it after [`LONGEST`], in words, and nodes that did not confirm the end.
+pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Remains {
     let all = ListParams::default()
         .labels(&format!("{}={},{SESSION_LABEL}={}", MANAGED_BY.0, MANAGED_BY.1, session.name));
-    let within = (client, namespace.as_str());
-    let roles: Api<ClusterRole> = Api::all(client.clone());
-    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
-    let (mut left, deployments, daemons, pods, roles, bindings) = tokio::join!(
-        remove_namespace(client, session),
-        remove_listed(Api::<Deployment>::namespaced(within.0.clone(), within.1), &all, session),
-        remove_listed(Api::<DaemonSet>::namespaced(within.0.clone(), within.1), &all, session),
-        remove_pods(client, session, &all),
-        remove_listed(roles, &all, session),
-        remove_listed(bindings, &all, session),
-    );
-    let gone = wait(client, session, &all).await;
-    if gone.is_empty() {
-        // Namespaced objects went with it, whatever their own deletion said.
-        left.extend(roles.into_iter().chain(bindings));
-        return left;
+    let mut removal = Removal { client, session, all, unconfirmed: BTreeSet::new() };
+    let left = removal.run().await;
+    Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
+}
+
+// === impl Removal ===
+
+impl Removal<'_> {
+    /// Asks for all deletions, again where they were refused, until the namespace is gone; says what is left.
+    async fn run(&mut self) -> Vec<String> {
+        let began = Instant::now();
+        let mut refused = self.ask(false).await;
+        let (mut asked, mut heard) = (Instant::now(), Instant::now());
+        let mut holds = format!("namespace `{}`", self.session.namespace());
+        while began.elapsed() < LONGEST {
+            match self.look().await {
+                Ok(None) => return self.outside(refused.outside).await,
+                Ok(Some(still)) => holds = still,
+                Err(error) => holds = format!("namespace `{}` ({})", self.session.namespace(), said(&error)),
+            }
+            let all_heard = refused.within.is_empty() && refused.outside.is_empty();
+            if !all_heard {
+                heard = Instant::now();
+            }
+            if asked.elapsed() >= if all_heard { STRIKE } else { AGAIN } {
+                refused = self.ask(heard.elapsed() >= STRIKE).await;
+                asked = Instant::now();
+            }
+            sleep(POLL).await;
+        }
+        let mut left: Vec<String> = refused.within.into_iter().chain(refused.outside).collect();
+        // It is said once, with what holds it.
+        left.retain(|what| !what.starts_with("namespace "));
+        left.push(holds);
+        left
     }
-    left.extend(deployments.into_iter().chain(daemons).chain(pods).chain(roles).chain(bindings));
-    left.extend(gone);
-    left
+
+    /// Asks for everything to be deleted; `strike` does not wait for the nodes of pods.
+    async fn ask(&mut self, strike: bool) -> Refused {
+        let namespace = self.session.namespace();
+        let deployments = Api::<Deployment>::namespaced(self.client.clone(), &namespace);
+        let daemons = Api::<DaemonSet>::namespaced(self.client.clone(), &namespace);
+        let (client, session) = (self.client, self.session);
+        let (mut within, deployments, daemons, pods, outside) = tokio::join!(
+            remove_namespace(client, session),
+            remove_listed(deployments, &self.all, session),
+            remove_listed(daemons, &self.all, session),
+            remove_pods(client, session, &self.all, strike),
+            remove_outside(client, session, &self.all),
+        );
+        let (pods, unconfirmed) = pods;
+        self.unconfirmed.extend(unconfirmed);
+        within.extend(deployments.into_iter().chain(daemons).chain(pods));
+        Refused { within, outside }
+    }
+
+    /// Looks at the namespace: what holds it, or nothing when it is gone.
+    async fn look(&self) -> Result<Option<String>, kube::Error> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let name = self.session.namespace();
+        // Another one of this name is somebody else's.
+        let same = |found: &Namespace| found.uid().as_deref() == Some(&self.session.namespace_uid);
+        let found = namespaces.get_opt(&name).await?.filter(same);
+        Ok(found.map(|still| holding(&name, &still)))
+    }
+
+    /// Asks again for what is outside the namespace and was refused.
+    async fn outside(&self, mut refused: Vec<String>) -> Vec<String> {
+        for _ in 0..RETRIES {
+            if refused.is_empty() {
+                break;
+            }
+            sleep(AGAIN).await;
+            refused = remove_outside(self.client, self.session, &self.all).await;
+        }
+        refused
+    }
 }
 
 /// Removes what sessions left whose dead man's switch has gone off, and says which; every command of a cluster does.
 pub(crate) async fn remove_ended(connection: &Connection) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     for (session, namespace) in sessions::list(connection).await? {
-        let ending = namespace.metadata.deletion_timestamp.is_some();
-        if !ending && !sessions::is_live(connection, &namespace).await? {
+        let over = match sessions::ending(&namespace) {
+            // A node that was lost meanwhile holds it.
+            Some(since) => since > LONGEST * 2,
+            None => !sessions::is_live(connection, &namespace).await?,
+        };
+        if over {
             ended.push(session);
         }
     }
     let removed = ended.iter().map(|session| async move {
-        let left = remove(&connection.client, session).await;
+        let left = remove(&connection.client, session).await.left;
         if left.is_empty() {
             format!("removed what the ended session {} had left", session.name)
         } else {
@@ -97,7 +188,7 @@ fn refused<T>(what: &str, result: Result<T, kube::Error>) -> Option<String> {
         Ok(_) => None,
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => None,
         Err(kube::Error::Api(status)) => Some(format!("{what} ({})", status.message)),
-        Err(error) => Some(format!("{what} ({error})")),
+        Err(error) => Some(format!("{what} ({})", said(&error))),
     }
 }
 
@@ -133,24 +224,41 @@ where
     join_all(deleted).await.into_iter().flatten().collect()
 }
 
-/// Deletes the pods; those on nodes that cannot confirm are struck off, else the namespace would hang for ever.
-async fn remove_pods(client: &Client, session: &SessionRef, all: &ListParams) -> Vec<String> {
+async fn remove_outside(client: &Client, session: &SessionRef, all: &ListParams) -> Vec<String> {
+    let roles: Api<ClusterRole> = Api::all(client.clone());
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let (mut left, bindings) =
+        tokio::join!(remove_listed(roles, all, session), remove_listed(bindings, all, session));
+    left.extend(bindings);
+    left
+}
+
+/// Deletes the pods; those on nodes that cannot confirm are struck off, else the namespace would hang for ever. Returns
+/// what was refused, and those nodes.
+async fn remove_pods(
+    client: &Client,
+    session: &SessionRef,
+    all: &ListParams,
+    strike: bool,
+) -> (Vec<String>, Vec<String>) {
     let api: Api<Pod> = Api::namespaced(client.clone(), &session.namespace());
     let found = match api.list(all).await {
         Ok(found) => found.items,
-        Err(error) => return refused("pods", Err::<(), _>(error)).into_iter().collect(),
+        Err(error) => return (refused("pods", Err::<(), _>(error)).into_iter().collect(), Vec::new()),
     };
     let ready = ready_nodes(client).await;
-    let deleted = found.into_iter().map(|pod| {
-        let (api, ready) = (&api, &ready);
+    let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let struck = |pod: &Pod| strike || !confirms(node(pod).as_deref(), ready.as_ref());
+    let unconfirmed = found.iter().filter(|pod| struck(pod)).filter_map(node).collect();
+    let deleted = found.iter().map(|pod| {
+        let api = &api;
+        let grace = if struck(pod) { 0 } else { GRACE_SECONDS };
         async move {
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-            let grace = if confirms(node, ready.as_ref()) { GRACE_SECONDS } else { 0 };
             let name = pod.name_any();
             refused(&format!("pod `{name}`"), api.delete(&name, &exactly(pod.uid(), grace)).await)
         }
     });
-    join_all(deleted).await.into_iter().flatten().collect()
+    (join_all(deleted).await.into_iter().flatten().collect(), unconfirmed)
 }
 
 /// Names of nodes that are Ready; `None` where nodes may not be seen.
@@ -170,31 +278,6 @@ fn confirms(node: Option<&str>, ready: Option<&BTreeSet<String>>) -> bool {
         (Some(node), Some(ready)) => ready.contains(node),
         (None, _) | (_, None) => true,
     }
-}
-
-/// Waits until the namespace is gone, strikes off pods whose nodes went meanwhile, and says what holds it.
-async fn wait(client: &Client, session: &SessionRef, all: &ListParams) -> Vec<String> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let name = session.namespace();
-    let began = Instant::now();
-    let mut last = format!("namespace `{name}`");
-    let mut retried = false;
-    while began.elapsed() < LONGEST {
-        match namespaces.get_opt(&name).await {
-            Ok(None) => return Vec::new(),
-            // Somebody made another one.
-            Ok(Some(other)) if other.uid().as_deref() != Some(&session.namespace_uid) => return Vec::new(),
-            Ok(Some(still)) => last = holding(&name, &still),
-            Err(error) => last = format!("namespace `{name}` ({error})"),
-        }
-        if !retried && began.elapsed() > LONGEST / 3 {
-            retried = true;
-            remove_pods(client, session, all).await;
-            remove_namespace(client, session).await;
-        }
-        sleep(POLL).await;
-    }
-    vec![last]
 }
 
 /// Says what a namespace that does not go waits for, as the cluster's own controller reports it.

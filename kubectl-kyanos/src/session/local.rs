@@ -214,7 +214,7 @@ impl Local {
     }
 
     fn remove(&self) -> Remains {
-        let mut remains = Remains { kept: None, left: leftovers::remove(&self.places, &self.file) };
+        let mut remains = Remains { left: leftovers::remove(&self.places, &self.file), ..Remains::default() };
         if self.file.keep
             && let Some(store) = self.file.store.as_deref().filter(|store| store.exists())
         {

@@ -23,6 +23,10 @@ fn metadata(name: &str, uid: &str, manager: &str) -> Value {
 
 /// A fake API server: answers by path, and a namespace that goes when `stuck` is false.
 fn server(stuck: bool) -> (Client, Calls) {
+    serving(move |method, path| answer(method, path, stuck))
+}
+
+fn serving(answer: impl Fn(&Method, &str) -> (u16, Value) + Send + 'static) -> (Client, Calls) {
     let calls: Calls = Arc::default();
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let seen = Arc::clone(&calls);
@@ -31,7 +35,7 @@ fn server(stuck: bool) -> (Client, Calls) {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let body = request.into_body().collect_bytes().await.expect("a body");
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (code, answer) = answer(&method, &path, stuck);
+            let (code, answer) = answer(&method, &path);
             seen.lock().expect("unpoisoned").push((method, path, body));
             let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
             send.send_response(answer.expect("a response"));
@@ -91,7 +95,9 @@ fn session() -> SessionRef {
 #[tokio::test]
 async fn everything_goes_with_its_uid_and_dead_nodes_pods_at_once() {
     let (client, calls) = server(false);
-    assert!(remove(&client, &session()).await.is_empty());
+    let remains = remove(&client, &session()).await;
+    assert!(remains.left.is_empty());
+    assert_eq!(remains.unconfirmed, ["gone", "n2"]);
     let calls = calls.lock().expect("unpoisoned");
     let deleted: BTreeMap<&str, (&Value, &Value)> = calls
         .iter()
@@ -118,6 +124,41 @@ async fn everything_goes_with_its_uid_and_dead_nodes_pods_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_hangs_is_named_with_what_holds_it() {
     let (client, _calls) = server(true);
-    let left = remove(&client, &session()).await;
+    let left = remove(&client, &session()).await.left;
     assert_eq!(left, ["namespace `kyanos-a` (a finalizer remains)"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_away_is_asked_again() {
+    let began = Instant::now();
+    let away = move || began.elapsed() < Duration::from_secs(4);
+    let (client, calls) = serving(move |method, path| {
+        if away() {
+            return (503, json!({ "kind": "Status", "status": "Failure", "message": "away", "code": 503 }));
+        }
+        answer(method, path, began.elapsed() < Duration::from_secs(8))
+    });
+    let remains = remove(&client, &session()).await;
+    assert!(remains.left.is_empty(), "{:?}", remains.left);
+    assert!(began.elapsed() < STRIKE, "{:?}", began.elapsed());
+    // The node that lives had its time.
+    let calls = calls.lock().expect("unpoisoned");
+    let at_once = |path: &str, body: &Value| path.ends_with("/on-live") && body["gracePeriodSeconds"] == 0;
+    assert!(!calls.iter().any(|(_, path, body)| at_once(path, body)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_node_that_confirms_nothing_is_not_waited_for() {
+    let began = Instant::now();
+    let (client, calls) = serving(move |method, path| answer(method, path, began.elapsed() < STRIKE + AGAIN));
+    let remains = remove(&client, &session()).await;
+    assert!(remains.left.is_empty(), "{:?}", remains.left);
+    assert_eq!(remains.unconfirmed, ["gone", "n1", "n2"]);
+    let calls = calls.lock().expect("unpoisoned");
+    let graces: Vec<_> = calls
+        .iter()
+        .filter(|(method, path, _)| *method == Method::DELETE && path.ends_with("/on-live"))
+        .map(|(_, _, body)| body["gracePeriodSeconds"].clone())
+        .collect();
+    assert_eq!(graces, [json!(1), json!(0)]);
 }

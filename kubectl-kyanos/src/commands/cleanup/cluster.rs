@@ -36,7 +36,11 @@ pub(crate) async fn run(args: &CleanupArgs, console: &Console) -> Result<u8, Fai
         return Ok(0);
     }
     let removed = targets.iter().map(|(session, _)| teardown::remove(&connection.client, session));
-    let left: Vec<String> = futures_util::future::join_all(removed).await.into_iter().flatten().collect();
+    let removed = futures_util::future::join_all(removed).await;
+    for remains in &removed {
+        remains.say_unconfirmed(console);
+    }
+    let left: Vec<String> = removed.into_iter().flat_map(|remains| remains.left).collect();
     if left.is_empty() {
         console.say("removed");
         return Ok(0);
