@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod console;
 mod failure;
+mod platform;
 mod printer;
 mod protocols;
 mod render;
@@ -31,6 +32,7 @@ use crate::failure::Failure;
 const COMPLETER: &str = "kubectl_complete-kyanos";
 
 fn main() -> ExitCode {
+    platform::prepare_console();
     let words: Vec<OsString> = std::env::args_os().collect();
     let outcome = match parse(words) {
         Ok((cli, matches)) => return run(cli, &matches),

@@ -10,9 +10,9 @@ use proto::v1;
 use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::platform::{self, Access};
 use crate::render::result::Rows;
 use crate::render::{json, stored};
-use crate::session::local::directory::give_to_owner;
 use crate::store;
 
 /// The table whose rows JSON and CSV hold.
@@ -90,8 +90,9 @@ impl Target {
         let create = |path: &PathBuf| {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true);
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            options.open(path).map_err(|error| Failure::io("making", path.display(), &error))
+            platform::file_for(Access::Owner, &mut options)
+                .open(path)
+                .map_err(|error| Failure::io("making", path.display(), &error))
         };
         Ok(match self {
             Self::Sqlite(path) => Sink::Sqlite(store::File::create(path)?),
@@ -129,7 +130,7 @@ pub(crate) async fn pull(
     }
     finish(sink).await?;
     console.clear();
-    give_to_owner(target.path());
+    platform::give_to_owner(target.path());
     Ok(saved)
 }
 

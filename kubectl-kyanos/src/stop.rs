@@ -1,12 +1,9 @@
 //! What ends a command from outside: signals and a standard output that nobody reads any more.
 
-use std::os::fd::BorrowedFd;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
+use crate::platform::{self, Signal, Signals};
 
 /// Signals and closings that may wait to be heard.
 const QUEUE: usize = 8;
@@ -16,9 +13,9 @@ const QUEUE: usize = 8;
 pub(crate) enum Stop {
     /// Ctrl-C.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM, or what is nearest to it.
     Terminate,
-    /// SIGHUP.
+    /// SIGHUP, or what is nearest to it.
     Hangup,
     /// Standard output was closed.
     Closed,
@@ -61,12 +58,22 @@ impl Stop {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Interrupt => "Ctrl-C",
-            Self::Terminate => "SIGTERM",
-            Self::Hangup => "SIGHUP",
+            Self::Terminate => platform::TERMINATE,
+            Self::Hangup => platform::HANGUP,
             Self::Closed => "its output was closed",
             Self::Count => "--count was reached",
             Self::Time => "--time was over",
             Self::Ended(_) => "its end",
+        }
+    }
+}
+
+impl From<Signal> for Stop {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::Interrupt,
+            Signal::Terminate => Self::Terminate,
+            Signal::Hangup => Self::Hangup,
         }
     }
 }
@@ -77,18 +84,11 @@ impl Stops {
     /// Begins to listen; signals no longer end the process by themselves.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let (sender, heard) = mpsc::channel(QUEUE);
-        let kinds = [
-            (SignalKind::interrupt(), Stop::Interrupt),
-            (SignalKind::terminate(), Stop::Terminate),
-            (SignalKind::hangup(), Stop::Hangup),
-        ];
-        for (kind, stop) in kinds {
-            let stream = signal(kind)
-                .map_err(|error| Failure::new(format!("listening for signals failed: {error}")))?;
-            tokio::spawn(forward(stream, stop, sender.clone()));
-        }
+        let signals = Signals::listen()
+            .map_err(|error| Failure::new(format!("listening for signals failed: {error}")))?;
+        tokio::spawn(forward(signals, sender.clone()));
         std::thread::spawn(move || {
-            if stdout_closes() {
+            if platform::stdout_closes() {
                 sender.blocking_send(Stop::Closed).ok();
             }
         });
@@ -114,28 +114,10 @@ impl Stops {
     }
 }
 
-async fn forward(mut stream: Signal, stop: Stop, sender: mpsc::Sender<Stop>) {
-    while stream.recv().await.is_some() {
-        if sender.send(stop.clone()).await.is_err() {
+async fn forward(mut signals: Signals, sender: mpsc::Sender<Stop>) {
+    while let Some(signal) = signals.next().await {
+        if sender.send(signal.into()).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Waits until the reader of standard output is gone; `false` where that cannot be known.
-fn stdout_closes() -> bool {
-    let stdout = std::io::stdout();
-    let fd: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(&stdout);
-    loop {
-        // No event is asked for: errors and hang-ups are always reported.
-        let mut fds = [PollFd::new(fd, PollFlags::empty())];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => {
-                let seen = fds[0].revents().unwrap_or(PollFlags::empty());
-                return seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP);
-            }
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(_unsupported) => return false,
         }
     }
 }

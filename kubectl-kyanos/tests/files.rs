@@ -123,6 +123,7 @@ fn mistakes_end_with_an_error_a_hint_and_a_code() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn kubectl_s_completer_is_this_program_by_another_name() {
     let folder = tempfile::tempdir().expect("folder");

@@ -13,7 +13,7 @@ struct Edge {
     reason: &'static str,
 }
 
-const EDGES: [Edge; 5] = [
+const EDGES: [Edge; 6] = [
     Edge {
         names: r"\baya(_obj)?::",
         allowed: r"^capturer/(src/kernel|examples/|tests/)",
@@ -38,6 +38,11 @@ const EDGES: [Edge; 5] = [
         names: r"\brusqlite\b",
         allowed: r"^(hub/(src/store|tests/)|hub/src/store\.rs|kubectl-kyanos/src/(query|save|store))",
         reason: "the store is one trait; engines do not leak through it",
+    },
+    Edge {
+        names: r"\bnix::|\bstd::os::|\btokio::signal\b|\bcfg!?\([^)]*\b(unix|windows|target_os)\b",
+        allowed: r"^(kubectl-kyanos/(src/(platform|.*tests\.rs)|tests/)|capturer|decoders/|hub/|proto/|xtask/)",
+        reason: "the plugin runs on Linux, macOS and Windows; all that differs is in one place",
     },
 ];
 

@@ -6,13 +6,12 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use proto::launch::SessionFile;
 
 use crate::cli::CleanupArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::platform;
 use crate::session::local::directory::lives;
 use crate::session::local::{self, Places, leftovers};
 
@@ -137,19 +136,14 @@ async fn end(file: &SessionFile) {
     let pids: Vec<u32> =
         [Some(file.plugin_pid), file.hub_pid, file.capturer_pid].into_iter().flatten().collect();
     let living = || pids.iter().copied().filter(|pid| lives(*pid, file)).collect::<Vec<u32>>();
-    send(&[file.plugin_pid], Signal::SIGTERM, file);
+    if lives(file.plugin_pid, file) {
+        platform::terminate(file.plugin_pid);
+    }
     let began = Instant::now();
     while !living().is_empty() && began.elapsed() < END {
         tokio::time::sleep(POLL).await;
     }
-    send(&living(), Signal::SIGKILL, file);
-}
-
-fn send(pids: &[u32], signal: Signal, session: &SessionFile) {
-    for pid in pids.iter().filter(|pid| lives(**pid, session)) {
-        if let Ok(pid) = i32::try_from(*pid) {
-            // It may have ended since.
-            kill(Pid::from_raw(pid), signal).ok();
-        }
+    for pid in living().into_iter().filter(|pid| lives(*pid, file)) {
+        platform::kill(pid);
     }
 }

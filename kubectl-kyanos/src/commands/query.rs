@@ -16,6 +16,7 @@ use crate::cluster::session as cluster;
 use crate::cluster::{connect, sessions, teardown};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::platform::{self, Access};
 use crate::render::result::{Format, Rows};
 use crate::session::local::{self, Places};
 use crate::{reports, store};
@@ -220,13 +221,9 @@ async fn prompt(source: &mut Source, format: Format, console: &Console) -> Resul
 
 /// Where statements are remembered: with other programs' state, readable by their user alone.
 fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state =
-        state.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;
-    let folder = state.join("kyanos");
+    let folder = platform::state_folder()?.join("kyanos");
     let mut builder = std::fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
-    builder.create(&folder).ok()?;
+    platform::folder_for(Access::Owner, builder.recursive(true)).create(&folder).ok()?;
     Some(folder.join("query_history"))
 }
 

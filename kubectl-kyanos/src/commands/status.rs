@@ -123,6 +123,5 @@ fn value(places: &Places, seen: &Seen) -> Value {
 }
 
 fn user(id: u32) -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id)).ok().flatten();
-    user.map_or_else(|| id.to_string(), |user| user.name)
+    crate::platform::user_name(id).unwrap_or_else(|| id.to_string())
 }

@@ -20,6 +20,7 @@ use super::{Kept, Notice, Remains, Wanted, made_up_name};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::platform;
 
 /// Longest a child may take to end after its input closed.
 const CHILD_END: Duration = Duration::from_secs(4);
@@ -60,7 +61,7 @@ impl Local {
         let file = SessionFile {
             session: name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            owner: owner(),
+            owner: platform::owner(),
             started_ns: now_ns(),
             plugin_pid: std::process::id(),
             hub_pid: None,
@@ -129,7 +130,7 @@ impl Local {
         notices: &mpsc::Sender<Notice>,
         console: &Console,
     ) -> Result<String, Failure> {
-        let node = node_name();
+        let node = platform::host_name().unwrap_or_else(|| "localhost".to_owned());
         let launch = CapturerLaunch {
             session: self.name().to_owned(),
             node: node.clone(),
@@ -218,7 +219,7 @@ impl Local {
         if self.file.keep
             && let Some(store) = self.file.store.as_deref().filter(|store| store.exists())
         {
-            directory::give_to_owner(store);
+            platform::give_to_owner(store);
             remains.kept = Some(Kept::File(store.to_path_buf()));
         }
         remains.left.sort();
@@ -258,17 +259,6 @@ pub(crate) fn only_live(places: &Places) -> Result<String, Failure> {
         several => Err(Failure::usage(format!("several sessions are running: {}", several.join(", ")))
             .hint("choose one with `--session NAME`")),
     }
-}
-
-/// Returns the user who started this: behind sudo, the one who called it.
-fn owner() -> u32 {
-    let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-    sudo.unwrap_or_else(|| nix::unistd::getuid().as_raw())
-}
-
-fn node_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
 }
 
 pub(crate) fn now_ns() -> u64 {

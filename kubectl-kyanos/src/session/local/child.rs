@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -19,6 +17,7 @@ use super::super::Notice;
 use super::beside;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::platform;
 
 /// How long a child that closed its answer pipe may take to be seen ending.
 const LAST_BREATH: Duration = Duration::from_secs(2);
@@ -58,15 +57,9 @@ impl Child {
         if console.is_debug() && std::env::var_os(LOG.0).is_none() {
             command.env(LOG.0, LOG.1);
         }
-        let mut process = command
-            .env(ARENAS.0, ARENAS.1)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A terminal's Ctrl-C is for the plugin alone: it drains first.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| failed(&error))?;
+        command.env(ARENAS.0, ARENAS.1).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A terminal's Ctrl-C is for the plugin alone: it drains first.
+        let mut process = platform::apart(&mut command).spawn().map_err(|error| failed(&error))?;
         let missing = || failed(&std::io::Error::other("its pipes are missing"));
         let pid = process.id().ok_or_else(missing)?;
         let input = process.stdin.take().ok_or_else(missing)?;
@@ -135,7 +128,7 @@ impl Child {
         expected.store(true, Ordering::Release);
         drop(input);
         if timeout(longest, &mut waiter).await.is_err() {
-            send(pid, Signal::SIGKILL);
+            platform::kill(pid);
             timeout(LAST_BREATH, &mut waiter).await.ok();
         }
         timeout(LAST_BREATH, &mut messages).await.ok();
@@ -147,36 +140,15 @@ impl Child {
         if self.waiter.is_finished() {
             return;
         }
-        send(self.pid, Signal::SIGKILL);
-        if let Ok(pid) = i32::try_from(self.pid) {
-            nix::sys::wait::waitpid(Pid::from_raw(pid), None).ok();
-        }
+        platform::kill(self.pid);
+        platform::wait(self.pid);
     }
 }
 
 /// Says how a child ended that should not have.
 fn ended(name: &str, status: Option<ExitStatus>) -> Failure {
-    use std::os::unix::process::ExitStatusExt;
-    let how = match status {
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("ended with exit code {code}"),
-            (None, Some(signal)) => {
-                let word =
-                    Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
-                format!("was ended by {word}")
-            }
-            (None, None) => "ended".to_owned(),
-        },
-        None => "ended".to_owned(),
-    };
+    let how = status.map_or_else(|| "ended".to_owned(), platform::how_ended);
     Failure::new(format!("the {name} {how}")).hint("its last messages are above; `-d` shows all of them")
-}
-
-fn send(pid: u32, signal: Signal) {
-    if let Ok(pid) = i32::try_from(pid) {
-        // It may be gone already.
-        kill(Pid::from_raw(pid), signal).ok();
-    }
 }
 
 /// Shows what a child says: warnings and above, with `-d` everything.
@@ -214,12 +186,5 @@ mod tests {
         assert!(is_chatter("2026-01-01T00:00:00Z DEBUG hub: x"));
         assert!(!is_chatter("WARN hub: store is slow"));
         assert!(!is_chatter("thread 'main' panicked at hub/src/main.rs:1:1"));
-    }
-
-    #[test]
-    fn an_end_is_told_by_its_signal() {
-        use std::os::unix::process::ExitStatusExt;
-        assert_eq!(ended("hub", Some(ExitStatus::from_raw(9))).what, "the hub was ended by SIGKILL");
-        assert_eq!(ended("hub", Some(ExitStatus::from_raw(256))).what, "the hub ended with exit code 1");
     }
 }

@@ -1,8 +1,7 @@
 //! Session directories: who runs here, where its hub listens, and who may talk to it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
+use crate::platform::{self, Access};
 
 /// How long a directory may lack its session file: it is written right after the directory is made.
 const WRITE_GRACE: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl Places {
         loop {
             make_folder(&self.sessions)
                 .map_err(|error| Failure::io("making", self.sessions.display(), &error))?;
-            match DirBuilder::new().mode(0o700).create(&path) {
+            match platform::folder_for(Access::Owner, &mut DirBuilder::new()).create(&path) {
                 Ok(()) => return self.write(file),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_use(&file.session)),
                 // A session that ended in between removed the empty parent.
@@ -86,7 +86,9 @@ impl Places {
         loop {
             make_folder(&self.stores)
                 .map_err(|error| Failure::io("making", self.stores.display(), &error))?;
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            match platform::file_for(Access::Owner, &mut options).open(&path) {
                 Ok(_file) => return Ok(path),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_use(name)),
                 // A session that ended in between removed the empty folder.
@@ -194,60 +196,30 @@ pub(crate) fn in_use(name: &str) -> Failure {
 
 /// Says whether a process lives and began no later than a session's own processes do.
 pub(crate) fn lives(pid: u32, session: &SessionFile) -> bool {
-    let Some((state, began)) = stat(pid) else { return false };
-    if state.starts_with(['Z', 'X']) {
-        return false;
-    }
+    let Some(process) = platform::process(pid).filter(|process| !process.ended) else { return false };
     let latest = match session.started_ticks {
         Some(ticks) => Some(ticks.saturating_add(ticks_of(PROCESS_GRACE))),
         // A session of a version that did not record it: the clock must do.
-        None => boot().map(|boot| {
+        None => platform::boot().map(|boot| {
             let since_boot = Duration::from_nanos(session.started_ns).saturating_sub(boot);
             ticks_of(since_boot.saturating_add(PROCESS_GRACE))
         }),
     };
-    latest.is_none_or(|latest| began <= latest)
+    latest.is_none_or(|latest| process.began <= latest)
 }
 
 /// Returns when a process began, in ticks since boot.
 pub(crate) fn began_ticks(pid: u32) -> Option<u64> {
-    stat(pid).map(|(_, began)| began)
-}
-
-/// Returns a process's state and when it began, in ticks since boot.
-fn stat(pid: u32) -> Option<(String, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command in parentheses may hold anything; fields count from its end: state is the first, start the 20th.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    let state = fields.next()?.to_owned();
-    Some((state, fields.nth(18)?.parse().ok()?))
-}
-
-/// When the machine booted, by its clock.
-fn boot() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    platform::process(pid).map(|process| process.began)
 }
 
 fn ticks_of(time: Duration) -> u64 {
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
-    let per_second = per_second.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0);
-    time.as_secs().saturating_mul(per_second.unwrap_or(100))
-}
-
-/// Gives a kept or saved file to the user behind sudo.
-pub(crate) fn give_to_owner(path: &Path) {
-    let id = |name: &str| std::env::var(name).ok().and_then(|id| id.parse::<u32>().ok());
-    if let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) {
-        std::os::unix::fs::chown(path, Some(user), Some(group)).ok();
-    }
+    time.as_secs().saturating_mul(platform::ticks_per_second())
 }
 
 /// Makes a folder that sessions share, where it is not.
 fn make_folder(path: &Path) -> std::io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o755).create(path) {
+    match platform::folder_for(Access::All, DirBuilder::new().recursive(true)).create(path) {
         // It was there a moment ago; making what belongs in it tells whether it still is.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made,
@@ -262,8 +234,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::io::Result<T> {
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
     let temporary = path.with_extension("new");
     let written = || -> std::io::Result<()> {
-        let mut file: File =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let mut file = platform::file_for(Access::Owner, &mut options).open(&temporary)?;
         file.write_all(serde_json::to_string(value)?.as_bytes())?;
         std::fs::rename(&temporary, path)
     };

@@ -2,24 +2,30 @@
 
 use super::beside;
 use crate::failure::Failure;
+use crate::platform;
 
 /// Checks system, user and programs.
 pub(crate) fn check() -> Result<(), Failure> {
-    if !cfg!(target_os = "linux") {
-        return Err(Failure::new("capturing on this machine needs Linux")
-            .hint("saved stores can be read everywhere: `kubectl kyanos query --store sqlite:FILE`"));
-    }
+    const DOING: &str = "capturing on this machine";
+    linux(DOING).map_err(|failure| {
+        failure.hint("saved stores can be read everywhere: `kubectl kyanos query --store sqlite:FILE`")
+    })?;
     for program in ["hub", "capturer"] {
         beside(program)?;
     }
-    root("capturing on this machine")
+    root(DOING)
 }
 
-/// Checks that this is root.
+/// Checks that this is root, on a system that can have sessions.
 pub(crate) fn root(doing: &str) -> Result<(), Failure> {
-    if nix::unistd::geteuid().is_root() {
+    linux(doing)?;
+    if platform::is_root() {
         return Ok(());
     }
     Err(Failure::new(format!("{doing} needs root"))
         .hint("run `sudo kubectl kyanos …`, or `sudo env \"PATH=$PATH\" kubectl kyanos …` where sudo does not find it"))
+}
+
+fn linux(doing: &str) -> Result<(), Failure> {
+    if platform::CAPTURES { Ok(()) } else { Err(Failure::new(format!("{doing} needs Linux"))) }
 }

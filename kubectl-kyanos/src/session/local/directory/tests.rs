@@ -37,8 +37,11 @@ fn a_name_is_used_once() {
     let file = file(&places, "abcde", std::process::id());
     places.create(&file).expect("made");
     assert!(places.create(&file).expect_err("in use").what.contains("in use"));
-    let mode = std::fs::metadata(places.directory("abcde")).expect("directory").permissions();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
+    #[cfg(unix)]
+    {
+        let folder = std::fs::metadata(places.directory("abcde")).expect("directory");
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&folder) & 0o777, 0o700);
+    }
     assert_eq!(places.read("abcde").expect("read").plugin_pid, std::process::id());
     assert!(places.list().iter().all(Found::is_live));
 }
