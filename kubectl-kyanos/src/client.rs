@@ -205,10 +205,10 @@ impl Client {
 
 /// Takes the next item of a stream; `None` at its end.
 pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
-    stream.message().await.map_err(|status| match status.code() {
+    stream.message().await.map_err(|status| {
         // The stream broke, and there may be another one.
-        tonic::Code::Unknown => Failure::new(whole(&status)),
-        _ => failure(&status),
+        let broke = status.code() == tonic::Code::Unknown;
+        if broke { Failure::new(whole(&status)) } else { failure(&status) }
     })
 }
 
