@@ -51,7 +51,6 @@ struct Known {
     name: String,
     state: v1::DescribeResponse,
     connected: bool,
-    drained: Option<v1::DrainSessionResponse>,
 }
 
 // === impl Peers ===
@@ -71,7 +70,7 @@ impl Peers {
 
     /// A hub answers.
     fn add(&self, peer: Arc<Peer>, state: v1::DescribeResponse) {
-        let known = Known { name: peer.name.clone(), state, connected: true, drained: None };
+        let known = Known { name: peer.name.clone(), state, connected: true };
         self.known().insert(peer.instance, known);
         self.connected.send_modify(|peers| {
             peers.retain(|other| other.instance != peer.instance);
@@ -129,7 +128,8 @@ impl Peers {
                     let response = response.into_inner();
                     if let Some(known) = self.known().get_mut(&peer.instance) {
                         known.state.balances.clone_from(&response.balances);
-                        known.drained = Some(response.clone());
+                        // Later than the state that it last told.
+                        known.state.clamped = response.clamped;
                     }
                     answers.push(response);
                 }

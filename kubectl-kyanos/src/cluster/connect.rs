@@ -106,7 +106,9 @@ fn kubeconfig(file: Option<&Path>) -> Result<Option<Kubeconfig>, Failure> {
     if let Some(merged) = Kubeconfig::from_env().map_err(|error| unreadable(&error))? {
         return Ok(Some(merged));
     }
-    let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
+    // The second is what Windows sets.
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    let usual = home.map(|home| Path::new(&home).join(".kube/config"));
     match usual.filter(|file| file.exists()) {
         Some(file) => Kubeconfig::read_from(file).map(Some).map_err(|error| unreadable(&error)),
         None => Ok(None),
