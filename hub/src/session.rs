@@ -1,6 +1,7 @@
 //! One session: what it wants, who takes part, and how it ends.
 
 pub mod capturers;
+mod drain;
 pub mod slots;
 pub mod viewers;
 
@@ -33,12 +34,6 @@ const LOSS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Between two attempts to agree with other hubs through a database that does not answer.
 const AGREE_AGAIN: Duration = Duration::from_millis(500);
-
-/// Time for the loss totals of a drain that took all of its time.
-const LAST_ROWS: Duration = Duration::from_millis(300);
-
-/// Share of a drain's time that capturers get: the rest is for viewers and the store.
-const CAPTURERS_SHARE: f64 = 0.6;
 
 /// A session.
 #[derive(Debug)]
@@ -74,6 +69,8 @@ pub struct Session {
     /// Told when one of them is heard no more.
     left_alone: Notify,
     workloads: OnceLock<Arc<Workloads>>,
+    /// Whether what this hub asks of a store can be told from others' traffic.
+    is_known: watch::Sender<bool>,
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
     file: Option<PathBuf>,
@@ -102,11 +99,16 @@ pub enum SessionError {
 impl Session {
     /// Opens the store and begins, as the session's only hub.
     pub async fn begin(launch: &HubLaunch) -> Result<Arc<Self>, SessionError> {
-        Self::begin_as(launch, "").await
+        Self::begin_as(launch, "", std::future::ready(())).await
     }
 
-    /// Opens the store and begins; `hub` names this hub where the launch has several.
-    pub async fn begin_as(launch: &HubLaunch, hub: &str) -> Result<Arc<Self>, SessionError> {
+    /// Opens the store and begins; `hub` names this hub where the launch has several. In a cluster a store that is
+    /// not the session's own is left alone until `known` is done: until its traffic with this hub can be told apart.
+    pub async fn begin_as(
+        launch: &HubLaunch,
+        hub: &str,
+        known: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Arc<Self>, SessionError> {
         let pods_only =
             Match::try_from(&launch.filter)?.wants_pods_only() || !launch.filter.selector.is_empty();
         let scope = Scope { session: launch.session.clone(), max_store_bytes: launch.max_store_bytes };
@@ -115,10 +117,15 @@ impl Session {
             StoreChoice::Mysql { url, .. } if several => Some(Shared::new(url, &launch.session)?),
             StoreChoice::Mysql { .. } | StoreChoice::Sqlite { .. } | StoreChoice::None => None,
         };
+        let is_known = watch::Sender::new(false);
+        let may = {
+            let mut is_known = is_known.subscribe();
+            async move { drop(is_known.wait_for(|known| *known).await) }
+        };
         let engine = match &launch.place {
             // What is wrong with the store is said before anything else runs.
             HubPlace::Local { .. } => Engine::open(&launch.store, scope, launch.store_limit).await?,
-            HubPlace::Cluster { .. } => Engine::begin(&launch.store, scope, launch.store_limit).await?,
+            HubPlace::Cluster { .. } => Engine::begin(&launch.store, scope, launch.store_limit, may).await?,
         };
         let (writer, archive, file, folder) = match engine {
             Some(Engine { writer, archive, file, folder }) => {
@@ -146,6 +153,7 @@ impl Session {
             leaders: AtomicU64::new(0),
             left_alone: Notify::new(),
             workloads: OnceLock::new(),
+            is_known,
             writer,
             archive,
             file,
@@ -156,6 +164,11 @@ impl Session {
             recorded: Mutex::default(),
         });
         tokio::spawn(record(Arc::downgrade(&session)));
+        let knowing = session.is_known.clone();
+        tokio::spawn(async move {
+            known.await;
+            knowing.send_replace(true);
+        });
         if several {
             // Only the hub that leads trims, and ids are agreed on one by one.
             session.leads(false);
@@ -219,6 +232,7 @@ impl Session {
     }
 
     async fn agree(&self, shared: &Shared, hello: &v1::CapturerHello) -> Result<u16, CapturersError> {
+        drop(self.is_known.subscribe().wait_for(|known| *known).await);
         loop {
             match shared.claim(&hello.node, &hello.kernel, &hello.version).await {
                 Ok(Some(slot)) => return Ok(slot),
@@ -386,79 +400,6 @@ impl Session {
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
         }
-    }
-
-    /// Ends capture: asks every capturer for what it still has, waits until viewers and store have all of it, and
-    /// returns the final ledgers. Whoever asks again gets the same answer.
-    pub async fn drain(&self, by: &str, timeout: Duration) -> v1::DrainSessionResponse {
-        self.drained.get_or_init(|| self.drain_once(by, timeout)).await.clone()
-    }
-
-    async fn drain_once(&self, by: &str, timeout: Duration) -> v1::DrainSessionResponse {
-        let deadline = Instant::now() + timeout;
-        self.draining.send_replace(true);
-        // Each hub has the whole time: they drain beside each other.
-        let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
-        self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
-        let (mut confirmed, mut unconfirmed) = own;
-        for other in others {
-            confirmed.extend(other.confirmed);
-            unconfirmed.extend(other.unconfirmed);
-        }
-        // One that went from hub to hub confirmed where it was at last.
-        unconfirmed.retain(|node| !confirmed.contains(node));
-        unconfirmed.sort_unstable();
-        unconfirmed.dedup();
-        if !unconfirmed.is_empty() && self.hub.is_empty() {
-            tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
-        }
-        let v1::DescribeResponse { mut balances, clamped, .. } = self.describe();
-        if self.peers.lost_one() {
-            self.settle_store(&mut balances, deadline).await;
-        }
-        v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped }
-    }
-
-    /// Drains this hub's own capturers, viewers and store; returns who confirmed the end and who did not.
-    async fn drain_own(&self, timeout: Duration, deadline: Instant) -> (Vec<String>, Vec<String>) {
-        let ends = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
-        self.live.close();
-        self.note_capturers();
-        // Beside each other: a viewer that does not read leaves the store its time.
-        tokio::join!(self.live.flush(deadline), async {
-            if let Some(writer) = &self.writer {
-                writer.flush(deadline).await;
-            }
-        });
-        self.record_losses();
-        if let Some(writer) = &self.writer
-            && !writer.flush(deadline.max(Instant::now() + LAST_ROWS)).await
-        {
-            writer.abandon();
-            let lost = writer.totals().lost;
-            tracing::warn!(exchanges = lost, "the store did not take everything in time");
-        }
-        ends
-    }
-
-    /// Counts in the database what is there, where a hub that is gone cannot say what it stored.
-    async fn settle_store(&self, balances: &mut [v1::Balance], deadline: Instant) {
-        let Some(shared) = &self.shared else { return };
-        let state = self.describe();
-        let bases: Vec<_> = state.capturers.iter().map(|one| Base::from(one.id_base).slot).collect();
-        let stored = match tokio::time::timeout_at(deadline, shared.count(&bases)).await {
-            Ok(Ok(stored)) => stored.saturating_add(state.trimmed),
-            Ok(Err(error)) => return tracing::warn!(%error, "the store's rows could not be counted"),
-            Err(_elapsed) => return tracing::warn!("the store's rows could not be counted in time"),
-        };
-        let of =
-            |balance: &&v1::Balance| balance.consumer.starts_with("capturer ") && balance.unit == "exchanges";
-        let acknowledged: u64 = balances.iter().filter(of).map(|balance| balance.delivered).sum();
-        let Some(store) = balances.iter_mut().find(|balance| balance.consumer == "store") else { return };
-        store.seen = acknowledged.max(stored);
-        store.delivered = stored;
-        let lost = store.seen.saturating_sub(stored);
-        store.lost = vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }];
     }
 
     /// Closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.

@@ -155,6 +155,18 @@ impl Workloads {
         hubs.filter_map(|(key, pod)| Some((key.1.to_string(), *pod.ips.first()?))).collect()
     }
 
+    /// Waits until a pod is known by its address.
+    #[must_use]
+    pub fn has_address(self: &Arc<Self>, namespace: &str, name: &str) -> impl Future<Output = ()> + use<> {
+        let this = Arc::clone(self);
+        let key: Key = (namespace.into(), name.into());
+        let mut changed = self.changed.subscribe();
+        async move {
+            let has = |_: &u64| this.read().live_pod(&key).is_some_and(|pod| !pod.ips.is_empty());
+            drop(changed.wait_for(has).await);
+        }
+    }
+
     /// Tells of every change of a pod or an owner.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

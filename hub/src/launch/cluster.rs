@@ -21,6 +21,9 @@ use crate::workloads::{self, Client, Workloads};
 /// Of the pod's grace period of 1 s, what closing may take: written is what waits for the store, the rest is counted.
 const CLOSE: Duration = Duration::from_millis(700);
 
+/// How long the store is left alone for want of this pod's address, by which the hub's own traffic is known.
+const KNOWN: Duration = Duration::from_secs(5);
+
 /// Between two looks at how capturers are shared out among hubs.
 const SPREAD: Duration = Duration::from_secs(2);
 
@@ -61,15 +64,16 @@ async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
     // As pid 1 of its container the process has no default for signals: without handlers it would wait for SIGKILL.
     let mut terminate = Signals::new()?;
     let name = std::env::var(POD_VARIABLE).unwrap_or_else(|_| launch.session.clone());
-    let session = Session::begin_as(launch, &name).await?;
-    // Neither the API nor the store gates the session: watches begin, and begin again, on their own.
-    let client = workloads::client()?;
-    let workloads = Arc::new(Workloads::new(&launch.filter)?);
-    session.follow(Arc::clone(&workloads));
     let namespace = match &launch.place {
         HubPlace::Cluster { namespace } => namespace.clone(),
         HubPlace::Local { .. } => String::new(),
     };
+    let workloads = Arc::new(Workloads::new(&launch.filter)?);
+    let known = workloads.has_address(&namespace, &name);
+    let session = Session::begin_as(launch, &name, async { drop(timeout(KNOWN, known).await) }).await?;
+    // Neither the API nor the store gates the session: watches begin, and begin again, on their own.
+    let client = workloads::client()?;
+    session.follow(Arc::clone(&workloads));
     let cluster = Cluster::new(client.clone(), namespace.clone(), name, launch.hubs > 1);
     let ingest = service::serve_ingest(&session, &launch.identity, Listen::Pod).await?;
     tracing::info!(session = launch.session, ingest, version = env!("CARGO_PKG_VERSION"), "the hub serves");

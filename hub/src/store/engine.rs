@@ -34,16 +34,25 @@ pub struct Engine {
 // === impl Engine ===
 
 impl Engine {
-    /// Begins with the chosen store without waiting for it: the writer reaches it in its own time, and exchanges wait
-    /// in its buffer meanwhile. Only what no waiting can mend is an error.
-    pub async fn begin(choice: &StoreChoice, scope: Scope, limit: u64) -> Result<Option<Self>, StoreError> {
+    /// Begins with the chosen store without waiting for it: the writer reaches it in its own time, once it may where
+    /// the store is another's, and exchanges wait in its buffer meanwhile. Only what no waiting can mend is an error.
+    pub async fn begin(
+        choice: &StoreChoice,
+        scope: Scope,
+        limit: u64,
+        may: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Option<Self>, StoreError> {
         let StoreChoice::Mysql { url, reader } = choice else {
             return Self::open(choice, scope, limit).await;
         };
         let target = Target::parse(url)?;
         let archive = MysqlArchive::later(target.clone(), reader.as_deref(), scope.session.clone())?;
         let folder = target.socket_folder().map(Path::to_owned);
-        let writer = Writer::start(MysqlStore::new(target, scope), limit, None);
+        let store = MysqlStore::new(target, scope);
+        let writer = match &folder {
+            Some(_own) => Writer::start(store, limit, None),
+            None => Writer::start_once(may, store, limit, None),
+        };
         Ok(Some(Self { writer, archive: AnyArchive::Mysql(archive), file: None, folder }))
     }
 

@@ -111,6 +111,16 @@ struct Task<S> {
 impl Writer {
     /// Begins writing to a store; `limit` in bytes, 0 for none. What it holds is read first where that is not known.
     pub fn start<S: Store>(store: S, limit: u64, earlier: Option<Earlier>) -> Self {
+        Self::start_once(std::future::ready(()), store, limit, earlier)
+    }
+
+    /// As [`Self::start`], but leaves the store alone until `may` is done.
+    pub fn start_once<S: Store>(
+        may: impl Future<Output = ()> + Send + 'static,
+        store: S,
+        limit: u64,
+        earlier: Option<Earlier>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Notify::new(),
@@ -123,7 +133,10 @@ impl Writer {
             trims: AtomicBool::new(true),
         });
         let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0, unrecorded: false };
-        tokio::spawn(task.run());
+        tokio::spawn(async move {
+            may.await;
+            task.run().await;
+        });
         Self { shared }
     }
 

@@ -101,3 +101,22 @@ fn what_is_about_a_session_is_told_from_what_only_looks_like_it() {
     };
     assert_eq!([1, 2, 3, 4].map(|last| about([10, 0, 0, last])), [true, false, false, false]);
 }
+
+#[tokio::test]
+async fn a_pod_is_waited_for_until_its_address_is_known() {
+    let workloads = Arc::new(Workloads::new(&v1::Filter::default()).unwrap());
+    let mut known = std::pin::pin!(workloads.has_address("kyanos-abcde", "hub"));
+    let set = |name: &str, ips: Vec<std::net::IpAddr>| {
+        workloads.write().set_pod(&("kyanos-abcde".into(), name.into()), Pod { ips, ..Pod::default() });
+        workloads.change();
+    };
+    let is_done = async |known: std::pin::Pin<&mut _>| {
+        tokio::select! { biased; () = known => true, () = std::future::ready(()) => false }
+    };
+    assert!(!is_done(known.as_mut()).await);
+    set("hub", Vec::new());
+    set("other", vec![[10, 0, 0, 1].into()]);
+    assert!(!is_done(known.as_mut()).await);
+    set("hub", vec![[10, 0, 0, 2].into()]);
+    assert!(is_done(known.as_mut()).await);
+}

@@ -58,7 +58,7 @@ impl Several {
             filter: v1::Filter::default(),
             ..launch(authority, StoreChoice::None)
         };
-        let session = Session::begin_as(&launch, name).await.unwrap();
+        let session = Session::begin_as(&launch, name, std::future::ready(())).await.unwrap();
         session.follow(Arc::new(Workloads::new(&launch.filter).unwrap()));
         let ingest = serve_ingest(&session, &launch.identity, Listen::Loopback).await.unwrap();
         let viewer = serve_viewer(&session, &launch.identity, Listen::Loopback).await.unwrap();

@@ -174,7 +174,7 @@ async fn begin(name: &str, url: &str) -> Arc<Session> {
     let place = HubPlace::Cluster { namespace: "kyanos-shared".to_owned() };
     let store = StoreChoice::Mysql { url: url.to_owned(), reader: None };
     let launch = proto::launch::HubLaunch { hubs: 3, ..launch("shared", place, store) };
-    Session::begin_as(&launch, name).await.unwrap()
+    Session::begin_as(&launch, name, std::future::ready(())).await.unwrap()
 }
 
 /// Feeds a hub from a capturer, batch by batch.

@@ -115,6 +115,20 @@ async fn an_outage_loses_nothing_that_fits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_is_left_alone_until_it_may_be_asked() {
+    let fake = Fake::default();
+    let (go, may) = tokio::sync::oneshot::channel::<()>();
+    let writer = Writer::start_once(async { drop(may.await) }, fake.clone(), 0, None);
+    writer.offer(&exchanges(0..10, 10));
+    assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
+    assert_eq!((writer.state(), fake.inside().ids.len()), (State::Starting(String::new()), 0));
+    go.send(()).unwrap();
+    assert!(writer.flush(soon()).await);
+    assert_eq!(fake.inside().ids.len(), 10);
+    balanced(&writer);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_fit_is_counted_and_memory_stays_bounded() {
     let fake = Fake::default();
     fake.inside().down = true;
