@@ -13,6 +13,7 @@ use tokio_stream::wrappers::IntervalStream;
 use tonic::Streaming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
+use crate::cluster::standing::{Standing, Word};
 use crate::failure::Failure;
 use crate::session::Notice;
 
@@ -37,6 +38,8 @@ pub(crate) struct Patience {
     pause: Duration,
     /// Silence after which the hub counts as gone.
     lost: Duration,
+    /// The same while the cluster says that the session stands: another node may be starting its hub.
+    standing: Duration,
 }
 
 /// A connected viewer.
@@ -54,14 +57,17 @@ impl Patience {
         connect: Duration::from_secs(5),
         pause: Duration::from_millis(300),
         lost: Duration::from_millis(1500),
+        standing: Duration::from_millis(1500),
     };
 
     /// Through a port-forward: the session lives for a lease period without a word, and so long a new hub or a new
-    /// path is waited for. Connecting takes several round trips over the API server.
+    /// path is waited for; while it stands, as long as a lost node takes to be noticed and its hub's image to be pulled
+    /// elsewhere. Connecting takes several round trips over the API server.
     pub(crate) const FORWARDED: Self = Self {
         connect: Duration::from_secs(15),
         pause: Duration::from_secs(1),
         lost: Duration::from_mins(1),
+        standing: Duration::from_mins(3),
     };
 }
 
@@ -163,13 +169,15 @@ impl Client {
         Ok(self.inner.drain(request).await.map_err(|status| failure(&status))?.into_inner())
     }
 
-    /// Heartbeats until the session ends, and tells `notices` when it does.
-    pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>) {
-        let Patience { connect: _, pause, lost } = self.patience;
+    /// Heartbeats until the session ends, and tells `notices` when it does; `standing` is asked while the hub does not
+    /// answer.
+    pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>, standing: Standing) {
+        let Patience { pause, lost, .. } = self.patience;
         let mut broken = Instant::now();
+        let mut borne = lost;
         let mut last = Failure::new("the hub closed the connection");
-        while broken.elapsed() < lost {
-            let left = lost.saturating_sub(broken.elapsed());
+        while broken.elapsed() < borne {
+            let left = borne.saturating_sub(broken.elapsed());
             let beats =
                 IntervalStream::new(tokio::time::interval(HEARTBEAT)).map(|_| v1::HeartbeatRequest {});
             match tokio::time::timeout(left, self.inner.heartbeat(beats)).await {
@@ -195,9 +203,17 @@ impl Client {
                     }
                 }
                 Ok(Err(status)) => last = failure(&status),
-                Err(_elapsed) => break,
+                Err(_elapsed) => {}
             }
             tokio::time::sleep(pause).await;
+            borne = match standing.ask().await {
+                Word::Stands => self.patience.standing,
+                Word::Unknown => lost,
+                Word::Gone => {
+                    last = Failure::new("the session was removed");
+                    break;
+                }
+            };
         }
         notices.send(Notice::Lost(last)).await.ok();
     }

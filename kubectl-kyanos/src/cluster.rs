@@ -12,6 +12,7 @@ pub(crate) mod request;
 pub(crate) mod selection;
 pub(crate) mod session;
 pub(crate) mod sessions;
+pub(crate) mod standing;
 pub(crate) mod status;
 pub(crate) mod teardown;
 

@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::cluster::connect::Connection;
 use crate::cluster::request::Request;
 use crate::cluster::session::{self as cluster, Begun, Cluster};
+use crate::cluster::standing::Standing;
 use crate::cluster::teardown;
 use crate::console::Console;
 use crate::failure::Failure;
@@ -223,7 +224,7 @@ impl Session {
         place: Place,
         (sender, notices): (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     ) -> Self {
-        tokio::spawn(client.clone().keep_alive(sender));
+        tokio::spawn(client.clone().keep_alive(sender, place.standing(&name)));
         Self { name, client, notices, began: Instant::now(), payload_bytes: None, ended_by: None, place }
     }
 
@@ -282,6 +283,19 @@ impl Session {
             Place::Local(local) => local.abort(),
             Place::Cluster(cluster) => cluster.abort().await,
             Place::Joined(_) => Remains::default(),
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Who knows whether the session stands when its hub does not answer.
+    fn standing(&self, session: &str) -> Standing {
+        match self {
+            Self::Local(_) | Self::Joined(Where::Local) => Standing::default(),
+            Self::Cluster(cluster) => cluster.standing(),
+            Self::Joined(Where::Cluster(connection)) => Standing::of(&connection.client, session),
         }
     }
 }

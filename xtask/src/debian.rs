@@ -24,12 +24,22 @@ pub struct Suite {
 // === impl Suite ===
 
 impl Suite {
-    /// Opens a suite such as `sid`, fetching its package lists into `folder` when they are missing or a day old.
+    /// Opens a suite such as `sid` for this machine's architecture, fetching its package lists into `folder` when they
+    /// are missing or a day old.
     pub fn open(suite: &str, folder: &Path) -> Result<Self> {
+        let own = run::output(Command::new("dpkg").arg("--print-architecture"))?;
+        Self::at(suite, own.trim(), &folder.join(suite))
+    }
+
+    /// As [`Self::open`], with the packages of another architecture such as `arm64`.
+    pub fn open_for(suite: &str, architecture: &str, folder: &Path) -> Result<Self> {
+        Self::at(suite, architecture, &folder.join(format!("{suite}-{architecture}")))
+    }
+
+    fn at(suite: &str, architecture: &str, folder: &Path) -> Result<Self> {
         if !Path::new(KEYRING).is_file() {
             bail!("`{KEYRING}` is missing; install the package `debian-archive-keyring`");
         }
-        let folder = folder.join(suite);
         for part in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(folder.join(part)).context("creating private apt folders")?;
         }
@@ -37,7 +47,7 @@ impl Suite {
         let mirror = mirror()?;
         std::fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
         let config = folder.join("apt.conf");
-        std::fs::write(&config, configuration(&folder, &sources))?;
+        std::fs::write(&config, configuration(folder, &sources, architecture))?;
         let opened = Self { config };
         let stamp = folder.join("fetched");
         if !is_fresh(&stamp) {
@@ -119,12 +129,14 @@ pub fn mirror() -> Result<String> {
     }
 }
 
-fn configuration(folder: &Path, sources: &Path) -> String {
+fn configuration(folder: &Path, sources: &Path, architecture: &str) -> String {
     let folder = folder.display();
     let sources = sources.display();
     // Suites past their support keep their signature but not their expiry date.
     format!(
-        r#"Dir::State::Lists "{folder}/lists";
+        r#"APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
+Dir::State::Lists "{folder}/lists";
 Dir::State::status "/dev/null";
 Dir::Cache "{folder}/cache";
 Dir::Etc::SourceList "{sources}";

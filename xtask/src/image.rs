@@ -3,15 +3,17 @@
 //! Each is one static program on an empty file system, in an archive that `ctr images import`,
 //! `kind load image-archive` and `docker load` read.
 
+mod compiler;
 mod oci;
 pub(crate) mod tar;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
+use self::compiler::Compiler;
 use crate::{run, setup, workspace};
 pub(crate) use oci::sha256;
 
@@ -81,19 +83,14 @@ pub fn run(out: Option<&Path>, architecture: Option<Architecture>) -> Result<()>
 pub(crate) fn static_programs(architecture: Architecture, programs: &[&str]) -> Result<PathBuf> {
     setup::run(setup::Purpose::Build)?;
     let triple = architecture.triple();
-    let compiler = architecture.compiler()?;
+    let compiler = Compiler::of(architecture)?;
     setup::rust_target(triple)?;
     let mut cargo = run::cargo();
     cargo.args(["build", "--locked", "--profile", PROFILE, "--target", triple]);
     for program in programs {
         cargo.args(["--package", program, "--bin", program]);
     }
-    let variable = triple.replace('-', "_");
-    cargo.env(format!("CC_{variable}"), &compiler);
-    if architecture != Architecture::own() {
-        // The host's linker knows its own architecture only.
-        cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
-    }
+    compiler.tell(&mut cargo, triple);
     run::check(&mut cargo)?;
     Ok(workspace::target().join(triple).join(PROFILE))
 }
@@ -133,25 +130,6 @@ impl Architecture {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-musl",
             Self::Arm64 => "aarch64-unknown-linux-musl",
-        }
-    }
-
-    /// Finds the C compiler for static programs: SQLite and the cryptography are C.
-    fn compiler(self) -> Result<PathBuf> {
-        if self == Self::own() {
-            setup::musl()?;
-            return Ok(PathBuf::from("musl-gcc"));
-        }
-        let name = match self {
-            Self::Amd64 => "x86_64-linux-musl-gcc",
-            Self::Arm64 => "aarch64-linux-musl-gcc",
-        };
-        match run::find(name) {
-            Some(compiler) => Ok(compiler),
-            None => bail!(
-                "programs for {} need the cross compiler `{name}` in PATH; or run this on such a machine",
-                self.name()
-            ),
         }
     }
 }

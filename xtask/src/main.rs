@@ -73,6 +73,9 @@ enum Command {
         /// Programs built elsewhere, in folders such as `darwin-arm64`.
         #[arg(long, value_name = "DIR")]
         programs: Option<PathBuf>,
+        /// Only these platforms.
+        #[arg(long, value_name = "OS-ARCHITECTURE", value_parser = package::platforms())]
+        platform: Vec<String>,
     },
     /// Run the tests that need a real cluster.
     E2e(e2e::Choice),
@@ -105,7 +108,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::SmokeServer => kernels::smoke::server::serve()?,
         Command::Bench { seconds } => return bench::run(*seconds),
         Command::Image { out, target } => image::run(out.as_deref(), *target)?,
-        Command::Package { out, programs } => package::run(out.as_deref(), programs.as_deref())?,
+        Command::Package { out, programs, platform } => {
+            package::run(out.as_deref(), programs.as_deref(), platform)?;
+        }
         Command::E2e(choice) => return e2e::run(choice),
         Command::LintPrograms => lint_programs::run()?,
         Command::Proto => proto::generate()?,

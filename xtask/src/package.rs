@@ -14,7 +14,7 @@ use crate::{run, setup, workspace};
 /// The profile of released programs: the same as in images.
 const PROFILE: &str = "image";
 
-/// The linker of programs for Windows, from Debian's package `gcc-mingw-w64-x86-64`.
+/// The linker of programs for Windows.
 const WINDOWS_LINKER: &str = "x86_64-w64-mingw32-gcc";
 
 /// How the programs of a platform are built here.
@@ -59,15 +59,22 @@ struct Packed {
     sha256: String,
 }
 
-/// Writes the archives of all platforms whose programs can be built here, or were built elsewhere and lie in `programs`
-/// in folders such as `darwin-arm64`, and the manifest `kyanos.yaml`, to a folder, by default `release-archives` under the target
-/// directory.
-pub fn run(out: Option<&Path>, programs: Option<&Path>) -> Result<()> {
+/// Returns the names of all platforms.
+#[must_use]
+pub fn platforms() -> [&'static str; 5] {
+    PLATFORMS.map(|platform| platform.name)
+}
+
+/// Writes the archives of all platforms, or of `only` these, whose programs can be built here, or were built elsewhere
+/// and lie in `programs` in folders such as `darwin-arm64`, and the manifest `kyanos.yaml`, to a folder, by default
+/// `release-archives` under the target directory.
+pub fn run(out: Option<&Path>, programs: Option<&Path>, only: &[String]) -> Result<()> {
     let out = out.map_or_else(|| workspace::target().join("release-archives"), Path::to_path_buf);
     std::fs::create_dir_all(&out).with_context(|| format!("creating `{}`", out.display()))?;
     let out = out.canonicalize().context("finding the folder for archives")?;
     let mut packed = Vec::new();
-    for platform in &PLATFORMS {
+    let wanted = |platform: &&Platform| only.is_empty() || only.iter().any(|name| name == platform.name);
+    for platform in PLATFORMS.iter().filter(wanted) {
         let given = programs.map(|folder| folder.join(platform.name)).filter(|folder| folder.is_dir());
         let folder = match given {
             Some(folder) => Ok(folder),
@@ -145,9 +152,7 @@ impl Packed {
 
 fn windows() -> Result<PathBuf> {
     let triple = "x86_64-pc-windows-gnu";
-    let Some(linker) = run::find(WINDOWS_LINKER) else {
-        bail!("`{WINDOWS_LINKER}` is not here; Debian has it in `gcc-mingw-w64-x86-64`");
-    };
+    setup::package(WINDOWS_LINKER, "gcc-mingw-w64-x86-64")?;
     setup::rust_target(triple)?;
     let mut cargo = run::cargo();
     cargo.args([
@@ -160,7 +165,7 @@ fn windows() -> Result<PathBuf> {
         "--package",
         "kubectl-kyanos",
     ]);
-    run::check(cargo.env("CC_x86_64_pc_windows_gnu", linker))?;
+    run::check(cargo.env("CC_x86_64_pc_windows_gnu", WINDOWS_LINKER))?;
     Ok(workspace::target().join(triple).join(PROFILE))
 }
 

@@ -45,9 +45,9 @@ pub fn run(purpose: Purpose) -> Result<()> {
     bail!("still missing after set-up: {left:?}");
 }
 
-/// Installs the C compiler wrapper for static programs, where it is missing.
-pub(crate) fn musl() -> Result<()> {
-    if run::find("musl-gcc").is_some() { Ok(()) } else { apt::install(&["musl-tools"]) }
+/// Installs the package that carries a program, where that is missing.
+pub(crate) fn package(program: &str, package: &str) -> Result<()> {
+    if run::find(program).is_some() { Ok(()) } else { apt::install(&[package]) }
 }
 
 /// Installs the standard library for a target, where it is missing.

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::*;
+use crate::cluster::standing::tests::{always, namespace, refusal};
 use crate::failure::FAILED;
 use crate::session::certificates;
 
@@ -101,7 +102,7 @@ async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender));
+    tokio::spawn(client.keep_alive(sender, Standing::default()));
     let quiet = tokio::time::timeout(Duration::from_mins(5), notices.recv()).await;
     assert!(quiet.is_err(), "heartbeats that are answered go on: {quiet:?}");
     path.closed.store(1, Ordering::Relaxed);
@@ -113,13 +114,41 @@ async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
     assert!(after >= lease && after < lease + Duration::from_secs(5), "{after:?}");
 }
 
+/// Cuts the path to a hub for good and returns why and after what time the session is given up.
+async fn given_up(standing: Standing) -> (Failure, Duration) {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::new(&made.hub);
+    let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    let (sender, mut notices) = mpsc::channel(1);
+    tokio::spawn(client.keep_alive(sender, standing));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    path.closed.store(1, Ordering::Relaxed);
+    path.cut();
+    let broke = tokio::time::Instant::now();
+    let Some(Notice::Lost(failure)) = notices.recv().await else { panic!("the hub was not missed") };
+    (failure, broke.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_is_waited_for_while_its_session_stands_and_not_once_it_is_gone() {
+    let room = Duration::from_secs(5);
+    let (_, after) = given_up(always(200, namespace(false))).await;
+    let standing = Patience::FORWARDED.standing;
+    assert!(after >= standing && after < standing + room, "{after:?}");
+    let (failure, after) = given_up(always(404, refusal(404, "NotFound"))).await;
+    assert!(after < room && failure.what.contains("removed"), "{after:?} {}", failure.what);
+    let (_, after) = given_up(always(403, refusal(403, "Forbidden"))).await;
+    let lease = Patience::FORWARDED.lost;
+    assert!(after >= lease && after < lease + room, "{after:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_comes_back_within_the_lease_period_is_not_lost() {
     let made = certificates::make("abcde").expect("certificates");
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender));
+    tokio::spawn(client.keep_alive(sender, Standing::default()));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(15)).await;
         path.closed.store(1, Ordering::Relaxed);

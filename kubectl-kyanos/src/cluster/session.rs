@@ -23,6 +23,7 @@ use super::preflight;
 use super::progress::{self, Pods};
 use super::request::Request;
 use super::sessions::SessionRef;
+use super::standing::Standing;
 use super::{names, teardown};
 use crate::client::Client;
 use crate::console::Console;
@@ -224,6 +225,11 @@ impl Cluster {
     /// The session's name.
     pub(crate) fn name(&self) -> &str {
         &self.session.name
+    }
+
+    /// Who knows whether it stands when its hub does not answer.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::of(&self.connection.client, &self.session.name)
     }
 
     /// How many nodes captured when it began.

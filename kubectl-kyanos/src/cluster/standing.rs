@@ -1,0 +1,48 @@
+//! What a cluster says of a session whose hub does not answer.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+
+use super::names;
+
+/// Longest wait for the API server's word.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Where the word on a session comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing(Option<(Api<Namespace>, String)>);
+
+/// A cluster's word on a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Its namespace is there: a hub may come back.
+    Stands,
+    /// Its namespace is gone or going.
+    Gone,
+    /// Nobody says: there is no cluster, its API server does not answer, or this user may not ask.
+    Unknown,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Asks a cluster about a session by its name.
+    pub(crate) fn of(client: &kube::Client, session: &str) -> Self {
+        Self(Some((Api::all(client.clone()), names::namespace(session))))
+    }
+
+    /// Asks.
+    pub(crate) async fn ask(&self) -> Word {
+        let Some((namespaces, name)) = &self.0 else { return Word::Unknown };
+        match tokio::time::timeout(ASK, namespaces.get_metadata_opt(name)).await {
+            Ok(Ok(Some(found))) if found.metadata.deletion_timestamp.is_none() => Word::Stands,
+            Ok(Ok(_)) => Word::Gone,
+            Ok(Err(_)) | Err(_) => Word::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
