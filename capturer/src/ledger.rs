@@ -143,7 +143,8 @@ fn balance(
         .filter(|(_, total)| *total > 0)
         .map(|(stage, total)| v1::Loss { stage: (*stage).to_owned(), unit: unit.to_owned(), total: *total })
         .collect();
-    v1::Balance { consumer: consumer.to_owned(), unit: unit.to_owned(), seen, delivered, filtered, lost }
+    let (consumer, unit) = (consumer.to_owned(), unit.to_owned());
+    v1::Balance { consumer, unit, seen, delivered, filtered, lost, process: 0 }
 }
 
 #[cfg(test)]

@@ -277,6 +277,7 @@ fn ledger(name: &str, delivered: u64, filtered: u64, lost: u64) -> v1::Balance {
         delivered,
         filtered,
         lost: vec![v1::Loss { stage: "viewer".to_owned(), unit: "exchanges".to_owned(), total: lost }],
+        process: 0,
     }
 }
 

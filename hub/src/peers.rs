@@ -7,6 +7,7 @@ pub mod relay;
 mod spread;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Peers {
     connected: watch::Sender<Vec<Arc<Peer>>>,
     /// By instance, newest state of each, also of those that are gone.
     known: Mutex<BTreeMap<u64, Known>>,
+    /// Whether another hub, or an earlier process of this one, led before.
+    succeeds: AtomicBool,
 }
 
 /// Another hub that is connected.
@@ -57,7 +60,11 @@ struct Known {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { connected: watch::Sender::new(Vec::new()), known: Mutex::default() }
+        Self {
+            connected: watch::Sender::new(Vec::new()),
+            known: Mutex::default(),
+            succeeds: AtomicBool::new(false),
+        }
     }
 }
 
@@ -92,10 +99,15 @@ impl Peers {
         self.connected.send_modify(|peers| peers.retain(|other| !Arc::ptr_eq(other, peer)));
     }
 
-    /// Whether a hub that took exchanges is gone: what it had not stored is then known to the database alone.
+    /// Notes that another hub led before: it is gone, and so may be others of which only it knew.
+    pub fn succeed(&self) {
+        self.succeeds.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a hub that took exchanges may be gone: what it had not stored is then known to the database alone.
     #[must_use]
     pub fn lost_one(&self) -> bool {
-        self.known().values().any(|known| !known.connected)
+        self.succeeds.load(Ordering::Relaxed) || self.known().values().any(|known| !known.connected)
     }
 
     /// The whole session's state: `own` with those of all other hubs.

@@ -2,6 +2,7 @@
 
 pub mod capturers;
 mod drain;
+pub(crate) mod ledger;
 pub mod slots;
 pub mod viewers;
 
@@ -77,6 +78,8 @@ pub struct Session {
     /// Plugins that watch, or did.
     pub viewers: Viewers,
     draining: watch::Sender<bool>,
+    /// Nothing is taken any more: what capturers have goes to another hub, or to the next one.
+    closing: watch::Sender<bool>,
     ended: watch::Sender<String>,
     drained: OnceCell<v1::DrainSessionResponse>,
     /// Totals that the store knows, by node and stage.
@@ -159,6 +162,7 @@ impl Session {
             file,
             viewers: Viewers::default(),
             draining: watch::Sender::new(false),
+            closing: watch::Sender::new(false),
             ended: watch::Sender::new(String::new()),
             drained: OnceCell::new(),
             recorded: Mutex::default(),
@@ -284,7 +288,7 @@ impl Session {
     /// Takes a batch to viewers and store, once; returns the number to acknowledge.
     pub fn take_batch(&self, node: &str, connection: u64, mut batch: v1::Batch) -> u64 {
         let (sequence, last) = (batch.sequence, batch.r#final);
-        if self.capturers.judge(node, connection, &mut batch) == Judged::Stale {
+        if *self.closing.borrow() || self.capturers.judge(node, connection, &mut batch) == Judged::Stale {
             return self.capturers.taken(node, connection, 0, false);
         }
         if let Some(workloads) = self.workloads.get() {
@@ -362,6 +366,12 @@ impl Session {
         self.draining.subscribe()
     }
 
+    /// Becomes true when nothing is taken any more.
+    #[must_use]
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Becomes the name of who ended the session.
     #[must_use]
     pub fn ended(&self) -> watch::Receiver<String> {
@@ -402,8 +412,9 @@ impl Session {
         }
     }
 
-    /// Closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
+    /// Takes nothing more and closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
     pub async fn close(&self, keep: bool, deadline: Instant) {
+        self.closing.send_replace(true);
         if let Some(writer) = &self.writer {
             // What is removed anyway need not be written.
             let until = if keep || self.file.is_none() { deadline } else { Instant::now() };

@@ -257,11 +257,13 @@ async fn unfinished(
         return outcome;
     };
     console.step(format!("removing session {name} …"));
-    let Remains { left, .. } = tokio::select! {
+    let remains = tokio::select! {
         remains = begun.remove() => remains,
         _signal = stops.next_signal() => Remains { left: begun.left(), ..Remains::default() },
     };
     console.clear();
+    remains.say_unconfirmed(console);
+    let left = remains.left;
     if left.is_empty() {
         return outcome;
     }
@@ -278,13 +280,13 @@ async fn unfinished(
 
 /// Ends a session and removes it; a signal leaves the rest of that to the cluster.
 async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> Remains {
-    let Some(left) = session.left() else {
+    let Some(otherwise) = session.remains() else {
         return session.finish().await;
     };
     console.step(format!("removing session {} …", session.name));
     let remains = tokio::select! {
         remains = session.finish() => remains,
-        _signal = stops.next_signal() => Remains { left, ..Remains::default() },
+        _signal = stops.next_signal() => otherwise,
     };
     console.clear();
     remains.say_unconfirmed(console);

@@ -109,7 +109,8 @@ impl Client {
     /// Returns the session's state, and refuses a hub of another wire revision.
     pub(crate) async fn describe(&mut self) -> Result<v1::DescribeResponse, Failure> {
         let request = v1::DescribeRequest { wire_revision: proto::WIRE_REVISION };
-        let state = self.inner.describe(request).await.map_err(|status| failure(&status))?.into_inner();
+        let answer = self.inner.describe(request).await;
+        let state = answer.map_err(|status| of_another_version(&status))?.into_inner();
         if state.wire_revision != proto::WIRE_REVISION {
             return Err(Failure::new(format!(
                 "the session's hub speaks wire revision {}, this plugin {}",
@@ -266,6 +267,15 @@ fn failure(status: &tonic::Status) -> Failure {
         return Failure::new(format!("the hub refuses: {message}"));
     }
     if message.is_empty() { Failure::new(format!("the hub failed: {code}")) } else { Failure::new(message) }
+}
+
+/// The same for the first question, which a hub of another wire revision refuses.
+fn of_another_version(status: &tonic::Status) -> Failure {
+    let refused = failure(status);
+    if status.code() == tonic::Code::FailedPrecondition {
+        return refused.hint("plugin, hub and capturer are of one version: see `kubectl kyanos version`");
+    }
+    refused
 }
 
 /// Turns the hub's answer to a statement into the words that the same statement gets on a file.

@@ -261,9 +261,9 @@ impl Session {
     }
 
     /// What to say when [`Session::finish`] is stopped; `None` where it takes too short for that.
-    pub(crate) fn left(&self) -> Option<Vec<String>> {
+    pub(crate) fn remains(&self) -> Option<Remains> {
         match &self.place {
-            Place::Cluster(cluster) => Some(cluster.left()),
+            Place::Cluster(cluster) => Some(cluster.remains()),
             Place::Local(_) | Place::Joined(_) => None,
         }
     }

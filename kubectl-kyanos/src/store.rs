@@ -152,6 +152,16 @@ fn login(url: &str, flag: &str, password: Option<&str>) -> Result<String, Failur
     }
 }
 
+/// Returns the URL of a store with `instead` in place of its password.
+pub(crate) fn without_password(url: &str, instead: &str) -> String {
+    let parts = url.strip_prefix(MYSQL).and_then(|rest| rest.rsplit_once('@'));
+    let Some((login, place)) = parts else { return url.to_owned() };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{MYSQL}{user}:{instead}@{place}"),
+        None => url.to_owned(),
+    }
+}
+
 /// Writes a password so that it can stand in a URL.
 fn encoded(text: &str) -> String {
     use std::fmt::Write;

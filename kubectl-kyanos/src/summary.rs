@@ -59,7 +59,7 @@ pub(crate) fn clamped(exchanges: u64) -> String {
 
 /// Says a ledger: `balance store exchanges: seen 12 = delivered 10 + filtered 1 + lost 1 (store 1)`.
 pub(crate) fn ledger(balance: &v1::Balance) -> String {
-    let v1::Balance { consumer, unit, seen, delivered, filtered, lost } = balance;
+    let v1::Balance { consumer, unit, seen, delivered, filtered, lost, process: _ } = balance;
     let stages = stages(std::iter::once(balance));
     let total: u64 = lost.iter().map(|loss| loss.total).sum();
     let by_stage = if stages.is_empty() { String::new() } else { format!(" ({})", list(&stages)) };
@@ -96,6 +96,7 @@ pub(crate) fn sum(first: &v1::Balance, second: &v1::Balance) -> v1::Balance {
         delivered: first.delivered.saturating_add(second.delivered),
         filtered: first.filtered.saturating_add(second.filtered),
         lost: lost.collect(),
+        process: 0,
     }
 }
 
@@ -160,6 +161,7 @@ mod tests {
             delivered: 7,
             filtered: 1,
             lost,
+            process: 0,
         }
     }
 

@@ -21,6 +21,9 @@ use crate::workloads::{self, Client, Workloads};
 /// Of the pod's grace period of 1 s, what closing may take: written is what waits for the store, the rest is counted.
 const CLOSE: Duration = Duration::from_millis(700);
 
+/// The same of a hub that another one replaced as leader.
+const CLOSE_DEPOSED: Duration = Duration::from_secs(5);
+
 /// How long the store is left alone for want of this pod's address, by which the hub's own traffic is known.
 const KNOWN: Duration = Duration::from_secs(5);
 
@@ -79,23 +82,27 @@ async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
     tracing::info!(session = launch.session, ingest, version = env!("CARGO_PKG_VERSION"), "the hub serves");
     let leader = Leader { launch, namespace, client, workloads, session: &session, cluster: &cluster };
     let leads = leader.run();
-    let deposed = tokio::select! {
-        over = leads => {
-            // Its session gone, nothing is left to do but to be ended with the pod.
-            if over? == Over::Gone {
-                terminate.received().await;
-            }
-            true
-        }
-        () = terminate.received() => false,
+    let over = tokio::select! {
+        over = leads => Some(over?),
+        () = terminate.received() => None,
     };
-    let close = session.close(launch.keep, Instant::now() + CLOSE);
-    if deposed || launch.hubs <= 1 {
-        close.await;
-    } else {
-        let give_up = tokio::time::timeout(CLOSE, cluster.give_up());
-        let ((), given) = tokio::join!(close, give_up);
-        tracing::debug!(?given, "the Lease is for others to take");
+    match over {
+        Some(Over::Gone) => {
+            // Nothing is left to do but to be ended with the pod.
+            terminate.received().await;
+            session.close(launch.keep, Instant::now() + CLOSE).await;
+        }
+        // Nobody ends the pod: the store may have its time.
+        Some(Over::Deposed) => session.close(launch.keep, Instant::now() + CLOSE_DEPOSED).await,
+        None => {
+            let give_up = async {
+                if launch.hubs > 1 {
+                    let given = tokio::time::timeout(CLOSE, cluster.give_up()).await;
+                    tracing::debug!(?given, "the Lease is for others to take");
+                }
+            };
+            tokio::join!(session.close(launch.keep, Instant::now() + CLOSE), give_up);
+        }
     }
     let stored = session.own_state().stored;
     tracing::info!(stored, "the hub ended");
@@ -121,6 +128,9 @@ impl Leader<'_> {
         let several = self.launch.hubs > 1;
         let earlier = if several { Some(lease::win(self.cluster, self.session).await) } else { None };
         self.session.leads(true);
+        if earlier == Some(true) {
+            self.session.peers.succeed();
+        }
         let _watches = self.workloads.watch(&self.client);
         // Only here: a plugin that reaches a hub that follows is refused, and tries the next.
         service::serve_viewer(self.session, &self.launch.identity, Listen::Pod).await?;

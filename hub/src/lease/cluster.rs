@@ -64,6 +64,16 @@ pub(super) struct Held {
     lease: Lease,
 }
 
+// === impl Held ===
+
+impl Held {
+    /// Whether a hub ever held it; one that gave it up left no name.
+    pub(super) fn had_holder(&self) -> bool {
+        let changes = self.lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or_default();
+        !self.by.is_empty() || changes > 0
+    }
+}
+
 // === impl Cluster ===
 
 impl Cluster {
@@ -122,7 +132,7 @@ impl Cluster {
 
     /// Whether a hub of this session held the Lease before; false where that cannot be read.
     pub(super) async fn had_holder(&self) -> bool {
-        self.held().await.is_ok_and(|held| !held.by.is_empty())
+        self.held().await.is_ok_and(|held| held.had_holder())
     }
 
     /// Renews the Lease; a conflict is someone else's write in between and is tried once more.
@@ -219,9 +229,16 @@ impl Cluster {
             if !lost && part != Some(CAPTURER) {
                 return None;
             }
-            let delete = DeleteParams::default().grace_period(u32::from(!lost));
+            let only = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+            let delete = DeleteParams::default().grace_period(u32::from(!lost)).preconditions(only);
             let pods = pods.clone();
-            Some(async move { gone(call(pods.delete(name, &delete)).await.map(drop)) })
+            Some(async move {
+                match gone(call(pods.delete(name, &delete)).await.map(drop)) {
+                    // Another one of this name is not the one that was seen.
+                    Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(()),
+                    result => result,
+                }
+            })
         });
         join_all(deleted).await.into_iter().collect()
     }

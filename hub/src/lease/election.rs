@@ -27,7 +27,11 @@ pub async fn win(cluster: &Cluster, session: &Session) -> bool {
         match attempt(cluster, &mut silence, &mut said).await {
             Ok(Some(earlier)) => return earlier,
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the Lease cannot be looked at"),
+            Err(error) => {
+                // While the API server is away its holder cannot renew it either.
+                silence = Silence::default();
+                tracing::warn!(%error, "the Lease cannot be looked at");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
@@ -61,7 +65,7 @@ async fn attempt(
 ) -> Result<Option<bool>, super::LeaseError> {
     let held = cluster.held().await?;
     let Held { by, version, .. } = &held;
-    let earlier = !by.is_empty();
+    let earlier = held.had_holder();
     let free = by.is_empty()
         || *by == cluster.holder()
         || silence.over(version.clone())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use proto::v1;
 
+use crate::session::ledger;
+
 /// What another hub last said.
 pub(super) struct Other<'a> {
     /// Name of its pod.
@@ -14,7 +16,8 @@ pub(super) struct Other<'a> {
     pub(super) connected: bool,
 }
 
-/// Adds up what hubs say: of a capturer the hub counts that heard of it last, and of several stores' ledgers the sum.
+/// Adds up what hubs say: of a capturer's process the ledger that counts most is the newest, and of several stores'
+/// ledgers the sum counts.
 pub(super) fn describe<'a>(
     name: &str,
     own: v1::DescribeResponse,
@@ -28,23 +31,16 @@ pub(super) fn describe<'a>(
     let own_capturers = std::mem::take(&mut whole.capturers);
     for balance in std::mem::take(&mut whole.balances) {
         match kind(&balance) {
-            Kind::Capturer => drop(ledgers.insert(ledger_key(&balance), (0, balance))),
+            Kind::Capturer => drop(ledgers.insert(ledger_key(&balance), balance)),
             Kind::Store => store = Some(balance),
             Kind::Viewer => rest.push(balance),
         }
     }
     for capturer in own_capturers {
-        for ((consumer, _), (seen, _)) in &mut ledgers {
-            if *consumer == consumer_of(&capturer.node) {
-                *seen = capturer.last_seen_ns;
-            }
-        }
         capturers.insert(capturer.node.clone(), v1::CapturerState { hub: name.to_owned(), ..capturer });
     }
     for Other { name, state, connected } in others {
-        let mut heard = BTreeMap::new();
         for capturer in &state.capturers {
-            heard.insert(consumer_of(&capturer.node), capturer.last_seen_ns);
             let capturer = v1::CapturerState {
                 hub: name.to_owned(),
                 connected: capturer.connected && connected,
@@ -57,14 +53,11 @@ pub(super) fn describe<'a>(
         }
         for balance in &state.balances {
             match kind(balance) {
-                Kind::Capturer => {
-                    let seen = heard.get(&balance.consumer).copied().unwrap_or_default();
-                    let known = ledgers.get(&ledger_key(balance)).map(|(seen, _)| *seen);
-                    if known.is_none_or(|known| known < seen) {
-                        ledgers.insert(ledger_key(balance), (seen, balance.clone()));
-                    }
-                }
-                Kind::Store => add(store.get_or_insert_with(empty_store), balance),
+                Kind::Capturer => match ledgers.get(&ledger_key(balance)) {
+                    Some(known) if known.seen >= balance.seen => {}
+                    Some(_) | None => drop(ledgers.insert(ledger_key(balance), balance.clone())),
+                },
+                Kind::Store => ledger::add(store.get_or_insert_with(empty_store), balance),
                 // Streams to this hub, which its own viewers' ledgers hold.
                 Kind::Viewer => {}
             }
@@ -77,7 +70,7 @@ pub(super) fn describe<'a>(
         }
     }
     whole.capturers = capturers.into_values().collect();
-    whole.balances = ledgers.into_values().map(|(_, balance)| balance).chain(rest).chain(store).collect();
+    whole.balances = ledgers.into_values().chain(rest).chain(store).collect();
     whole
 }
 
@@ -95,13 +88,8 @@ fn kind(balance: &v1::Balance) -> Kind {
     }
 }
 
-/// How a capturer's ledgers are named, as it names itself.
-fn consumer_of(node: &str) -> String {
-    format!("capturer {node}")
-}
-
-fn ledger_key(balance: &v1::Balance) -> (String, String) {
-    (balance.consumer.clone(), balance.unit.clone())
+fn ledger_key(balance: &v1::Balance) -> (String, String, u64) {
+    (balance.consumer.clone(), balance.unit.clone(), balance.process)
 }
 
 /// A connected one first, then the one heard of last.
@@ -111,18 +99,6 @@ fn is_newer(one: &v1::CapturerState, other: &v1::CapturerState) -> bool {
 
 fn empty_store() -> v1::Balance {
     v1::Balance { consumer: "store".to_owned(), unit: "exchanges".to_owned(), ..v1::Balance::default() }
-}
-
-fn add(sum: &mut v1::Balance, part: &v1::Balance) {
-    sum.seen = sum.seen.saturating_add(part.seen);
-    sum.delivered = sum.delivered.saturating_add(part.delivered);
-    sum.filtered = sum.filtered.saturating_add(part.filtered);
-    for loss in &part.lost {
-        match sum.lost.iter_mut().find(|known| known.stage == loss.stage) {
-            Some(known) => known.total = known.total.saturating_add(loss.total),
-            None => sum.lost.push(loss.clone()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -141,6 +117,7 @@ mod tests {
             delivered,
             filtered: 0,
             lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
+            process: 0,
         }
     }
 
@@ -169,6 +146,8 @@ mod tests {
             vec![
                 balance("capturer moved", 8, 0),
                 balance("capturer two", 2, 0),
+                // It was started anew and came to another hub.
+                v1::Balance { process: 7, ..balance("capturer one", 4, 0) },
                 balance("viewer 1", 99, 0),
                 balance("store", 10, 2),
             ],
@@ -181,7 +160,9 @@ mod tests {
         assert_eq!((at("one").hub.as_str(), at("moved").hub.as_str()), ("a", "b"));
         assert!(at("moved").connected);
         let of = |consumer: &str| whole.balances.iter().find(|one| one.consumer == consumer).unwrap();
-        assert_eq!(whole.balances.len(), 5);
+        let all: u64 =
+            whole.balances.iter().filter(|one| one.consumer == "capturer one").map(|one| one.delivered).sum();
+        assert_eq!((whole.balances.len(), all), (6, 11));
         assert_eq!(of("capturer moved").delivered, 8);
         assert_eq!(of("viewer 1").delivered, 1);
         assert_eq!((of("store").seen, of("store").delivered, of("store").lost[0].total), (23, 20, 3));

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proto::v1;
 
 use super::Peer;
-use crate::session::Session;
+use crate::session::{Session, now_ns};
+
+/// How long a capturer that was heard of a moment ago may be on its way to another hub.
+const ON_ITS_WAY_NS: u64 = 15_000_000_000;
 
 /// A capturer that is to feed another hub.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub fn spread(session: &Session, own_address: &str) {
     let peers = session.peers.connected().borrow().clone();
     let own = session.hub_name();
     let hubs = peers.iter().map(|peer| peer.name.as_str()).chain([own]);
-    let Some(Step { node, from, to }) = step(hubs, &session.describe().capturers) else { return };
+    let Some(Step { node, from, to }) = step(hubs, &session.describe().capturers, now_ns()) else { return };
     let named = |name: &str| peers.iter().find(|peer| peer.name == name);
     let address = if to == own { Some(own_address) } else { named(&to).map(|peer| peer.address.as_str()) };
     let Some(address) = address else { return };
@@ -34,10 +37,17 @@ pub fn spread(session: &Session, own_address: &str) {
     }
 }
 
-fn step<'a>(hubs: impl Iterator<Item = &'a str>, capturers: &[v1::CapturerState]) -> Option<Step> {
+fn step<'a>(
+    hubs: impl Iterator<Item = &'a str>,
+    capturers: &[v1::CapturerState],
+    now_ns: u64,
+) -> Option<Step> {
     let mut of: BTreeMap<&str, Vec<&str>> = hubs.map(|hub| (hub, Vec::new())).collect();
-    // Whoever is on the way belongs to no hub: it is waited for.
-    if capturers.iter().any(|capturer| !capturer.connected && capturer.capturing) {
+    // Whoever is on the way belongs to no hub: it is waited for, unless its node is gone.
+    let comes = |one: &v1::CapturerState| {
+        !one.connected && one.capturing && now_ns.saturating_sub(one.last_seen_ns) < ON_ITS_WAY_NS
+    };
+    if capturers.iter().any(comes) {
         return None;
     }
     for capturer in capturers.iter().filter(|capturer| capturer.connected) {
@@ -69,7 +79,7 @@ mod tests {
     fn the_fullest_hub_gives_to_the_emptiest_until_they_are_even() {
         let mut capturers: Vec<_> = (0..7).map(|node| on("a", &format!("n{node}"))).collect();
         let mut steps = 0;
-        while let Some(Step { node, from, to }) = step(["a", "b", "c"].into_iter(), &capturers) {
+        while let Some(Step { node, from, to }) = step(["a", "b", "c"].into_iter(), &capturers, 0) {
             let moved = capturers.iter_mut().find(|capturer| capturer.node == node).unwrap();
             assert_eq!(moved.hub, from);
             moved.hub = to;
@@ -86,10 +96,12 @@ mod tests {
     fn nothing_moves_while_one_is_on_its_way() {
         let mut capturers = vec![on("a", "one"), on("a", "two"), on("a", "three")];
         capturers[2].connected = false;
-        assert_eq!(step(["a", "b"].into_iter(), &capturers), None);
+        assert_eq!(step(["a", "b"].into_iter(), &capturers, ON_ITS_WAY_NS - 1), None);
+        // One that is not heard of again does not come.
+        assert!(step(["a", "b"].into_iter(), &capturers, ON_ITS_WAY_NS).is_some());
         // One that ended capturing is not waited for.
         capturers[2].capturing = false;
-        assert!(step(["a", "b"].into_iter(), &capturers).is_some());
-        assert_eq!(step(["a"].into_iter(), &capturers), None);
+        assert!(step(["a", "b"].into_iter(), &capturers, 0).is_some());
+        assert_eq!(step(["a"].into_iter(), &capturers, 0), None);
     }
 }

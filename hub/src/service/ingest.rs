@@ -125,7 +125,13 @@ async fn take_batches(
     stream: &mut Streaming<v1::UplinkRequest>,
     acknowledged: &watch::Sender<u64>,
 ) -> Result<(), Status> {
-    while let Some(message) = stream.message().await? {
+    let mut closing = session.closing();
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message?,
+            _ = closing.wait_for(|closing| *closing) => return Ok(()),
+        };
+        let Some(message) = message else { return Ok(()) };
         match message.kind {
             Some(Up::Batch(batch)) => {
                 let sequence = session.take_batch(node, connection, batch);
@@ -135,7 +141,6 @@ async fn take_batches(
             None => {}
         }
     }
-    Ok(())
 }
 
 /// Sends acknowledgements, the node's pods and the requests to move and to drain; a capturer that does not read delays only itself.

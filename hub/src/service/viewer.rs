@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::live::{Stat, Watch};
 use crate::peers::relay;
-use crate::session::Session;
+use crate::session::{Session, ledger};
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
 
@@ -64,7 +64,9 @@ impl Viewer for ViewerService {
         }
         // While capturers start a plugin asks and does not beat yet.
         self.session.viewers.hear();
-        Ok(Response::new(self.session.describe()))
+        let mut state = self.session.describe();
+        state.balances = ledger::sums(state.balances);
+        Ok(Response::new(state))
     }
 
     async fn heartbeat(
@@ -120,7 +122,10 @@ impl Viewer for ViewerService {
         &self,
         request: Request<v1::DrainSessionRequest>,
     ) -> Result<Response<v1::DrainSessionResponse>, Status> {
-        drain(&self.session, request.into_inner()).await
+        let mut drained = drain(&self.session, request.into_inner()).await?;
+        let balances = std::mem::take(&mut drained.get_mut().balances);
+        drained.get_mut().balances = ledger::sums(balances);
+        Ok(drained)
     }
 }
 

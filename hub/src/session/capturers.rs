@@ -82,7 +82,8 @@ struct Capturer {
     version: String,
     first_seen_ns: u64,
     last_seen_ns: u64,
-    balances: Vec<v1::Balance>,
+    /// Newest ledgers of each of its processes.
+    ledgers: BTreeMap<u64, Vec<v1::Balance>>,
 }
 
 // === impl Capturers ===
@@ -152,7 +153,7 @@ impl Capturers {
             instance,
             id_base: _,
         } = hello;
-        let capturer = match nodes.entry(node) {
+        let capturer = match nodes.entry(node.clone()) {
             Entry::Occupied(known) => {
                 let capturer = known.into_mut();
                 if capturer.instance != instance {
@@ -177,6 +178,8 @@ impl Capturers {
             connection: capturer.connection,
         };
         drop(nodes);
+        // An order that was given while it was here before leads elsewhere by now.
+        self.released.send_if_modified(|released| released.remove(&node).is_some());
         self.change();
         claim
     }
@@ -237,7 +240,11 @@ impl Capturers {
         }
         capturer.capturing = !batch.r#final;
         if !batch.balances.is_empty() {
-            capturer.balances = std::mem::take(&mut batch.balances);
+            let mut balances = std::mem::take(&mut batch.balances);
+            for balance in &mut balances {
+                balance.process = capturer.instance;
+            }
+            capturer.ledgers.insert(capturer.instance, balances);
         }
         capturer.note_first(batch.exchanges.len() as u64);
         Judged::Fresh
@@ -259,9 +266,8 @@ impl Capturers {
         newest
     }
 
-    /// Waits until every capturer has sent its final batch or is gone; returns those that confirmed their end and
-    /// those that did not.
-    pub async fn drained(&self, deadline: Instant) -> (Vec<String>, Vec<String>) {
+    /// Waits until every capturer has sent its final batch or is gone; returns those that confirmed their end.
+    pub async fn drained(&self, deadline: Instant) -> Vec<String> {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -273,9 +279,7 @@ impl Capturers {
             drop(tokio::time::timeout_at(look, changed.changed()).await);
         }
         let nodes = self.nodes();
-        let (confirmed, unconfirmed): (Vec<_>, Vec<_>) = nodes.iter().partition(|(_, one)| one.drained);
-        let names = |of: Vec<(&String, &Capturer)>| of.into_iter().map(|(node, _)| node.clone()).collect();
-        (names(confirmed), names(unconfirmed))
+        nodes.iter().filter(|(_, one)| one.drained).map(|(node, _)| node.clone()).collect()
     }
 
     /// How the capturers are.
@@ -317,11 +321,12 @@ impl Capturers {
         self.nodes().values().fold(0, |sum, capturer| sum.saturating_add(capturer.acknowledged))
     }
 
-    /// Newest ledgers by node.
+    /// Newest ledgers by node, of each of its processes.
     #[must_use]
     pub fn balances(&self) -> Vec<(String, Vec<v1::Balance>)> {
         let nodes = self.nodes();
-        nodes.iter().map(|(node, capturer)| (node.clone(), capturer.balances.clone())).collect()
+        let of = |capturer: &Capturer| capturer.ledgers.values().flatten().cloned().collect();
+        nodes.iter().map(|(node, capturer)| (node.clone(), of(capturer))).collect()
     }
 
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, Capturer>> {
@@ -358,7 +363,7 @@ impl Capturer {
             version: String::new(),
             first_seen_ns: now_ns(),
             last_seen_ns: 0,
-            balances: Vec::new(),
+            ledgers: BTreeMap::new(),
         }
     }
 
@@ -376,7 +381,8 @@ impl Capturer {
     fn note_first(&mut self, exchanges: u64) {
         let Some(taken) = self.first_taken.map(|taken| taken.saturating_add(exchanges)) else { return };
         self.first_taken = Some(taken);
-        if let Some(balance) = self.balances.iter().find(|balance| balance.unit == "exchanges") {
+        let ledgers = self.ledgers.get(&self.instance);
+        if let Some(balance) = ledgers.into_iter().flatten().find(|balance| balance.unit == "exchanges") {
             self.acknowledged = self.acknowledged.saturating_add(balance.delivered.saturating_sub(taken));
             self.first_taken = None;
         }
@@ -388,127 +394,4 @@ impl Capturer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hello(node: &str, instance: u64) -> v1::CapturerHello {
-        v1::CapturerHello { node: node.to_owned(), instance, capturing: true, ..Default::default() }
-    }
-
-    fn batch(sequence: u64) -> v1::Batch {
-        v1::Batch { sequence, ..Default::default() }
-    }
-
-    fn begun() -> Capturers {
-        let capturers = Capturers::default();
-        capturers.begin(Slots::default());
-        capturers
-    }
-
-    #[test]
-    fn nothing_is_given_before_it_is_known_what_earlier_hubs_gave() {
-        let capturers = Capturers::default();
-        assert!(matches!(capturers.connect(hello("one", 1)), Err(CapturersError::NotBegun)));
-        capturers.begin(Slots::default());
-        assert!(capturers.connect(hello("one", 1)).is_ok());
-    }
-
-    #[test]
-    fn what_earlier_hubs_took_is_told_by_the_first_ledger() {
-        let capturers = begun();
-        let exchanges = |count, sequence, delivered| v1::Batch {
-            sequence,
-            exchanges: vec![v1::Exchange::default(); count],
-            balances: vec![
-                v1::Balance { unit: "events".to_owned(), delivered: 99, ..Default::default() },
-                v1::Balance { unit: "exchanges".to_owned(), delivered, ..Default::default() },
-            ],
-            ..Default::default()
-        };
-        let take = |instance, mut batch: v1::Batch| {
-            let claim = capturers.connect(hello("one", instance)).unwrap();
-            let sequence = batch.sequence;
-            assert_eq!(capturers.judge("one", claim.connection, &mut batch), Judged::Fresh);
-            capturers.taken("one", claim.connection, sequence, false);
-            capturers.acknowledged_before()
-        };
-        assert_eq!(take(1, exchanges(3, 8, 20)), 17);
-        assert_eq!(take(1, exchanges(5, 9, 25)), 17);
-        // A restarted process began here.
-        assert_eq!(take(2, exchanges(4, 1, 4)), 17);
-        // The one before is heard once more.
-        assert_eq!(take(1, exchanges(1, 10, 26)), 17);
-        // Another one has fed an earlier hub.
-        assert_eq!(take(3, exchanges(1, 4, 11)), 27);
-    }
-
-    #[test]
-    fn ids_never_meet() {
-        let capturers = begun();
-        let one = capturers.connect(hello("one", 1)).unwrap();
-        let two = capturers.connect(hello("two", 1)).unwrap();
-        let again = capturers.connect(hello("one", 1)).unwrap();
-        let other = capturers.connect(hello("one", 2)).unwrap();
-        assert_eq!([one.id_base, two.id_base], [0, 1 << 48]);
-        assert_eq!(again.id_base, one.id_base);
-        assert_eq!(other.id_base, 1 << 40);
-    }
-
-    #[test]
-    fn resent_batches_and_replaced_connections_are_stale() {
-        let capturers = begun();
-        let first = capturers.connect(hello("one", 1)).unwrap();
-        assert_eq!(capturers.judge("one", first.connection, &mut batch(1)), Judged::Fresh);
-        assert_eq!(capturers.taken("one", first.connection, 1, false), 1);
-        assert_eq!(capturers.judge("one", first.connection, &mut batch(1)), Judged::Stale);
-        let second = capturers.connect(hello("one", 1)).unwrap();
-        assert_eq!(second.last_sequence, 1);
-        assert_eq!(capturers.judge("one", first.connection, &mut batch(2)), Judged::Stale);
-        assert_eq!(capturers.judge("one", second.connection, &mut batch(2)), Judged::Fresh);
-        capturers.disconnect("one", first.connection);
-        assert!(capturers.states()[0].connected);
-        let restarted = capturers.connect(hello("one", 9)).unwrap();
-        assert_eq!(restarted.last_sequence, 0);
-        assert_eq!(capturers.judge("one", restarted.connection, &mut batch(1)), Judged::Fresh);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_capturer_is_released_once() {
-        let capturers = begun();
-        capturers.connect(hello("one", 1)).unwrap();
-        capturers.release("one", "10.0.0.1:7440");
-        assert_eq!(capturers.released("one").await, "10.0.0.1:7440");
-        let again = tokio::time::timeout(Duration::from_secs(9), capturers.released("one"));
-        assert!(again.await.is_err());
-    }
-
-    #[test]
-    fn a_base_that_hubs_agreed_on_stays_with_its_process() {
-        let capturers = Capturers::default();
-        let base = Base { slot: 7, boot: 0 };
-        let claim = capturers.connect_as(hello("one", 1), base);
-        assert_eq!(claim.id_base, 7 << 48);
-        assert_eq!(capturers.base_of("one", 1), Some(base));
-        assert_eq!(capturers.base_of("one", 2), None);
-        assert_eq!(capturers.rows(true).len(), 1);
-        capturers.disconnect("one", claim.connection);
-        assert!(capturers.rows(true).is_empty());
-        assert_eq!(capturers.rows(false).len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_waits_for_the_final_batch_and_names_who_is_gone() {
-        let capturers = begun();
-        let one = capturers.connect(hello("one", 0)).unwrap();
-        let two = capturers.connect(hello("two", 0)).unwrap();
-        let began = Instant::now();
-        assert_eq!(capturers.drained(began + Duration::from_secs(3)).await.1, ["one", "two"]);
-        assert!(began.elapsed() >= Duration::from_secs(3));
-        capturers.taken("one", one.connection, 1, true);
-        capturers.disconnect("two", two.connection);
-        let began = Instant::now();
-        let (confirmed, unconfirmed) = capturers.drained(began + Duration::from_secs(30)).await;
-        assert_eq!((confirmed, unconfirmed), (vec!["one".to_owned()], vec!["two".to_owned()]));
-        assert!(began.elapsed() < Duration::from_secs(1));
-    }
-}
+mod tests;

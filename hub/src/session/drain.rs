@@ -27,28 +27,27 @@ impl Session {
         // Each hub has the whole time: they drain beside each other.
         let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
         self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
-        let (mut confirmed, mut unconfirmed) = own;
-        for other in others {
-            confirmed.extend(other.confirmed);
-            unconfirmed.extend(other.unconfirmed);
-        }
-        // One that went from hub to hub confirmed where it was at last.
+        let mut confirmed = own;
+        confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
+        let v1::DescribeResponse { mut balances, clamped, capturers, .. } = self.describe();
+        // Also those of hubs that are gone, or did not answer; one that went from hub to hub confirmed where it was at
+        // last.
+        let mut unconfirmed: Vec<String> = capturers.into_iter().map(|capturer| capturer.node).collect();
         unconfirmed.retain(|node| !confirmed.contains(node));
         unconfirmed.sort_unstable();
         unconfirmed.dedup();
         if !unconfirmed.is_empty() && self.hub.is_empty() {
             tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
         }
-        let v1::DescribeResponse { mut balances, clamped, .. } = self.describe();
         if self.peers.lost_one() {
             self.settle_store(&mut balances, deadline).await;
         }
         v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped }
     }
 
-    /// Drains this hub's own capturers, viewers and store; returns who confirmed the end and who did not.
-    async fn drain_own(&self, timeout: Duration, deadline: Instant) -> (Vec<String>, Vec<String>) {
-        let ends = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
+    /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
+    async fn drain_own(&self, timeout: Duration, deadline: Instant) -> Vec<String> {
+        let confirmed = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
         self.live.close();
         self.note_capturers();
         // Beside each other: a viewer that does not read leaves the store its time.
@@ -65,10 +64,11 @@ impl Session {
             let lost = writer.totals().lost;
             tracing::warn!(exchanges = lost, "the store did not take everything in time");
         }
-        ends
+        confirmed
     }
 
-    /// Counts in the database what is there, where a hub that is gone cannot say what it stored.
+    /// Counts in the database what is there, where a hub that is gone cannot say what it stored; what such a hub
+    /// passed over counts as lost, too.
     async fn settle_store(&self, balances: &mut [v1::Balance], deadline: Instant) {
         let Some(shared) = &self.shared else { return };
         let state = self.describe();
@@ -82,9 +82,9 @@ impl Session {
             |balance: &&v1::Balance| balance.consumer.starts_with("capturer ") && balance.unit == "exchanges";
         let acknowledged: u64 = balances.iter().filter(of).map(|balance| balance.delivered).sum();
         let Some(store) = balances.iter_mut().find(|balance| balance.consumer == "store") else { return };
-        store.seen = acknowledged.max(stored);
+        let lost = acknowledged.saturating_sub(stored.saturating_add(store.filtered));
+        store.seen = stored.saturating_add(store.filtered).saturating_add(lost);
         store.delivered = stored;
-        let lost = store.seen.saturating_sub(stored);
         store.lost = vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }];
     }
 }

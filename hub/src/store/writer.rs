@@ -35,6 +35,12 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// The size is measured after this part of the limit was written.
 const LIMIT_STEPS: u64 = 32;
 
+/// How often the size is measured where other hubs write, too.
+const MEASURE: Duration = Duration::from_secs(10);
+
+/// Longer than any session.
+const NEVER: Duration = Duration::from_hours(365 * 24);
+
 /// Part of the rows that trimming removes at once.
 const TRIM_SHARE: u64 = 10;
 
@@ -94,6 +100,8 @@ struct Shared {
     limit: u64,
     /// Whether the limit is this hub's to keep.
     trims: AtomicBool,
+    /// Whether other hubs write, too.
+    several: AtomicBool,
 }
 
 /// The writing end.
@@ -102,6 +110,8 @@ struct Task<S> {
     store: S,
     /// Bytes written since the size was measured.
     unmeasured: u64,
+    /// When the size was measured.
+    measured: Instant,
     /// The batch that was written last had rows of capturers that the store did not take.
     unrecorded: bool,
 }
@@ -131,8 +141,15 @@ impl Writer {
             recorded: watch::Sender::new(0),
             limit,
             trims: AtomicBool::new(true),
+            several: AtomicBool::new(false),
         });
-        let task = Task { shared: Arc::clone(&shared), store, unmeasured: 0, unrecorded: false };
+        let task = Task {
+            shared: Arc::clone(&shared),
+            store,
+            unmeasured: 0,
+            measured: Instant::now(),
+            unrecorded: false,
+        };
         tokio::spawn(async move {
             may.await;
             task.run().await;
@@ -140,8 +157,9 @@ impl Writer {
         Self { shared }
     }
 
-    /// Says whether this hub keeps the store within its limit; of several hubs one does.
+    /// Says, where several hubs write, whether this one keeps the store within its limit.
     pub fn trims(&self, trims: bool) {
+        self.shared.several.store(true, Ordering::Relaxed);
         self.shared.trims.store(trims, Ordering::Relaxed);
     }
 
@@ -278,6 +296,7 @@ impl Writer {
             delivered,
             filtered: totals.filtered,
             lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
+            process: 0,
         }
     }
 }
@@ -339,6 +358,9 @@ impl<S: Store> Task<S> {
     /// Waits for something to write; `None` once closing and empty.
     async fn next(&mut self) -> Option<Taken> {
         loop {
+            if Instant::now() >= self.measure_at() {
+                self.keep_limit().await;
+            }
             let filled = self.shared.filled.notified();
             let (empty, full, closing) = {
                 let queue = self.shared.queue();
@@ -346,7 +368,7 @@ impl<S: Store> Task<S> {
             };
             match (empty, full || closing) {
                 (true, _) if closing => return None,
-                (true, _) => filled.await,
+                (true, _) => drop(tokio::time::timeout_at(self.measure_at(), filled).await),
                 (false, true) => break,
                 (false, false) => {
                     drop(tokio::time::timeout(GATHER, self.shared.hurry.notified()).await);
@@ -467,14 +489,22 @@ impl<S: Store> Task<S> {
         sum
     }
 
+    /// When the size is measured at the latest: what other hubs wrote is seen in the store alone.
+    fn measure_at(&self) -> Instant {
+        let others = self.shared.several.load(Ordering::Relaxed) && self.shared.trims.load(Ordering::Relaxed);
+        let pause = if others && self.shared.limit > 0 { MEASURE } else { NEVER };
+        self.measured + pause
+    }
+
     /// Removes the oldest exchanges while the store is over its limit.
     async fn keep_limit(&mut self) {
         let limit = self.shared.limit;
         let trims = self.shared.trims.load(Ordering::Relaxed);
-        if limit == 0 || !trims || self.unmeasured < limit / LIMIT_STEPS {
+        let due = self.unmeasured >= limit / LIMIT_STEPS || Instant::now() >= self.measure_at();
+        if limit == 0 || !trims || !due {
             return;
         }
-        self.unmeasured = 0;
+        (self.unmeasured, self.measured) = (0, Instant::now());
         let mut trimmed = 0_u64;
         loop {
             match self.store.size().await {
@@ -484,7 +514,9 @@ impl<S: Store> Task<S> {
             }
             let totals = self.shared.queue().totals;
             let rows = totals.stored.saturating_sub(totals.trimmed);
-            match self.store.trim((rows / TRIM_SHARE).max(1)).await {
+            // Of several hubs this one knows its own rows only.
+            let least = if self.shared.several.load(Ordering::Relaxed) { BATCH_ROWS as u64 } else { 1 };
+            match self.store.trim((rows / TRIM_SHARE).max(least)).await {
                 Ok(0) => break,
                 Ok(removed) => {
                     trimmed += removed;

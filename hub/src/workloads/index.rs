@@ -85,6 +85,8 @@ pub struct Index {
     node_ips: HashMap<IpAddr, usize>,
     /// Owners of replica sets and jobs, by kind, namespace and name.
     owners: HashMap<(&'static str, Key), Owner>,
+    /// Pods that were forgotten since texts were.
+    forgotten: usize,
     /// Who is told what changes.
     followers: Vec<Weak<Changes>>,
 }
@@ -161,6 +163,11 @@ impl Index {
             || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE)
         {
             self.tombstones.pop_front();
+        }
+        self.forgotten += 1;
+        if self.forgotten >= MAX_TOMBSTONES {
+            self.forgotten = 0;
+            self.tidy();
         }
     }
 

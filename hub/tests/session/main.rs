@@ -230,6 +230,26 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
 }
 
 #[tokio::test]
+async fn a_hub_that_closes_acknowledges_nothing_that_it_will_not_store() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (session, ports) = begin(&authority, StoreChoice::Sqlite { path: folder.path().join("s") }).await;
+    let mut capturer = Capturer::connect(&authority, ports).await;
+    capturer.next().await;
+    capturer.sender.send(batch(1, 0..10, false)).await.unwrap();
+    assert_eq!(capturer.next().await, v1::uplink_response::Kind::Acknowledged(1));
+    session.close(true, tokio::time::Instant::now() + Duration::from_secs(5)).await;
+    // The hub may have closed the stream already.
+    capturer.sender.send(batch(2, 10..20, false)).await.ok();
+    let rest = tokio::time::timeout(Duration::from_secs(5), capturer.responses.message()).await.unwrap();
+    assert!(matches!(rest, Ok(None) | Err(_)), "{rest:?}");
+    let state = session.own_state();
+    assert_eq!((state.stored, state.store.as_str()), (10, "closed"));
+    let lost = session.balances().into_iter().flat_map(|balance| balance.lost);
+    assert_eq!(lost.map(|loss| loss.total).sum::<u64>(), 0);
+}
+
+#[tokio::test]
 async fn another_wire_revision_and_a_too_large_batch_are_refused() {
     let authority = Authority::new();
     let (_session, ports) = begin(&authority, StoreChoice::None).await;

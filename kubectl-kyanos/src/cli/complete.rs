@@ -14,7 +14,16 @@ const NO_FILES: u8 = 4;
 const FILES: u8 = 0;
 
 /// Flags whose value is a file.
-const FILE_FLAGS: [&str; 4] = ["save", "json-output", "btf", "report"];
+const FILE_FLAGS: [&str; 8] = [
+    "save",
+    "json-output",
+    "btf",
+    "report",
+    "kubeconfig",
+    "certificate-authority",
+    "client-certificate",
+    "client-key",
+];
 
 /// Returns the script of a shell.
 pub(crate) fn script(shell: clap_complete::Shell) -> Vec<u8> {

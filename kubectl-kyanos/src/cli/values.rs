@@ -15,6 +15,9 @@ pub(crate) const MIN_RING: u64 = 4096;
 /// Largest event ring, what the kernel maps at most in one ring.
 pub(crate) const MAX_RING: u64 = 1 << 30;
 
+/// Longest time that a flag takes.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// Fields that `stat` groups by.
 pub(crate) const GROUPS: [&str; 14] = [
     "conn",
@@ -126,7 +129,7 @@ pub(crate) fn ring(text: &str) -> Result<u32, String> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "a duration is a number with s, m or h, such as 90s, 15m or 1h30m".to_owned();
     if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
+        return bounded(Duration::from_secs(seconds));
     }
     let mut total = 0_u64;
     let mut rest = text;
@@ -145,13 +148,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         total = number.checked_mul(scale).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
         rest = letters.as_str();
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(total)) }
+    if text.is_empty() { Err(wrong()) } else { bounded(Duration::from_secs(total)) }
+}
+
+fn bounded(found: Duration) -> Result<Duration, String> {
+    if found > LONGEST { Err("at most 365d".to_owned()) } else { Ok(found) }
 }
 
 /// Reads a positive number of seconds, also `0.5` or `2m`.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let found = match text.parse::<f64>() {
-        Ok(number) => Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?,
+        Ok(number) => bounded(Duration::try_from_secs_f64(number).map_err(|error| error.to_string())?)?,
         Err(_not_a_number) => duration(text)?,
     };
     if found.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(found) }

@@ -13,17 +13,30 @@ use tonic::{Request, Response, Status, Streaming};
 type Answers<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answered<T> = Result<Response<T>, Status>;
 
-struct Fake;
+#[derive(Default)]
+struct Fake {
+    /// Whether it is of another wire revision than who asks.
+    differs: bool,
+}
 
 /// Serves connections until the sender of them is dropped; a connection lives as long as its far end.
 pub(crate) fn serve(hub: &Identity) -> mpsc::Sender<DuplexStream> {
+    serve_as(hub, Fake::default())
+}
+
+/// The same as a hub of another wire revision.
+pub(crate) fn serve_another_version(hub: &Identity) -> mpsc::Sender<DuplexStream> {
+    serve_as(hub, Fake { differs: true })
+}
+
+fn serve_as(hub: &Identity, fake: Fake) -> mpsc::Sender<DuplexStream> {
     let (sender, connections) = mpsc::channel(8);
     let tls = ServerTlsConfig::new()
         .identity(tonic::transport::Identity::from_pem(&hub.certificate, &hub.key))
         .client_ca_root(Certificate::from_pem(&hub.authority));
     let mut server = Server::builder().tls_config(tls).expect("TLS");
     let connections = ReceiverStream::new(connections).map(Ok::<_, std::io::Error>);
-    let serving = server.add_service(ViewerServer::new(Fake)).serve_with_incoming(connections);
+    let serving = server.add_service(ViewerServer::new(fake)).serve_with_incoming(connections);
     tokio::spawn(async move { serving.await.expect("served") });
     sender
 }
@@ -37,6 +50,9 @@ impl Viewer for Fake {
     type PullStream = Answers<v1::PullResponse>;
 
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Answered<v1::DescribeResponse> {
+        if self.differs {
+            return Err(Status::failed_precondition("wire revision 1 of the plugin, 2 of the hub"));
+        }
         let state = v1::DescribeResponse { wire_revision: proto::WIRE_REVISION, ..Default::default() };
         Ok(Response::new(state))
     }

@@ -27,12 +27,11 @@ struct Path {
 
 impl Path {
     fn new(hub: &Identity) -> Self {
-        Self {
-            hub: fake_hub::serve(hub),
-            open: Arc::default(),
-            opened: Arc::default(),
-            closed: Arc::default(),
-        }
+        Self::to(fake_hub::serve(hub))
+    }
+
+    fn to(hub: mpsc::Sender<DuplexStream>) -> Self {
+        Self { hub, open: Arc::default(), opened: Arc::default(), closed: Arc::default() }
     }
 
     fn connector(
@@ -87,6 +86,16 @@ async fn a_connection_that_broke_is_opened_again_and_only_then() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(path.opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_hub_of_another_version_is_told_with_what_to_do() {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::to(fake_hub::serve_another_version(&made.hub));
+    let mut client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    let refused = client.describe().await.expect_err("another revision");
+    assert!(refused.what.contains("wire revision 1"), "{}", refused.what);
+    assert!(refused.hint.is_some_and(|hint| hint.contains("one version")));
 }
 
 #[tokio::test]

@@ -183,12 +183,31 @@ pub(crate) async fn create_namespace(client: &kube::Client, values: &Values) -> 
     let parameters = PostParams { dry_run: false, field_manager: Some(names::FIELD_MANAGER.to_owned()) };
     match namespaces.create(&parameters, &namespace).await {
         Ok(made) => Ok(made.metadata.uid.unwrap_or_default()),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let there = namespaces.get_opt(name).await.ok().flatten();
-            Err(in_use(&values.session, there.as_ref()))
+        Err(error) => {
+            let exists = matches!(&error, kube::Error::Api(status) if status.is_already_exists());
+            let there = if exists || is_passing(&error) {
+                namespaces.get_opt(name).await.ok().flatten()
+            } else {
+                None
+            };
+            match there {
+                // The API server made it, and the answer was lost.
+                Some(made) if is_this_start(&made, &namespace) => Ok(made.metadata.uid.unwrap_or_default()),
+                there if exists => Err(in_use(&values.session, there.as_ref())),
+                _ => Err(refused("Namespace", name, &error)),
+            }
         }
-        Err(error) => Err(refused("Namespace", name, &error)),
     }
+}
+
+/// Whether a Namespace was made by the same start: by the same user, with the same words, at the same second.
+fn is_this_start(made: &Namespace, wanted: &Namespace) -> bool {
+    let said = |of: &Namespace| {
+        let annotations = of.metadata.annotations.as_ref();
+        [names::OWNER_ANNOTATION, names::STARTED_ANNOTATION, names::VERSION_ANNOTATION]
+            .map(|key| annotations.and_then(|all| all.get(key)).cloned())
+    };
+    made.metadata.deletion_timestamp.is_none() && said(wanted)[1].is_some() && said(made) == said(wanted)
 }
 
 /// Reads the Secret that images are pulled with.

@@ -103,8 +103,17 @@ fn kubeconfig(file: Option<&Path>) -> Result<Option<Kubeconfig>, Failure> {
     if let Some(file) = file {
         return Kubeconfig::read_from(file).map(Some).map_err(|error| unreadable(&error));
     }
-    if let Some(merged) = Kubeconfig::from_env().map_err(|error| unreadable(&error))? {
-        return Ok(Some(merged));
+    if let Some(list) = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        // As kubectl does, files that are not there are passed over.
+        let mut merged = None;
+        for file in std::env::split_paths(&list).filter(|file| file.exists()) {
+            let next = Kubeconfig::read_from(&file).map_err(|error| unreadable(&error))?;
+            merged = Some(match merged {
+                None => next,
+                Some(known) => Kubeconfig::merge(known, next).map_err(|error| unreadable(&error))?,
+            });
+        }
+        return Ok(merged);
     }
     // The second is what Windows sets.
     let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));

@@ -172,7 +172,7 @@ impl Values {
             namespace: super::names::namespace(&request.name),
             owner: owner.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+            started: jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string(),
             keep: request.keep,
             ttl_seconds: request.ttl.as_secs(),
             deadline_seconds: request.deadline().as_secs(),

@@ -52,19 +52,19 @@ pub(crate) struct Report {
 /// Checks rights, version, nodes and admission, and removes what ended sessions left.
 pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<Report, Failure> {
     let client = &connection.client;
-    let namespace = names::namespace(&request.name);
+    // A wrong selector is told before anything is asked for.
+    let values = Values::new(request, &connection.owner)?;
+    futures_util::try_join!(version(connection), rights::check(connection, &values.namespace))?;
     let list = ListParams { label_selector: request.node_selector.clone(), ..ListParams::default() };
     let nodes = Api::<ClusterNode>::all(client.clone());
-    let ((), (), nodes, openshift, leftovers) = futures_util::try_join!(
-        version(connection),
-        rights::check(connection, &namespace),
+    let (nodes, openshift, leftovers) = futures_util::try_join!(
         async { nodes.list(&list).await.map_err(|error| connect::failure(&error, &connection.server)) },
         openshift(connection),
         teardown::remove_ended(connection),
     )?;
     let mut report = Report { openshift, notes: leftovers, ..Report::default() };
     choose(nodes.items, request, &mut report)?;
-    admission(client, &Values::new(request, &connection.owner)?).await?;
+    admission(client, &values).await?;
     Ok(report)
 }
 
@@ -97,6 +97,12 @@ fn choose(nodes: Vec<ClusterNode>, request: &Request, report: &mut Report) -> Re
         request.nodes.is_empty() || request.nodes.iter().any(|name| *name == node.name_any())
     };
     let asked: Vec<ClusterNode> = nodes.into_iter().filter(asked).collect();
+    let found = |name: &&String| asked.iter().any(|node| node.name_any() == **name);
+    let absent: Vec<&str> = request.nodes.iter().filter(|name| !found(name)).map(String::as_str).collect();
+    if !absent.is_empty() && !asked.is_empty() {
+        return Err(Failure::new(format!("no node that is selected is called {}", absent.join(", ")))
+            .hint("see `kubectl get nodes`"));
+    }
     if asked.is_empty() {
         return Err(Failure::new("no node of the cluster is selected").hint(
             "see `kubectl get nodes --show-labels`, and choose with `--node NAME` or `--node-selector`",
@@ -121,6 +127,11 @@ fn choose(nodes: Vec<ClusterNode>, request: &Request, report: &mut Report) -> Re
             OLDEST_KERNEL.1,
             ARCHITECTURES.join(" or ")
         )));
+    }
+    if report.nodes.iter().all(|node| !node.ready) {
+        let names: Vec<&str> = report.nodes.iter().map(|node| node.name.as_str()).collect();
+        return Err(Failure::new(format!("no selected node is ready: {}", names.join(", ")))
+            .hint("see `kubectl get nodes`, or choose others with `--node` or `--node-selector`"));
     }
     if !refused.is_empty() {
         report.notes.push(format!("not captured: {}", refused.join(", ")));
@@ -208,10 +219,11 @@ where
 fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure {
     let kind = K::kind(&()).into_owned();
     let failure = Failure::new(format!("the cluster would refuse the session's {kind}: {}", said(error)));
-    let escalates =
-        matches!(error, kube::Error::Api(status) if status.message.contains("attempting to grant"));
-    failure.hint(if escalates {
+    let says = |text: &str| matches!(error, kube::Error::Api(status) if status.message.contains(text));
+    failure.hint(if says("attempting to grant") {
         "nobody may grant what they do not hold: ask for the whole ClusterRole in manifests/deployer.yaml"
+    } else if says(" cannot ") && says(" resource ") {
+        "ask for the ClusterRole in manifests/deployer.yaml"
     } else {
         "an admission policy may stand against it; ask who runs the cluster"
     })

@@ -3,6 +3,7 @@
 mod reason;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::Discriminant;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -53,8 +54,8 @@ pub(crate) struct Pods {
     known: watch::Receiver<BTreeMap<String, Pod>>,
     task: JoinHandle<()>,
     began: Instant,
-    /// Since when a pod has the trouble that it has.
-    since: BTreeMap<String, Instant>,
+    /// Since when a container of a pod has the kind of trouble that it has.
+    since: BTreeMap<(String, &'static str), (Instant, Discriminant<Trouble>)>,
 }
 
 /// Nodes by how far their capturers are.
@@ -91,6 +92,7 @@ impl Pods {
     pub(crate) async fn hub(&mut self) -> Result<(), Failure> {
         tokio::time::timeout(LOOK, self.known.changed()).await.ok();
         let pods = self.of(names::HUB);
+        self.forget_what_passed(&pods, names::HUB);
         let Some((name, trouble)) =
             pods.iter().find_map(|(name, pod)| Some((name, reason::of(pod, names::HUB)?)))
         else {
@@ -99,7 +101,7 @@ impl Pods {
             }
             return Ok(());
         };
-        if self.is_lasting(name, &trouble) {
+        if self.is_lasting(name, names::HUB, &trouble) {
             let reason = self.told(name, names::HUB, &trouble).await;
             return Err(Failure::new(format!("the hub does not start: {reason}")).hint(trouble.hint()));
         }
@@ -116,17 +118,19 @@ impl Pods {
         self.of(names::HUB).values().find_map(|pod| reason::of(pod, names::HUB)).map(|trouble| trouble.line())
     }
 
-    /// Why the session's own store does not start, once that is certain.
-    pub(crate) fn store_trouble(&mut self) -> Option<String> {
+    /// Why the session's own store does not start, and what to try, once that is certain.
+    pub(crate) fn store_trouble(&mut self) -> Option<(String, &'static str)> {
         let pods = self.of(names::HUB);
+        self.forget_what_passed(&pods, names::STORE);
         let (name, trouble) =
             pods.iter().find_map(|(name, pod)| Some((name, reason::of(pod, names::STORE)?)))?;
-        self.is_lasting(&format!("{name}/{}", names::STORE), &trouble).then(|| trouble.line())
+        self.is_lasting(name, names::STORE, &trouble).then(|| (trouble.line(), trouble.hint()))
     }
 
     /// Says which of `nodes` capture; `capturing` are those that the hub hears from.
     pub(crate) async fn capturers(&mut self, nodes: &[String], capturing: &BTreeSet<String>) -> Standing {
         let pods = self.of(names::CAPTURER);
+        self.forget_what_passed(&pods, names::CAPTURER);
         let mut standing = Standing { ready: capturing.clone(), ..Standing::default() };
         for node in nodes.iter().filter(|node| !capturing.contains(*node)) {
             let pod = pods.iter().find(|(_, pod)| reason::node(pod) == Some(node.as_str()));
@@ -136,7 +140,7 @@ impl Pods {
                 standing.waiting.insert(node.clone(), None);
                 continue;
             };
-            if self.is_lasting(name, &trouble) {
+            if self.is_lasting(name, names::CAPTURER, &trouble) {
                 let reason = self.told(name, names::CAPTURER, &trouble).await;
                 standing.failed.insert(node.clone(), reason);
             } else {
@@ -172,9 +176,21 @@ impl Pods {
     }
 
     /// Whether a problem is there to stay.
-    fn is_lasting(&mut self, name: &str, trouble: &Trouble) -> bool {
-        let since = self.since.entry(name.to_owned()).or_insert_with(Instant::now);
-        trouble.is_final() || since.elapsed() > PATIENCE
+    fn is_lasting(&mut self, pod: &str, container: &'static str, trouble: &Trouble) -> bool {
+        let kind = std::mem::discriminant(trouble);
+        let now = (Instant::now(), kind);
+        let known = self.since.entry((pod.to_owned(), container)).or_insert(now);
+        if known.1 != kind {
+            *known = now;
+        }
+        trouble.is_final() || known.0.elapsed() > PATIENCE
+    }
+
+    /// What comes again counts anew.
+    fn forget_what_passed(&mut self, pods: &BTreeMap<String, Pod>, container: &'static str) {
+        self.since.retain(|(name, of), _| {
+            *of != container || pods.get(name).is_some_and(|pod| reason::of(pod, container).is_some())
+        });
     }
 
     /// A problem in words; of a crash, what the container last said.
@@ -284,17 +300,21 @@ pub(crate) async fn others(
     mut say: impl FnMut(String),
 ) {
     let nodes = told.nodes();
-    let mut store_told = false;
+    // The store starts beside the hub, and takes longer.
+    let mut store = Some("nothing is known of it".to_owned());
     let mut most = told.ready.len();
-    // The store starts beside the hub, and its trouble needs as long to be certain.
-    while Instant::now() < deadline && (!told.waiting.is_empty() || pods.began.elapsed() < PATIENCE * 2) {
+    while Instant::now() < deadline && (!told.waiting.is_empty() || store.is_some()) {
         tokio::time::sleep(FOLLOW).await;
-        if !store_told && let Some(reason) = pods.store_trouble() {
+        if store.is_some()
+            && let Some((reason, hint)) = pods.store_trouble()
+        {
             say(format!("warning: the store does not start, and nothing is stored: {reason}"));
-            store_told = true;
+            say(format!("hint: {hint}"));
+            store = None;
         }
         // A hub that is away for a moment says nothing of its capturers.
         let Some(state) = state(&mut client).await else { continue };
+        store = store.and_then(|_| state.store.starts_with("starting").then(|| state.store.clone()));
         let now = pods.capturers(&nodes, &capturing(&state)).await;
         let news = Standing {
             failed: now
@@ -314,6 +334,9 @@ pub(crate) async fn others(
             most = now.ready.len();
         }
         told = now;
+    }
+    if let Some(state) = store {
+        say(format!("warning: the store is not there in time: {state}"));
     }
     for (node, reason) in told.waiting {
         let reason = reason.unwrap_or_else(|| "it is not ready in time".to_owned());

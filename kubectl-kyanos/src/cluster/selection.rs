@@ -1,14 +1,19 @@
 //! Which pods' traffic: kubectl's flags into the filter that hub and capturers evaluate.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use proto::filter::Match;
 use proto::v1;
 
 use super::connect::Connection;
 use crate::cli::{FilterArgs, PodArgs};
 use crate::failure::Failure;
+
+/// Pods of a namespace that are looked at for one that is named; where there are more, nothing is said.
+const LOOKED_AT: u32 = 500;
 
 /// What the flags say of pods.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +79,10 @@ pub(crate) async fn existing(connection: &Connection, names: &[&str]) -> Vec<Str
 
 /// Says that no pod is selected at the moment; `None` where one is, or where that cannot be known.
 pub(crate) async fn nothing_yet(connection: &Connection, filter: &v1::Filter) -> Option<String> {
+    let exact = !(filter.pods.is_empty() && filter.workloads.is_empty() && filter.containers.is_empty());
+    if exact {
+        return none_of(connection, filter).await;
+    }
     let list = ListParams::default().limit(1).labels(&filter.selector);
     if filter.namespaces.is_empty() {
         if filter.selector.is_empty() {
@@ -95,6 +104,59 @@ pub(crate) async fn nothing_yet(connection: &Connection, filter: &v1::Filter) ->
         "0 pods{labels} in namespace {} yet: the session waits for them; `-n` names another namespace, `-A` takes all",
         filter.namespaces.join(", ")
     ))
+}
+
+/// The same where pods, workloads or containers are named.
+async fn none_of(connection: &Connection, filter: &v1::Filter) -> Option<String> {
+    let wanted = Match::try_from(filter).ok()?;
+    let mut namespaces: BTreeSet<&str> = filter.namespaces.iter().map(String::as_str).collect();
+    if namespaces.is_empty() {
+        namespaces = filter.pods.iter().filter_map(|pod| Some(pod.split_once('/')?.0)).collect();
+    }
+    if namespaces.is_empty() {
+        return None;
+    }
+    let list = ListParams::default().limit(LOOKED_AT).labels(&filter.selector);
+    for namespace in &namespaces {
+        let pods = Api::<Pod>::namespaced(connection.client.clone(), namespace);
+        let found = pods.list(&list).await.ok()?;
+        let more = found.metadata.continue_.is_some_and(|more| !more.is_empty());
+        if more || found.items.iter().any(|pod| selects(&wanted, pod)) {
+            return None;
+        }
+    }
+    let of =
+        |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+    let named: Vec<String> =
+        [of("pod", &filter.pods), of("workload", &filter.workloads), of("container", &filter.containers)]
+            .into_iter()
+            .flatten()
+            .collect();
+    Some(format!(
+        "no pod in namespace {} is of {} yet: the session waits for one; `kubectl get pods -A` shows all",
+        namespaces.into_iter().collect::<Vec<_>>().join(", "),
+        named.join(" and ")
+    ))
+}
+
+fn selects(wanted: &Match, pod: &Pod) -> bool {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let of_workload = workloads(pod).iter().any(|workload| wanted.wants_pod(&namespace, &name, workload));
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    of_workload && containers.into_iter().any(|container| wanted.wants_container(&container.name))
+}
+
+/// What may be the workload of a pod, "KIND/NAME": its controller, and what that is made by, as its name says.
+fn workloads(pod: &Pod) -> Vec<String> {
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+    let Some(owner) = owner else { return vec![format!("Pod/{}", pod.name_any())] };
+    let above = match owner.kind.as_str() {
+        "ReplicaSet" => Some("Deployment"),
+        "Job" => Some("CronJob"),
+        _ => None,
+    };
+    let made_by = above.and_then(|kind| Some(format!("{kind}/{}", owner.name.rsplit_once('-')?.0)));
+    std::iter::once(format!("{}/{}", owner.kind, owner.name)).chain(made_by).collect()
 }
 
 /// Turns `NAME.NAMESPACE` into `NAMESPACE/NAME` where that namespace exists: pods' names may hold dots.
@@ -142,6 +204,30 @@ mod tests {
         assert_eq!(qualified("web.v2", &exists), "web.v2");
         assert_eq!(qualified("a/web.shop", &exists), "a/web.shop");
         assert_eq!(dotted(&words("a/web.shop db.shop web")), ["shop"]);
+    }
+
+    #[test]
+    fn a_pod_is_found_by_its_name_its_workload_and_its_containers() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": { "namespace": "shop", "name": "web-7d4-x", "ownerReferences": [
+                { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d4", "uid": "u", "controller": true },
+            ] },
+            "spec": { "containers": [{ "name": "nginx" }, { "name": "log" }] },
+        }))
+        .expect("a pod");
+        let wants = |pods: &str, workloads: &str, containers: &str| {
+            let filter = v1::Filter {
+                pods: words(pods),
+                workloads: words(workloads),
+                containers: words(containers),
+                ..v1::Filter::default()
+            };
+            selects(&Match::try_from(&filter).expect("a filter"), &pod)
+        };
+        assert!(wants("web-7d4-x", "", "") && wants("shop/web-7d4-x", "", ""));
+        assert!(wants("", "Deployment/web", "") && wants("", "ReplicaSet/web-7d4", ""));
+        assert!(wants("", "", "log") && wants("web-7d4-x", "Deployment/web", "nginx"));
+        assert!(!wants("web", "", "") && !wants("", "Deployment/we", "") && !wants("", "", "redis"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::session::certificates::{self, Identities};
 use crate::session::{Kept, Remains, Wanted};
+use crate::store::without_password;
 
 /// Longest wait, when a start is stopped, for the answer whether its Namespace was made.
 const UNDECIDED: Duration = Duration::from_secs(5);
@@ -238,8 +239,16 @@ impl Cluster {
     }
 
     /// What there is to say when [`Cluster::finish`] is stopped.
-    pub(crate) fn left(&self) -> Vec<String> {
-        vec![in_removal(&self.session.name)]
+    pub(crate) fn remains(&self) -> Remains {
+        if !self.keep {
+            return Remains { left: vec![in_removal(&self.session.name)], ..Remains::default() };
+        }
+        // The hub removes the capturers of a kept session, too.
+        Remains { kept: Some(self.kept()), ..Remains::default() }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept::Session { name: self.session.name.clone(), ttl: self.ttl }
     }
 
     /// Removes the session, or of one that is kept the capturers.
@@ -249,18 +258,14 @@ impl Cluster {
             return teardown::remove(&self.connection.client, &self.session).await;
         }
         let left = remove_capturers(&self.connection.client, &self.session).await;
-        let kept = Some(Kept::Session { name: self.session.name, ttl: self.ttl });
-        Remains { kept, left, ..Remains::default() }
+        Remains { kept: Some(self.kept()), left, ..Remains::default() }
     }
 
     /// Asks for everything to be removed and does not wait for it.
     pub(crate) async fn abort(self) -> Remains {
         self.follower.abort();
-        let left = self.left();
-        match timeout(FAREWELL, self.finish()).await {
-            Ok(remains) => remains,
-            Err(_elapsed) => Remains { left, ..Remains::default() },
-        }
+        let remains = self.remains();
+        timeout(FAREWELL, self.finish()).await.unwrap_or(remains)
     }
 }
 
@@ -363,6 +368,13 @@ impl Launches {
 pub(crate) fn print(wanted: &Wanted) -> Result<String, Failure> {
     let request = request(wanted)?;
     let launches = Launches::generated();
+    let mut wanted = wanted.clone();
+    if let StoreChoice::Mysql { url, reader } = &mut wanted.store {
+        for url in [url].into_iter().chain(reader) {
+            *url = without_password(url, GENERATED);
+        }
+    }
+    let wanted = &wanted;
     let mut values = launches.values(wanted, &request, GENERATED)?;
     GENERATED.clone_into(&mut values.started);
     values.capturer_launch = launches.capturers(wanted, &request.name, GENERATED)?;

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use proto::v1;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -61,8 +61,7 @@ async fn look(connection: &Connection, session: SessionRef, namespace: Namespace
     let failed = |error: &kube::Error| connect::failure(error, &connection.server);
     let daemon = daemons.get_opt("capturer").await.map_err(|error| failed(&error))?;
     // Who may not see leases still sees the rest.
-    let lease =
-        leases.list(&ListParams::default()).await.ok().and_then(|found| found.items.into_iter().next());
+    let lease = leases.get_opt(names::LEASE).await.ok().flatten();
     let capturers = daemon
         .and_then(|daemon| daemon.status)
         .map(|status| (status.number_ready, status.desired_number_scheduled));

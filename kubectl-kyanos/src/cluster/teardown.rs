@@ -37,6 +37,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Of which so many follow the namespace's end.
 const RETRIES: u32 = 5;
 
+/// Longest wait for a namespace that has been ending for long, once its pods were struck off.
+const NUDGE: Duration = Duration::from_secs(3);
+
 /// How often the namespace is looked at.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -61,16 +64,40 @@ struct Removal<'a> {
 
 /// Removes a session; returns what is left of it after [`LONGEST`], in words, and nodes that did not confirm the end.
 pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Remains {
-    let all = ListParams::default()
-        .labels(&format!("{}={},{SESSION_LABEL}={}", MANAGED_BY.0, MANAGED_BY.1, session.name));
-    let mut removal = Removal { client, session, all, unconfirmed: BTreeSet::new() };
+    let mut removal = Removal::new(client, session);
     let left = removal.run().await;
+    Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
+}
+
+/// Asks once more for what holds a session that has been ending for long, and waits a moment only.
+async fn nudge(client: &Client, session: &SessionRef) -> Remains {
+    let mut removal = Removal::new(client, session);
+    let refused = removal.ask(true).await;
+    let began = Instant::now();
+    let mut left = vec![format!("namespace `{}`", session.namespace())];
+    while began.elapsed() < NUDGE {
+        match removal.look().await {
+            Ok(None) => {
+                left = refused.outside;
+                break;
+            }
+            Ok(Some(still)) => left = vec![still],
+            Err(error) => left = vec![format!("namespace `{}` ({})", session.namespace(), said(&error))],
+        }
+        sleep(POLL).await;
+    }
     Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
 }
 
 // === impl Removal ===
 
-impl Removal<'_> {
+impl<'a> Removal<'a> {
+    fn new(client: &'a Client, session: &'a SessionRef) -> Self {
+        let all = ListParams::default()
+            .labels(&format!("{}={},{SESSION_LABEL}={}", MANAGED_BY.0, MANAGED_BY.1, session.name));
+        Self { client, session, all, unconfirmed: BTreeSet::new() }
+    }
+
     /// Asks for all deletions, again where they were refused, until the namespace is gone; says what is left.
     async fn run(&mut self) -> Vec<String> {
         let began = Instant::now();
@@ -146,21 +173,24 @@ impl Removal<'_> {
 pub(crate) async fn remove_ended(connection: &Connection) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     for (session, namespace) in sessions::list(connection).await? {
-        let over = match sessions::ending(&namespace) {
-            // A node that was lost meanwhile holds it.
-            Some(since) => since > LONGEST * 2,
-            None => !sessions::is_live(connection, &namespace).await?,
-        };
-        if over {
-            ended.push(session);
+        let hangs = sessions::ending(&namespace).map(|since| since > LONGEST * 2);
+        if hangs.unwrap_or(!sessions::is_live(connection, &namespace).await?) {
+            ended.push((session, hangs.is_some()));
         }
     }
-    let removed = ended.iter().map(|session| async move {
-        let left = remove(&connection.client, session).await.left;
-        if left.is_empty() {
-            format!("removed what the ended session {} had left", session.name)
-        } else {
-            format!("the ended session {} has left {}", session.name, left.join(", "))
+    let removed = ended.iter().map(|(session, hangs)| async move {
+        let client = &connection.client;
+        // A node that was lost meanwhile may hold it, which striking its pods off mends; else it may hang for long.
+        let remains = if *hangs { nudge(client, session).await } else { remove(client, session).await };
+        let confirmed = remains.unconfirmed.is_empty();
+        let name = &session.name;
+        match (remains.left.is_empty(), confirmed) {
+            (true, true) => format!("removed what the ended session {name} had left"),
+            (true, false) => format!(
+                "removed what the ended session {name} had left; not confirmed by {}",
+                remains.unconfirmed.join(", ")
+            ),
+            (false, _) => format!("the ended session {name} has left {}", remains.left.join(", ")),
         }
     });
     Ok(join_all(removed).await)

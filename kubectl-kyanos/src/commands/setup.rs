@@ -77,7 +77,7 @@ pub(crate) async fn site(
     everywhere: bool,
     console: &Console,
 ) -> Result<Site, Failure> {
-    check(asked.session, asked.place, asked.deploy)?;
+    check(asked)?;
     let filter = filter::build(asked.filter, asked.place, protocol, matches)?;
     if asked.place.local {
         return Ok(Site { place: Where::Local, filter });
@@ -166,10 +166,16 @@ fn wanted(asked: Asked<'_>, filter: v1::Filter, needs: Needs) -> Result<Wanted, 
     })
 }
 
-fn check(session: &SessionArgs, place: &PlaceArgs, deploy: &DeployArgs) -> Result<(), Failure> {
+fn check(Asked { session, place, deploy, capture, .. }: Asked<'_>) -> Result<(), Failure> {
     if deploy.hub_replicas > 1 && session.store.is_none() {
         return Err(Failure::usage("`--hub-replicas` needs `--store`")
             .hint("several hubs store together in a mysql:// store of your own"));
+    }
+    if capture.btf.is_some() && !place.local {
+        return Err(Failure::usage(
+            "`--btf` is for `--local`: a capturer in a cluster has its node's files only",
+        )
+        .hint("choose nodes whose kernel has /sys/kernel/btf/vmlinux with `--node` or `--node-selector`"));
     }
     if session.ttl.is_some() && !session.keep {
         return Err(Failure::usage("`--ttl` needs `--keep`")
@@ -201,28 +207,57 @@ mod tests {
     use super::*;
     use crate::failure::USAGE;
 
+    /// The flags of a command, of which a test sets some.
+    #[derive(Default)]
+    struct Flags {
+        place: PlaceArgs,
+        pods: PodArgs,
+        deploy: DeployArgs,
+        filter: FilterArgs,
+        session: SessionArgs,
+        capture: CaptureArgs,
+    }
+
+    impl Flags {
+        fn check(&self) -> Result<(), Failure> {
+            let Self { place, pods, deploy, filter, session, capture } = self;
+            check(Asked { place, pods, deploy, filter, session, capture })
+        }
+
+        fn refused(&self, word: &str) {
+            let failure = self.check().expect_err("refused");
+            assert_eq!(failure.exit, USAGE);
+            assert!(failure.what.contains(word) && failure.hint.is_some(), "{}", failure.what);
+        }
+    }
+
+    fn local() -> PlaceArgs {
+        PlaceArgs { local: true, ..PlaceArgs::default() }
+    }
+
     #[test]
     fn a_local_store_has_no_time_to_live() {
-        let local = PlaceArgs { local: true, ..PlaceArgs::default() };
-        let (hour, deploy) = (Some(Duration::from_hours(1)), DeployArgs::default());
-        let alone = SessionArgs { ttl: hour, ..SessionArgs::default() };
+        let alone = SessionArgs { ttl: Some(Duration::from_hours(1)), ..SessionArgs::default() };
         let kept = SessionArgs { keep: true, ..alone.clone() };
-        for (args, word) in [(alone, "--keep"), (kept, "--local")] {
-            let failure = check(&args, &local, &deploy).expect_err("refused");
-            assert_eq!(failure.exit, USAGE);
-            assert!(failure.what.contains(word), "{}", failure.what);
-        }
-        assert!(check(&SessionArgs { keep: true, ..SessionArgs::default() }, &local, &deploy).is_ok());
-        let kept = SessionArgs { keep: true, ttl: hour, ..SessionArgs::default() };
-        assert!(check(&kept, &PlaceArgs::default(), &deploy).is_ok());
+        Flags { place: local(), session: alone, ..Flags::default() }.refused("--keep");
+        Flags { place: local(), session: kept.clone(), ..Flags::default() }.refused("--local");
+        let forever = SessionArgs { keep: true, ..SessionArgs::default() };
+        assert!(Flags { place: local(), session: forever, ..Flags::default() }.check().is_ok());
+        assert!(Flags { session: kept, ..Flags::default() }.check().is_ok());
     }
 
     #[test]
     fn several_hubs_need_a_store_of_the_users() {
-        let (place, deploy) = (PlaceArgs::default(), DeployArgs { hub_replicas: 2, ..DeployArgs::default() });
-        let failure = check(&SessionArgs::default(), &place, &deploy).expect_err("refused");
-        assert_eq!(failure.exit, USAGE);
-        let store = Some("mysql://u@h/d".to_owned());
-        assert!(check(&SessionArgs { store, ..SessionArgs::default() }, &place, &deploy).is_ok());
+        let deploy = DeployArgs { hub_replicas: 2, ..DeployArgs::default() };
+        Flags { deploy: deploy.clone(), ..Flags::default() }.refused("--store");
+        let session = SessionArgs { store: Some("mysql://u@h/d".to_owned()), ..SessionArgs::default() };
+        assert!(Flags { deploy, session, ..Flags::default() }.check().is_ok());
+    }
+
+    #[test]
+    fn a_file_of_this_machine_is_none_of_a_nodes() {
+        let capture = CaptureArgs { btf: Some("vmlinux".into()), ..CaptureArgs::default() };
+        Flags { capture: capture.clone(), ..Flags::default() }.refused("--btf");
+        assert!(Flags { place: local(), capture, ..Flags::default() }.check().is_ok());
     }
 }

@@ -108,6 +108,7 @@ mod tests {
             delivered,
             filtered: 0,
             lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
+            process: 0,
         };
         let capturer = |node: &str, connected| v1::CapturerState {
             node: node.to_owned(),

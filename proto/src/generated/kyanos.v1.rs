@@ -242,6 +242,9 @@ pub struct Balance {
     /// Dropped otherwise, by stage.
     #[prost(message, repeated, tag = "6")]
     pub lost: ::prost::alloc::vec::Vec<Loss>,
+    /// Between hubs: the process of the capturer that counted; 0 in sums over all of them.
+    #[prost(uint64, tag = "7")]
+    pub process: u64,
 }
 /// Side says which end of the connection the observed process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -12,23 +12,25 @@ use super::super::connect::{self, Connection};
 use crate::failure::Failure;
 
 /// API groups and resources with the verbs on them that a session cannot do without; the last says whether they are
-/// asked for within the session's namespace. What only enriches is not asked for.
-pub(in super::super) const NEEDED: [(&str, &str, &[&str], bool); 15] = [
+/// asked for within the session's namespace. What the hub is granted there is among them, since nobody may grant what
+/// they do not hold; what only enriches is not asked for.
+pub(in super::super) const NEEDED: [(&str, &str, &[&str], bool); 16] = [
     ("", "namespaces", &["create", "get", "list", "delete"], false),
     ("", "nodes", &["list"], false),
-    ("", "pods", &["list", "watch", "delete"], true),
+    ("", "pods", &["list", "watch", "delete", "deletecollection"], true),
     ("", "pods/portforward", &["get", "create"], true),
     ("", "secrets", &["get", "create", "patch"], true),
     ("", "services", &["create", "patch"], true),
     ("", "serviceaccounts", &["create", "patch"], true),
     ("apps", "deployments", &["create", "patch", "list", "delete"], true),
-    ("apps", "daemonsets", &["create", "patch", "list", "delete"], true),
+    ("apps", "daemonsets", &["create", "patch", "get", "list", "delete"], true),
     ("batch", "jobs", &["create", "patch", "get"], true),
-    ("coordination.k8s.io", "leases", &["create", "patch"], true),
+    ("coordination.k8s.io", "leases", &["create", "patch", "get", "update"], true),
     ("networking.k8s.io", "networkpolicies", &["create", "patch"], true),
     ("rbac.authorization.k8s.io", "roles", &["create", "patch"], true),
     ("rbac.authorization.k8s.io", "rolebindings", &["create", "patch"], true),
     ("rbac.authorization.k8s.io", "clusterroles", &["create", "patch", "list", "delete"], false),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &["create", "patch", "list", "delete"], false),
 ];
 
 /// Asks for each verb whether the user may; names all that are missing with the rules to ask for.

@@ -42,6 +42,18 @@ fn connection(client: kube::Client) -> Connection {
 }
 
 #[test]
+fn what_is_printed_holds_no_password_of_the_users() {
+    let store = StoreChoice::Mysql {
+        url: "mysql://ann:s3cret@db:3306/kyanos".to_owned(),
+        reader: Some("mysql://eve:t0p@db:3306/kyanos".to_owned()),
+    };
+    let text = print(&Wanted { store, ..wanted() }).expect("manifests");
+    assert!(!text.contains("s3cret") && !text.contains("t0p"));
+    assert!(text.contains("mysql://ann:<generated>@db:3306/kyanos"), "{text}");
+    assert!(text.contains("mysql://eve:<generated>@db:3306/kyanos"), "{text}");
+}
+
+#[test]
 fn what_is_printed_holds_no_secret_and_is_read_back_whole() {
     let text = print(&wanted()).expect("manifests");
     for secret in ["BEGIN CERTIFICATE", "BEGIN PRIVATE KEY"] {
