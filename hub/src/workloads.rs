@@ -156,7 +156,6 @@ impl Workloads {
     }
 
     /// Waits until a pod is known by its address.
-    #[must_use]
     pub fn has_address(self: &Arc<Self>, namespace: &str, name: &str) -> impl Future<Output = ()> + use<> {
         let this = Arc::clone(self);
         let key: Key = (namespace.into(), name.into());

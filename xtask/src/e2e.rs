@@ -13,10 +13,10 @@ pub struct Choice {
     /// The cluster's kubeconfig, with all rights; the plugin itself runs with those of `manifests/deployer.yaml`.
     #[arg(long, value_name = "FILE")]
     kubeconfig: std::path::PathBuf,
-    /// Image archives to put on the nodes first, with `--loader`; without them the nodes have the images.
-    #[arg(long, value_name = "DIR", requires = "loader")]
+    /// Image archives to put on the nodes first; without them the nodes have the images.
+    #[arg(long, value_name = "DIR")]
     images: Option<std::path::PathBuf>,
-    /// What loads one archive, such as `kind load image-archive`; the archive's path is added.
+    /// What loads one archive; its path is added. Of kind, k3d and minikube it is known.
     #[arg(long, value_name = "COMMAND", requires = "images")]
     loader: Option<String>,
     /// Image with nginx, redis-server, redis-cli, curl and mariadb, of which the traffic is made.
@@ -40,8 +40,12 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
     }
     eprintln!("nodes: {}", nodes.join(", "));
     setup::run(setup::Purpose::Build)?;
-    if let (Some(folder), Some(loader)) = (&choice.images, &choice.loader) {
-        load(folder, loader)?;
+    if let Some(folder) = &choice.images {
+        let loader = match &choice.loader {
+            Some(loader) => loader.clone(),
+            None => known_loader(&kubectl.run(&["config", "current-context"])?)?,
+        };
+        load(folder, &loader)?;
     }
     run::check(run::cargo().args(["build", "--package", "kubectl-kyanos", "--bins"]))?;
     let mut tests = run::cargo();
@@ -57,6 +61,21 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
     // Removed whatever the tests said.
     shop.close().and(kubectl.remove_deployer())?;
     Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The command that loads an archive into a cluster, by its context.
+fn known_loader(context: &str) -> Result<String> {
+    let context = context.trim();
+    if let Some(name) = context.strip_prefix("kind-") {
+        return Ok(format!("kind load image-archive --name {name}"));
+    }
+    if let Some(name) = context.strip_prefix("k3d-") {
+        return Ok(format!("k3d image import --cluster {name}"));
+    }
+    if context == "minikube" {
+        return Ok("minikube image load".to_owned());
+    }
+    bail!("it is not known how images are loaded into `{context}`: say it with `--loader COMMAND`")
 }
 
 /// Gives every archive of a folder to the loader.
@@ -77,4 +96,16 @@ fn load(folder: &Path, loader: &str) -> Result<()> {
         run::check(Command::new("sh").args(["-c", &format!("{loader} \"$0\"")]).arg(&archive))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_is_known_by_the_context() {
+        assert_eq!(known_loader("kind-shop\n").unwrap(), "kind load image-archive --name shop");
+        assert_eq!(known_loader("k3d-shop").unwrap(), "k3d image import --cluster shop");
+        assert!(known_loader("prod").unwrap_err().to_string().contains("--loader"));
+    }
 }
