@@ -185,6 +185,25 @@ pub(crate) struct MessageArgs {
     pub(crate) verbose: bool,
 }
 
+/// What every command that captures has: where, which pods and traffic, and how.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct CapturingArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) pods: PodArgs,
+    #[command(flatten)]
+    pub(crate) deploy: DeployArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) capture: CaptureArgs,
+    #[command(flatten)]
+    pub(crate) message: MessageArgs,
+}
+
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -195,21 +214,9 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) list: bool,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-    #[command(flatten)]
-    pub(crate) pods: PodArgs,
-    #[command(flatten)]
-    pub(crate) deploy: DeployArgs,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
+    pub(crate) capturing: CapturingArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    #[command(flatten)]
-    pub(crate) capture: CaptureArgs,
-    #[command(flatten)]
-    pub(crate) message: MessageArgs,
 }
 
 /// How `watch` shows exchanges.
@@ -243,21 +250,9 @@ pub(crate) struct StatArgs {
     #[arg(value_name = "PROTOCOL", value_parser = protocols::parser())]
     pub(crate) protocol: Option<String>,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-    #[command(flatten)]
     pub(crate) aggregate: AggregateArgs,
     #[command(flatten)]
-    pub(crate) pods: PodArgs,
-    #[command(flatten)]
-    pub(crate) deploy: DeployArgs,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    #[command(flatten)]
-    pub(crate) capture: CaptureArgs,
-    #[command(flatten)]
-    pub(crate) message: MessageArgs,
+    pub(crate) capturing: CapturingArgs,
 }
 
 /// What `stat` measures, by what it groups and how it shows that.
@@ -299,23 +294,11 @@ pub(crate) struct AggregateArgs {
 /// Arguments of `overview`.
 #[derive(Debug, Args)]
 pub(crate) struct OverviewArgs {
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml"], default_value = "table")]
     pub(crate) output: String,
     #[command(flatten)]
-    pub(crate) pods: PodArgs,
-    #[command(flatten)]
-    pub(crate) deploy: DeployArgs,
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    #[command(flatten)]
-    pub(crate) capture: CaptureArgs,
-    #[command(flatten)]
-    pub(crate) message: MessageArgs,
+    pub(crate) capturing: CapturingArgs,
 }
 
 /// Arguments of `query`.

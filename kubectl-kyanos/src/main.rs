@@ -88,9 +88,9 @@ async fn dispatch(cli: Cli, matches: &ArgMatches, console: &mut Console) -> Resu
 
 fn messages(command: &Commands) -> MessageArgs {
     match command {
-        Commands::Watch(args) => args.message.clone(),
-        Commands::Stat(args) => args.message.clone(),
-        Commands::Overview(args) => args.message.clone(),
+        Commands::Watch(args) => args.capturing.message.clone(),
+        Commands::Stat(args) => args.capturing.message.clone(),
+        Commands::Overview(args) => args.capturing.message.clone(),
         Commands::Query(_)
         | Commands::Status(_)
         | Commands::Cleanup(_)

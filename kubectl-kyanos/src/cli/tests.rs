@@ -31,7 +31,7 @@ fn refused(line: &str) -> Failure {
 fn filter_of(line: &str) -> Result<proto::v1::Filter, Failure> {
     match parse(words(line)) {
         Ok((Cli { command: Commands::Watch(args) }, matches)) => {
-            filter::build(&args.filter, &args.place, args.protocol.as_deref(), &matches)
+            filter::build(&args.capturing.filter, &args.capturing.place, args.protocol.as_deref(), &matches)
         }
         Ok(other) => unreachable!("{other:?}"),
         Err(Outcome::Refused(failure)) => Err(failure),
@@ -79,7 +79,13 @@ fn every_example_in_help_parses() {
             let parsed = parse(words(line));
             let Ok((cli, matches)) = parsed else { unreachable!("`{line}` gave {parsed:?}") };
             if let Commands::Watch(args) = cli.command {
-                filter::build(&args.filter, &args.place, args.protocol.as_deref(), &matches).expect(line);
+                filter::build(
+                    &args.capturing.filter,
+                    &args.capturing.place,
+                    args.protocol.as_deref(),
+                    &matches,
+                )
+                .expect(line);
             }
             examples += 1;
         }
@@ -175,7 +181,7 @@ fn what_only_a_starter_can_set_is_refused_when_joining() {
 fn flags_of_the_original_without_use_are_told() {
     let parsed = parse(words("watch --local --max-records 10 --docker-address x"));
     let Ok((Cli { command: Commands::Watch(args) }, _)) = parsed else { unreachable!("{parsed:?}") };
-    assert_eq!(filter::unused(&args.capture), ["--docker-address", "--max-records"]);
+    assert_eq!(filter::unused(&args.capturing.capture), ["--docker-address", "--max-records"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use proto::v1;
 
-use super::setup::{self, Asked, Needs};
+use super::setup::{self, Needs};
 use super::stat::{Shape, Stat};
 use crate::capture;
 use crate::cli::OverviewArgs;
@@ -21,14 +21,7 @@ pub(crate) async fn run(
     matches: &ArgMatches,
     console: &mut Console,
 ) -> Result<u8, Failure> {
-    let asked = Asked {
-        place: &args.place,
-        pods: &args.pods,
-        deploy: &args.deploy,
-        filter: &args.filter,
-        session: &args.session,
-        capture: &args.capture,
-    };
+    let asked = &args.capturing;
     let site = setup::site(asked, None, matches, true, console).await?;
     let groups = ["remote-service", "protocol"].map(str::to_owned).to_vec();
     let request = v1::StatRequest {
@@ -38,7 +31,7 @@ pub(crate) async fn run(
         samples: 0,
         interval_ns: 0,
         prefer_client: true,
-        count: args.capture.count.unwrap_or_default(),
+        count: asked.capture.count.unwrap_or_default(),
     };
     let layout = Layout {
         groups,

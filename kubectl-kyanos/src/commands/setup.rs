@@ -7,7 +7,7 @@ use proto::launch::StoreChoice;
 use proto::v1;
 
 use crate::capture::{Choice, Plan};
-use crate::cli::{CaptureArgs, DeployArgs, FilterArgs, PlaceArgs, PodArgs, SessionArgs, filter};
+use crate::cli::{CapturingArgs, SessionArgs, filter};
 use crate::cluster::connect;
 use crate::cluster::request::Request;
 use crate::cluster::selection;
@@ -23,23 +23,6 @@ const OWN_STORE_LIMIT: u64 = 2 << 30;
 
 /// How long a kept session's hub lives after capture ended.
 const TTL: Duration = Duration::from_hours(1);
-
-/// The flags that every capturing command has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
-    /// Where.
-    pub(crate) place: &'a PlaceArgs,
-    /// Which pods.
-    pub(crate) pods: &'a PodArgs,
-    /// What runs there.
-    pub(crate) deploy: &'a DeployArgs,
-    /// Which traffic.
-    pub(crate) filter: &'a FilterArgs,
-    /// Which session.
-    pub(crate) session: &'a SessionArgs,
-    /// How it captures.
-    pub(crate) capture: &'a CaptureArgs,
-}
 
 /// Where a session is or shall be, and which traffic there is meant.
 #[derive(Debug)]
@@ -58,38 +41,34 @@ pub(crate) struct Needs {
     pub(crate) stores: bool,
 }
 
-// === impl Asked ===
-
-impl<'a> Asked<'a> {
-    fn pods_asked(self, everywhere: bool) -> selection::Asked<'a> {
-        let nodes = self.deploy.node.as_slice();
-        selection::Asked { pods: self.pods, names: self.filter, nodes, everywhere }
-    }
+fn pods_asked(asked: &CapturingArgs, everywhere: bool) -> selection::Asked<'_> {
+    let nodes = asked.deploy.node.as_slice();
+    selection::Asked { pods: &asked.pods, names: &asked.filter, nodes, everywhere }
 }
 
 /// Finds the place and the traffic: in a cluster it connects, and asks for what names stand for.
 ///
 /// `everywhere` says that all namespaces are meant where no flag names one.
 pub(crate) async fn site(
-    asked: Asked<'_>,
+    asked: &CapturingArgs,
     protocol: Option<&str>,
     matches: &ArgMatches,
     everywhere: bool,
     console: &Console,
 ) -> Result<Site, Failure> {
     check(asked)?;
-    let filter = filter::build(asked.filter, asked.place, protocol, matches)?;
+    let filter = filter::build(&asked.filter, &asked.place, protocol, matches)?;
     if asked.place.local {
         return Ok(Site { place: Where::Local, filter });
     }
     if asked.deploy.print_manifests {
         let namespace = connect::namespace(&asked.place.cluster).await;
-        let filter = selection::select(asked.pods_asked(everywhere), &namespace, &[], filter)?;
+        let filter = selection::select(pods_asked(asked, everywhere), &namespace, &[], filter)?;
         return Ok(Site { place: Where::Local, filter });
     }
     let connection = connect::connect(&asked.place.cluster).await?;
     let exists = selection::existing(&connection, &selection::dotted(&asked.filter.pod_name)).await;
-    let filter = selection::select(asked.pods_asked(everywhere), &connection.namespace, &exists, filter)?;
+    let filter = selection::select(pods_asked(asked, everywhere), &connection.namespace, &exists, filter)?;
     if let Some(hint) = selection::nothing_yet(&connection, &filter).await {
         console.hint(&hint);
     }
@@ -99,12 +78,12 @@ pub(crate) async fn site(
 /// Turns flags into a plan, and says what must be said before a session begins; `None` where manifests were printed
 /// instead.
 pub(crate) fn plan(
-    asked: Asked<'_>,
+    asked: &CapturingArgs,
     site: Site,
     needs: Needs,
     console: &Console,
 ) -> Result<Option<Plan>, Failure> {
-    let Asked { session, capture, deploy, .. } = asked;
+    let CapturingArgs { session, capture, deploy, .. } = asked;
     let unused = filter::unused(capture);
     if !unused.is_empty() {
         console.warning(&format!("{} is accepted and unused", unused.join(", ")));
@@ -130,8 +109,8 @@ pub(crate) fn plan(
 }
 
 /// What the flags want of a new session.
-fn wanted(asked: Asked<'_>, filter: v1::Filter, needs: Needs) -> Result<Wanted, Failure> {
-    let Asked { session, capture, deploy, .. } = asked;
+fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wanted, Failure> {
+    let CapturingArgs { session, capture, deploy, .. } = asked;
     let store = store_of(session, needs.stores)?;
     let own_store = matches!(&store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
     let max_store_bytes = if matches!(store, StoreChoice::None) { 0 } else { session.max_store_bytes };
@@ -166,7 +145,7 @@ fn wanted(asked: Asked<'_>, filter: v1::Filter, needs: Needs) -> Result<Wanted, 
     })
 }
 
-fn check(Asked { session, place, deploy, capture, .. }: Asked<'_>) -> Result<(), Failure> {
+fn check(CapturingArgs { session, place, deploy, capture, .. }: &CapturingArgs) -> Result<(), Failure> {
     if deploy.hub_replicas > 1 && session.store.is_none() {
         return Err(Failure::usage("`--hub-replicas` needs `--store`")
             .hint("several hubs store together in a mysql:// store of your own"));
@@ -205,30 +184,13 @@ fn store_of(session: &SessionArgs, stores: bool) -> Result<StoreChoice, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{CaptureArgs, DeployArgs, PlaceArgs};
     use crate::failure::USAGE;
 
-    /// The flags of a command, of which a test sets some.
-    #[derive(Default)]
-    struct Flags {
-        place: PlaceArgs,
-        pods: PodArgs,
-        deploy: DeployArgs,
-        filter: FilterArgs,
-        session: SessionArgs,
-        capture: CaptureArgs,
-    }
-
-    impl Flags {
-        fn check(&self) -> Result<(), Failure> {
-            let Self { place, pods, deploy, filter, session, capture } = self;
-            check(Asked { place, pods, deploy, filter, session, capture })
-        }
-
-        fn refused(&self, word: &str) {
-            let failure = self.check().expect_err("refused");
-            assert_eq!(failure.exit, USAGE);
-            assert!(failure.what.contains(word) && failure.hint.is_some(), "{}", failure.what);
-        }
+    fn refused(flags: &CapturingArgs, word: &str) {
+        let failure = check(flags).expect_err("refused");
+        assert_eq!(failure.exit, USAGE);
+        assert!(failure.what.contains(word) && failure.hint.is_some(), "{}", failure.what);
     }
 
     fn local() -> PlaceArgs {
@@ -239,25 +201,30 @@ mod tests {
     fn a_local_store_has_no_time_to_live() {
         let alone = SessionArgs { ttl: Some(Duration::from_hours(1)), ..SessionArgs::default() };
         let kept = SessionArgs { keep: true, ..alone.clone() };
-        Flags { place: local(), session: alone, ..Flags::default() }.refused("--keep");
-        Flags { place: local(), session: kept.clone(), ..Flags::default() }.refused("--local");
+        refused(&CapturingArgs { place: local(), session: alone, ..CapturingArgs::default() }, "--keep");
+        refused(
+            &CapturingArgs { place: local(), session: kept.clone(), ..CapturingArgs::default() },
+            "--local",
+        );
         let forever = SessionArgs { keep: true, ..SessionArgs::default() };
-        assert!(Flags { place: local(), session: forever, ..Flags::default() }.check().is_ok());
-        assert!(Flags { session: kept, ..Flags::default() }.check().is_ok());
+        assert!(
+            check(&CapturingArgs { place: local(), session: forever, ..CapturingArgs::default() }).is_ok()
+        );
+        assert!(check(&CapturingArgs { session: kept, ..CapturingArgs::default() }).is_ok());
     }
 
     #[test]
     fn several_hubs_need_a_store_of_the_users() {
         let deploy = DeployArgs { hub_replicas: 2, ..DeployArgs::default() };
-        Flags { deploy: deploy.clone(), ..Flags::default() }.refused("--store");
+        refused(&CapturingArgs { deploy: deploy.clone(), ..CapturingArgs::default() }, "--store");
         let session = SessionArgs { store: Some("mysql://u@h/d".to_owned()), ..SessionArgs::default() };
-        assert!(Flags { deploy, session, ..Flags::default() }.check().is_ok());
+        assert!(check(&CapturingArgs { deploy, session, ..CapturingArgs::default() }).is_ok());
     }
 
     #[test]
     fn a_file_of_this_machine_is_none_of_a_nodes() {
         let capture = CaptureArgs { btf: Some("vmlinux".into()), ..CaptureArgs::default() };
-        Flags { capture: capture.clone(), ..Flags::default() }.refused("--btf");
-        assert!(Flags { place: local(), capture, ..Flags::default() }.check().is_ok());
+        refused(&CapturingArgs { capture: capture.clone(), ..CapturingArgs::default() }, "--btf");
+        assert!(check(&CapturingArgs { place: local(), capture, ..CapturingArgs::default() }).is_ok());
     }
 }

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 use proto::v1;
 use tonic::Streaming;
 
-use super::setup::{self, Asked, Needs};
+use super::setup::{self, Needs};
 use super::{print_part, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::values::Metric;
@@ -36,14 +36,7 @@ const EXAMPLE_BYTES: u32 = 256;
 pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
     let aggregate = &args.aggregate;
     check(aggregate)?;
-    let asked = Asked {
-        place: &args.place,
-        pods: &args.pods,
-        deploy: &args.deploy,
-        filter: &args.filter,
-        session: &args.session,
-        capture: &args.capture,
-    };
+    let asked = &args.capturing;
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let metrics = metrics(aggregate);
     let largest = aggregate.slow || aggregate.bigreq || aggregate.bigresp;
@@ -55,7 +48,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         samples,
         interval_ns: 0,
         prefer_client: false,
-        count: args.capture.count.unwrap_or_default(),
+        count: asked.capture.count.unwrap_or_default(),
     };
     let layout = Layout {
         groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),

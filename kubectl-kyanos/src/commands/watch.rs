@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use proto::v1;
 use tonic::Streaming;
 
-use super::setup::{self, Asked, Needs};
+use super::setup::{self, Needs};
 use super::{print, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::{OutputArgs, WatchArgs};
@@ -28,14 +28,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
         list()?;
         return Ok(0);
     }
-    let asked = Asked {
-        place: &args.place,
-        pods: &args.pods,
-        deploy: &args.deploy,
-        filter: &args.filter,
-        session: &args.session,
-        capture: &args.capture,
-    };
+    let asked = &args.capturing;
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let filter = site.filter.clone();
     let output = Output::new(&args.output)?;
@@ -47,7 +40,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
         output: Some(output),
         printer: None,
         given: 0,
-        count: args.capture.count,
+        count: asked.capture.count,
         balance: None,
         before: None,
         console: console.clone(),
