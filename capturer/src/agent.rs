@@ -284,6 +284,9 @@ impl Agent {
                     complete = pods.complete,
                     "told"
                 );
+                if let Some(sessions) = &pods.sessions {
+                    self.wanted.tell(sessions);
+                }
                 self.tracker.tell(pods, monotonic_ns());
                 // What was undecided may be on its way now.
                 self.deliver(false);

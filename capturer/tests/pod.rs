@@ -153,7 +153,7 @@ fn pod(group: &Group, wanted: bool, ours: bool) -> v1::Pod {
 }
 
 fn all(pods: Vec<v1::Pod>) -> v1::NodePods {
-    v1::NodePods { complete: true, pods, gone: Vec::new() }
+    v1::NodePods { complete: true, pods, gone: Vec::new(), ..Default::default() }
 }
 
 fn operations(hub: &Hub) -> Vec<String> {

@@ -6,8 +6,9 @@ pub mod index;
 pub mod selector;
 mod watched;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct NodeWatch {
     node: String,
     changed: watch::Receiver<u64>,
     told: HashMap<String, u64>,
+    /// Addresses of sessions' pods that it was told.
+    sessions: BTreeSet<IpAddr>,
     began: bool,
     /// Count of changes that was last looked at.
     told_at: u64,
@@ -147,7 +150,7 @@ impl Workloads {
 
     /// Names and addresses of a session's hubs, from its namespace.
     #[must_use]
-    pub fn hubs(&self, namespace: &str) -> Vec<(String, std::net::IpAddr)> {
+    pub fn hubs(&self, namespace: &str) -> Vec<(String, IpAddr)> {
         let index = self.read();
         let hubs = index.pods_in(namespace).filter(|(_, pod)| {
             !pod.ended && label(pod, COMPONENT.0) == Some(COMPONENT.1) && label(pod, SESSION).is_some()
@@ -207,6 +210,7 @@ impl Workloads {
             node,
             changed: self.changed.subscribe(),
             told: HashMap::new(),
+            sessions: BTreeSet::new(),
             began: false,
             told_at: 0,
             until: None,
@@ -269,7 +273,7 @@ impl NodeWatch {
             self.until = None;
             self.told_at = *self.changed.borrow_and_update();
             let pods = self.difference(false);
-            if !(pods.pods.is_empty() && pods.gone.is_empty()) {
+            if !(pods.pods.is_empty() && pods.gone.is_empty() && pods.sessions.is_none()) {
                 return pods;
             }
         }
@@ -292,12 +296,24 @@ impl NodeWatch {
         }
         let gone = self.told.keys().filter(|uid| !now.contains_key(*uid)).cloned().collect();
         self.told = now;
-        v1::NodePods { complete, pods: changed, gone }
+        let ours = index.pods_below(NAMESPACE).filter(|(key, pod)| !pod.ended && is_ours(&key.0, pod));
+        let sessions: BTreeSet<IpAddr> = ours.flat_map(|(_, pod)| pod.ips.iter().copied()).collect();
+        let changed_sessions = (complete || sessions != self.sessions)
+            .then(|| v1::SessionAddresses { addresses: sessions.iter().copied().map(octets).collect() });
+        self.sessions = sessions;
+        v1::NodePods { complete, pods: changed, gone, sessions: changed_sessions }
     }
 }
 
 fn is_ours(namespace: &str, pod: &Pod) -> bool {
     namespace.starts_with(NAMESPACE) && label(pod, OURS.0) == Some(OURS.1) && label(pod, SESSION).is_some()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    }
 }
 
 fn label<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {

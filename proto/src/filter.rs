@@ -361,11 +361,17 @@ impl FilterError {
 /// Reads the address of an endpoint; `None` when it is unknown.
 #[must_use]
 pub fn address(endpoint: &v1::Endpoint) -> Option<IpAddr> {
-    match endpoint.address.len() {
-        4 => <[u8; 4]>::try_from(endpoint.address.as_slice()).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
-        16 => <[u8; 16]>::try_from(endpoint.address.as_slice())
-            .ok()
-            .map(|bytes| IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()),
+    address_of(&endpoint.address)
+}
+
+/// Reads an address of 4 or 16 bytes; one of version 4 in version 6's form is the one of version 4.
+#[must_use]
+pub fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
+        16 => {
+            <[u8; 16]>::try_from(bytes).ok().map(|bytes| IpAddr::from(Ipv6Addr::from(bytes)).to_canonical())
+        }
         _ => None,
     }
 }

@@ -44,7 +44,7 @@ pub struct Pod {
 impl Pods {
     /// Takes what the hub told.
     pub fn tell(&mut self, told: v1::NodePods) {
-        let v1::NodePods { complete, pods, gone } = told;
+        let v1::NodePods { complete, pods, gone, sessions: _ } = told;
         if complete {
             self.known.clear();
             self.complete = true;
@@ -120,12 +120,22 @@ mod tests {
         let mut pods = Pods::default();
         assert!(!pods.is_complete());
         let first = vec![pod("A-1", "a"), pod("b-1", "b")];
-        pods.tell(v1::NodePods { complete: true, pods: first, gone: Vec::new() });
+        pods.tell(v1::NodePods { complete: true, pods: first, gone: Vec::new(), ..Default::default() });
         assert!(pods.is_complete());
         let change = vec![pod("b-1", "b again"), pod("c-1", "c")];
-        pods.tell(v1::NodePods { complete: false, pods: change, gone: vec!["a-1".to_owned()] });
+        pods.tell(v1::NodePods {
+            complete: false,
+            pods: change,
+            gone: vec!["a-1".to_owned()],
+            ..Default::default()
+        });
         assert_eq!(names(&pods), ["b again", "c"]);
-        pods.tell(v1::NodePods { complete: true, pods: vec![pod("d-1", "d")], gone: Vec::new() });
+        pods.tell(v1::NodePods {
+            complete: true,
+            pods: vec![pod("d-1", "d")],
+            gone: Vec::new(),
+            ..Default::default()
+        });
         assert_eq!(names(&pods), ["d"]);
     }
 

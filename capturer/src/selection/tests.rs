@@ -36,11 +36,11 @@ fn pod(uid: &str, name: &str, containers: &[(char, &str)]) -> v1::Pod {
 }
 
 fn all(pods: Vec<v1::Pod>) -> v1::NodePods {
-    v1::NodePods { complete: true, pods, gone: Vec::new() }
+    v1::NodePods { complete: true, pods, gone: Vec::new(), ..Default::default() }
 }
 
 fn more(pods: Vec<v1::Pod>) -> v1::NodePods {
-    v1::NodePods { complete: false, pods, gone: Vec::new() }
+    v1::NodePods { complete: false, pods, gone: Vec::new(), ..Default::default() }
 }
 
 fn selection(host_processes: bool, containers: &[&str]) -> Selection {

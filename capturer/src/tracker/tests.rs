@@ -358,7 +358,7 @@ fn told(uid: &str, wanted: bool) -> v1::NodePods {
         wanted,
         ..v1::Pod::default()
     };
-    v1::NodePods { complete: true, pods: vec![pod], gone: Vec::new() }
+    v1::NodePods { complete: true, pods: vec![pod], gone: Vec::new(), ..Default::default() }
 }
 
 const UID: &str = "4b1f3a52-0c7e-4f2a-9d11-0123456789ab";

@@ -27,6 +27,9 @@ const CLOSE_DEPOSED: Duration = Duration::from_secs(5);
 /// How long the store is left alone for want of this pod's address, by which the hub's own traffic is known.
 const KNOWN: Duration = Duration::from_secs(5);
 
+/// Until capturers have been told of an address that a hub knows.
+const TOLD: Duration = Duration::from_millis(500);
+
 /// Between two looks at how capturers are shared out among hubs.
 const SPREAD: Duration = Duration::from_secs(2);
 
@@ -73,7 +76,12 @@ async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
     };
     let workloads = Arc::new(Workloads::new(&launch.filter)?);
     let known = workloads.has_address(&namespace, &name);
-    let session = Session::begin_as(launch, &name, async { drop(timeout(KNOWN, known).await) }).await?;
+    let known = async {
+        if timeout(KNOWN, known).await.is_ok() {
+            sleep(TOLD).await;
+        }
+    };
+    let session = Session::begin_as(launch, &name, known).await?;
     // Neither the API nor the store gates the session: watches begin, and begin again, on their own.
     let client = workloads::client()?;
     session.follow(Arc::clone(&workloads));

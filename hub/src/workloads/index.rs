@@ -314,6 +314,12 @@ impl Index {
         self.pods.range(from..).take_while(move |((of, _), _)| of.as_ref() == namespace)
     }
 
+    /// The pods of all namespaces whose names begin so.
+    pub fn pods_below(&self, beginning: &str) -> impl Iterator<Item = (&Key, &Pod)> {
+        let from: Key = (beginning.into(), "".into());
+        self.pods.range(from..).take_while(move |((of, _), _)| of.starts_with(beginning))
+    }
+
     /// A live pod.
     #[must_use]
     pub fn live_pod(&self, key: &Key) -> Option<&Pod> {

@@ -67,6 +67,7 @@ async fn a_node_is_told_whole_then_changes_and_an_expired_watch_lists_again() {
     assert!(first.complete);
     let told: Vec<_> = first.pods.iter().map(|pod| (pod.uid.as_str(), pod.wanted, pod.ours)).collect();
     assert_eq!(told, [("uid-a", true, false), ("uid-b", false, false)]);
+    assert_eq!(first.sessions, Some(v1::SessionAddresses::default()));
     assert_eq!(first.pods[0].workload, "StatefulSet/db");
     assert_eq!(first.pods[0].containers[0].id, "abc");
     let change = tokio::time::timeout(Duration::from_mins(1), node.next()).await.unwrap();
@@ -119,4 +120,28 @@ async fn a_pod_is_waited_for_until_its_address_is_known() {
     assert!(!is_done(known.as_mut()).await);
     set("hub", vec![[10, 0, 0, 2].into()]);
     assert!(is_done(known.as_mut()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn capturers_are_told_where_sessions_are_when_that_changes() {
+    let workloads = Arc::new(Workloads::new(&v1::Filter::default()).unwrap());
+    workloads.listed.send_replace(BEFORE_PODS);
+    let set = |namespace: &str, ip: [u8; 4], node: &str| {
+        let labels = [OURS, (SESSION, "abcde")].map(|(key, value)| (key.into(), value.into())).to_vec();
+        let pod = Pod { ips: vec![ip.into()], labels, node: node.into(), uid: "u".into(), ..Pod::default() };
+        workloads.write().set_pod(&(namespace.into(), "hub".into()), pod);
+        workloads.change();
+    };
+    let mut node = workloads.node("one".to_owned());
+    assert_eq!(node.next().await.sessions, Some(v1::SessionAddresses::default()));
+    set("kyanos-abcde", [10, 0, 0, 1], "two");
+    let told = node.next().await;
+    assert!(told.pods.is_empty(), "it is on another node");
+    assert_eq!(told.sessions.unwrap().addresses, [vec![10, 0, 0, 1]]);
+    // None of a session, and nothing of this node.
+    set("shop", [10, 0, 0, 2], "two");
+    let quiet = tokio::time::timeout(Duration::from_secs(9), node.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    set("kyanos-fghij", [10, 0, 0, 3], "two");
+    assert_eq!(node.next().await.sessions.unwrap().addresses, [vec![10, 0, 0, 1], vec![10, 0, 0, 3]]);
 }

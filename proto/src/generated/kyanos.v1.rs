@@ -577,6 +577,16 @@ pub struct NodePods {
     /// Pods that are gone, by the UID that was told.
     #[prost(string, repeated, tag = "3")]
     pub gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where sessions are reached; absent where that has not changed.
+    #[prost(message, optional, tag = "4")]
+    pub sessions: ::core::option::Option<SessionAddresses>,
+}
+/// SessionAddresses are those of all pods of sessions in the cluster: what they ask of others is nobody's traffic.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionAddresses {
+    /// 4 or 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// Pod is one pod of the capturer's node.
 #[derive(Clone, PartialEq, ::prost::Message)]
