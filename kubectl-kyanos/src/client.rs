@@ -29,6 +29,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to an HTTP/2 ping before a connection counts as broken.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the causes of a broken connection say.
+const BREAKS: [&str; 4] =
+    ["without sending tls close_notify", "connection reset", "broken pipe", "keep-alive timed out"];
+
 /// How a broken connection is treated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -306,14 +310,18 @@ fn refused(status: &tonic::Status) -> Failure {
     }
 }
 
-/// What a status says, with what lies beneath it.
+/// What a status says, with what lies beneath it; of a connection that broke no more than that.
 fn whole(status: &tonic::Status) -> String {
     let source = std::error::Error::source(status).map(with_sources).filter(|more| more != status.message());
-    match source {
+    let text = match source {
         Some(more) if more.starts_with(status.message()) => more,
         Some(more) => format!("{}: {more}", status.message()),
         None => status.message().to_owned(),
-    }
+    };
+    // HTTP/2 tells these causes by their words alone.
+    let lower = text.to_ascii_lowercase();
+    let broke = BREAKS.iter().any(|words| lower.contains(words));
+    if broke { "the connection broke".to_owned() } else { text }
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {

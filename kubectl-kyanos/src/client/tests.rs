@@ -169,6 +169,18 @@ async fn a_hub_that_comes_back_within_the_lease_period_is_not_lost() {
     assert!(quiet.is_err(), "{quiet:?}");
 }
 
+#[tokio::test]
+async fn a_broken_connection_is_told_in_three_words() {
+    let made = certificates::make("abcde").expect("certificates");
+    let path = Path::new(&made.hub);
+    let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
+    let beats = tokio_stream::pending::<v1::HeartbeatRequest>();
+    let mut answers = client.clone().inner.heartbeat(beats).await.expect("open").into_inner();
+    path.cut();
+    let broke = next(&mut answers).await.expect_err("broken");
+    assert!(broke.what.ends_with("the connection broke"), "{}", broke.what);
+}
+
 #[test]
 fn a_refused_statement_reads_as_it_does_on_a_file() {
     let message = "the store is read-only here: not authorized";
