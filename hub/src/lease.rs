@@ -138,9 +138,19 @@ async fn keep_time(
     earlier: bool,
     deposed: &Deposed,
 ) -> Over {
-    watch_silence(cluster, session, terms, earlier, deposed).await;
+    // A hub before this one may have seen the end of capture already.
+    let ended = match terms.keep {
+        Some(_) => cluster.ended_since().await.unwrap_or_default(),
+        None => None,
+    };
+    if ended.is_none() {
+        watch_silence(cluster, session, terms, earlier, deposed).await;
+    }
     if let Some(ttl) = terms.keep {
-        wait_out(cluster, ttl, deposed).await;
+        if ended.is_none() {
+            said("noting the end of capture", cluster.note_end().await);
+        }
+        wait_out(cluster, ttl.saturating_sub(ended.unwrap_or_default()), deposed).await;
     }
     tracing::info!("the session ends");
     // A namespace ends in its own time, and a node lost meanwhile would hold it: its pods are looked at again.

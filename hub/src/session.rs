@@ -3,6 +3,7 @@
 pub mod capturers;
 mod drain;
 pub(crate) mod ledger;
+mod passed;
 pub mod slots;
 pub mod viewers;
 
@@ -20,13 +21,14 @@ use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
 
 use self::capturers::{Capturers, CapturersError, Claim, Judged};
+use self::passed::Passed;
 use self::slots::{Base, Slots, SlotsError};
 use self::viewers::Viewers;
 use crate::live::Live;
 use crate::peers::Peers;
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
-use crate::store::writer::{State, Writer};
+use crate::store::writer::{State, Totals, Writer};
 use crate::store::{LossRow, Scope, StoreError};
 use crate::workloads::Workloads;
 
@@ -74,6 +76,7 @@ pub struct Session {
     is_known: watch::Sender<bool>,
     writer: Option<Writer>,
     archive: Option<Arc<AnyArchive>>,
+    passed: Passed,
     file: Option<PathBuf>,
     /// Plugins that watch, or did.
     pub viewers: Viewers,
@@ -136,6 +139,11 @@ impl Session {
             }
             None => (None, None, None, None),
         };
+        let passed = folder.as_deref().map(Passed::beside).transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what earlier hubs passed over counts as lost");
+            None
+        });
+        let passed = passed.unwrap_or_default();
         let session = Arc::new(Self {
             name: launch.session.clone(),
             hub: if several { hub.to_owned() } else { String::new() },
@@ -159,6 +167,7 @@ impl Session {
             is_known,
             writer,
             archive,
+            passed,
             file,
             viewers: Viewers::default(),
             draining: watch::Sender::new(false),
@@ -440,7 +449,8 @@ impl Session {
     fn store_balance(&self, writer: &Writer) -> v1::Balance {
         // With several hubs what one acknowledged may be another's to store.
         if self.shared.is_none() {
-            writer.note_acknowledged(self.capturers.acknowledged_before());
+            let passed = self.passed.before();
+            writer.note_acknowledged(self.capturers.acknowledged_before().saturating_sub(passed));
         }
         writer.balance()
     }
@@ -448,6 +458,8 @@ impl Session {
     /// Writes the loss totals that changed since the last time.
     fn record_losses(&self) {
         let Some(writer) = &self.writer else { return };
+        let Totals { filtered, trimmed, .. } = writer.totals();
+        self.passed.note(filtered.saturating_add(trimmed));
         let mut totals: BTreeMap<(String, String), u64> = BTreeMap::new();
         let mut add = |node: &str, balance: &v1::Balance| {
             for loss in balance.lost.iter().filter(|loss| loss.total > 0) {

@@ -21,6 +21,9 @@ const LEASE: &str = "session";
 const DEADMAN: &str = "deadman";
 const CAPTURER: &str = "capturer";
 
+/// Annotation of the Lease with the end of a kept session's capture.
+const ENDED: &str = "kyanos.io/capture-ended";
+
 /// Label with the part of a session that a pod is of.
 const COMPONENT: &str = "app.kubernetes.io/component";
 
@@ -141,6 +144,22 @@ impl Cluster {
             Err(LeaseError::Api(error)) if code(&error) == Some(409) => self.renew_once().await,
             result => result,
         }
+    }
+
+    /// How long ago capture ended, where a hub of a kept session noted it.
+    pub(super) async fn ended_since(&self) -> Result<Option<Duration>, LeaseError> {
+        let held = self.held().await?;
+        let noted = held.lease.metadata.annotations.as_ref().and_then(|all| all.get(ENDED));
+        let at = noted.and_then(|at| at.parse::<Timestamp>().ok());
+        Ok(at.map(|at| Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()))
+    }
+
+    /// Notes for hubs after this one that capture has ended.
+    pub(super) async fn note_end(&self) -> Result<(), LeaseError> {
+        let Held { mut lease, .. } = self.held().await?;
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(ENDED.to_owned(), Timestamp::now().to_string());
+        self.write(lease, &self.holder).await
     }
 
     async fn renew_once(&self) -> Result<(), LeaseError> {

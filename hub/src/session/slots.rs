@@ -25,7 +25,7 @@ pub enum SlotsError {
     #[error("all {MAX_SLOTS} slots of exchange ids were given: choose another session name or store")]
     TooMany,
     /// What was given cannot be remembered.
-    #[error("cannot remember slots in `{path}`", path = path.display())]
+    #[error("cannot remember what was given in `{path}`", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -54,8 +54,14 @@ pub struct Slots {
 
 #[derive(Debug)]
 struct Reserved {
-    path: PathBuf,
+    file: File,
     until: u32,
+}
+
+/// A number in a file that lives as long as a store.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
 }
 
 // === impl Base ===
@@ -92,14 +98,10 @@ impl Slots {
 
     /// Goes on above what hubs before this one wrote into a file of this folder, which lives as long as the store.
     pub fn beside(folder: &Path) -> Result<Self, SlotsError> {
-        let path = folder.join(FILE);
-        let until = match std::fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map_err(std::io::Error::other),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        };
-        let until = until.map_err(|source| SlotsError::File { path: path.clone(), source })?;
-        let mut slots = Self { free: until, reserved: Some(Reserved { path, until }), ..Self::default() };
+        let file = File::at(folder.join(FILE));
+        let until = file.read()?;
+        let until = u32::try_from(until).map_err(|_more| SlotsError::TooMany)?;
+        let mut slots = Self { free: until, reserved: Some(Reserved { file, until }), ..Self::default() };
         // Found out now, while there is another way.
         slots.reserve()?;
         Ok(slots)
@@ -135,23 +137,49 @@ impl Slots {
             return Ok(());
         };
         let until = self.free.saturating_add(RESERVE);
-        write(&reserved.path, until)
-            .map_err(|source| SlotsError::File { path: reserved.path.clone(), source })?;
+        reserved.file.write(u64::from(until))?;
         reserved.until = until;
         Ok(())
     }
 }
 
-/// Replaces the number whole, on disk when this returns: a node that crashes keeps the store, too.
-fn write(path: &Path, until: u32) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(until.to_string().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
+// === impl File ===
+
+impl File {
+    /// Names it; it need not be there.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Reads the number; 0 where nobody wrote one.
+    pub(super) fn read(&self) -> Result<u64, SlotsError> {
+        let number = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text.trim().parse().map_err(std::io::Error::other),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        };
+        number.map_err(|source| self.failed(source))
+    }
+
+    /// Replaces the number whole, on disk when this returns: a node that crashes keeps the store, too.
+    pub(super) fn write(&self, number: u64) -> Result<(), SlotsError> {
+        self.replace(number).map_err(|source| self.failed(source))
+    }
+
+    fn replace(&self, number: u64) -> std::io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(number.to_string().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path)?;
+        match self.path.parent() {
+            Some(folder) => std::fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, source: std::io::Error) -> SlotsError {
+        SlotsError::File { path: self.path.clone(), source }
     }
 }
 

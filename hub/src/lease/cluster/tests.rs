@@ -310,3 +310,41 @@ async fn a_lease_is_given_up_by_its_holder_alone() {
     cluster.give_up().await.unwrap();
     assert_eq!(seen.lock().unwrap().last().unwrap().1["spec"]["holderIdentity"], "");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
+    let minutes = |minutes| Duration::from_mins(minutes);
+    let noted = Arc::new(Mutex::new(None));
+    let run = async |ended: Option<Timestamp>| {
+        let note = Arc::clone(&noted);
+        let (cluster, seen) = fake(move |asked| match asked {
+            "GET leases/session" => {
+                let (code, mut lease) = lease("hub-1");
+                if let Some(ended) = ended {
+                    lease["metadata"]["annotations"] = json!({ENDED: ended.to_string()});
+                }
+                (code, lease)
+            }
+            "PUT leases/session" => lease("hub-1"),
+            "PATCH jobs/deadman" => job(),
+            _ if asked.starts_with("GET") => list(&[]),
+            _ => status(404),
+        });
+        let session = Session::begin(&launch()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let terms = Terms { keep: Some(minutes(60)) };
+        assert_eq!(keep(cluster, session, terms, Some(true)).await, Over::Gone);
+        let seen = seen.lock().unwrap();
+        let of = |body: &Value| body["metadata"]["annotations"][ENDED].as_str().map(str::to_owned);
+        *note.lock().unwrap() = seen.iter().find_map(|(_, body)| of(body));
+        began.elapsed()
+    };
+    // Its first hub waits out silence and then the whole time, and notes the end.
+    let whole = run(None).await;
+    assert!(whole >= PERIOD + minutes(60) && whole < PERIOD + minutes(61), "{whole:?}");
+    assert!(noted.lock().unwrap().as_ref().is_some_and(|at| at.parse::<Timestamp>().is_ok()));
+    // The next one goes on from there, on the clock that the note was written by.
+    let earlier = Timestamp::now().checked_sub(minutes(50)).unwrap();
+    let rest = run(Some(earlier)).await;
+    assert!(rest >= minutes(9) && rest <= minutes(11), "{rest:?}");
+}
