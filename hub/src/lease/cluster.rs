@@ -202,12 +202,19 @@ impl Cluster {
     /// Deletes the capturers, at once where their node does not answer.
     pub(super) async fn delete_capturers(&self) -> Result<(), LeaseError> {
         self.delete_set().await?;
-        self.delete_pods(&ListParams::default().labels(&format!("{COMPONENT}={CAPTURER}"))).await
+        self.delete_pods(&capturers()).await
     }
 
+    /// Deletes the DaemonSet, the very one that its pods name: the role allows no reading of it.
     async fn delete_set(&self) -> Result<(), LeaseError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
-        gone(call(sets.delete(CAPTURER, &DeleteParams::background())).await.map(drop))
+        let found = call(pods.list(&capturers())).await?.items;
+        let delete = match set_of(&found) {
+            Some(uid) => only(Some(uid)),
+            None => DeleteParams::background(),
+        };
+        ours(call(sets.delete(CAPTURER, &delete)).await.map(drop))
     }
 
     /// Deletes everything of the session; says whether all of it is gone.
@@ -223,13 +230,8 @@ impl Cluster {
         let Some(uid) = found.and_then(|namespace| namespace.metadata.uid) else {
             return pods.map(|()| true);
         };
-        let only = Preconditions { uid: Some(uid), resource_version: None };
-        let delete = DeleteParams::background().preconditions(only);
-        match gone(call(namespaces.delete(&self.namespace, &delete)).await.map(drop)) {
-            // It is ending already.
-            Err(LeaseError::Api(error)) if code(&error) == Some(409) => {}
-            result => result?,
-        }
+        // A conflict also says that it is ending already.
+        ours(call(namespaces.delete(&self.namespace, &only(Some(uid)))).await.map(drop))?;
         pods.map(|()| false)
     }
 
@@ -248,16 +250,9 @@ impl Cluster {
             if !lost && part != Some(CAPTURER) {
                 return None;
             }
-            let only = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-            let delete = DeleteParams::default().grace_period(u32::from(!lost)).preconditions(only);
+            let delete = only(pod.metadata.uid.clone()).grace_period(u32::from(!lost));
             let pods = pods.clone();
-            Some(async move {
-                match gone(call(pods.delete(name, &delete)).await.map(drop)) {
-                    // Another one of this name is not the one that was seen.
-                    Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(()),
-                    result => result,
-                }
-            })
+            Some(async move { ours(call(pods.delete(name, &delete)).await.map(drop)) })
         });
         join_all(deleted).await.into_iter().collect()
     }
@@ -285,6 +280,28 @@ async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Resul
         Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
         Err(_) => Err(LeaseError::Silent),
     }
+}
+
+/// What is not there is deleted, and another one of its name is not the one that was seen.
+fn ours(result: Result<(), LeaseError>) -> Result<(), LeaseError> {
+    match gone(result) {
+        Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(()),
+        result => result,
+    }
+}
+
+fn only(uid: Option<String>) -> DeleteParams {
+    DeleteParams::background().preconditions(Preconditions { uid, resource_version: None })
+}
+
+/// The UID of the DaemonSet that pods name as their owner.
+fn set_of(pods: &[Pod]) -> Option<String> {
+    let mut owners = pods.iter().filter_map(|pod| pod.metadata.owner_references.as_ref()).flatten();
+    owners.find(|owner| owner.kind == "DaemonSet").map(|owner| owner.uid.clone())
+}
+
+fn capturers() -> ListParams {
+    ListParams::default().labels(&format!("{COMPONENT}={CAPTURER}"))
 }
 
 /// What is not there is deleted.

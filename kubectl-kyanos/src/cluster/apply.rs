@@ -48,10 +48,14 @@ const PLURALS: [(&str, &str); 13] = [
     ("DaemonSet", "daemonsets"),
 ];
 
+/// Is told of each object that was written.
+pub(crate) type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
 /// Writes the objects of one session.
 #[derive(Clone)]
-pub(crate) struct Applier {
+pub(crate) struct Applier<'a> {
     client: kube::Client,
+    tell: Tell<'a>,
     /// The Namespace, which owns what is not in it.
     namespace: OwnerReference,
     /// The dead man's switch, which owns everything in the Namespace.
@@ -60,9 +64,9 @@ pub(crate) struct Applier {
 
 // === impl Applier ===
 
-impl Applier {
+impl<'a> Applier<'a> {
     /// Writes into a Namespace that was just made.
-    pub(crate) fn new(client: kube::Client, values: &Values, namespace_uid: &str) -> Self {
+    pub(crate) fn new(client: kube::Client, values: &Values, namespace_uid: &str, tell: Tell<'a>) -> Self {
         let namespace = OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Namespace".to_owned(),
@@ -70,7 +74,7 @@ impl Applier {
             uid: namespace_uid.to_owned(),
             ..OwnerReference::default()
         };
-        Self { client, namespace, deadman: None }
+        Self { client, tell, namespace, deadman: None }
     }
 
     /// Writes the dead man's switch and the role that the Namespace owns outside itself.
@@ -161,10 +165,21 @@ impl Applier {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                done => return done.map_err(|error| refused(&resource.kind, &name, &error)),
+                done => return self.told(done, &resource.kind, &name),
             }
         }
-        api.patch(&name, &parameters, &patch).await.map_err(|error| refused(&resource.kind, &name, &error))
+        self.told(api.patch(&name, &parameters, &patch).await, &resource.kind, &name)
+    }
+
+    fn told(
+        &self,
+        written: Result<DynamicObject, kube::Error>,
+        kind: &str,
+        name: &str,
+    ) -> Result<DynamicObject, Failure> {
+        let made = written.map_err(|error| refused(kind, name, &error))?;
+        (self.tell)(&format!("made {kind} {name}"));
+        Ok(made)
     }
 }
 

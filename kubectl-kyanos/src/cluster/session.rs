@@ -185,8 +185,13 @@ impl Cluster {
         console.step(format!("making namespace {} …", values.namespace));
         let session = begun.create(connection, &values).await?;
         let mut pods = Pods::follow(&connection.client, &session.name);
-        let applier = Applier::new(connection.client.clone(), &values, &session.namespace_uid);
-        launches.write(applier, &mut values, wanted, report.openshift, console).await?;
+        {
+            let console = Mutex::new(&mut *console);
+            let tell = |line: &str| console.lock().unwrap_or_else(PoisonError::into_inner).step(line);
+            let applier = Applier::new(connection.client.clone(), &values, &session.namespace_uid, &tell);
+            launches.write(applier, &mut values, wanted, report.openshift).await?;
+        }
+        console.done(&format!("made namespace {} with all that is in it", values.namespace));
         let forward = Forward::new(&connection.client, &session.name);
         let mut client = hub(&mut pods, &forward, &launches.identities.viewer, deadline, console).await?;
         console.done("hub started");
@@ -347,19 +352,16 @@ impl Launches {
     /// Writes all objects, what owns before what is owned and what is read before what reads it.
     async fn write(
         &self,
-        mut applier: Applier,
+        mut applier: Applier<'_>,
         values: &mut Values,
         wanted: &Wanted,
         openshift: bool,
-        console: &mut Console,
     ) -> Result<(), Failure> {
         applier.foundation(values).await?;
-        console.step("making the session's objects …");
         let address = applier.surroundings(values, openshift).await?;
         let address = if address.contains(':') { format!("[{address}]") } else { address };
         values.capturer_launch = self.capturers(wanted, &values.session, &address)?;
         futures_util::try_join!(applier.hub(values), applier.capturers(values))?;
-        console.done(&format!("made namespace {} with all that is in it", values.namespace));
         Ok(())
     }
 }

@@ -176,7 +176,10 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
             // The second node is lost after the first look.
             let pod = |name: &str, node: &str| {
                 let part = name.split('-').next();
-                json!({"metadata": {"name": name, "labels": {COMPONENT: part}}, "spec": {"nodeName": node, "containers": []}})
+                let owner =
+                    json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": CAPTURER, "uid": "set"}]);
+                let owners = if part == Some(CAPTURER) { owner } else { Value::Null };
+                json!({"metadata": {"name": name, "uid": name, "labels": {COMPONENT: part}, "ownerReferences": owners}, "spec": {"nodeName": node, "containers": []}})
             };
             list(&[
                 pod("capturer-1", "one"),
@@ -200,6 +203,15 @@ async fn a_namespace_that_does_not_end_is_looked_after_until_it_does() {
         let deleted = seen.iter().filter(|(asked, _)| asked == &format!("DELETE pods/{pod}"));
         deleted.map(|(_, body)| body["gracePeriodSeconds"].as_u64().unwrap()).collect::<Vec<_>>()
     };
+    for (asked, body) in seen.iter().filter(|(asked, _)| asked.starts_with("DELETE")) {
+        let name = asked.rsplit('/').next().unwrap();
+        let uid = match name {
+            CAPTURER => "set",
+            "kyanos-a" => "u",
+            pod => pod,
+        };
+        assert_eq!(body["preconditions"]["uid"], uid, "{asked}");
+    }
     assert_eq!(graces("capturer-1"), [1, 1, 1, 1]);
     assert_eq!(graces("capturer-2"), [1, 0, 0, 0]);
     // The hub that was on the lost node; the one that asks goes with the namespace.

@@ -61,14 +61,32 @@ fn values() -> Values {
 }
 
 async fn everything(client: kube::Client) -> Result<String, Failure> {
+    everything_told(client, &|_| {}).await
+}
+
+async fn everything_told(client: kube::Client, tell: Tell<'_>) -> Result<String, Failure> {
     let values = values();
     let uid = create_namespace(&client, &values).await?;
-    let mut applier = Applier::new(client, &values, &uid);
+    let mut applier = Applier::new(client, &values, &uid, tell);
     applier.foundation(&values).await?;
     let address = applier.surroundings(&values, false).await?;
     applier.hub(&values).await?;
     applier.capturers(&values).await?;
     Ok(address)
+}
+
+#[tokio::test]
+async fn each_object_is_told_once_it_is_written() {
+    let told = Mutex::new(Vec::new());
+    let (client, calls) = server(|_, _, body| made(body));
+    everything_told(client, &|line| told.lock().expect("unpoisoned").push(line.to_owned()))
+        .await
+        .expect("a session");
+    let told = told.into_inner().expect("unpoisoned");
+    // All but the Namespace, which is made before.
+    assert_eq!(told.len(), calls.lock().expect("unpoisoned").len() - 1);
+    assert_eq!(told.first().map(String::as_str), Some("made Job deadman"));
+    assert_eq!(told.last().map(String::as_str), Some("made DaemonSet capturer"));
 }
 
 #[tokio::test]
