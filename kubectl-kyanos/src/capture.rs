@@ -1,5 +1,6 @@
 //! A command that captures: begin or join a session, follow it, end it, account for it.
 
+mod ending;
 mod following;
 
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use proto::launch::StoreChoice;
 use proto::v1;
 use tonic::Streaming;
 
+use self::ending::{Ending, end, lost};
 use self::following::Following;
 use crate::client::{Client, next};
 use crate::cluster::session::Begun;
@@ -18,17 +20,8 @@ use crate::session::{self, Kept, Notice, Remains, Session, Started, Wanted, Wher
 use crate::stop::{Stop, Stops};
 use crate::summary;
 
-/// Longest that capturers may take to send what they have.
-const DRAIN: Duration = Duration::from_secs(10);
-
 /// How long the stream may go on after the hub said that all is delivered.
 const LAST_ITEMS: Duration = Duration::from_secs(3);
-
-/// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
-const LAST_ROWS: Duration = Duration::from_millis(500);
-
-/// The consumer of a store's ledger.
-const STORE: &str = "store";
 
 /// What happens after an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,15 +104,6 @@ struct Items<T> {
     held: Option<T>,
 }
 
-/// What a session's end has to see to.
-#[derive(Debug)]
-struct Ending<'a> {
-    /// What ended it.
-    stop: &'a Stop,
-    /// Whether what is stored can be read afterwards.
-    stored: bool,
-}
-
 /// How a session ended.
 #[derive(Debug, Default)]
 struct Account {
@@ -128,6 +112,8 @@ struct Account {
     unconfirmed: Vec<String>,
     /// Exchanges of which a mark was observed out of order and moved.
     clamped: u64,
+    /// Why the stream broke while the session ended.
+    broke: Option<String>,
     /// A second signal: nothing more is waited for.
     aborted: bool,
     failure: Option<Failure>,
@@ -316,106 +302,6 @@ async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
     }
 }
 
-/// Drains a session that this plugin started; looks at the ledgers of one that it joined.
-async fn end<V: View>(
-    session: &mut Session,
-    view: &mut V,
-    items: Items<V::Item>,
-    stops: &mut Stops,
-    Ending { stop, stored }: Ending<'_>,
-) -> Account {
-    let mut client = session.client.clone();
-    let mut account = Account::default();
-    if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS, client.describe()).await {
-        account.nodes = state.capturers.len();
-        account.balances = state.balances;
-        account.clamped = state.clamped;
-    }
-    if !session.is_own() || matches!(stop, Stop::Ended(_)) {
-        return account;
-    }
-    let by = format!("its starter ({})", stop.reason());
-    let mut asked = client.clone();
-    let drained = async { client.drain(by, DRAIN).await };
-    let rest = rest(view, items, stop.prints_on());
-    let both = async {
-        let mut rest = std::pin::pin!(rest);
-        let mut drained = std::pin::pin!(drained);
-        tokio::select! {
-            shown = &mut rest => {
-                let patience = if stored { DRAIN } else { LAST_ROWS };
-                match tokio::time::timeout(patience, drained).await {
-                    Ok(drained) => (shown, drained),
-                    Err(_elapsed) => (shown, without_store(&mut asked).await),
-                }
-            }
-            drained = &mut drained => {
-                let shown = tokio::time::timeout(LAST_ITEMS, &mut rest).await.unwrap_or(Ok(()));
-                (shown, drained)
-            }
-        }
-    };
-    tokio::select! {
-        (shown, drained) = both => {
-            account.failure = shown.err();
-            match drained {
-                Ok(answer) => {
-                    account.balances = answer.balances;
-                    account.unconfirmed = answer.unconfirmed;
-                    account.clamped = account.clamped.max(answer.clamped);
-                }
-                Err(Failure { what, .. }) => {
-                    let unknown = Failure::new(format!("the hub did not say what was lost: {what}"));
-                    account.failure.get_or_insert(unknown);
-                }
-            }
-        }
-        failure = lost(&mut session.notices) => account.failure = Some(failure),
-        _signal = stops.next_signal() => account.aborted = true,
-        () = tokio::time::sleep(DRAIN + LAST_ITEMS) => {
-            account.failure = Some(Failure::new("the hub did not drain in time"));
-        }
-    }
-    account
-}
-
-/// The ledgers of a session whose stream has ended and whose store is not waited for, which is not in them.
-async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
-    let mut balances = client.describe().await?.balances;
-    balances.retain(|balance| balance.consumer != STORE);
-    Ok(v1::DrainSessionResponse { balances, ..v1::DrainSessionResponse::default() })
-}
-
-/// Shows what still arrives until the hub says that nothing follows.
-async fn rest<V: View>(view: &mut V, mut items: Items<V::Item>, print: bool) -> Result<(), Failure> {
-    let mut showing = print;
-    while items.held.is_some() || items.hold().await? {
-        let Some(item) = items.held.take() else { continue };
-        if !showing {
-            continue;
-        }
-        showing = view.ready().await;
-        if showing {
-            match view.take(item)? {
-                Flow::More => {}
-                Flow::Enough | Flow::Closed => showing = false,
-                Flow::Last => return Ok(()),
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn lost(notices: &mut tokio::sync::mpsc::Receiver<Notice>) -> Failure {
-    loop {
-        match notices.recv().await {
-            Some(Notice::Lost(failure)) => return failure,
-            Some(Notice::Ended(_)) => {}
-            None => std::future::pending().await,
-        }
-    }
-}
-
 async fn save(
     session: &mut Session,
     target: &Target,
@@ -487,6 +373,9 @@ fn report<V: View>(plan: &Plan, view: &V, account: &Account, remains: &Remains, 
             "capturers that did not confirm their end: {}",
             account.unconfirmed.join(", ")
         ));
+    }
+    if let Some(why) = &account.broke {
+        console.warning(&format!("the stream broke at the end, what was on its way is not shown: {why}"));
     }
     if account.aborted {
         console.warning("stopped at once: what was still on its way is not counted");

@@ -65,6 +65,12 @@ impl Stage {
         self.cluster.kubectl().run(&delete).unwrap();
     }
 
+    fn wait_hub_gone(&self, session: &str, pod: &str) {
+        let namespace = format!("kyanos-{session}");
+        let wait = ["wait", "--for=delete", "pod", pod, "-n", &namespace, "--timeout=30s"];
+        self.cluster.kubectl().run(&wait).unwrap();
+    }
+
     /// Watches on whole clusters that the API server serves, by kind.
     fn watches(&self) -> BTreeMap<&'static str, i64> {
         let metrics = self.cluster.kubectl().run(&["get", "--raw", "/metrics"]).unwrap();
@@ -96,6 +102,8 @@ fn hubs_that_die_take_nothing_with_them() {
     let other = stage.hubs(&name).into_iter().find(|hub| *hub != leader).expect("another hub");
     for gone in [&other, &leader] {
         stage.delete_hub(&name, gone);
+        // Else what was on its way counts as what comes again.
+        stage.wait_hub_gone(&name, gone);
         let from = session.count(|_| true);
         let went_on = wait_until("every node again", GOES_ON, || seen_after(from) == nodes);
         println!("after the loss of a hub every node is seen again after {went_on:?}");

@@ -1,0 +1,151 @@
+//! The end of a capturing command: the session is drained while what still comes is shown.
+
+use std::time::{Duration, Instant};
+
+use proto::v1;
+
+use super::{Account, Flow, Items, LAST_ITEMS, View};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::session::{Notice, Session};
+use crate::stop::{Stop, Stops};
+
+/// Longest that capturers may take to send what they have.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a hub that takes the place of one that went away is waited for while the session ends.
+const SUCCESSOR: Duration = Duration::from_secs(5);
+
+/// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
+const LAST_ROWS: Duration = Duration::from_millis(500);
+
+/// The consumer of a store's ledger.
+const STORE: &str = "store";
+
+/// What a session's end has to see to.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    /// What ended it.
+    pub(super) stop: &'a Stop,
+    /// Whether what is stored can be read afterwards.
+    pub(super) stored: bool,
+}
+
+/// Drains a session that this plugin started; looks at the ledgers of one that it joined.
+pub(super) async fn end<V: View>(
+    session: &mut Session,
+    view: &mut V,
+    items: Items<V::Item>,
+    stops: &mut Stops,
+    Ending { stop, stored }: Ending<'_>,
+) -> Account {
+    let mut client = session.client.clone();
+    let mut account = Account::default();
+    if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS, client.describe()).await {
+        account.nodes = state.capturers.len();
+        account.balances = state.balances;
+        account.clamped = state.clamped;
+    }
+    if !session.is_own() || matches!(stop, Stop::Ended(_)) {
+        return account;
+    }
+    let by = format!("its starter ({})", stop.reason());
+    let mut asked = client.clone();
+    let resumes = session.resumes();
+    let drained = drain(&mut client, by, resumes);
+    let rest = rest(view, items, stop.prints_on());
+    let both = async {
+        let mut rest = std::pin::pin!(rest);
+        let mut drained = std::pin::pin!(drained);
+        tokio::select! {
+            shown = &mut rest => {
+                let patience = if stored || shown.is_err() { DRAIN } else { LAST_ROWS };
+                match tokio::time::timeout(patience, drained).await {
+                    Ok(drained) => (shown, drained),
+                    Err(_elapsed) => (shown, without_store(&mut asked).await),
+                }
+            }
+            drained = &mut drained => {
+                let shown = tokio::time::timeout(LAST_ITEMS, &mut rest).await.unwrap_or(Ok(()));
+                (shown, drained)
+            }
+        }
+    };
+    tokio::select! {
+        (shown, drained) = both => {
+            match shown {
+                Ok(()) => {}
+                Err(failure) if resumes => account.broke = Some(failure.what),
+                Err(failure) => account.failure = Some(failure),
+            }
+            match drained {
+                Ok(answer) => {
+                    account.balances = answer.balances;
+                    account.unconfirmed = answer.unconfirmed;
+                    account.clamped = account.clamped.max(answer.clamped);
+                }
+                Err(Failure { what, .. }) => {
+                    let unknown = Failure::new(format!("the hub did not say what was lost: {what}"));
+                    account.failure.get_or_insert(unknown);
+                }
+            }
+        }
+        failure = lost(&mut session.notices) => account.failure = Some(failure),
+        _signal = stops.next_signal() => account.aborted = true,
+        () = tokio::time::sleep(DRAIN + LAST_ITEMS) => {
+            account.failure = Some(Failure::new("the hub did not drain in time"));
+        }
+    }
+    account
+}
+
+/// Drains the session; where another hub may take over, it is asked again for a while.
+async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::DrainSessionResponse, Failure> {
+    let pause = client.pause();
+    let mut refused: Option<Instant> = None;
+    loop {
+        match client.drain(by.clone(), DRAIN).await {
+            Err(_away) if resumes && refused.get_or_insert_with(Instant::now).elapsed() < SUCCESSOR => {
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The ledgers of a session whose stream has ended and whose store is not waited for, which is not in them.
+async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
+    let mut balances = client.describe().await?.balances;
+    balances.retain(|balance| balance.consumer != STORE);
+    Ok(v1::DrainSessionResponse { balances, ..v1::DrainSessionResponse::default() })
+}
+
+/// Shows what still arrives until the hub says that nothing follows.
+async fn rest<V: View>(view: &mut V, mut items: Items<V::Item>, print: bool) -> Result<(), Failure> {
+    let mut showing = print;
+    while items.held.is_some() || items.hold().await? {
+        let Some(item) = items.held.take() else { continue };
+        if !showing {
+            continue;
+        }
+        showing = view.ready().await;
+        if showing {
+            match view.take(item)? {
+                Flow::More => {}
+                Flow::Enough | Flow::Closed => showing = false,
+                Flow::Last => return Ok(()),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn lost(notices: &mut tokio::sync::mpsc::Receiver<Notice>) -> Failure {
+    loop {
+        match notices.recv().await {
+            Some(Notice::Lost(failure)) => return failure,
+            Some(Notice::Ended(_)) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
