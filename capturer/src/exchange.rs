@@ -74,6 +74,9 @@ impl Assembler {
             status,
             error,
             attributes,
+            handshake: _,
+            announced: _,
+            reason: _,
         } = exchange;
         let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
@@ -247,6 +250,9 @@ mod tests {
             status: "200".to_owned(),
             error: false,
             attributes: vec![("method", "GET".to_owned())],
+            handshake: false,
+            announced: None,
+            reason: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod tests;
 mod turns;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::decoder::{Options, Side};
@@ -91,6 +92,20 @@ pub struct Exchange {
     pub error: bool,
     /// Fields that filters test.
     pub attributes: Vec<(&'static str, String)>,
+    /// Whether a client library sent the request by itself when it connected, to find out what the server can do: an
+    /// error is then an answer like any other.
+    pub handshake: bool,
+    /// The client's address and port as a proxy in front of the server announced them (PROXY protocol).
+    pub announced: Option<SocketAddr>,
+    /// Why the response is unknown, where that is known.
+    pub reason: Option<Reason>,
+}
+
+/// Why an exchange has no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Bytes of a response came that could not be read.
+    Unreadable,
 }
 
 /// One direction of an exchange: where its bytes lie and what they say.

@@ -29,12 +29,32 @@ pub struct Redaction {
     pub headers: Vec<String>,
 }
 
+/// What a probe is told of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    /// The side whose bytes are judged.
+    pub sender: Side,
+    /// Its first bytes; of a connection that was open before, its bytes from the beginning of a call on.
+    pub head: &'a [u8],
+    /// The other side's first bytes, empty while it is silent; of a connection that was open before, what it sent after
+    /// `head` began.
+    pub other: &'a [u8],
+    /// Whether `head` and `other` are the first bytes of the connection.
+    pub from_start: bool,
+    /// Whether the sender spoke before the other side did; means something only with `from_start`.
+    pub spoke_first: bool,
+    /// Whether the server's port is one of the protocol's usual ones.
+    pub usual_port: bool,
+}
+
 /// Whether the first bytes that one side sent are a protocol's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
-    /// They are.
+    /// They are, and other protocols do not begin so.
     Yes,
-    /// They are not, whatever follows.
+    /// They may be, but so may another protocol's: the other side's bytes decide, which must be `Yes` or `Maybe` too.
+    Maybe,
+    /// They are not, whatever follows: whoever claims the connection by what the other side sent is wrong.
     No,
     /// More bytes are needed to say.
     NeedMore,
@@ -108,6 +128,8 @@ pub(crate) struct Request {
     pub status: String,
     /// Whether the connection continues encrypted.
     pub tls: bool,
+    /// Whether a client library sends it by itself when it connects, to find out what the server can do.
+    pub handshake: bool,
 }
 
 /// What the end of a request adds to its beginning.

@@ -30,10 +30,10 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe: probe_stream,
+    probe: |evidence| probe_stream(evidence.sender, evidence.head),
     open: |options, _| Box::new(Dns::new(options, Carrier::Stream)),
     datagrams: Some(Datagrams {
-        probe: probe_message,
+        probe: |evidence| probe_message(evidence.sender, evidence.head),
         open: |options| Box::new(Dns::new(options, Carrier::Datagrams)),
     }),
 };
@@ -138,7 +138,7 @@ impl Decoder for Dns {
         }
         match probe_stream(from, bytes) {
             Probe::No => return Step::Malformed,
-            Probe::Yes | Probe::NeedMore => {}
+            Probe::Yes | Probe::Maybe | Probe::NeedMore => {}
         }
         let Some(length) = Reader::new(bytes, 0).u16() else { return Step::NeedMore { at_least: PREFIX } };
         let end = PREFIX.saturating_add(usize::from(length));

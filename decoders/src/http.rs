@@ -8,7 +8,7 @@ mod head;
 use std::collections::VecDeque;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Options, Probe, Request, Response, Rest, Side, Step};
+use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Rest, Side, Step};
 use crate::redact::{self, REDACTED};
 use crate::registry::{Comparison, Field, Protocol};
 use body::{Body, Read};
@@ -47,7 +47,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Regex,
         },
     ],
-    probe,
+    probe: judge,
     open: |options, _| Box::new(Http::new(options)),
     datagrams: None,
 };
@@ -80,6 +80,11 @@ enum Method {
     Head,
     Connect,
     Other,
+}
+
+/// Judges the first bytes of a side.
+fn judge(evidence: &Evidence<'_>) -> Probe {
+    probe(evidence.sender, evidence.head)
 }
 
 fn probe(side: Side, head: &[u8]) -> Probe {
@@ -206,7 +211,7 @@ impl Http {
             match if self.pending.is_empty() { probe_request(bytes) } else { Probe::No } {
                 Probe::Yes => return Some(Step::Take { consumed: 0, skip: 0, event: self.end_body(from)? }),
                 Probe::NeedMore => return Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) }),
-                Probe::No => self.expecting = false,
+                Probe::Maybe | Probe::No => self.expecting = false,
             }
         }
         let body = match from {
@@ -220,7 +225,7 @@ impl Http {
                 Probe::NeedMore if from == Side::Server => {
                     return Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) });
                 }
-                Probe::NeedMore | Probe::No => {}
+                Probe::NeedMore | Probe::Maybe | Probe::No => {}
             }
         }
         Some(match body.read(bytes) {

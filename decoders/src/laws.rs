@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::conversation::{Context, Conversation, Exchange, Message, Outcome, Transport, Verdict, Way};
-use crate::decoder::{Options, Probe, Redaction, Side};
+use crate::decoder::{Evidence, Options, Probe, Redaction, Side};
 use crate::registry::registry;
 
 /// Payload bytes kept: long values of the fixtures are shortened by it.
@@ -155,12 +155,34 @@ fn golden(outcomes: &[Outcome]) -> String {
 }
 
 fn write_exchange(text: &mut String, exchange: &Exchange) {
-    let Exchange { protocol, side: _, tls, request, response, operation, target, status, error, attributes } =
-        exchange;
-    let flags = format!("{}{}", if *error { " error" } else { "" }, if *tls { " tls" } else { "" });
+    let Exchange {
+        protocol,
+        side: _,
+        tls,
+        request,
+        response,
+        operation,
+        target,
+        status,
+        error,
+        attributes,
+        handshake,
+        announced,
+        reason,
+    } = exchange;
+    let flags: String = [(*error, " error"), (*tls, " tls"), (*handshake, " handshake")]
+        .into_iter()
+        .filter_map(|(set, flag)| set.then_some(flag))
+        .collect();
     writeln!(text, "{protocol} {operation:?} target={target:?} status={status:?}{flags}").unwrap();
     for (name, value) in attributes {
         writeln!(text, "  {name}={value:?}").unwrap();
+    }
+    if let Some(announced) = announced {
+        writeln!(text, "  announced={announced}").unwrap();
+    }
+    if let Some(reason) = reason {
+        writeln!(text, "  reason={reason:?}").unwrap();
     }
     for (name, message) in [("request", request), ("response", response)] {
         match message {
@@ -281,7 +303,15 @@ fn exactly_one_decoder_claims_each_fixture() {
         for (side, head) in [(Side::Client, &heads[0]), (Side::Server, &heads[1])] {
             for length in 1..=head.len() {
                 for protocol in registry().iter().filter(|protocol| protocol.name != fixture.protocol) {
-                    let claim = (protocol.probe)(side, &head[..length]);
+                    let evidence = Evidence {
+                        sender: side,
+                        head: &head[..length],
+                        other: &[],
+                        from_start: true,
+                        spoke_first: true,
+                        usual_port: false,
+                    };
+                    let claim = (protocol.probe)(&evidence);
                     assert_ne!(claim, Probe::Yes, "{} by {} at {length}", fixture.name, protocol.name);
                 }
                 if length > 2000 {

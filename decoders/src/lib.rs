@@ -28,6 +28,6 @@ mod redis;
 mod registry;
 mod sql;
 
-pub use conversation::{Context, Conversation, Exchange, Message, Outcome, Transport, Verdict, Way};
+pub use conversation::{Context, Conversation, Exchange, Message, Outcome, Reason, Transport, Verdict, Way};
 pub use decoder::{Options, Redaction, Side};
 pub use registry::{Comparison, Field, Protocol, registry};

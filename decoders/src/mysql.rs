@@ -13,7 +13,7 @@ mod values;
 use std::collections::{HashMap, VecDeque};
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Options, Probe, Request, Response, Side, Step};
+use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use crate::sql;
 use crate::sql::frame::Frames;
@@ -43,7 +43,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe,
+    probe: judge,
     datagrams: None,
     open: |options, from_start| Box::new(Mysql::new(options, from_start)),
 };
@@ -109,6 +109,11 @@ struct Pending {
 enum Held {
     Event(Box<Event>),
     Part,
+}
+
+/// Judges the first bytes of a side.
+fn judge(evidence: &Evidence<'_>) -> Probe {
+    probe(evidence.sender, evidence.head)
 }
 
 /// Tells whether `head`, the first bytes that `side` sent, are `MySQL`.

@@ -11,7 +11,7 @@ mod values;
 use std::collections::VecDeque;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
+use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use crate::sql::frame::{Frames, Header, NoHeader};
 use statement::{Names, Portal, Statement};
@@ -38,7 +38,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe,
+    probe: judge,
     datagrams: None,
     open: |options, _| Box::new(Postgres::new(options)),
 };
@@ -68,6 +68,11 @@ struct Postgres {
     building: Option<Unit>,
     pending: VecDeque<Unit>,
     done: bool,
+}
+
+/// Judges the first bytes of a side.
+fn judge(evidence: &Evidence<'_>) -> Probe {
+    probe(evidence.sender, evidence.head)
 }
 
 /// Tells whether `head`, the first bytes that `side` sent, are `PostgreSQL`.

@@ -9,7 +9,7 @@ mod request;
 mod resp;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Options, Probe, Request, Response, Side, Step};
+use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use pending::{Answer, Pending};
 use reply::Reply;
@@ -38,7 +38,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Prefix,
         },
     ],
-    probe,
+    probe: judge,
     datagrams: None,
     open: |options, _| Box::new(Redis::new(options)),
 };
@@ -56,6 +56,11 @@ struct Redis {
     searched: usize,
     pending: Pending,
     done: bool,
+}
+
+/// Judges the first bytes of a side.
+fn judge(evidence: &Evidence<'_>) -> Probe {
+    probe(evidence.sender, evidence.head)
 }
 
 /// Tells whether `head`, the first bytes that `side` sent, are Redis.

@@ -1,7 +1,7 @@
 //! Every protocol, one entry each; what users can name, filter by and see listed is derived from here.
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Options, Probe, Side};
+use crate::decoder::{Decoder, Evidence, Options, Probe};
 use crate::{dns, http, mysql, postgres, redis};
 
 /// How a filter compares a field.
@@ -45,7 +45,7 @@ pub struct Protocol {
     /// Fields that filters test.
     pub fields: &'static [Field],
     /// Tells whether the first bytes that a side sent over a stream are this protocol's.
-    pub(crate) probe: fn(Side, &[u8]) -> Probe,
+    pub(crate) probe: fn(&Evidence<'_>) -> Probe,
     /// Begins to decode a stream; `true` when its first bytes will be seen.
     pub(crate) open: fn(&Options, bool) -> Box<dyn Decoder>,
     /// The same for datagrams, where it runs over those.
@@ -55,7 +55,7 @@ pub struct Protocol {
 /// How a protocol is read from datagrams: each is one whole message.
 pub(crate) struct Datagrams {
     /// Tells whether a datagram that a side sent is this protocol's.
-    pub(crate) probe: fn(Side, &[u8]) -> Probe,
+    pub(crate) probe: fn(&Evidence<'_>) -> Probe,
     /// Begins to decode.
     pub(crate) open: fn(&Options) -> Box<dyn Decoder>,
 }

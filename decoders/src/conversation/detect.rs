@@ -3,7 +3,7 @@
 
 use super::flow::Both;
 use super::{Content, Context, Stretch, Transport, Way};
-use crate::decoder::{Options, Probe, Side};
+use crate::decoder::{Evidence, Options, Probe, Side};
 use crate::registry::{Protocol, registry};
 
 /// Bytes held per way while undecided: longer than the head of any message that tells its protocol.
@@ -201,10 +201,18 @@ impl Detector {
     }
 
     fn ask(&self, protocol: &Protocol, sender: Side, head: &[u8]) -> Probe {
+        let evidence = &Evidence {
+            sender,
+            head,
+            other: &[],
+            from_start: self.context.from_start,
+            spoke_first: true,
+            usual_port: false,
+        };
         match (self.context.transport, &protocol.datagrams) {
-            (Transport::Udp, Some(datagrams)) => (datagrams.probe)(sender, head),
+            (Transport::Udp, Some(datagrams)) => (datagrams.probe)(evidence),
             (Transport::Udp, None) => Probe::No,
-            (Transport::Tcp, _) => (protocol.probe)(sender, head),
+            (Transport::Tcp, _) => (protocol.probe)(evidence),
         }
     }
 

@@ -184,6 +184,9 @@ impl Pairing {
             status,
             error,
             attributes: said.attributes,
+            handshake: said.handshake,
+            announced: None,
+            reason: None,
         }
     }
 }
@@ -196,12 +199,23 @@ struct Said {
     attributes: Vec<(&'static str, String)>,
     status: String,
     tls: bool,
+    handshake: bool,
 }
 
 fn split_request(waiting: Waiting) -> (Message, Said) {
     let Waiting { request, span: Span { start, end, began_ns: _ } } = waiting;
-    let Request { operation, target, attributes, payload, truncated, plain_bytes, key: _, status, tls } =
-        request;
-    let said = Said { operation, target, attributes, status, tls };
+    let Request {
+        operation,
+        target,
+        attributes,
+        payload,
+        truncated,
+        plain_bytes,
+        key: _,
+        status,
+        tls,
+        handshake,
+    } = request;
+    let said = Said { operation, target, attributes, status, tls, handshake };
     (Message { start, end, plain_bytes, payload, truncated }, said)
 }
