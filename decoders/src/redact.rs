@@ -59,7 +59,8 @@ fn pair(pair: &str) -> String {
     }
 }
 
-fn is_secret_name(name: &str) -> bool {
+/// Says whether the value of a name in an address's query is a secret.
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let last = name.rsplit(['-', '_', '.', '[']).next().unwrap_or_default();
     QUERY_WORDS.contains(&last) || QUERY_ENDS.iter().any(|end| name.ends_with(end))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::login::Agreed;
 use super::values::{self, Column, Kind};
-use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
+use crate::sql::{self, Dialect, Parameters, REDACTED, cursor::Cursor};
 
 /// Command bytes.
 pub(super) mod code {
@@ -38,8 +38,8 @@ const SEND_TYPES: u16 = 128;
 pub(super) struct Statement {
     /// Its text, without secrets.
     pub(super) text: Arc<[u8]>,
-    /// What is bound to it is secret.
-    pub(super) secret: bool,
+    /// Which of the values bound to it are secrets.
+    pub(super) secret: Parameters,
     /// How many parameters it takes.
     pub(super) parameters: usize,
     /// The types bound last.
@@ -64,7 +64,7 @@ impl Statement {
     /// Takes the text of `COM_STMT_PREPARE`.
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
         let redacted = sql::redact(text, Dialect::Mysql);
-        let secret = redact && redacted.parameters;
+        let secret = if redact { redacted.parameters } else { Parameters::default() };
         let shown: &[u8] = if redact { &redacted.text } else { text };
         let parameters = sql::placeholders(text, Dialect::Mysql);
         Self { text: shown.into(), secret, parameters, ..Self::default() }
@@ -103,7 +103,7 @@ impl Statement {
                 text.write(b"(long data)");
             } else {
                 let value = values::value(&mut cursor, *self.kinds.get(index)?)?;
-                text.value(&value, self.secret);
+                text.value(&value, self.secret.contains(index));
             }
         }
         text.write(b"]");
@@ -124,7 +124,7 @@ impl Statement {
             for (index, kind) in self.kinds.iter().enumerate() {
                 text.separate(index);
                 match cursor.byte()? {
-                    0 => text.value(&values::value(&mut cursor, *kind)?, self.secret),
+                    0 => text.value(&values::value(&mut cursor, *kind)?, self.secret.contains(index)),
                     1 => text.write(b"NULL"),
                     2 => text.write(b"DEFAULT"),
                     _ => text.write(b"(unchanged)"),

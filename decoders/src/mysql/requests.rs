@@ -177,7 +177,7 @@ impl Mysql {
                     if !statement.long.contains(&parameter) {
                         statement.long.push(parameter);
                     }
-                    if !(self.redact && statement.secret) {
+                    if !statement.secret.contains(usize::from(parameter)) {
                         request.payload = cursor.rest().to_vec();
                         request.truncated = request.payload.len() > self.payload_bytes;
                         request.payload.truncate(self.payload_bytes);

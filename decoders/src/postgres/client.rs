@@ -90,7 +90,9 @@ impl Postgres {
     fn query(&mut self, body: &[u8]) -> Event {
         let statement = Statement::new(Cursor::new(body).text(), self.redact);
         self.building = None;
-        self.wait(Unit::new(Kind::Query, self.payload_bytes));
+        let mut unit = Unit::new(Kind::Query, self.payload_bytes);
+        unit.secrets.clone_from(&statement.secrets);
+        self.wait(unit);
         let (payload, truncated) = Portal::new(&statement, self.payload_bytes).finish();
         Event::Request(Request { payload, truncated, ..self.described(&statement) })
     }
@@ -102,6 +104,7 @@ impl Postgres {
         let count = usize::from(cursor.u16_be().unwrap_or(0));
         statement.parameters = (0..count).map_while(|_| cursor.u32_be()).collect();
         let bytes = statement.text.len();
+        self.building().secrets.clone_from(&statement.secrets);
         self.statements.insert(name.clone(), statement, bytes);
         self.building().statement = name;
         self.collect(Expect::Parse)
@@ -163,6 +166,7 @@ impl Postgres {
                 unit.statement.clone_from(&portal.statement);
                 unit.formats.clone_from(&portal.formats);
                 let statement = self.statements.get(&portal.statement).cloned().unwrap_or_default();
+                self.building().secrets.clone_from(&statement.secrets);
                 let (payload, truncated) = portal.finish();
                 Request { payload, truncated, ..self.described(&statement) }
             }

@@ -237,13 +237,13 @@ fn answered(unit: &mut Unit, expect: &Expect) {
 fn fail(unit: &mut Unit, body: &[u8]) {
     unit.end_rows();
     let (state, text) = report(body);
-    unit.table.line(&text);
+    unit.say(text);
     unit.error = Some(state);
 }
 
 fn notice(unit: &mut Unit, body: &[u8]) {
     let (_, text) = report(body);
-    unit.table.line(&text);
+    unit.say(text);
 }
 
 /// Returns the state and the text of an error or a notice.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::values::{self, Column};
-use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
+use crate::sql::{self, Dialect, Parameters, REDACTED, Secrets, cursor::Cursor};
 
 /// Most statements or portals remembered per connection, and most bytes of their text; beyond it all are forgotten,
 /// and what is executed is shown without its text until it is prepared again.
@@ -16,8 +16,10 @@ const MAX_TEXT: usize = 1024 * 1024;
 pub(super) struct Statement {
     /// Its text, without secrets.
     pub(super) text: Arc<[u8]>,
-    /// What is bound to it is secret.
-    secret: bool,
+    /// Which of the values bound to it are secrets.
+    secret: Parameters,
+    /// What an error may repeat of it and must not come out; absent where secrets are kept.
+    pub(super) secrets: Option<Secrets>,
     /// The types of its parameters; 0 is unknown.
     pub(super) parameters: Vec<u32>,
     /// The columns of its result.
@@ -50,7 +52,13 @@ impl Statement {
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
         let redacted = sql::redact(text, Dialect::Postgres);
         let shown: &[u8] = if redact { &redacted.text } else { text };
-        Self { text: shown.into(), secret: redact && redacted.parameters, ..Self::default() }
+        let text = shown.into();
+        let (secret, secrets) = if redact {
+            (redacted.parameters, Some(redacted.secrets))
+        } else {
+            (Parameters::default(), None)
+        };
+        Self { text, secret, secrets, ..Self::default() }
     }
 }
 
@@ -73,7 +81,7 @@ impl Portal {
             let binary = values::format(&formats, index) == Some(1);
             match values::field(cursor)? {
                 None => self.write(b"NULL"),
-                Some(_) if statement.secret => self.write(REDACTED.as_bytes()),
+                Some(_) if statement.secret.contains(index) => self.write(REDACTED.as_bytes()),
                 Some(value) if binary => {
                     let kind = statement.parameters.get(index).copied().unwrap_or(0);
                     self.value(&values::from_binary(value, kind));

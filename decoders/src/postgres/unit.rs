@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::values::Column;
 use crate::decoder::Response;
-use crate::sql::table::Table;
+use crate::sql::{self, Dialect, Secrets, table::Table};
 
 /// What a unit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(super) struct Unit {
     pub(super) error: Option<String>,
     /// Some of its answer was read.
     pub(super) open: bool,
+    /// What messages may repeat and must not come out; absent where secrets are kept.
+    pub(super) secrets: Option<Secrets>,
 }
 
 // === impl Unit ===
@@ -66,12 +68,22 @@ impl Unit {
             in_rows: false,
             error: None,
             open: false,
+            secrets: None,
         }
     }
 
     /// Tells whether nothing of the extended protocol is left to answer.
     pub(super) fn is_answered(&self) -> bool {
         self.kind == Kind::Extended && self.expects.is_empty()
+    }
+
+    /// Adds the text of an error or a notice.
+    pub(super) fn say(&mut self, mut text: Vec<u8>) {
+        if let Some(secrets) = &self.secrets {
+            secrets.hide(&mut text);
+            text = sql::redact_value(&text, Dialect::Postgres).into_owned();
+        }
+        self.table.line(&text);
     }
 
     /// Ends the rows of one result.
