@@ -2,11 +2,14 @@
 //! all protocols.
 
 mod detect;
+mod early;
 mod flow;
 mod pairing;
+mod preamble;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod turns;
 
 use std::collections::VecDeque;
@@ -14,7 +17,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::decoder::{Options, Side};
-use detect::{Detected, Detector};
+use crate::registry::Protocol;
+use detect::{Claim, Detected, Detector, Held};
+use preamble::{Passed, Preamble};
 use session::Session;
 
 /// Way of bytes as the observed process sees them.
@@ -127,7 +132,10 @@ pub struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The protocol is not known yet.
-    Undecided,
+    Undecided {
+        /// By way, out first: bytes below this position need not be captured.
+        skip_until: [Option<u64>; 2],
+    },
     /// It is decoded.
     Trace {
         /// Registry name of the protocol.
@@ -145,8 +153,14 @@ pub struct Conversation {
     context: Context,
     options: Arc<Options>,
     state: State,
+    preamble: Preamble,
+    /// How often the connection was taken for a protocol that it does not speak.
+    mistakes: u32,
     outcomes: VecDeque<Outcome>,
 }
+
+/// Mistakes after which a connection is left alone: it goes on to mislead.
+const MAX_MISTAKES: u32 = 8;
 
 #[derive(Debug)]
 enum State {
@@ -220,7 +234,9 @@ impl Conversation {
     #[must_use]
     pub fn new(context: Context, options: Arc<Options>) -> Self {
         let state = State::Undecided(Detector::new(context));
-        Self { context, options, state, outcomes: VecDeque::new() }
+        let announces = context.from_start && context.transport == Transport::Tcp;
+        let preamble = if announces { Preamble::default() } else { Preamble::over() };
+        Self { context, options, state, preamble, mistakes: 0, outcomes: VecDeque::new() }
     }
 
     /// Takes captured bytes at `position`, which is where the last call for this way ended, or behind a gap.
@@ -240,22 +256,21 @@ impl Conversation {
 
     /// Takes a datagram of `len` bytes of which `bytes` were captured; `position` is its ordinal in this way.
     pub fn datagram(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8], len: u64) {
-        let mut detected = None;
-        if let State::Undecided(detector) = &mut self.state {
-            match detector.datagram(way, bytes, &self.options) {
-                Detected::Yes(protocol, side) => {
-                    detected = Some(Session::new(protocol, side, self.context, &self.options));
+        let stretch = Stretch { way, position, at_ns, content: Content::Bytes(bytes) };
+        match &mut self.state {
+            State::Undecided(detector) => match detector.datagram(stretch, len, &self.options) {
+                Detected::Yes(claim) => {
+                    let mut session = Session::new(claim, self.context, &self.options);
+                    for held in detector.release() {
+                        session.datagram(held.stretch(), held.len(), &mut self.outcomes);
+                    }
+                    self.state = State::Decoding(Box::new(session));
                 }
                 Detected::No => self.state = State::Ignored,
-                Detected::NotYet => return,
-            }
-        }
-        if let Some(session) = detected {
-            self.state = State::Decoding(Box::new(session));
-        }
-        if let State::Decoding(session) = &mut self.state {
-            let stretch = Stretch { way, position, at_ns, content: Content::Bytes(bytes) };
-            session.datagram(stretch, len, &mut self.outcomes);
+                Detected::NotYet => {}
+            },
+            State::Decoding(session) => session.datagram(stretch, len, &mut self.outcomes),
+            State::Ignored => {}
         }
     }
 
@@ -279,24 +294,30 @@ impl Conversation {
     }
 
     fn finish(&mut self, ending: Ending) {
-        if let State::Decoding(session) = &mut self.state {
-            session.end(ending, &mut self.outcomes);
+        match &mut self.state {
+            State::Undecided(detector) => self.outcomes.extend(detector.end(&self.options)),
+            State::Decoding(session) => session.end(ending, &mut self.outcomes),
+            State::Ignored => {}
         }
         self.state = State::Ignored;
     }
 
     /// Returns the next outcome, in the order in which they were completed.
     pub fn take(&mut self) -> Option<Outcome> {
-        self.outcomes.pop_front()
+        let mut outcome = self.outcomes.pop_front()?;
+        if let Outcome::Exchange(exchange) = &mut outcome {
+            exchange.announced = self.preamble.announced();
+        }
+        Some(outcome)
     }
 
     /// Returns what the conversation wants to see next.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match &self.state {
-            State::Undecided(_) => Verdict::Undecided,
+            State::Undecided(detector) => Verdict::Undecided { skip_until: detector.skip_until() },
             State::Decoding(session) => {
-                Verdict::Trace { protocol: session.protocol(), skip_until: session.skip_until() }
+                Verdict::Trace { protocol: session.protocol().name, skip_until: session.skip_until() }
             }
             State::Ignored => Verdict::Ignore,
         }
@@ -313,38 +334,72 @@ impl Conversation {
     }
 
     fn take_stretch(&mut self, stretch: Stretch<'_>) {
+        match self.preamble.pass(&stretch) {
+            Passed::All => self.take_own(stretch),
+            Passed::Nothing => {}
+            Passed::From(bytes, position) => {
+                self.take_own(Stretch { position, content: Content::Bytes(&bytes), ..stretch });
+            }
+            Passed::Dropped(bytes) => {
+                self.outcomes.push_back(Outcome::Unparsable { way: stretch.way, bytes });
+                self.take_own(stretch);
+            }
+        }
+    }
+
+    /// Takes a stretch of the connection's own bytes.
+    fn take_own(&mut self, stretch: Stretch<'_>) {
         match &mut self.state {
             State::Undecided(detector) => match detector.take(stretch, &self.options) {
-                Detected::Yes(protocol, side) => {
-                    let mut session = Session::new(protocol, side, self.context, &self.options);
-                    for way in [Way::Out, Way::In] {
-                        session.lost_before(way, detector.lost(way));
-                    }
-                    for held in detector.release() {
-                        session.take(held.stretch(), &mut self.outcomes);
-                    }
-                    self.settle(session);
+                Detected::Yes(claim) => {
+                    let (lost, held) =
+                        ([Way::Out, Way::In].map(|way| (way, detector.lost(way))), detector.release());
+                    self.outcomes.extend(detector.given_up());
+                    self.context.from_start = detector.is_from_start();
+                    self.begin(claim, lost, &held);
                 }
-                Detected::No => self.state = State::Ignored,
+                Detected::No => {
+                    self.outcomes.extend(detector.given_up());
+                    self.state = State::Ignored;
+                }
                 Detected::NotYet => {}
             },
             State::Decoding(session) => {
                 session.take(stretch, &mut self.outcomes);
-                if session.is_done() {
-                    session.end(Ending::Watching, &mut self.outcomes);
-                    self.state = State::Ignored;
-                }
+                self.settle();
             }
             State::Ignored => {}
         }
     }
 
-    fn settle(&mut self, mut session: Session) {
-        if session.is_done() {
+    /// Begins to read what was held as the claimed protocol.
+    fn begin(&mut self, claim: Claim, lost: [(Way, u64); 2], held: &[Held]) {
+        let mut session = Session::new(claim, self.context, &self.options);
+        for (way, len) in lost {
+            session.lost_before(way, len);
+        }
+        for held in held {
+            session.take(held.stretch(), &mut self.outcomes);
+        }
+        self.state = State::Decoding(Box::new(session));
+        self.settle();
+    }
+
+    /// Leaves a connection of which the rest is of no use, or looks again at one that was taken for the wrong protocol.
+    fn settle(&mut self) {
+        let State::Decoding(session) = &mut self.state else { return };
+        if session.is_wrong() {
+            self.mistakes = self.mistakes.saturating_add(1);
+            let wrong: &'static Protocol = session.protocol();
+            self.state = if self.mistakes < MAX_MISTAKES {
+                State::Undecided(Detector::again(self.context, wrong))
+            } else {
+                State::Ignored
+            };
+            self.context.from_start = false;
+        } else if session.is_done() {
             session.end(Ending::Watching, &mut self.outcomes);
             self.state = State::Ignored;
-        } else {
-            self.state = State::Decoding(Box::new(session));
         }
     }
 }

@@ -31,6 +31,7 @@ pub struct Redaction {
 
 /// What a probe is told of a connection.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "each protocol looks at what tells it apart")]
 pub(crate) struct Evidence<'a> {
     /// The side whose bytes are judged.
     pub sender: Side,
@@ -182,6 +183,19 @@ pub(crate) trait Decoder: Send {
 
     /// Bytes of this side are lost: what was half read is forgotten, and so are requests that wait.
     fn lost(&mut self, from: Side);
+
+    /// Bytes of this side came and could not be read: what was half read of it is forgotten. Returns whether requests that
+    /// were read whole still wait for their responses; where they cannot be told from what follows, they are forgotten as
+    /// after a loss.
+    fn garbled(&mut self, from: Side) -> bool {
+        self.lost(from);
+        false
+    }
+
+    /// Whether the newest request was told before its end, and more of it is expected: its answer may come earlier.
+    fn is_request_open(&self) -> bool {
+        false
+    }
 
     /// Finds the first place in the bytes of this side where reading can go on after a loss.
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize>;

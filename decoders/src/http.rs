@@ -321,6 +321,20 @@ impl Decoder for Http {
         self.pending.clear();
     }
 
+    fn garbled(&mut self, from: Side) -> bool {
+        if from == Side::Server {
+            self.lost(from);
+            return false;
+        }
+        self.request = None;
+        self.expecting = false;
+        true
+    }
+
+    fn is_request_open(&self) -> bool {
+        self.request.is_some() && !self.expecting
+    }
+
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize> {
         match from {
             Side::Client => memchr::memmem::find_iter(bytes, b" HTTP/1.")

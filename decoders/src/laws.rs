@@ -295,7 +295,7 @@ fn exactly_one_decoder_claims_each_fixture() {
                 };
                 assert_eq!(exchange.protocol, fixture.protocol, "{}", fixture.name);
             }
-            Verdict::Undecided => panic!("{} is not recognised", fixture.name),
+            Verdict::Undecided { .. } => panic!("{} is not recognised", fixture.name),
         }
         if fixture.transport == Transport::Udp {
             continue;

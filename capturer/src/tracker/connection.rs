@@ -157,36 +157,31 @@ impl Talk {
 
     /// Returns what the kernel is to be told, if that is new.
     pub(super) fn decision(&mut self) -> Option<layout::Verdict> {
-        match self.conversation.verdict() {
-            Verdict::Undecided => None,
+        let (mode, skip_until) = match self.conversation.verdict() {
             Verdict::Ignore => {
-                Some(layout::Verdict { mode: layout::verdict::IGNORE, ..layout::Verdict::default() })
+                return Some(layout::Verdict { mode: layout::verdict::IGNORE, ..layout::Verdict::default() });
             }
-            Verdict::Trace { protocol: _, skip_until } => {
-                let mut news = false;
-                for way in [OUT, IN] {
-                    let (Some(Some(until)), Some(reached), Some(offset), Some(base), Some(skipping)) = (
-                        skip_until.get(way),
-                        self.reached.get(way),
-                        self.offsets.get(way),
-                        self.bases.get(way),
-                        self.skipping.get_mut(way),
-                    ) else {
-                        continue;
-                    };
-                    let counter = until.wrapping_add(*offset).wrapping_add(base.unwrap_or(0));
-                    if until.saturating_sub(*reached) >= WORTH_SKIPPING && counter > *skipping {
-                        *skipping = counter;
-                        news = true;
-                    }
-                }
-                news.then(|| layout::Verdict {
-                    mode: layout::verdict::TRACE,
-                    skip_until: self.skipping,
-                    ..layout::Verdict::default()
-                })
+            Verdict::Undecided { skip_until } => (layout::verdict::UNDECIDED, skip_until),
+            Verdict::Trace { protocol: _, skip_until } => (layout::verdict::TRACE, skip_until),
+        };
+        let mut news = false;
+        for way in [OUT, IN] {
+            let (Some(Some(until)), Some(reached), Some(offset), Some(base), Some(skipping)) = (
+                skip_until.get(way),
+                self.reached.get(way),
+                self.offsets.get(way),
+                self.bases.get(way),
+                self.skipping.get_mut(way),
+            ) else {
+                continue;
+            };
+            let counter = until.wrapping_add(*offset).wrapping_add(base.unwrap_or(0));
+            if until.saturating_sub(*reached) >= WORTH_SKIPPING && counter > *skipping {
+                *skipping = counter;
+                news = true;
             }
         }
+        news.then(|| layout::Verdict { mode, skip_until: self.skipping, ..layout::Verdict::default() })
     }
 }
 

@@ -1,122 +1,163 @@
-//! Which protocol a connection speaks, and which end asks: found from the first bytes, or, on a connection that was
-//! open before, from the first call whose bytes begin like a message.
+//! Which protocol a connection speaks, and which end asks: found from the first bytes of both sides, or, on a connection
+//! that was open before, from the first call on whose bytes begin like a message.
 
-use super::flow::Both;
-use super::{Content, Context, Stretch, Transport, Way};
+mod held;
+mod pause;
+
+use super::flow::{Both, length};
+use super::{Content, Context, Outcome, Stretch, Transport, Way};
 use crate::decoder::{Evidence, Options, Probe, Side};
 use crate::registry::{Protocol, registry};
+pub(super) use held::Held;
+use held::Holding;
+use pause::Pause;
 
-/// Bytes held per way while undecided: longer than the head of any message that tells its protocol.
-const MAX_HEAD: usize = 4096;
+/// Bytes held per way while undecided: as long as the longest line that a server of ours takes.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// Calls looked at on a connection that was open before: long enough to pass the rest of a long transfer.
-const MAX_CALLS: u32 = 256;
+/// Datagrams held while undecided: more than a resolver has open with one server before the first answer.
+const MAX_DATAGRAMS: usize = 32;
+
+/// Datagrams that were nobody's after which the rest is not looked at.
+const MAX_STRANGE_DATAGRAMS: u32 = 256;
 
 /// What is known after another stretch.
 #[derive(Debug)]
 pub(super) enum Detected {
-    /// The protocol, and which end the observed process is.
-    Yes(&'static Protocol, Side),
+    /// The protocol.
+    Yes(Claim),
     /// None of ours.
     No,
     /// More is needed.
     NotYet,
 }
 
-/// A stretch held until the protocol is known.
-#[derive(Debug)]
-pub(super) struct Held {
-    way: Way,
-    position: u64,
-    at_ns: u64,
-    bytes: Vec<u8>,
+/// Who claims a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) protocol: &'static Protocol,
+    /// Which end the observed process is.
+    pub(super) side: Side,
+    /// Whether it must still be shown to be right before anything is said of the connection: the bytes might be
+    /// another protocol's, or the inside of a message.
+    pub(super) on_trial: bool,
 }
 
 /// The state of detection.
 #[derive(Debug)]
 pub(super) struct Detector {
     context: Context,
-    held: Vec<Held>,
-    calls: u32,
-    next: Both<u64>,
+    held: Holding,
+    pause: Pause,
+    /// Datagrams that were nobody's.
+    strange: u32,
     lost: Both<u64>,
+    /// Protocols that claimed the connection and were wrong.
+    refuted: Vec<&'static str>,
+    /// Bytes that were held and given up, though they might have been one of our protocols'.
+    given_up: Both<u64>,
 }
 
-// === impl Held ===
-
-impl Held {
-    pub(super) fn stretch(&self) -> Stretch<'_> {
-        Stretch {
-            way: self.way,
-            position: self.position,
-            at_ns: self.at_ns,
-            content: Content::Bytes(&self.bytes),
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.position.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
-    }
+/// How well a protocol fits what both sides said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It does not.
+    Not,
+    /// More is needed to say.
+    Open,
+    /// Both sides' bytes may be its.
+    Likely,
+    /// One side's bytes are its and no other's.
+    Sure,
 }
 
 // === impl Detector ===
 
 impl Detector {
     pub(super) fn new(context: Context) -> Self {
-        Self { context, held: Vec::new(), calls: 0, next: Both::default(), lost: Both::default() }
+        Self {
+            context,
+            held: Holding::default(),
+            pause: Pause::default(),
+            strange: 0,
+            lost: Both::default(),
+            refuted: Vec::new(),
+            given_up: Both::default(),
+        }
+    }
+
+    /// Looks again at a connection whose protocol was a wrong one. What was read meanwhile is gone.
+    pub(super) fn again(context: Context, wrong: &'static Protocol) -> Self {
+        // Within a connection that was joined late, the claim may have been right and only its place wrong.
+        let refuted = if context.from_start { vec![wrong.name] } else { Vec::new() };
+        let context = Context { from_start: false, ..context };
+        Self { refuted, pause: Pause::after_a_mistake(), ..Self::new(context) }
     }
 
     /// Takes the next stretch of a stream.
     pub(super) fn take(&mut self, stretch: Stretch<'_>, options: &Options) -> Detected {
-        self.calls = self.calls.saturating_add(1);
-        let bytes = match stretch.content {
-            Content::Bytes(bytes) => bytes,
+        match stretch.content {
+            Content::Bytes([]) => return Detected::NotYet,
+            Content::Bytes(bytes) => {
+                if self.pause.is_over(stretch.way, stretch.position.saturating_add(length(bytes))) {
+                    self.held.push(stretch);
+                } else {
+                    return Detected::NotYet;
+                }
+            }
             Content::Uncaptured(_) | Content::Lost(_) => {
-                // What was held has an unseen middle now; the next call may begin a message.
-                self.held.retain(|held| held.way != stretch.way);
-                self.context.from_start = false;
                 if let Content::Lost(len) = stretch.content {
                     let lost = self.lost.of_mut(stretch.way);
                     *lost = lost.saturating_add(len.unwrap_or(u64::MAX));
                 }
-                return self.not_yet();
+                if self.context.from_start && self.held.has(stretch.way) {
+                    // What came before it may still tell the protocol.
+                    self.held.push(stretch);
+                } else {
+                    self.held.forget(stretch.way);
+                    self.context.from_start = false;
+                }
+                return Detected::NotYet;
             }
-        };
-        if bytes.is_empty() {
-            return Detected::NotYet;
         }
-        self.hold(stretch, bytes);
-        if let Some(found) = self.probe(stretch.way, options, &self.head(stretch.way)) {
-            return self.found(found);
-        }
-        if self.hopeless(options) {
-            if self.context.from_start {
-                return Detected::No;
-            }
-            return self.begin_anew(stretch.way, options);
-        }
-        if self.head(stretch.way).len() >= MAX_HEAD {
-            return if self.context.from_start {
-                Detected::No
-            } else {
-                self.begin_anew(stretch.way, options)
-            };
-        }
-        self.not_yet()
+        self.judge(options)
     }
 
-    /// Takes a datagram; each is looked at alone.
-    pub(super) fn datagram(&mut self, way: Way, bytes: &[u8], options: &Options) -> Detected {
-        self.calls = self.calls.saturating_add(1);
-        match self.probe(way, options, bytes) {
-            Some((protocol, side)) => Detected::Yes(protocol, side),
-            None => self.not_yet(),
+    /// Takes a datagram of `len` bytes of which `stretch` has the captured ones; each is looked at alone.
+    pub(super) fn datagram(&mut self, stretch: Stretch<'_>, len: u64, options: &Options) -> Detected {
+        let Content::Bytes(bytes) = stretch.content else { return Detected::NotYet };
+        let other = self.held.newest(stretch.way.other()).map(<[u8]>::to_vec).unwrap_or_default();
+        let (fit, claim) = self.best(options, stretch.way, bytes, &other);
+        match claim {
+            Some(claim) if fit >= Fit::Likely => {
+                self.held.push_datagram(stretch, len);
+                Detected::Yes(Claim { on_trial: false, ..claim })
+            }
+            _ if fit == Fit::Open => {
+                self.held.push_datagram(stretch, len);
+                if self.held.len() > MAX_DATAGRAMS
+                    && let Some(oldest) = self.held.pop_first()
+                {
+                    let given_up = self.given_up.of_mut(oldest.way);
+                    *given_up = given_up.saturating_add(oldest.len());
+                }
+                Detected::NotYet
+            }
+            _ => {
+                self.strange = self.strange.saturating_add(1);
+                if self.strange >= MAX_STRANGE_DATAGRAMS { Detected::No } else { Detected::NotYet }
+            }
         }
     }
 
     /// Returns what was held, in order, for the session to read.
     pub(super) fn release(&mut self) -> Vec<Held> {
-        std::mem::take(&mut self.held)
+        self.held.take()
+    }
+
+    /// Whether what is held begins with the connection's first bytes.
+    pub(super) fn is_from_start(&self) -> bool {
+        self.context.from_start
     }
 
     /// Returns how many bytes of a way are known to be lost.
@@ -125,90 +166,126 @@ impl Detector {
     }
 
     pub(super) fn floor(&self, way: Way) -> u64 {
-        let first = self.held.iter().find(|held| held.way == way).map(|held| held.position);
-        first.unwrap_or(*self.next.of(way))
+        self.held.floor(way)
     }
 
-    fn not_yet(&self) -> Detected {
-        if self.calls >= MAX_CALLS { Detected::No } else { Detected::NotYet }
+    /// Returns up to where payload is of no use for now, by way.
+    pub(super) fn skip_until(&self) -> [Option<u64>; 2] {
+        self.pause.until()
     }
 
-    fn hold(&mut self, stretch: Stretch<'_>, bytes: &[u8]) {
-        let held = Held {
-            way: stretch.way,
-            position: stretch.position,
-            at_ns: stretch.at_ns,
-            bytes: bytes.to_vec(),
-        };
-        *self.next.of_mut(stretch.way) = held.end();
-        self.held.push(held);
-    }
-
-    /// Returns the bytes held of one way.
-    fn head(&self, way: Way) -> Vec<u8> {
-        let held = self.held.iter().filter(|held| held.way == way);
-        held.flat_map(|held| held.bytes.iter().copied()).take(MAX_HEAD).collect()
-    }
-
-    /// On a connection that was open before, the newest call may begin a message where the older ones did not: forgets
-    /// those and looks at it alone.
-    fn begin_anew(&mut self, way: Way, options: &Options) -> Detected {
-        let newest = self.held.pop();
-        self.held.clear();
-        let Some(newest) = newest else { return self.not_yet() };
-        let found = self.probe(way, options, &newest.bytes);
-        let undecided = self.protocols(options).any(|protocol| {
-            self.sides(way).any(|(sender, _)| self.ask(protocol, sender, &newest.bytes) == Probe::NeedMore)
-        });
-        if found.is_some() || undecided && newest.bytes.len() < MAX_HEAD {
-            self.held.push(newest);
+    /// The connection or the capture ends: says what stays undecided though it might have been ours.
+    pub(super) fn end(&mut self, options: &Options) -> Vec<Outcome> {
+        if !self.held.is_empty() && self.context.from_start {
+            self.give_up();
+        } else if let Some(held) = self.held.first() {
+            // Of a connection that was open before, most bytes could be the beginning of something.
+            let (out, inward) = (self.held.head(Way::Out), self.held.head(Way::In));
+            let (head, other) = if held.way == Way::Out { (out, inward) } else { (inward, out) };
+            if self.is_half_claimed(options, held.way, &head, &other) {
+                self.give_up();
+            }
         }
-        match found {
-            Some(found) => self.found(found),
-            None => self.not_yet(),
+        self.given_up()
+    }
+
+    /// Says what was given up so far though it might have been ours.
+    pub(super) fn given_up(&mut self) -> Vec<Outcome> {
+        let bytes = [Way::Out, Way::In].map(|way| (way, std::mem::take(self.given_up.of_mut(way))));
+        let counted = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
+        counted.map(|(way, bytes)| Outcome::Unparsable { way, bytes }).collect()
+    }
+
+    /// Decides on what is held. What is hopeless on a connection that was open before is dropped from the front: a later
+    /// call may begin a message.
+    fn judge(&mut self, options: &Options) -> Detected {
+        while let Some(first) = self.held.first().map(|held| held.way) {
+            let (head, other) = (self.held.head(first), self.held.head(first.other()));
+            let (fit, claim) = self.best(options, first, &head, &other);
+            match claim {
+                Some(claim) if fit >= Fit::Likely => return Detected::Yes(claim),
+                _ if fit == Fit::Open && head.len().max(other.len()) < MAX_HEAD => return Detected::NotYet,
+                _ if fit == Fit::Open => {
+                    self.give_up();
+                    self.context.from_start = false;
+                }
+                _ if self.context.from_start => return Detected::No,
+                _ => {}
+            }
+            self.held.pop_first();
+            if !self.pause.fruitless(&self.held) {
+                return Detected::No;
+            }
+        }
+        Detected::NotYet
+    }
+
+    /// Counts what is held as bytes that might have been ours.
+    fn give_up(&mut self) {
+        for held in self.held.take() {
+            let given_up = self.given_up.of_mut(held.way);
+            *given_up = given_up.saturating_add(held.len());
         }
     }
 
-    /// On a connection that was open before, what the other end sent earlier belongs to exchanges of which the
-    /// beginning was not seen.
-    fn found(&mut self, (protocol, side): (&'static Protocol, Side)) -> Detected {
-        if !self.context.from_start
-            && let Some(last) = self.held.last().map(|held| held.way)
-        {
-            self.held.retain(|held| held.way == last);
-        }
-        Detected::Yes(protocol, side)
-    }
-
-    /// Returns the protocol that claims `head`, and which end the observed process then is.
-    fn probe(&self, way: Way, options: &Options, head: &[u8]) -> Option<(&'static Protocol, Side)> {
-        let mut claims = Vec::new();
+    /// Returns the protocol that fits best when the side behind `way` said `head` first and the other one `other`.
+    fn best(&self, options: &Options, way: Way, head: &[u8], other: &[u8]) -> (Fit, Option<Claim>) {
+        let mut best = (Fit::Not, false, None);
         for protocol in self.protocols(options) {
             for (sender, side) in self.sides(way) {
-                if self.ask(protocol, sender, head) == Probe::Yes {
-                    claims.push((protocol, side));
+                let evidence = self.evidence(protocol, sender, side, head, other);
+                let (fit, usual) = (self.fit(protocol, &evidence), evidence.usual_port);
+                if fit > best.0 || fit == best.0 && usual && !best.1 {
+                    let on_trial = fit != Fit::Sure || !self.context.from_start;
+                    best = (fit, usual, (fit != Fit::Not).then_some(Claim { protocol, side, on_trial }));
                 }
             }
         }
-        let usual = |(protocol, side): &&(&'static Protocol, Side)| {
-            let port = match side {
-                Side::Client => self.context.remote_port,
-                Side::Server => self.context.local_port,
-            };
-            protocol.ports.contains(&port)
-        };
-        claims.iter().find(usual).or_else(|| claims.first()).copied()
+        (best.0, best.2)
     }
 
-    fn ask(&self, protocol: &Protocol, sender: Side, head: &[u8]) -> Probe {
-        let evidence = &Evidence {
-            sender,
-            head,
-            other: &[],
-            from_start: self.context.from_start,
-            spoke_first: true,
-            usual_port: false,
+    /// Says how well a protocol fits what both sides said; `evidence` is about who spoke first.
+    fn fit(&self, protocol: &Protocol, evidence: &Evidence<'_>) -> Fit {
+        let Evidence { sender, head, other, .. } = *evidence;
+        let first = self.ask(protocol, evidence);
+        let answer =
+            Evidence { sender: sender.other(), head: other, other: head, spoke_first: false, ..*evidence };
+        let second = (!other.is_empty()).then(|| self.ask(protocol, &answer));
+        match (first, second) {
+            (Probe::No, _) | (_, Some(Probe::No)) => Fit::Not,
+            (Probe::Yes, _) | (_, Some(Probe::Yes)) => Fit::Sure,
+            (Probe::Maybe, Some(Probe::Maybe)) => Fit::Likely,
+            (Probe::Maybe | Probe::NeedMore, _) => Fit::Open,
+        }
+    }
+
+    /// Whether a protocol takes what one side said for a whole message of its own.
+    fn is_half_claimed(&self, options: &Options, way: Way, head: &[u8], other: &[u8]) -> bool {
+        self.protocols(options).any(|protocol| {
+            self.sides(way).any(|(sender, side)| {
+                let evidence = self.evidence(protocol, sender, side, head, other);
+                self.fit(protocol, &evidence) == Fit::Open && self.ask(protocol, &evidence) == Probe::Maybe
+            })
+        })
+    }
+
+    fn evidence<'a>(
+        &self,
+        protocol: &Protocol,
+        sender: Side,
+        side: Side,
+        head: &'a [u8],
+        other: &'a [u8],
+    ) -> Evidence<'a> {
+        let server_port = match side {
+            Side::Client => self.context.remote_port,
+            Side::Server => self.context.local_port,
         };
+        let usual_port = protocol.ports.contains(&server_port);
+        Evidence { sender, head, other, from_start: self.context.from_start, spoke_first: true, usual_port }
+    }
+
+    fn ask(&self, protocol: &Protocol, evidence: &Evidence<'_>) -> Probe {
         match (self.context.transport, &protocol.datagrams) {
             (Transport::Udp, Some(datagrams)) => (datagrams.probe)(evidence),
             (Transport::Udp, None) => Probe::No,
@@ -216,22 +293,12 @@ impl Detector {
         }
     }
 
-    /// Says whether no protocol can come out of what is held: none wants more of a way that has bytes.
-    fn hopeless(&self, options: &Options) -> bool {
-        [Way::Out, Way::In].into_iter().all(|way| {
-            let head = self.head(way);
-            head.is_empty()
-                || self.protocols(options).all(|protocol| {
-                    self.sides(way).all(|(sender, _)| self.ask(protocol, sender, &head) == Probe::No)
-                })
-        })
-    }
-
     fn protocols(&self, options: &Options) -> impl Iterator<Item = &'static Protocol> {
         let (wanted, transport) = (options.protocols.clone(), self.context.transport);
+        let refuted = self.refuted.clone();
         registry().iter().filter(move |protocol| {
             let named = wanted.is_empty() || wanted.iter().any(|name| name == protocol.name);
-            named && protocol.transports.contains(&transport)
+            named && protocol.transports.contains(&transport) && !refuted.contains(&protocol.name)
         })
     }
 

@@ -39,6 +39,15 @@ pub(super) struct Flow {
     pub(super) at_least: usize,
     /// When the newest stretch came.
     pub(super) at_ns: u64,
+    /// Set while reading looks for a place to go on behind bytes that came and could not be read.
+    pub(super) garbled: Option<Garbled>,
+}
+
+/// What became of the requests that waited when a way could not be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Garbled {
+    /// Whether they wait on.
+    pub(super) kept: bool,
 }
 
 // === impl Both ===
@@ -74,6 +83,7 @@ impl Default for Flow {
             completing: None,
             at_least: 1,
             at_ns: 0,
+            garbled: None,
         }
     }
 }
@@ -93,6 +103,11 @@ impl Flow {
     pub(super) fn opened(&mut self) -> Span {
         let position = self.position();
         *self.open.get_or_insert(Span { start: position, end: position, began_ns: self.at_ns })
+    }
+
+    /// Whether part of a message is here, or bytes that could not be read.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.open.is_some() || !self.front().is_empty() || self.garbled.is_some()
     }
 
     /// Closes the open message at `end` and returns it.

@@ -85,6 +85,15 @@ impl Pairing {
         }
     }
 
+    /// Ends the newest request, of which the beginning ended at `begun`, at `end`: the connection did so, or what follows
+    /// cannot be read.
+    pub(super) fn cut(&mut self, begun: u64, end: u64) {
+        if let Some(newest) = self.waiting.back_mut().filter(|newest| newest.span.end == begun) {
+            newest.span.end = end.max(begun);
+            newest.request.truncated = true;
+        }
+    }
+
     /// Pairs a response; absent when nothing waits for it. What was asked after it began is not what it answers.
     pub(super) fn answer(&mut self, response: Response, span: Span) -> Option<Exchange> {
         let at = match response.key {

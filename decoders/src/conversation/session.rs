@@ -1,11 +1,17 @@
 //! A connection whose protocol is known: stretches become steps, steps become messages, messages exchanges.
 
+mod ending;
+mod loss;
+
 use std::collections::VecDeque;
 
+use super::detect::Claim;
+use super::early::Early;
 use super::flow::{Both, Flow, Span, length};
 use super::pairing::Pairing;
+use super::trial::Trial;
 use super::turns::Turns;
-use super::{Content, Context, Ending, Exchange, Message, Outcome, Stretch, Transport, Way};
+use super::{Content, Context, Ending, Outcome, Stretch, Transport, Way};
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::Protocol;
 
@@ -14,9 +20,6 @@ pub(super) const MAX_BUFFER: usize = 256 * 1024;
 
 /// Bytes kept while looking for the next message after a loss: a message's start may be cut at their end.
 const RESYNC_TAIL: usize = 4096;
-
-/// Unreadable bytes in a row after which the connection was taken for the wrong protocol.
-const MAX_UNREADABLE: u64 = 1024 * 1024;
 
 /// Silence after which a client that pipelines has all its answers: longer than servers on a network pause between them.
 const QUIET_NS: u64 = 1_000_000_000;
@@ -38,8 +41,10 @@ pub(super) struct Session {
     turns: Turns,
     /// When the newest stretch came, of either way.
     newest_ns: u64,
-    /// Unreadable bytes since the last step.
-    unreadable: u64,
+    /// An exchange that waits for the rest of its request.
+    early: Option<Early>,
+    /// Absent once the protocol is certain.
+    trial: Option<Trial>,
 }
 
 // === impl Session ===
@@ -51,7 +56,8 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(protocol: &'static Protocol, side: Side, context: Context, options: &Options) -> Self {
+    pub(super) fn new(claim: Claim, context: Context, options: &Options) -> Self {
+        let Claim { protocol, side, on_trial } = claim;
         let decoder = match (context.transport, &protocol.datagrams) {
             (Transport::Udp, Some(datagrams)) => (datagrams.open)(options),
             (Transport::Udp | Transport::Tcp, _) => (protocol.open)(options, context.from_start),
@@ -66,8 +72,14 @@ impl Session {
             asked: context.from_start,
             turns: Turns::default(),
             newest_ns: 0,
-            unreadable: 0,
+            early: None,
+            trial: on_trial.then(|| Trial::new(context.from_start)),
         }
+    }
+
+    /// Whether the connection was taken for the wrong protocol.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.trial.as_ref().is_some_and(Trial::is_wrong)
     }
 
     /// Takes the news that `len` bytes were lost before the protocol was known.
@@ -77,13 +89,13 @@ impl Session {
         }
     }
 
-    pub(super) fn protocol(&self) -> &'static str {
-        self.protocol.name
+    pub(super) fn protocol(&self) -> &'static Protocol {
+        self.protocol
     }
 
     /// Whether the rest of the connection is of no use.
     pub(super) fn is_done(&self) -> bool {
-        self.decoder.done() || self.unreadable >= MAX_UNREADABLE
+        self.decoder.done()
     }
 
     /// Returns how many bytes of memory the unread ones of both ways take.
@@ -105,10 +117,34 @@ impl Session {
         let waiting = self.pairing.floor().filter(|_| self.side.sender(way) == Side::Client);
         // An exchange whose response is still passing waits no longer, and refers to its request when it comes out.
         let answered = self.flows.of(way.other()).answered().map(|request| request.start);
-        waiting.into_iter().chain(answered).fold(open, u64::min)
+        let early = self.early.as_ref().and_then(|early| {
+            let [request, response] = early.floors();
+            if self.side.sender(way) == Side::Client { request } else { response }
+        });
+        waiting.into_iter().chain(answered).chain(early).fold(open, u64::min)
     }
 
     pub(super) fn take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
+        let Some(trial) = &mut self.trial else { return self.take_stretch(stretch, outcomes) };
+        let bytes = match stretch.content {
+            Content::Bytes(bytes) => length(bytes),
+            Content::Uncaptured(len) => len,
+            Content::Lost(len) => len.unwrap_or_default(),
+        };
+        trial.hear(stretch.way, bytes);
+        let mut withheld = std::mem::take(&mut trial.withheld);
+        self.take_stretch(stretch, &mut withheld);
+        if let Some(trial) = &mut self.trial {
+            if trial.is_right() {
+                outcomes.append(&mut withheld);
+                self.trial = None;
+            } else {
+                trial.withheld = withheld;
+            }
+        }
+    }
+
+    fn take_stretch(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
         let Stretch { way, mut position, at_ns, content } = stretch;
         let next = *self.flows.of_mut(way).next.get_or_insert(position);
         self.flows.of_mut(way).at_ns = at_ns;
@@ -130,6 +166,7 @@ impl Session {
             Content::Lost(Some(len)) => self.lose(way, Some(len.saturating_sub(known)), outcomes),
             Content::Lost(None) => self.lose(way, None, outcomes),
         }
+        self.settle_early(outcomes);
     }
 
     /// Takes a whole datagram of `len` bytes; those of `stretch` were captured.
@@ -168,24 +205,22 @@ impl Session {
                 outcomes.push_back(Outcome::Exchange(exchange));
             }
         }
+        if self.early.as_ref().is_some_and(|early| early.is_due(now_ns)) {
+            self.release_early(outcomes);
+        }
     }
 
     pub(super) fn end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
-        for way in [Way::Out, Way::In] {
-            let sender = self.side.sender(way);
-            let flow = self.flows.of_mut(way);
-            let end = flow.next.unwrap_or_default();
-            let (span, synced) = (flow.close(end), flow.synced);
-            if let Some(mut outcome) = flow.completing.take() {
-                cut_at(&mut outcome, end);
-                outcomes.push_back(outcome);
-            } else if synced && let Some(event) = self.decoder.finish(sender) {
-                self.handle(way, event, span, outcomes);
+        let Some(trial) = &mut self.trial else { return self.conclude(ending, outcomes) };
+        let mut withheld = std::mem::take(&mut trial.withheld);
+        self.conclude(ending, &mut withheld);
+        if let Some(mut trial) = self.trial.take() {
+            if trial.is_right() {
+                outcomes.append(&mut withheld);
+            } else {
+                trial.withheld = withheld;
+                outcomes.extend(trial.end());
             }
-        }
-        while let Some(exchange) = self.pairing.take_unanswered(u64::MAX) {
-            let error = exchange.error && ending == Ending::Connection;
-            outcomes.push_back(Outcome::Exchange(Exchange { error, ..exchange }));
         }
     }
 
@@ -199,9 +234,9 @@ impl Session {
             if let Some(mut outcome) = flow.completing.take() {
                 flow.open = None;
                 if std::mem::take(&mut flow.hole) {
-                    mark_truncated(&mut outcome);
+                    ending::mark_truncated(&mut outcome);
                 }
-                outcomes.push_back(outcome);
+                self.emit(outcome, outcomes);
                 continue;
             }
             if !flow.synced && !self.resync(way, outcomes) {
@@ -230,7 +265,6 @@ impl Session {
                 flow.opened();
                 flow.consume(consumed);
                 flow.begin_skip(skip);
-                self.unreadable = 0;
                 self.read(way, event, outcomes);
                 self.complete_other(way, outcomes);
                 true
@@ -243,7 +277,7 @@ impl Session {
                 // Whatever begins here cannot be read: go on behind its first byte.
                 flow.consume(1);
                 flow.open = None;
-                self.desync(way, 1, outcomes);
+                self.garble(way, 1, outcomes);
                 true
             }
         }
@@ -280,12 +314,24 @@ impl Session {
     }
 
     fn handle(&mut self, way: Way, event: Event, span: Span, outcomes: &mut VecDeque<Outcome>) {
-        outcomes.extend(self.outcome(way, event, span));
+        if self.side.sender(way) == Side::Client && matches!(event, Event::Request(_) | Event::Single(_)) {
+            self.release_early(outcomes);
+            self.leave_unreadable(way.other(), outcomes);
+        }
+        if let Some(outcome) = self.outcome(way, event, span) {
+            self.emit(outcome, outcomes);
+        }
+        self.settle_early(outcomes);
     }
 
     /// Takes an event of a message that lies at `span`, and returns what comes out of it.
     fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
         let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
+        if let Some(trial) = &mut self.trial
+            && !matches!(event, Event::Part | Event::Discard | Event::Extend)
+        {
+            trial.note_message(way);
+        }
         match &event {
             Event::Request(Request { key: None, .. }) => {
                 let answering = self.flows.of(way.other()).open.is_some();
@@ -321,9 +367,10 @@ impl Session {
             }
             Event::Amend(mut rest) => {
                 rest.truncated |= hole;
-                // Its exchange may be on its way already, for as long as the response passes.
+                // Its exchange may be on its way already, for as long as the response passes, or the request.
                 let answered = self.flows.of_mut(way.other()).answered_mut();
-                match answered.filter(|request| request.end == span.start) {
+                let early = self.early.as_mut().and_then(Early::request_mut);
+                match answered.into_iter().chain(early).find(|request| request.end == span.start) {
                     Some(request) => rest.complete(request, span.end),
                     None => self.pairing.amend(rest, span.end),
                 }
@@ -349,140 +396,5 @@ impl Session {
                 self.pairing.answer(response, span).map_or(Outcome::Unpaired, Outcome::Exchange)
             }
         })
-    }
-
-    /// Takes `len` bytes that were not captured: they pass where nothing needs them, else they are lost.
-    fn pass(&mut self, way: Way, mut len: u64, outcomes: &mut VecDeque<Outcome>) {
-        let sender = self.side.sender(way);
-        while len > 0 {
-            let flow = self.flows.of_mut(way);
-            let mut passing = flow.skip.min(len);
-            flow.skip = flow.skip.saturating_sub(passing);
-            if passing == 0 && flow.synced {
-                // What is here and could not be read without the rest shares its fate.
-                let here = length(flow.front());
-                flow.opened();
-                passing = self.decoder.unseen(sender, len.saturating_add(here)).min(len.saturating_add(here));
-                let of_front = passing.min(here);
-                flow.consume(usize::try_from(of_front).unwrap_or(usize::MAX));
-                passing = passing.saturating_sub(of_front);
-            }
-            if passing == 0 {
-                return self.lose(way, Some(len), outcomes);
-            }
-            flow.pass(passing);
-            len = len.saturating_sub(passing);
-            self.advance(way, true, outcomes);
-        }
-    }
-
-    /// Takes a loss: inside bytes that nothing needs it only leaves a hole, else reading begins anew behind it.
-    fn lose(&mut self, way: Way, len: Option<u64>, outcomes: &mut VecDeque<Outcome>) {
-        if len == Some(0) {
-            return;
-        }
-        let flow = self.flows.of_mut(way);
-        if let Some(len) = len
-            && len <= flow.skip
-        {
-            flow.skip = flow.skip.saturating_sub(len);
-            flow.pass(len);
-            return self.advance(way, false, outcomes);
-        }
-        let next = flow.next;
-        if let Some(outcome) = flow.completing.take() {
-            // When the response's last byte came, and so how long the exchange took, is lost.
-            outcomes.push_back(match outcome {
-                Outcome::Exchange(Exchange { request: Some(_), .. }) => Outcome::Gap,
-                Outcome::Exchange(_) | Outcome::Unpaired | Outcome::Gap | Outcome::Unparsable { .. } => {
-                    Outcome::Unpaired
-                }
-            });
-        }
-        let flow = self.flows.of_mut(way);
-        let left = flow.forget();
-        flow.next = len.and_then(|len| next.map(|next| next.saturating_add(len)));
-        let sender = self.side.sender(way);
-        self.turns.lose(sender, len, self.pairing.len());
-        // What was half seen of a request is lost with the rest of it.
-        self.turns.drop_bytes(sender, left);
-        self.desync(way, left, outcomes);
-    }
-
-    /// Reading of `way` begins anew at the next message; `unread` bytes were dropped.
-    fn desync(&mut self, way: Way, unread: u64, outcomes: &mut VecDeque<Outcome>) {
-        let flow = self.flows.of_mut(way);
-        flow.synced = false;
-        flow.hole = false;
-        self.decoder.lost(self.side.sender(way));
-        self.asked = false;
-        if self.pairing.pipelines() {
-            self.turns.break_ahead();
-        }
-        for _ in 0..self.pairing.forget() {
-            outcomes.push_back(Outcome::Gap);
-        }
-        self.drop_bytes(way, unread, outcomes);
-    }
-
-    /// Looks for the next message; `false` when it is not in the bytes that are here.
-    fn resync(&mut self, way: Way, outcomes: &mut VecDeque<Outcome>) -> bool {
-        let sender = self.side.sender(way);
-        let flow = self.flows.of_mut(way);
-        let here = flow.front().len();
-        if here == 0 {
-            return false;
-        }
-        let found = self.decoder.resync(sender, flow.front());
-        let dropped = found.unwrap_or_else(|| here.saturating_sub(RESYNC_TAIL)).min(here);
-        flow.consume(dropped);
-        flow.synced = found.is_some();
-        if dropped > 0 {
-            // Answers may be among what was dropped: a later one must not go to a request they were for.
-            self.decoder.lost(sender);
-            self.turns.drop_bytes(sender, u64::try_from(dropped).unwrap_or(u64::MAX));
-            for _ in 0..self.pairing.forget() {
-                outcomes.push_back(Outcome::Gap);
-            }
-        }
-        self.drop_bytes(way, u64::try_from(dropped).unwrap_or(u64::MAX), outcomes);
-        found.is_some()
-    }
-
-    fn drop_bytes(&mut self, way: Way, bytes: u64, outcomes: &mut VecDeque<Outcome>) {
-        if bytes == 0 {
-            return;
-        }
-        self.unreadable = self.unreadable.saturating_add(bytes);
-        // Neighbours are one stretch.
-        if let Some(Outcome::Unparsable { way: last, bytes: total }) = outcomes.back_mut()
-            && *last == way
-        {
-            *total = total.saturating_add(bytes);
-            return;
-        }
-        outcomes.push_back(Outcome::Unparsable { way, bytes });
-    }
-}
-
-/// Returns the response of an exchange that is about to come out.
-fn response_of(outcome: &mut Outcome) -> Option<&mut Message> {
-    match outcome {
-        Outcome::Exchange(exchange) => exchange.response.as_mut(),
-        Outcome::Unparsable { .. } | Outcome::Unpaired | Outcome::Gap => None,
-    }
-}
-
-fn mark_truncated(outcome: &mut Outcome) {
-    if let Some(response) = response_of(outcome) {
-        response.truncated = true;
-    }
-}
-
-/// Ends a response where its connection ended.
-fn cut_at(outcome: &mut Outcome, end: u64) {
-    mark_truncated(outcome);
-    if let Some(response) = response_of(outcome) {
-        response.end = response.end.min(end);
     }
 }

@@ -9,7 +9,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A `MySQL` packet: length, number, body.
-fn packet(number: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
     [&length[..3], &[number], body].concat()
 }

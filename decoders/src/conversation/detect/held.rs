@@ -1,0 +1,136 @@
+//! What a connection said so far, kept until its protocol is known.
+
+use crate::conversation::flow::{Both, length};
+use crate::conversation::{Content, Stretch, Way};
+
+/// A stretch, or a datagram, held until the protocol is known.
+#[derive(Debug)]
+pub(in crate::conversation) struct Held {
+    pub(in crate::conversation) way: Way,
+    position: u64,
+    at_ns: u64,
+    content: Kept,
+}
+
+/// What is kept of a stretch.
+#[derive(Debug)]
+enum Kept {
+    Bytes(Vec<u8>),
+    /// A datagram's captured bytes, and its length.
+    Datagram(Vec<u8>, u64),
+    Uncaptured(u64),
+    Lost(Option<u64>),
+}
+
+/// Everything that is held, in order.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    held: Vec<Held>,
+    /// Where the next stretch of a way is expected.
+    next: Both<u64>,
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(in crate::conversation) fn stretch(&self) -> Stretch<'_> {
+        let content = match &self.content {
+            Kept::Bytes(bytes) | Kept::Datagram(bytes, _) => Content::Bytes(bytes),
+            Kept::Uncaptured(len) => Content::Uncaptured(*len),
+            Kept::Lost(len) => Content::Lost(*len),
+        };
+        Stretch { way: self.way, position: self.position, at_ns: self.at_ns, content }
+    }
+
+    /// Returns how many bytes moved, as far as known.
+    pub(in crate::conversation) fn len(&self) -> u64 {
+        match &self.content {
+            Kept::Bytes(bytes) => length(bytes),
+            Kept::Datagram(_, len) | Kept::Uncaptured(len) => *len,
+            Kept::Lost(_) => 0,
+        }
+    }
+}
+
+// === impl Holding ===
+
+impl Holding {
+    pub(super) fn push(&mut self, stretch: Stretch<'_>) {
+        let Stretch { way, position, at_ns, content } = stretch;
+        let content = match content {
+            Content::Bytes(bytes) => Kept::Bytes(bytes.to_vec()),
+            Content::Uncaptured(len) => Kept::Uncaptured(len),
+            Content::Lost(len) => Kept::Lost(len),
+        };
+        let held = Held { way, position, at_ns, content };
+        *self.next.of_mut(way) = position.saturating_add(held.len());
+        self.held.push(held);
+    }
+
+    pub(super) fn push_datagram(&mut self, stretch: Stretch<'_>, len: u64) {
+        let Stretch { way, position, at_ns, content } = stretch;
+        let Content::Bytes(bytes) = content else { return };
+        *self.next.of_mut(way) = position.saturating_add(1);
+        self.held.push(Held { way, position, at_ns, content: Kept::Datagram(bytes.to_vec(), len) });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<&Held> {
+        self.held.first()
+    }
+
+    pub(super) fn has(&self, way: Way) -> bool {
+        self.held.iter().any(|held| held.way == way)
+    }
+
+    /// Takes out the oldest.
+    pub(super) fn pop_first(&mut self) -> Option<Held> {
+        (!self.held.is_empty()).then(|| self.held.remove(0))
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Forgets what is held of one way.
+    pub(super) fn forget(&mut self, way: Way) {
+        self.held.retain(|held| held.way != way);
+    }
+
+    /// Returns the bytes held of one way, up to the first hole.
+    pub(super) fn head(&self, way: Way) -> Vec<u8> {
+        let mut head = Vec::new();
+        for held in self.held.iter().filter(|held| held.way == way) {
+            let Kept::Bytes(bytes) = &held.content else { break };
+            head.extend_from_slice(bytes);
+        }
+        head
+    }
+
+    /// Returns the newest datagram's bytes of one way.
+    pub(super) fn newest(&self, way: Way) -> Option<&[u8]> {
+        let held = self.held.iter().rev().find(|held| held.way == way)?;
+        match &held.content {
+            Kept::Bytes(bytes) | Kept::Datagram(bytes, _) => Some(bytes),
+            Kept::Uncaptured(_) | Kept::Lost(_) => None,
+        }
+    }
+
+    /// Returns the lowest position of a way that is held, else where its next stretch is expected.
+    pub(super) fn floor(&self, way: Way) -> u64 {
+        let first = self.held.iter().find(|held| held.way == way).map(|held| held.position);
+        first.unwrap_or(*self.next.of(way))
+    }
+
+    /// Returns where the next stretch of a way is expected.
+    pub(super) fn next(&self, way: Way) -> u64 {
+        *self.next.of(way)
+    }
+}

@@ -1,0 +1,181 @@
+//! Which protocol a connection speaks: what waits, what is refuted, what is looked for again, and what is counted.
+
+use super::rarities::packet;
+use super::*;
+
+const QUIT: &[u8] = b"*1\r\n$4\r\nQUIT\r\n";
+
+#[test]
+fn a_head_in_hundreds_of_small_pieces_is_read() {
+    let head = format!("GET /a HTTP/1.1\r\nHost: shop\r\nCookie: {}\r\n\r\n", "c".repeat(4000));
+    for from_start in [true, false] {
+        let mut client = Client::new(from_start);
+        for piece in head.as_bytes().chunks(7) {
+            client.ask(piece);
+        }
+        client.answer(OK);
+        assert_eq!(client.outcomes(), ["GET /a 200"], "{from_start}");
+    }
+}
+
+#[test]
+fn a_connection_joined_within_a_long_transfer_is_found_behind_it() {
+    for calls in [300, 3000, 10_000] {
+        let mut client = Client::new(false);
+        let (mut looked, mut passed) = (0, 0);
+        for _ in 0..calls {
+            // What the verdict asks to skip is not captured, as the kernel does it.
+            let at = client.at[1];
+            let Verdict::Undecided { skip_until: [_, until] } = client.conversation.verdict() else {
+                panic!("{:?} after {looked} and {passed}", client.conversation.verdict())
+            };
+            if until.is_some_and(|until| at + 16_384 <= until) {
+                passed += 1;
+                client.skipped(Way::In, 16_384);
+            } else {
+                looked += 1;
+                client.answer(&[0xee; 16_384]);
+            }
+        }
+        assert!(looked <= 256 + 32 * 11, "{looked} of {calls}");
+        // What is skipped may reach beyond the transfer's end.
+        let mut asked = 0;
+        while client.outcomes().is_empty() {
+            asked += 1;
+            let at = client.at;
+            let Verdict::Undecided { skip_until: [out, inward] } = client.conversation.verdict() else {
+                client.ask(GET).answer(OK);
+                continue;
+            };
+            assert!(asked < 600_000, "{calls}");
+            if out.is_some_and(|until| at[0] + 64 <= until) {
+                client.skipped(Way::Out, 1 << 20).skipped(Way::In, 1 << 20);
+            } else if inward.is_some_and(|until| at[1] + 64 <= until) {
+                client.skipped(Way::In, 1 << 20);
+            } else {
+                client.ask(GET).answer(OK);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_of_ours_is_left_in_the_end() {
+    let mut client = Client::new(false);
+    let mut calls = 0;
+    while client.conversation.verdict() != Verdict::Ignore {
+        calls += 1;
+        assert!(calls < 2_000);
+        let at = client.at[1];
+        match client.conversation.verdict() {
+            Verdict::Undecided { skip_until: [_, Some(until)] } if at < until => {
+                client.skipped(Way::In, until - at);
+            }
+            Verdict::Undecided { .. } | Verdict::Trace { .. } | Verdict::Ignore => {
+                client.answer(b"\x17\x03\x03\x40\x00 encrypted");
+            }
+        }
+    }
+    assert_eq!(client.outcomes(), [""; 0], "it was nobody's, and nothing is lost");
+}
+
+#[test]
+fn text_that_looks_like_a_request_makes_no_row_when_the_answer_is_anothers() {
+    for (text, answer) in [
+        (GET, b"250 2.0.0 Ok: queued as 12345\r\n".as_slice()),
+        (QUIT, b"221 Bye\r\n"),
+        (b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"\x00\x00\x01\x02\x03\x04\x05\x06"),
+    ] {
+        let mut client = Client::new(false);
+        for _ in 0..3 {
+            client.ask(text).answer(answer);
+        }
+        client.end();
+        let rows = client.outcomes().into_iter().filter(|outcome| !outcome.starts_with("unparsable")).count();
+        assert_eq!(rows, 0, "{}", text.escape_ascii());
+    }
+}
+
+#[test]
+fn a_connection_that_misled_once_is_still_found() {
+    let mut client = Client::new(false);
+    client.ask(b"GET /in/a/mail HTTP/1.1\r\n\r\n").ask(b"\x01\x02\x03\x04 and so on").answer(b"\0\0\0");
+    for _ in 0..3 {
+        client.ask(GET).answer(OK);
+    }
+    let outcomes = client.outcomes();
+    assert_eq!(outcomes.last().map(String::as_str), Some("GET /a 200"), "{outcomes:?}");
+    assert!(!outcomes.iter().any(|outcome| outcome.contains("mail")), "{outcomes:?}");
+}
+
+#[test]
+fn a_connection_that_misleads_again_and_again_is_left() {
+    let mut client = Client::new(false);
+    for _ in 0..MAX_MISTAKES {
+        client.ask(GET).ask(b"\x01\x02\x03\x04 and so on").answer(b"\0\0\0");
+    }
+    assert_eq!(client.conversation.verdict(), Verdict::Ignore);
+    assert_eq!(client.outcomes(), [""; 0]);
+}
+
+#[test]
+fn what_stays_undecided_or_half_is_counted() {
+    let mut client = Client::new(true);
+    client.ask(b"GET /half").end();
+    assert_eq!(client.outcomes(), ["unparsable 9"]);
+    let mut client = Client::new(true);
+    client.ask(GET).answer(OK).ask(b"GET /half").end();
+    assert_eq!(client.outcomes(), ["GET /a 200", "unparsable 9"]);
+}
+
+#[test]
+fn a_request_on_a_late_connection_without_any_answer_comes_out() {
+    let mut client = Client::new(false);
+    client.ask(GET).end();
+    assert_eq!(client.outcomes(), ["GET /a !"]);
+}
+
+#[test]
+fn a_certain_connection_is_never_given_up_and_what_is_not_read_counts() {
+    let mut client = Client::new(true);
+    client.ask(GET).answer(OK).ask(GET);
+    for _ in 0..3000 {
+        client.answer(&[0xee; 1024]);
+    }
+    client.ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
+    let unread = client.outcomes();
+    let bytes: u64 =
+        unread.iter().filter_map(|outcome| outcome.strip_prefix("unparsable ")?.parse::<u64>().ok()).sum();
+    assert_eq!(bytes, 3000 * 1024);
+    client.ask(b"GET /c HTTP/1.1\r\n\r\n").answer(OK);
+    assert_eq!(client.outcomes(), ["GET /c 200"]);
+}
+
+#[test]
+fn a_preamble_of_a_proxy_is_no_part_of_the_conversation() {
+    let announced = "203.0.113.7:51234".parse().ok();
+    let v1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 51234 80\r\n".as_slice();
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xc8\x22\0\x50".as_slice();
+    for preamble in [v1, v2] {
+        let mut client = Client::new(true);
+        client.ask(preamble).ask(GET).answer(OK);
+        let exchange = client.exchange();
+        assert_eq!(exchange.announced, announced);
+        assert_eq!(exchange.request.unwrap().start, preamble.len() as u64);
+        let mut client = Client::new(true);
+        client.ask(&[preamble, GET].concat()).answer(OK).ask(GET).answer(OK);
+        assert_eq!((client.exchange().announced, client.exchange().announced), (announced, announced));
+        // A server that speaks first has read it before.
+        let mut client = Client::new(true);
+        client.ask(preamble).answer(&packet(0, MYSQL_GREETING));
+        client.ask(&packet(1, MYSQL_LOGIN)).answer(&packet(2, MYSQL_OK));
+        let login = client.exchange();
+        assert_eq!((login.operation.as_str(), login.announced), ("LOGIN u", announced));
+    }
+}
+
+/// A greeting, a log-in as `u`, and the server's agreement.
+const MYSQL_GREETING: &[u8] =
+    b"\x0a8.4.0\0\x01\0\0\x0012345678\0\xff\xff\x21\x02\0\xff\xdf\x15\0\0\0\0\0\0\0\0\0\x00123456789012\0mysql_native_password\0";
+const MYSQL_LOGIN: &[u8] = b"\x05\xa2\x1b\0\0\0\0\x01\x21\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0u\0\0";
+const MYSQL_OK: &[u8] = b"\0\0\0\x02\0\0\0";

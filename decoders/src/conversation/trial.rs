@@ -1,0 +1,100 @@
+//! A claim that must still be shown to be right: what it gives is withheld until then, and forgotten when it is wrong.
+//!
+//! It is right when both sides have sent whole messages, or one has sent several while the other was silent. It is
+//! wrong when a side that was read goes on with something else, or the other side cannot be read.
+
+use std::collections::VecDeque;
+
+use super::flow::Both;
+use super::{Outcome, Way};
+
+/// Messages of one side that show a claim to be right while the other side is silent.
+const ENOUGH_ALONE: u32 = 3;
+
+/// Outcomes withheld: a claim that is right is shown to be long before.
+const MAX_WITHHELD: usize = 64;
+
+/// Unreadable bytes of the other side after which the claim is wrong: the rest of a message that was on its way when
+/// the connection was joined is shorter, mostly.
+const MAX_UNREADABLE: u64 = 64 * 1024;
+
+/// The state of a trial.
+#[derive(Debug)]
+pub(super) struct Trial {
+    /// The way of the first bytes: those that made the claim.
+    first: Option<Way>,
+    /// Whether the connection was seen from its start, so that no side is in the middle of a message.
+    from_start: bool,
+    messages: Both<u32>,
+    heard: Both<bool>,
+    unreadable: u64,
+    /// Bytes of the first way.
+    bytes: u64,
+    pub(super) withheld: VecDeque<Outcome>,
+    is_wrong: bool,
+}
+
+// === impl Trial ===
+
+impl Trial {
+    pub(super) fn new(from_start: bool) -> Self {
+        Self {
+            first: None,
+            from_start,
+            messages: Both::default(),
+            heard: Both::default(),
+            unreadable: 0,
+            bytes: 0,
+            withheld: VecDeque::new(),
+            is_wrong: false,
+        }
+    }
+
+    /// So many bytes of a way came.
+    pub(super) fn hear(&mut self, way: Way, bytes: u64) {
+        let first = *self.first.get_or_insert(way);
+        *self.heard.of_mut(way) = true;
+        if first == way {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// A whole message of a way was read.
+    pub(super) fn note_message(&mut self, way: Way) {
+        let messages = self.messages.of_mut(way);
+        *messages = messages.saturating_add(1);
+    }
+
+    /// So many bytes of a way could not be read.
+    pub(super) fn note_unreadable(&mut self, way: Way, bytes: u64) {
+        self.unreadable = self.unreadable.saturating_add(bytes);
+        let in_the_middle = !self.from_start && self.first != Some(way) && *self.messages.of(way) == 0;
+        self.is_wrong |= !in_the_middle || self.unreadable > MAX_UNREADABLE;
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        let counts = [Way::Out, Way::In].map(|way| *self.messages.of(way));
+        let silent = [Way::Out, Way::In].into_iter().any(|way| !self.heard.of(way));
+        !self.is_wrong
+            && (counts.iter().all(|count| *count > 0)
+                || silent && counts.iter().any(|count| *count >= ENOUGH_ALONE))
+    }
+
+    pub(super) fn is_wrong(&self) -> bool {
+        self.is_wrong || self.withheld.len() > MAX_WITHHELD
+    }
+
+    /// The connection or the capture ends before the claim was shown to be right: returns what comes out of it.
+    pub(super) fn end(mut self) -> Vec<Outcome> {
+        let silent = [Way::Out, Way::In].into_iter().any(|way| !self.heard.of(way));
+        if self.is_wrong() {
+            Vec::new()
+        } else if silent && [Way::Out, Way::In].into_iter().any(|way| *self.messages.of(way) > 0) {
+            // Nobody contradicted: a request without an answer, or what a server sent by itself.
+            std::mem::take(&mut self.withheld).into()
+        } else {
+            let way = self.first.unwrap_or(Way::Out);
+            vec![Outcome::Unparsable { way, bytes: self.bytes }]
+        }
+    }
+}
