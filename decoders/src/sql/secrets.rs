@@ -208,7 +208,12 @@ fn occurrence(message: &[u8], secret: &[u8], from: usize, whole: bool) -> Option
     let rest = message.get(from..)?;
     memchr::memmem::find_iter(rest, head).find_map(|at| {
         let here = rest.get(at..).unwrap_or_default();
-        let length = here.iter().zip(secret).take_while(|(a, b)| a == b).count();
+        let ends = |byte: &u8| b"'\"`\n".contains(byte);
+        let mut length = here.iter().zip(secret).take_while(|(a, b)| a == b).count();
+        // The quote that ends the quotation may be one that the secret holds itself.
+        if length < secret.len() && length.checked_sub(1).and_then(|at| here.get(at)).is_some_and(ends) {
+            length = length.saturating_sub(1);
+        }
         let start = from.saturating_add(at);
         let before = start.checked_sub(1).and_then(|at| message.get(at));
         let after = here.get(length);
@@ -216,7 +221,7 @@ fn occurrence(message: &[u8], secret: &[u8], from: usize, whole: bool) -> Option
         let found = if whole {
             length == secret.len() && (length >= MIN_BEGINNING || bounded(before) && bounded(after))
         } else {
-            length >= MIN_BEGINNING && after.is_none_or(|byte| b"'\"`\n".contains(byte))
+            length >= MIN_BEGINNING && after.is_none_or(ends)
         };
         found.then(|| start..start.saturating_add(length))
     })
