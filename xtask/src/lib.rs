@@ -20,6 +20,7 @@ pub mod lint_programs;
 pub mod package;
 pub mod process;
 pub mod proto;
+pub mod replay;
 pub mod run;
 pub mod servers;
 pub mod setup;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::image::Architecture;
-use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, proto, setup, suite};
+use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, proto, replay, setup, suite};
 
 /// Developer commands of Kyanos.
 #[derive(Parser)]
@@ -50,6 +50,8 @@ enum Command {
     /// Serve the smoke capture's traffic.
     #[command(hide = true)]
     SmokeServer,
+    /// Play captures to us, and compare what we make of them with what tshark does.
+    Replay(replay::Choice),
     /// Measure what capturing costs a busy nginx, and the memory it takes.
     Bench {
         /// Length of the memory run in seconds.
@@ -106,6 +108,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Kernels { only } => return kernels::run(only),
         Command::Smoke { plugin } => kernels::smoke::report(plugin),
         Command::SmokeServer => kernels::smoke::server::serve()?,
+        Command::Replay(choice) => return replay::run(choice),
         Command::Bench { seconds } => return bench::run(*seconds),
         Command::Image { out, target } => image::run(out.as_deref(), *target)?,
         Command::Package { out, programs, platform } => {

@@ -9,13 +9,15 @@ pub(crate) use rust::rustup;
 
 use crate::{run, workspace};
 
-/// What the machine is prepared for; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+/// What the machine is prepared for; each includes compiling, and all but that the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Compiling everything.
     Build,
     /// The demo and the tests: real servers and clients.
     Test,
+    /// Replaying captures beside tshark.
+    Replay,
     /// Booting other kernels.
     Kernels,
 }
@@ -28,6 +30,21 @@ enum Missing {
     /// Something of the Rust tool chain.
     Rust(rust::Tool),
 }
+
+// === impl Purpose ===
+
+impl Purpose {
+    /// Says whether what `other` needs is needed for this too.
+    fn includes(self, other: Self) -> bool {
+        match other {
+            Self::Build => true,
+            Self::Test => self != Self::Build,
+            Self::Replay | Self::Kernels => self == other,
+        }
+    }
+}
+
+// === free functions ===
 
 /// Installs what is missing for a purpose. Without root it installs nothing through apt and says what to run.
 pub fn run(purpose: Purpose) -> Result<()> {

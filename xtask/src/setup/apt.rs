@@ -24,7 +24,7 @@ enum Sign {
     Package,
 }
 
-const NEEDED: [(Purpose, &str, Sign); 21] = [
+const NEEDED: [(Purpose, &str, Sign); 22] = [
     // What compiles: a linker, the C compiler for SQLite, and the LLVM that links kernel programs.
     (Purpose::Build, "gcc", Sign::Program("cc")),
     (Purpose::Build, "libc6-dev", Sign::Package),
@@ -45,6 +45,8 @@ const NEEDED: [(Purpose, &str, Sign); 21] = [
     (Purpose::Test, "curl", Sign::Program("curl")),
     (Purpose::Test, "iproute2", Sign::Program("ip")),
     (Purpose::Test, "bpftool", Sign::Program("bpftool")),
+    // The witness of replays, and with it a program that captures.
+    (Purpose::Replay, "tshark", Sign::Program("tshark")),
     // What boots other kernels.
     (Purpose::Kernels, "qemu-system-x86", Sign::Program("qemu-system-x86_64")),
     (Purpose::Kernels, "cpio", Sign::Program("cpio")),
@@ -61,7 +63,7 @@ struct NoServices {
 
 /// Returns the packages that are missing for a purpose.
 pub(super) fn missing(purpose: Purpose) -> Vec<&'static str> {
-    let needed = NEEDED.iter().filter(|(least, ..)| *least <= purpose);
+    let needed = NEEDED.iter().filter(|(needed, ..)| purpose.includes(*needed));
     needed.filter(|(_, package, sign)| !is_present(package, *sign)).map(|(_, package, _)| *package).collect()
 }
 

@@ -1,0 +1,182 @@
+//! Streams straight into the decoders: no kernel, no root, no sockets.
+
+use std::sync::Arc;
+
+use decoders::{Context, Conversation, Exchange, Options, Outcome, Redaction, Side, Transport, Way};
+
+use super::spoken::{Said, Spoken, Talk, ours};
+use super::streams::{Body, Piece, Stream};
+
+/// Payload bytes kept per message, as captures do by default.
+const PAYLOAD: usize = 1024;
+
+/// How streams are fed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Feeding {
+    /// Which end is observed.
+    pub(super) side: Side,
+    /// Longest piece that is handed over at once.
+    pub(super) chunk: Option<usize>,
+    /// Index of the first piece that the capture sees.
+    pub(super) first: usize,
+}
+
+/// Decodes a stream and says what came out.
+pub(super) fn decode(stream: &Stream, feeding: Feeding) -> Spoken {
+    let mut feed = Feed::new(stream, feeding);
+    for (index, piece) in stream.pieces.iter().enumerate() {
+        if index < feeding.first {
+            feed.pass(piece);
+        } else {
+            feed.piece(piece, feeding.chunk.unwrap_or(usize::MAX).max(1));
+        }
+    }
+    if stream.closed && stream.transport == Transport::Tcp {
+        feed.conversation.end(feed.now_ns);
+    } else {
+        feed.conversation.stop();
+    }
+    feed.spoken()
+}
+
+struct Feed {
+    conversation: Conversation,
+    /// Position of the next byte or datagram, out first.
+    positions: [u64; 2],
+    /// By way: the lengths of the datagrams, since their positions are ordinals.
+    datagrams: [Vec<u64>; 2],
+    transport: Transport,
+    side: Side,
+    now_ns: u64,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    fn new(stream: &Stream, feeding: Feeding) -> Self {
+        let (local, remote) = match feeding.side {
+            Side::Client => (stream.client, stream.server),
+            Side::Server => (stream.server, stream.client),
+        };
+        // A connection that was open before the capture does not say who opened it, nor does a socket for datagrams.
+        let from_start = stream.opened && feeding.first == 0;
+        let known = from_start && stream.transport == Transport::Tcp;
+        let context = Context {
+            transport: stream.transport,
+            side: known.then_some(feeding.side),
+            local_port: local.port(),
+            remote_port: remote.port(),
+            from_start,
+        };
+        // Both sides of the comparison show what was sent.
+        let redaction = Redaction { enabled: false, headers: Vec::new() };
+        let options = Options { payload_bytes: PAYLOAD, redaction, protocols: Vec::new() };
+        Self {
+            conversation: Conversation::new(context, Arc::new(options)),
+            positions: [0; 2],
+            datagrams: Default::default(),
+            transport: stream.transport,
+            side: feeding.side,
+            now_ns: 0,
+        }
+    }
+
+    fn way(&self, from: Side) -> (Way, usize) {
+        if from == self.side { (Way::Out, 0) } else { (Way::In, 1) }
+    }
+
+    /// Counts what was sent before the capture began.
+    fn pass(&mut self, piece: &Piece) {
+        let (_, index) = self.way(piece.from);
+        match &piece.body {
+            Body::Bytes(bytes) => self.positions[index] += length(bytes),
+            Body::Hole(missing) => self.positions[index] += missing,
+            Body::Datagram(..) => {}
+        }
+    }
+
+    fn piece(&mut self, piece: &Piece, chunk: usize) {
+        let (way, index) = self.way(piece.from);
+        self.now_ns = piece.at_ns;
+        match &piece.body {
+            Body::Bytes(bytes) => {
+                for part in bytes.chunks(chunk) {
+                    self.conversation.bytes(way, self.positions[index], self.now_ns, part);
+                    self.positions[index] += length(part);
+                }
+            }
+            Body::Hole(missing) => {
+                self.conversation.gap(way, self.positions[index], self.now_ns, Some(*missing));
+                self.positions[index] += missing;
+            }
+            Body::Datagram(bytes, whole) => {
+                self.conversation.expire(self.now_ns);
+                self.conversation.datagram(way, self.positions[index], self.now_ns, bytes, *whole);
+                self.positions[index] += 1;
+                self.datagrams[index].push(*whole);
+            }
+        }
+    }
+
+    fn spoken(mut self) -> Spoken {
+        let mut spoken = Spoken::default();
+        let mut exchanges = Vec::new();
+        while let Some(outcome) = self.conversation.take() {
+            match outcome {
+                Outcome::Exchange(exchange) => exchanges.push(exchange),
+                Outcome::Unparsable { bytes, .. } => spoken.unparsable += bytes,
+                Outcome::Unpaired => spoken.unpaired += 1,
+                Outcome::Gap => spoken.gaps += 1,
+            }
+        }
+        // Datagrams are completed in the order of their answers; the comparison is in the order of questions.
+        exchanges.sort_by_key(|exchange| exchange.request.as_ref().map(|request| request.start));
+        for exchange in &exchanges {
+            let (request, response) = (self.size(exchange, true), self.size(exchange, false));
+            let talk = spoken.talk(exchange.protocol);
+            add(talk, exchange, request, response);
+        }
+        spoken
+    }
+
+    /// Returns how many bytes a message has on the wire.
+    fn size(&self, exchange: &Exchange, request: bool) -> Option<u64> {
+        let message = if request { exchange.request.as_ref() } else { exchange.response.as_ref() }?;
+        if self.transport == Transport::Tcp {
+            return Some(message.end - message.start);
+        }
+        let outward = (exchange.side == Side::Client) == request;
+        let lengths = &self.datagrams[usize::from(!outward)];
+        usize::try_from(message.start).ok().and_then(|ordinal| lengths.get(ordinal)).copied()
+    }
+}
+
+// === free functions ===
+
+fn add(talk: &mut Talk, exchange: &Exchange, request: Option<u64>, response: Option<u64>) {
+    let attribute = |name: &str| {
+        let found = exchange.attributes.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let said = ours::Row {
+        protocol: exchange.protocol,
+        operation: &exchange.operation,
+        command: attribute("command"),
+        status: &exchange.status,
+        asked: exchange.request.is_some(),
+        answered: exchange.response.is_some(),
+    };
+    if let Some(label) = said.request() {
+        talk.requests.push(Said::new(label, exchange.operation.clone(), request));
+    }
+    if let Some(label) = said.response() {
+        talk.responses.push(Said::new(label, exchange.status.clone(), response));
+    }
+    if exchange.request.is_none() {
+        talk.pushes += 1;
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,81 @@
+//! What was said on a stream, in words that two readers of it can be compared by.
+//!
+//! A *label* is what both must agree on: it leaves out what they write differently, such as escapes and letter case.
+
+pub(super) mod ours;
+
+use std::collections::BTreeMap;
+
+/// Matches every label: a reader that cannot tell more.
+pub(super) const ANYTHING: &str = "*";
+
+/// Characters of a statement or path that labels compare.
+const COMPARED: usize = 60;
+
+/// One request or response.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) label: String,
+    /// As its reader writes it.
+    pub(super) shown: String,
+    /// Bytes on the wire, where known.
+    pub(super) bytes: Option<u64>,
+    /// The packet that completed it, where known.
+    pub(super) frame: Option<u64>,
+}
+
+/// What was said in one protocol.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Talk {
+    pub(super) requests: Vec<Said>,
+    /// Only those whose outcome both readers name.
+    pub(super) responses: Vec<Said>,
+    /// Messages that nobody asked for.
+    pub(super) pushes: u64,
+    /// Messages that are not as they should be, by this reader.
+    pub(super) malformed: u64,
+}
+
+/// What a reader found on a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spoken {
+    pub(super) talks: BTreeMap<String, Talk>,
+    pub(super) unparsable: u64,
+    pub(super) unpaired: u64,
+    pub(super) gaps: u64,
+}
+
+// === impl Said ===
+
+impl Said {
+    pub(super) fn new(label: String, shown: String, bytes: Option<u64>) -> Self {
+        Self { label, shown, bytes, frame: None }
+    }
+
+    /// Says whether two readers mean the same.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        self.label == other.label || self.label == ANYTHING || other.label == ANYTHING
+    }
+}
+
+// === impl Spoken ===
+
+impl Spoken {
+    pub(super) fn talk(&mut self, protocol: &str) -> &mut Talk {
+        self.talks.entry(protocol.to_owned()).or_default()
+    }
+}
+
+// === free functions ===
+
+/// Returns the letters and digits at the beginning of a text, lower case.
+pub(super) fn plain(text: &str) -> String {
+    let letters = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
+    letters.take(COMPARED).collect()
+}
+
+/// Returns a text's first word, upper case.
+pub(super) fn verb(text: &str) -> String {
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|word| !word.is_empty());
+    word.unwrap_or_default().to_ascii_uppercase()
+}

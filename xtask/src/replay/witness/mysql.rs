@@ -1,0 +1,120 @@
+//! MySQL as tshark reads it.
+
+use std::collections::HashMap;
+
+use decoders::Side;
+
+use super::row::Row;
+use crate::replay::spoken::{ANYTHING, Said, Talk, plain};
+
+/// Commands by number, by the name that we show. Others are compared as [`ANYTHING`].
+const COMMANDS: [(&str, &str); 18] = [
+    ("1", "QUIT"),
+    ("2", "INIT_DB"),
+    ("4", "FIELD_LIST"),
+    ("5", "CREATE_DB"),
+    ("6", "DROP_DB"),
+    ("7", "REFRESH"),
+    ("8", "SHUTDOWN"),
+    ("9", "STATISTICS"),
+    ("10", "PROCESS_INFO"),
+    ("12", "PROCESS_KILL"),
+    ("13", "DEBUG"),
+    ("14", "PING"),
+    ("24", "SEND_LONG_DATA"),
+    ("25", "CLOSE"),
+    ("26", "RESET"),
+    ("27", "SET_OPTION"),
+    ("28", "FETCH"),
+    ("31", "RESET_CONNECTION"),
+];
+
+const QUERY: &str = "3";
+const PREPARE: &str = "22";
+const EXECUTE: &str = "23";
+
+/// Prepared statements of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    preparing: Option<String>,
+    statements: HashMap<String, String>,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Takes a packet's commands, or the errors in it.
+    pub(super) fn take(&mut self, row: &Row<'_>, from: Side, talk: &mut Talk) {
+        if from == Side::Server {
+            self.answers(row, talk);
+            return;
+        }
+        if row.first("mysql.login_request").is_some() {
+            talk.requests.push(Said::new("LOGIN".to_owned(), "LOGIN".to_owned(), None));
+        }
+        let commands: Vec<&str> = row.list("mysql.command").collect();
+        let lengths: Vec<&str> = row.list("mysql.packet_length").collect();
+        let mut texts = row.list("mysql.query");
+        let mut statements = row.list("mysql.stmt_id");
+        // A statement of several packets has one command: sizes are told only where each has its own.
+        let told = commands.len() == lengths.len();
+        for (index, command) in commands.iter().enumerate() {
+            let length = lengths.get(index).and_then(|length| length.parse::<u64>().ok()).filter(|_| told);
+            let (label, shown) = self.command(command, &mut texts, &mut statements);
+            talk.requests.push(Said::new(label, shown, length.map(|length| length + 4)));
+        }
+    }
+
+    fn command<'a>(
+        &mut self,
+        command: &str,
+        texts: &mut impl Iterator<Item = &'a str>,
+        statements: &mut impl Iterator<Item = &'a str>,
+    ) -> (String, String) {
+        match command {
+            QUERY => labelled(texts.next().unwrap_or_default()),
+            PREPARE => {
+                let text = texts.next().unwrap_or_default();
+                self.preparing = Some(text.to_owned());
+                labelled(&format!("PREPARE {text}"))
+            }
+            EXECUTE => match statements.next().and_then(|number| self.statements.get(number)) {
+                Some(text) => labelled(text),
+                None => (ANYTHING.to_owned(), "EXECUTE".to_owned()),
+            },
+            _ => match COMMANDS.iter().find(|(number, _)| *number == command) {
+                // Their statement is shown behind the name.
+                Some((_, name @ ("CLOSE" | "RESET" | "SEND_LONG_DATA" | "FETCH"))) => {
+                    (ANYTHING.to_owned(), (*name).to_owned())
+                }
+                Some((_, "INIT_DB" | "FIELD_LIST" | "CREATE_DB" | "DROP_DB")) | None => {
+                    (ANYTHING.to_owned(), format!("command {command}"))
+                }
+                Some((_, name)) => (plain(name), (*name).to_owned()),
+            },
+        }
+    }
+
+    fn answers(&mut self, row: &Row<'_>, talk: &mut Talk) {
+        if let Some(number) = row.first("mysql.stmt_id")
+            && let Some(text) = self.preparing.take()
+        {
+            self.statements.insert(number.to_owned(), text);
+        }
+        for code in row.list("mysql.error_code") {
+            let shown = format!("ERR {code}");
+            talk.responses.push(Said::new(plain(&shown), shown, None));
+        }
+    }
+}
+
+// === free functions ===
+
+fn labelled(text: &str) -> (String, String) {
+    (plain(&unescaped(text)), text.to_owned())
+}
+
+/// Undoes tshark's escapes of line ends and tabs, which would count as letters.
+fn unescaped(text: &str) -> String {
+    text.replace("\\n", " ").replace("\\r", " ").replace("\\t", " ")
+}
