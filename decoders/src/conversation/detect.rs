@@ -175,14 +175,14 @@ impl Detector {
     }
 
     /// The connection or the capture ends: says what stays undecided though it might have been ours.
+    ///
+    /// Of a connection that was open before, most bytes could be the beginning of something; so could the few bytes that
+    /// both sides of a short one said.
     pub(super) fn end(&mut self, options: &Options) -> Vec<Outcome> {
-        if !self.held.is_empty() && self.context.from_start {
-            self.give_up();
-        } else if let Some(held) = self.held.first() {
-            // Of a connection that was open before, most bytes could be the beginning of something.
-            let (out, inward) = (self.held.head(Way::Out), self.held.head(Way::In));
-            let (head, other) = if held.way == Way::Out { (out, inward) } else { (inward, out) };
-            if self.is_half_claimed(options, held.way, &head, &other) {
+        if let Some(first) = self.held.first().map(|held| held.way) {
+            let (head, other) = (self.held.head(first), self.held.head(first.other()));
+            let begun = self.context.from_start && other.is_empty();
+            if begun || self.is_half_claimed(options, first, &head, &other) {
                 self.give_up();
             }
         }

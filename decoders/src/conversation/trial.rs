@@ -92,9 +92,12 @@ impl Trial {
         } else if silent && [Way::Out, Way::In].into_iter().any(|way| *self.messages.of(way) > 0) {
             // Nobody contradicted: a request without an answer, or what a server sent by itself.
             std::mem::take(&mut self.withheld).into()
-        } else {
+        } else if self.from_start {
             let way = self.first.unwrap_or(Way::Out);
             vec![Outcome::Unparsable { way, bytes: self.bytes }]
+        } else {
+            // On a connection joined late, most of what looks like a message once and is not answered as one is none.
+            Vec::new()
         }
     }
 }
