@@ -290,6 +290,10 @@ impl Session {
             let flow = self.flows.of_mut(other);
             let span = flow.close(flow.position());
             self.handle(other, event, span, outcomes);
+            if self.side.sender(other) == Side::Client && self.decoder.is_request_open() {
+                // What was told is its beginning.
+                self.flows.of_mut(other).opened();
+            }
         }
     }
 
