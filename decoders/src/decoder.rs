@@ -151,6 +151,9 @@ pub(crate) struct Response {
     pub status: String,
     /// Whether that is an error.
     pub error: bool,
+    /// Of a push: whether no request is ever answered by such a message. Before the first request is seen, others may
+    /// be the answer to one that was sent earlier.
+    pub by_itself: bool,
     /// Text to show, or raw bytes; at most the payload limit.
     pub payload: Vec<u8>,
     /// Whether the payload was shortened or partly unseen.

@@ -334,7 +334,8 @@ impl Session {
         if let Some(trial) = &mut self.trial
             && !matches!(event, Event::Part | Event::Discard | Event::Extend)
         {
-            trial.note_message(way);
+            let by_itself = matches!(&event, Event::Push(push) if push.by_itself);
+            trial.note_message(way, by_itself);
         }
         match &event {
             Event::Request(Request { key: None, .. }) => {
@@ -383,6 +384,10 @@ impl Session {
             Event::Single(mut request) => {
                 request.truncated |= hole;
                 Outcome::Exchange(self.pairing.single(request, span))
+            }
+            Event::Push(mut push) if push.by_itself => {
+                push.truncated |= hole;
+                Outcome::Exchange(self.pairing.push_message(push, span))
             }
             // Before the first request is seen, what looks like a push may answer an unseen one.
             Event::Response(_) | Event::Push(_) | Event::Unanswered(_) if !sure || !self.asked => {

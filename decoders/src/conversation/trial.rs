@@ -59,10 +59,10 @@ impl Trial {
         }
     }
 
-    /// A whole message of a way was read.
-    pub(super) fn note_message(&mut self, way: Way) {
+    /// A whole message of a way was read; one that a server sends `by_itself` is expected to come alone.
+    pub(super) fn note_message(&mut self, way: Way, by_itself: bool) {
         let messages = self.messages.of_mut(way);
-        *messages = messages.saturating_add(1);
+        *messages = messages.saturating_add(if by_itself { ENOUGH_ALONE } else { 1 });
     }
 
     /// So many bytes of a way could not be read.

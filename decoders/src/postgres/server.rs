@@ -115,7 +115,8 @@ impl Postgres {
         let mut cursor = Cursor::new(body);
         cursor.u32_be();
         let channel = String::from_utf8_lossy(cursor.text()).into_owned();
-        self.pushed(format!("NOTIFICATION {channel}"), "OK".to_owned(), cursor.text().to_vec())
+        let operation = format!("NOTIFICATION {channel}");
+        Response { by_itself: true, ..self.pushed(operation, "OK".to_owned(), cursor.text().to_vec()) }
     }
 
     fn pushed(&self, operation: String, status: String, mut payload: Vec<u8>) -> Response {
