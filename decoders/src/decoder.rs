@@ -46,6 +46,8 @@ pub(crate) struct Evidence<'a> {
     pub spoke_first: bool,
     /// Whether the server's port is one of the protocol's usual ones.
     pub usual_port: bool,
+    /// The server's port, 0 when unknown: what other protocols are known to be spoken there.
+    pub port: u16,
 }
 
 /// Whether the first bytes that one side sent are a protocol's.

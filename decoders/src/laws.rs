@@ -310,6 +310,7 @@ fn exactly_one_decoder_claims_each_fixture() {
                         from_start: true,
                         spoke_first: true,
                         usual_port: false,
+                        port: 0,
                     };
                     let claim = (protocol.probe)(&evidence);
                     assert_ne!(claim, Probe::Yes, "{} by {} at {length}", fixture.name, protocol.name);

@@ -282,7 +282,15 @@ impl Detector {
             Side::Server => self.context.local_port,
         };
         let usual_port = protocol.ports.contains(&server_port);
-        Evidence { sender, head, other, from_start: self.context.from_start, spoke_first: true, usual_port }
+        Evidence {
+            sender,
+            head,
+            other,
+            from_start: self.context.from_start,
+            spoke_first: true,
+            usual_port,
+            port: server_port,
+        }
     }
 
     fn ask(&self, protocol: &Protocol, evidence: &Evidence<'_>) -> Probe {

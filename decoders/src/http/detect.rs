@@ -54,7 +54,7 @@ mod tests {
 
     fn ask(sender: Side, head: &[u8], from_start: bool) -> Probe {
         let (other, spoke_first) = (&[], sender == Side::Client);
-        judge(&Evidence { sender, head, other, from_start, spoke_first, usual_port: true })
+        judge(&Evidence { sender, head, other, from_start, spoke_first, usual_port: true, port: 0 })
     }
 
     #[test]
