@@ -1,24 +1,32 @@
 //! DNS over datagrams and over streams: queries and answers, met by identifier and question.
 //!
-//! Source: RFC 1035 (messages), RFC 7766 (over TCP), RFC 6891 (extensions), RFC 9460 (service bindings).
+//! Source: RFC 1035 (messages), RFC 1995 and 5936 (zone transfers), RFC 1996 (notifications), RFC 2136 (updates),
+//! RFC 6891 (extensions), RFC 7766 (over TCP), RFC 8490 (stateful operations), RFC 9460 (service bindings).
 
+mod iana;
 mod message;
 mod name;
+mod probe;
 mod record;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod update;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Options, Probe, Request, Response, Side, Step};
+use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::reader::Reader;
 use crate::registry::{Comparison, Datagrams, Field, Protocol};
-use message::{Header, Message, Question};
+use message::{HEADER, Header, Message, Question};
+use transfer::Transfer;
 
 pub(crate) const PROTOCOL: Protocol = Protocol {
     name: "dns",
     title: "DNS",
-    summary: "DNS over UDP and TCP: questions, answers and response codes",
+    summary: "DNS over UDP and TCP: queries, zone transfers, updates, notifications and their outcomes",
     ports: &[53],
     transports: &[Transport::Udp, Transport::Tcp],
     fields: &[
@@ -30,10 +38,10 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe: |evidence| probe_stream(evidence.sender, evidence.head),
+    probe: probe::stream,
     open: |options, _| Box::new(Dns::new(options, Carrier::Stream)),
     datagrams: Some(Datagrams {
-        probe: |evidence| probe_message(evidence.sender, evidence.head),
+        probe: probe::datagram,
         open: |options| Box::new(Dns::new(options, Carrier::Datagrams)),
     }),
 };
@@ -41,8 +49,14 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 /// Bytes of the length before each message of a stream (RFC 1035, section 4.2.2).
 const PREFIX: usize = 2;
 
-/// Bytes of the smallest message with a question: header, root name, type and class.
-const SMALLEST: u16 = 17;
+/// Zone transfers that may be under way on one connection: each keeps text, and no client asks for so many at once.
+const MAX_TRANSFERS: usize = 16;
+
+/// Bytes of a message up to which each piece is kept as it comes: in them stands what is asked.
+const PIECEMEAL: usize = 512;
+
+/// The key of an answer to a query that was not seen.
+const NOBODY: u64 = u64::MAX;
 
 /// Decodes one connection, or one socket and peer.
 #[derive(Debug)]
@@ -52,6 +66,12 @@ struct Dns {
     /// By identifier the key of the newest query: an answer to a query that could not be read repeats no question.
     /// Bounded by the identifiers there are.
     asked: BTreeMap<u16, u64>,
+    /// By identifier the transfers asked for.
+    transfers: BTreeMap<u16, Transfer>,
+    /// The transfer of which the beginning was not seen or is lost.
+    headless: Option<Headless>,
+    /// What is here of a message that is not all there, by side.
+    partial: [Vec<u8>; 2],
 }
 
 /// What carries the messages.
@@ -61,103 +81,240 @@ enum Carrier {
     Datagrams,
 }
 
-/// Tells whether a stream's first bytes are a message behind its length.
-fn probe_stream(side: Side, head: &[u8]) -> Probe {
-    let Some(length) = Reader::new(head, 0).u16() else { return Probe::NeedMore };
-    if length < SMALLEST {
-        return Probe::No;
-    }
-    let behind = head.get(PREFIX..).unwrap_or_default();
-    let whole = behind.get(..usize::from(length));
-    message::probe(side, whole.unwrap_or(behind), whole.is_some())
-}
-
-/// Tells whether a datagram is a message.
-fn probe_message(side: Side, datagram: &[u8]) -> Probe {
-    message::probe(side, datagram, true)
+/// A transfer whose messages cannot be paired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Headless {
+    id: u16,
+    /// Whether its query was seen, and so counted as lost.
+    counted: bool,
 }
 
 // === impl Dns ===
 
 impl Dns {
     fn new(options: &Options, carrier: Carrier) -> Self {
-        Self { limit: options.payload_bytes, carrier, asked: BTreeMap::new() }
+        Self {
+            limit: options.payload_bytes,
+            carrier,
+            asked: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            headless: None,
+            partial: [Vec::new(), Vec::new()],
+        }
     }
 
-    /// Reads one whole message.
-    fn message(&mut self, from: Side, bytes: &[u8]) -> Option<Event> {
-        let message = Message::read(bytes, self.limit).filter(|message| message.header.is_sound(from))?;
+    /// Reads one message of `length` bytes, of which `bytes` are here.
+    fn message(&mut self, from: Side, bytes: &[u8], length: usize) -> Option<Event> {
+        let message = Message::read(bytes, self.limit)?;
+        let header = message.header;
+        if !header.is_sound(from) || !header.fits(length) {
+            return None;
+        }
         Some(match from {
+            Side::Client if header.is_response() => Event::Discard,
             Side::Client => self.query(message),
-            Side::Server => self.answer(message),
+            Side::Server if header.is_response() => self.answer(message, bytes),
+            Side::Server => self.push(message),
         })
     }
 
     fn query(&mut self, message: Message) -> Event {
-        let Message { header, question, text, truncated, .. } = message;
+        let header = message.header;
+        let question = message.question.clone();
         let key = key(header, question.as_ref());
         self.asked.insert(header.id, key);
-        let (name, kind) = named(question);
-        Event::Request(Request {
-            operation: format!("{kind} {name}"),
-            target: name.clone(),
-            attributes: vec![("host", name), ("type", kind)],
-            payload: text,
+        self.transfers.remove(&header.id);
+        let transfers = self.carrier == Carrier::Stream && question.as_ref().is_some_and(transfer::is_asked);
+        if transfers && self.transfers.len() < MAX_TRANSFERS {
+            self.transfers.insert(header.id, Transfer::new(&message, key));
+        }
+        let operation = operation(&message);
+        let (mut attributes, mut target) = (Vec::new(), String::new());
+        if let Some(Question { name, kind, .. }) = question {
+            target.clone_from(&name);
+            attributes.push(("host", name));
+            // An update names its zone by the type of the zone's first record: nobody asks for that.
+            if header.opcode() != message::UPDATE {
+                attributes.push(("type", iana::type_name(kind)));
+            }
+        }
+        let (payload, truncated) = message.text(self.limit);
+        let request = Request {
+            operation,
+            target,
+            attributes,
+            payload,
             truncated,
             key: Some(key),
             ..Request::default()
-        })
+        };
+        // Without an identifier a stateful operation wants no answer (RFC 8490, section 5.4.1).
+        if header.opcode() == message::STATEFUL && header.id == 0 {
+            self.asked.remove(&header.id);
+            return Event::Single(Request { key: None, ..request });
+        }
+        Event::Request(request)
     }
 
-    fn answer(&mut self, message: Message) -> Event {
-        let Message { header, question, text, truncated, rcode } = message;
+    fn answer(&mut self, message: Message, bytes: &[u8]) -> Event {
+        let (header, rcode) = (message.header, message.rcode);
         let newest = self.asked.get(&header.id).copied();
-        let key = match question {
-            Some(_) => key(header, question.as_ref()),
-            None => newest.unwrap_or_else(|| key(header, None)),
-        };
+        let own = key(header, message.question.as_ref());
+        let key = if message.question.is_some() { own } else { newest.unwrap_or(own) };
+        if let Some(transfer) = self.transfers.get_mut(&header.id).filter(|transfer| transfer.key() == key) {
+            if !transfer.take(message, bytes, self.limit) {
+                return Event::Part;
+            }
+            self.asked.remove(&header.id);
+            let whole = self.transfers.remove(&header.id);
+            return whole.map_or(Event::Discard, |transfer| Event::Response(transfer.into_response()));
+        }
+        if newest.is_none()
+            && let Some(event) = self.headless(&message, bytes)
+        {
+            return event;
+        }
         if newest == Some(key) {
             self.asked.remove(&header.id);
         }
+        let (payload, truncated) = message.text(self.limit);
         Event::Response(Response {
-            status: message::rcode_name(rcode),
+            status: iana::rcode_name(rcode),
             error: rcode != 0,
-            payload: text,
+            payload,
             truncated,
             key: Some(key),
             ..Response::default()
         })
+    }
+
+    /// Passes a message of a transfer whose query was not seen or is lost: all its messages are one answer. Its last
+    /// one ends with the record that begins a zone.
+    fn headless(&mut self, message: &Message, bytes: &[u8]) -> Option<Event> {
+        let id = message.header.id;
+        let continues = self.headless.is_some_and(|headless| headless.id == id);
+        let transfers = message.question.as_ref().is_none_or(transfer::is_asked);
+        let readable = message.rcode == 0 && message.header.answers > 0;
+        if self.carrier == Carrier::Datagrams || !transfers || !readable {
+            return None;
+        }
+        let headless = self.headless.filter(|_| continues).unwrap_or(Headless { id, counted: false });
+        let last = message::answers(bytes).last().is_some_and(|record| record.serial().is_some());
+        let ends = last && (continues || message.header.answers > 1);
+        self.headless = if ends { None } else { Some(headless) };
+        if ends && !headless.counted { None } else { Some(Event::Discard) }
+    }
+
+    /// Reads what a server says unasked (RFC 8765).
+    fn push(&mut self, message: Message) -> Event {
+        let operation = operation(&message);
+        let (payload, truncated) = message.text(self.limit);
+        Event::Push(Response { operation: Some(operation), payload, truncated, ..Response::default() })
+    }
+
+    /// Returns where what is here of this side's open message is kept.
+    fn partial(&mut self, from: Side) -> &mut Vec<u8> {
+        let [client, server] = &mut self.partial;
+        match from {
+            Side::Client => client,
+            Side::Server => server,
+        }
+    }
+
+    /// Keeps what is here of a message that ends at `end`, in case the connection does first.
+    ///
+    /// Of a longer one twice as much is waited for, so that a message in many pieces is not copied at each.
+    fn wait(&mut self, from: Side, bytes: &[u8], end: usize) -> Step {
+        let header = bytes.get(PREFIX..).and_then(|behind| Header::read(&mut Reader::new(behind, 0)));
+        if header.is_some_and(|header| !header.is_sound(from) || !header.fits(end.saturating_sub(PREFIX))) {
+            return Step::Malformed;
+        }
+        let partial = self.partial(from);
+        partial.clear();
+        partial.extend_from_slice(bytes);
+        let next = bytes.len().saturating_add(if bytes.len() < PIECEMEAL { 1 } else { bytes.len() });
+        Step::NeedMore { at_least: end.min(next) }
     }
 }
 
 impl Decoder for Dns {
     fn decode(&mut self, from: Side, bytes: &[u8]) -> Step {
         if self.carrier == Carrier::Datagrams {
+            // Of a datagram not all may be here.
             let taken = |event| Step::Take { consumed: bytes.len(), skip: 0, event };
-            return self.message(from, bytes).map_or(Step::Malformed, taken);
+            return self.message(from, bytes, usize::from(u16::MAX)).map_or(Step::Malformed, taken);
         }
-        match probe_stream(from, bytes) {
-            Probe::No => return Step::Malformed,
-            Probe::Yes | Probe::Maybe | Probe::NeedMore => {}
+        let Some(length) = Reader::new(bytes, 0).u16().map(usize::from) else {
+            return Step::NeedMore { at_least: PREFIX };
+        };
+        if length < HEADER {
+            return Step::Malformed;
         }
-        let Some(length) = Reader::new(bytes, 0).u16() else { return Step::NeedMore { at_least: PREFIX } };
-        let end = PREFIX.saturating_add(usize::from(length));
-        match bytes.get(PREFIX..end) {
-            None => Step::NeedMore { at_least: end },
-            Some(whole) => self.message(from, whole).map_or(Step::Malformed, |event| Step::Take {
-                consumed: end,
-                skip: 0,
-                event,
-            }),
-        }
+        let end = PREFIX.saturating_add(length);
+        let Some(whole) = bytes.get(PREFIX..end) else { return self.wait(from, bytes, end) };
+        self.partial(from).clear();
+        let taken = |event| Step::Take { consumed: end, skip: 0, event };
+        self.message(from, whole, length).map_or(Step::Malformed, taken)
     }
 
-    fn lost(&mut self, _from: Side) {
+    fn lost(&mut self, from: Side) {
+        let begun = self.transfers.iter().find(|(_, transfer)| transfer.has_begun()).map(|(id, _)| *id);
+        self.headless = begun.map(|id| Headless { id, counted: true }).or(self.headless);
         self.asked.clear();
+        self.transfers.clear();
+        self.partial(from).clear();
+    }
+
+    fn garbled(&mut self, from: Side) -> bool {
+        // Answers name their queries; of a transfer nobody knows what is left.
+        self.partial(from).clear();
+        if from == Side::Server {
+            self.transfers.retain(|_, transfer| !transfer.has_begun());
+        }
+        true
     }
 
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize> {
-        (0..bytes.len()).find(|at| probe_stream(from, bytes.get(*at..).unwrap_or_default()) == Probe::Yes)
+        (0..bytes.len()).find(|at| {
+            let head = bytes.get(*at..).unwrap_or_default();
+            let evidence = Evidence {
+                sender: from,
+                head,
+                other: &[],
+                from_start: false,
+                spoke_first: false,
+                usual_port: false,
+                port: 0,
+            };
+            probe::stream(&evidence) == Probe::Yes
+        })
+    }
+
+    fn finish(&mut self, from: Side) -> Option<Event> {
+        let cut = std::mem::take(self.partial(from));
+        if from == Side::Server
+            && let Some(Headless { counted: false, .. }) = self.headless.take()
+        {
+            return Some(Event::Response(Response { key: Some(NOBODY), ..Response::default() }));
+        }
+        let begun = self.transfers.iter().find(|(_, transfer)| transfer.has_begun()).map(|(id, _)| *id);
+        if from == Side::Server
+            && let Some(transfer) = begun.and_then(|id| self.transfers.remove(&id))
+        {
+            return Some(Event::Response(transfer.into_response()));
+        }
+        // What is here of an answer says what it says, be it one of a transfer.
+        if from == Side::Server {
+            self.transfers.clear();
+        }
+        let length = Reader::new(&cut, 0).u16().map(usize::from)?;
+        let mut event = self.message(from, cut.get(PREFIX..)?, length)?;
+        if let Event::Request(Request { truncated, .. }) | Event::Response(Response { truncated, .. }) =
+            &mut event
+        {
+            *truncated = true;
+        }
+        Some(event)
     }
 }
 
@@ -171,7 +328,15 @@ fn key(header: Header, question: Option<&Question>) -> u64 {
     hasher.finish()
 }
 
-/// Returns a question's name and type as text.
-fn named(question: Option<Question>) -> (String, String) {
-    question.map_or_else(Default::default, |question| (question.name, record::type_name(question.kind)))
+/// Returns what a query wants in one line: `AAAA host`, `UPDATE zone`, `DSO KEEPALIVE`.
+fn operation(message: &Message) -> String {
+    let opcode = iana::opcode_name(message.header.opcode());
+    match (&message.question, &message.stateful) {
+        (Some(Question { name, kind, .. }), _) if message.header.opcode() == message::QUERY => {
+            format!("{} {name}", iana::type_name(*kind))
+        }
+        (Some(Question { name, .. }), _) => format!("{opcode} {name}"),
+        (None, Some(stateful)) => format!("{opcode} {stateful}"),
+        (None, None) => opcode,
+    }
 }

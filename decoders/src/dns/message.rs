@@ -1,14 +1,18 @@
-//! One DNS message: header, question, and its records as text (RFC 1035, section 4.1).
+//! One DNS message: header, questions, and its records as text (RFC 1035, section 4.1).
 
-use super::{name, record};
-use crate::decoder::{Probe, Side};
+use super::record::{self, Record};
+use super::{iana, name, update};
+use crate::decoder::Side;
 use crate::reader::Reader;
 
-/// A message of at least so many bytes may be cut by the capture: its records need not all be there to be recognised.
-const MAY_BE_CUT: usize = 512;
+/// Bytes of a header.
+pub(super) const HEADER: usize = 12;
 
-/// Classes in use: Internet, Chaos, Hesiod, none, any.
-const CLASSES: [u16; 5] = [1, 3, 4, 254, 255];
+/// Bytes of the shortest question: the root's name, type and class.
+const QUESTION: usize = 5;
+
+/// Bytes of the shortest record: the root's name, type, class, time to live and length.
+const RECORD: usize = 11;
 
 const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
@@ -21,16 +25,18 @@ const AUTHENTIC: u16 = 0x0020;
 const CHECKING_DISABLED: u16 = 0x0010;
 const RCODE: u16 = 0x000f;
 
-/// What queries leave unset.
-const ANSWER_ONLY: u16 = AUTHORITATIVE | TRUNCATED | RECURSION_AVAILABLE | RCODE;
+/// Opcodes that are read in their own way.
+pub(super) const QUERY: u16 = 0;
+pub(super) const UPDATE: u16 = 5;
+pub(super) const STATEFUL: u16 = 6;
 
 /// The first 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) id: u16,
     flags: u16,
-    questions: u16,
-    answers: u16,
+    pub(super) questions: u16,
+    pub(super) answers: u16,
     authorities: u16,
     additionals: u16,
 }
@@ -43,151 +49,255 @@ pub(super) struct Question {
     pub(super) class: u16,
 }
 
+/// Where a record stands in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// What answers the question, or what an update needs to be so.
+    Answer,
+    /// Who has the last word, or what an update changes.
+    Authority,
+    /// What may be of use.
+    Additional,
+}
+
 /// A message as shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) header: Header,
+    /// The first question.
     pub(super) question: Option<Question>,
     /// The response code, with the part that the extension carries.
     pub(super) rcode: u16,
-    /// Header, question and records, one a line.
-    pub(super) text: Vec<u8>,
-    /// Whether the text is not the whole message.
-    pub(super) truncated: bool,
-}
-
-/// Tells whether the bytes that `side` sent are a message, or begin one where they are not `whole`.
-pub(super) fn probe(side: Side, bytes: &[u8], whole: bool) -> Probe {
-    let more = if whole { Probe::No } else { Probe::NeedMore };
-    let mut reader = Reader::new(bytes, 0);
-    let Some(header) = Header::read(&mut reader) else {
-        return more;
-    };
-    if !header.is_sound(side) || header.questions != 1 {
-        return Probe::No;
-    }
-    match Question::read(&mut reader, bytes) {
-        Some(question) if question.kind != 0 && CLASSES.contains(&question.class) => {}
-        None if !whole && bytes.len() < MAY_BE_CUT => return Probe::NeedMore,
-        Some(_) | None => return Probe::No,
-    }
-    if !whole {
-        return Probe::Yes;
-    }
-    let all = header.records().all(|_| record::read(&mut reader, bytes).is_some());
-    let fits = all && reader.at() == bytes.len() || !all && bytes.len() >= MAY_BE_CUT;
-    if fits { Probe::Yes } else { Probe::No }
+    /// The serial number of the zone that a client has, where it asks for later changes.
+    pub(super) serial: Option<u32>,
+    /// What a stateful operation does.
+    pub(super) stateful: Option<String>,
+    /// Header and questions, one a line.
+    head: String,
+    /// Records, one a line.
+    records: String,
+    /// Bytes of the lines of the answer section.
+    answers: usize,
+    /// Whether the lines are not the whole message.
+    truncated: bool,
 }
 
 // === impl Header ===
 
 impl Header {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let [id, flags, questions] = [reader.u16()?, reader.u16()?, reader.u16()?];
         let [answers, authorities, additionals] = [reader.u16()?, reader.u16()?, reader.u16()?];
         Some(Self { id, flags, questions, answers, authorities, additionals })
     }
 
-    /// Says whether `from` may have sent it. Answers may repeat no question: those to queries that could not be read.
+    pub(super) fn opcode(self) -> u16 {
+        (self.flags & OPCODE) >> 11
+    }
+
+    /// Whether it answers.
+    pub(super) fn is_response(self) -> bool {
+        self.flags & RESPONSE != 0
+    }
+
+    /// Whether a client asks for a full answer, as those at the edge of a network do.
+    pub(super) fn wants_recursion(self) -> bool {
+        self.flags & RECURSION_DESIRED != 0
+    }
+
+    /// Says whether `from` may have sent it. Stateful operations go both ways (RFC 8490, section 5.4).
     pub(super) fn is_sound(self, from: Side) -> bool {
-        let opcode = (self.flags & OPCODE) >> 11;
-        let known = matches!(opcode, 0 | 4 | 5) && self.flags & RESERVED == 0;
-        let asks = self.flags & RESPONSE == 0;
-        known
-            && match from {
-                // A notification carries the mark of authority, and updates carry records.
-                Side::Client if opcode == 4 => asks && self.questions == 1,
-                Side::Client => {
-                    let bare = opcode == 5 || self.answers == 0 && self.additionals <= 2;
-                    asks && self.flags & ANSWER_ONLY == 0 && self.questions == 1 && bare
-                }
-                Side::Server => !asks && self.questions <= 1,
-            }
+        self.opcode() == STATEFUL || self.is_response() == (from == Side::Server)
+    }
+
+    /// Says whether what it announces can lie in a message of `length` bytes.
+    pub(super) fn fits(self, length: usize) -> bool {
+        let records = [self.answers, self.authorities, self.additionals].map(usize::from);
+        let records = records.iter().fold(0_usize, |sum, count| sum.saturating_add(*count));
+        let least = usize::from(self.questions)
+            .saturating_mul(QUESTION)
+            .saturating_add(records.saturating_mul(RECORD))
+            .saturating_add(HEADER);
+        least <= length
     }
 
     /// Returns the section of each record.
-    fn records(self) -> impl Iterator<Item = &'static str> {
-        let section = |name, count: u16| std::iter::repeat_n(name, usize::from(count));
-        section("answer", self.answers)
-            .chain(section("authority", self.authorities))
-            .chain(section("additional", self.additionals))
+    pub(super) fn records(self) -> impl Iterator<Item = Section> {
+        let section = |section, count: u16| std::iter::repeat_n(section, usize::from(count));
+        section(Section::Answer, self.answers)
+            .chain(section(Section::Authority, self.authorities))
+            .chain(section(Section::Additional, self.additionals))
     }
 
-    /// Writes identifier and flags.
+    /// Writes identifier, opcode, response code and flags; a query's code only where it has one.
     fn describe(self, rcode: u16) -> String {
         let flags = [
             (AUTHORITATIVE, " aa"),
             (TRUNCATED, " tc"),
             (RECURSION_DESIRED, " rd"),
             (RECURSION_AVAILABLE, " ra"),
+            (RESERVED, " z"),
             (AUTHENTIC, " ad"),
             (CHECKING_DISABLED, " cd"),
         ];
         let set: String =
             flags.iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, name)| *name).collect();
-        let status =
-            if self.flags & RESPONSE == 0 { String::new() } else { format!(" {}", rcode_name(rcode)) };
-        format!("id {}{status}{set}\n", self.id)
+        let opcode = match self.opcode() {
+            QUERY => String::new(),
+            opcode => format!(" {}", iana::opcode_name(opcode)),
+        };
+        let status = match rcode {
+            0 if !self.is_response() => String::new(),
+            rcode => format!(" {}", iana::rcode_name(rcode)),
+        };
+        format!("id {}{opcode}{status}{set}\n", self.id)
     }
 }
 
 // === impl Question ===
 
 impl Question {
-    fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<Self> {
+    pub(super) fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<Self> {
         Some(Self { name: name::read(reader, whole)?, kind: reader.u16()?, class: reader.u16()? })
+    }
+
+    /// Writes type and name, behind the class unless it is the Internet's; an update names its zone.
+    fn describe(&self, opcode: u16) -> String {
+        let Self { name, kind, class } = self;
+        if opcode == UPDATE && *class == record::INTERNET {
+            return format!("zone {name}\n");
+        }
+        let class =
+            if *class == record::INTERNET { String::new() } else { format!("{} ", iana::class_name(*class)) };
+        format!("{class}{} {name}\n", iana::type_name(*kind))
+    }
+}
+
+// === impl Section ===
+
+impl Section {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Authority => "authority",
+            Self::Additional => "additional",
+        }
     }
 }
 
 // === impl Message ===
 
 impl Message {
-    /// Reads a message and writes up to `limit` bytes of text; absent when header or question cannot be read.
+    /// Reads what is here of a message and writes up to `limit` bytes of text; absent without a header.
     pub(super) fn read(bytes: &[u8], limit: usize) -> Option<Self> {
         let mut reader = Reader::new(bytes, 0);
         let header = Header::read(&mut reader)?;
-        let question = if header.questions == 0 { None } else { Some(Question::read(&mut reader, bytes)?) };
-        let mut rcode = header.flags & RCODE;
-        let (mut lines, mut truncated) = (String::new(), false);
-        if let Some(Question { name, kind, .. }) = &question {
-            lines = format!("{} {name}\n", record::type_name(*kind));
+        let mut message = Self {
+            header,
+            question: None,
+            rcode: header.flags & RCODE,
+            serial: None,
+            stateful: None,
+            head: String::new(),
+            records: String::new(),
+            answers: 0,
+            truncated: false,
+        };
+        let mut questions = String::new();
+        message.truncated = message.read_sections(&mut reader, bytes, limit, &mut questions).is_none();
+        message.head = format!("{}{questions}", header.describe(message.rcode));
+        Some(message)
+    }
+
+    /// Reads what follows the header; absent where it ends early or is damaged.
+    fn read_sections<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        whole: &'a [u8],
+        limit: usize,
+        questions: &mut String,
+    ) -> Option<()> {
+        for _ in 0..self.header.questions {
+            let question = Question::read(reader, whole)?;
+            if questions.len() <= limit {
+                questions.push_str(&question.describe(self.header.opcode()));
+            }
+            self.question.get_or_insert(question);
         }
-        for section in header.records() {
-            let Some(record) = record::read(&mut reader, bytes) else {
-                truncated = true;
-                break;
-            };
-            rcode |= record.extended_rcode();
-            if lines.len() <= limit {
-                lines.push_str(&record.describe(section, bytes));
+        for section in self.header.records() {
+            let record = record::read(reader, whole)?;
+            self.rcode |= record.extended_rcode();
+            if section == Section::Authority && self.serial.is_none() {
+                self.serial = record.serial();
+            }
+            if self.records.len() <= limit {
+                let line = self.line(section, &record, whole);
+                self.write(&line);
+                if section == Section::Answer {
+                    self.answers = self.records.len();
+                }
             }
         }
-        let mut text = header.describe(rcode).into_bytes();
-        text.extend_from_slice(lines.as_bytes());
-        truncated |= text.len() > limit;
+        if self.header.opcode() == STATEFUL {
+            return self.read_stateful(reader, whole, limit);
+        }
+        let trailing = whole.get(reader.at()..).unwrap_or_default();
+        if !trailing.is_empty() {
+            self.write(&format!("trailing {}", record::raw(trailing)));
+        }
+        Some(())
+    }
+
+    /// Reads the values of a stateful operation, of which the first says what it is (RFC 8490, section 5.4.4).
+    fn read_stateful<'a>(&mut self, reader: &mut Reader<'a>, whole: &'a [u8], limit: usize) -> Option<()> {
+        while reader.at() < whole.len() {
+            let (kind, length) = (reader.u16()?, reader.u16()?);
+            let name = iana::stateful_name(kind);
+            let value = record::raw(reader.take(usize::from(length))?);
+            if self.records.len() <= limit {
+                self.write(&format!("{name} {value}"));
+            }
+            self.stateful.get_or_insert(name);
+        }
+        Some(())
+    }
+
+    fn line(&self, section: Section, record: &Record<'_>, whole: &[u8]) -> String {
+        match &self.question {
+            Some(zone) if self.header.opcode() == UPDATE => {
+                update::describe(section, zone.class, record, whole)
+            }
+            _ => format!("{} {}", section.name(), record.describe(whole)),
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        self.records.push_str(line);
+        self.records.push('\n');
+    }
+
+    /// Returns up to `limit` bytes of the text, and whether it is not all of the message.
+    pub(super) fn text(self, limit: usize) -> (Vec<u8>, bool) {
+        let mut text = self.head.into_bytes();
+        text.extend_from_slice(self.records.as_bytes());
+        let truncated = self.truncated || text.len() > limit;
         text.truncate(limit);
-        Some(Self { header, question, rcode, text, truncated })
+        (text, truncated)
+    }
+
+    /// Returns the text of the answer section alone, and whether it is not all of it.
+    pub(super) fn into_answers(mut self) -> (String, bool) {
+        self.records.truncate(self.answers);
+        (self.records, self.truncated)
     }
 }
 
-/// Returns the name of a response code (IANA registry of DNS RCODEs).
-pub(super) fn rcode_name(rcode: u16) -> String {
-    let name = match rcode {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        6 => "YXDOMAIN",
-        7 => "YXRRSET",
-        8 => "NXRRSET",
-        9 => "NOTAUTH",
-        10 => "NOTZONE",
-        11 => "DSOTYPENI",
-        16 => "BADVERS",
-        23 => "BADCOOKIE",
-        other => return format!("RCODE{other}"),
-    };
-    name.to_owned()
+/// Returns the records of a message's answer section, as far as they can be read.
+pub(super) fn answers(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut reader = Reader::new(bytes, 0);
+    let header = Header::read(&mut reader);
+    let questions = header.map_or(0, |header| header.questions);
+    let sound = (0..questions).all(|_| Question::read(&mut reader, bytes).is_some());
+    let count = header.filter(|_| sound).map_or(0, |header| header.answers);
+    (0..count).map_while(move |_| record::read(&mut reader, bytes))
 }

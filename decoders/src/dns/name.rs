@@ -5,11 +5,38 @@ use crate::reader::Reader;
 /// Bytes of the longest name (RFC 1035, section 2.3.4); it also bounds what a chain of pointers can cost.
 const MAX_NAME: usize = 255;
 
+/// Letters of a NetBIOS name as a label (RFC 1001, section 14.1).
+const NETBIOS_LETTERS: usize = 32;
+
 /// Reads a name and leaves the reader behind it; absent when it is damaged or not all there.
 ///
 /// `whole` is the message that pointers count in. A pointer must lead to before the labels it ends, so chains end.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<String> {
     let mut name = String::new();
+    walk(reader, whole, |label| {
+        if !name.is_empty() {
+            name.push('.');
+        }
+        write_label(&mut name, label);
+    })?;
+    if name.is_empty() {
+        name.push('.');
+    }
+    Some(name)
+}
+
+/// Passes a name as [`read`] does, and writes nothing.
+pub(super) fn pass<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<()> {
+    walk(reader, whole, |_| {})
+}
+
+/// Says whether a written name is one of NetBIOS: half an octet a letter, from A to P.
+pub(super) fn is_netbios(name: &str) -> bool {
+    let label = name.split('.').next().unwrap_or_default();
+    label.len() == NETBIOS_LETTERS && label.bytes().all(|letter| matches!(letter, b'A'..=b'P'))
+}
+
+fn walk<'a>(reader: &mut Reader<'a>, whole: &'a [u8], mut label: impl FnMut(&[u8])) -> Option<()> {
     let (mut jumped, mut begin, mut total) = (*reader, reader.at(), 0_usize);
     let mut inside = false;
     loop {
@@ -21,10 +48,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<Strin
                 if total >= MAX_NAME {
                     return None;
                 }
-                if !name.is_empty() {
-                    name.push('.');
-                }
-                write_label(&mut name, jumped.take(usize::from(length))?);
+                label(jumped.take(usize::from(length))?);
             }
             192..=255 => {
                 let low = jumped.u8()?;
@@ -45,17 +69,14 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<Strin
     if !inside {
         *reader = jumped;
     }
-    if name.is_empty() {
-        name.push('.');
-    }
-    Some(name)
+    Some(())
 }
 
-/// Writes a label: printable characters as they are, others as `\DDD`.
+/// Writes a label: printable characters as they are, others as `\DDD`; what zone files give a meaning is escaped.
 fn write_label(name: &mut String, label: &[u8]) {
     for byte in label {
         let written = match byte {
-            b'.' | b'\\' => format!("\\{}", char::from(*byte)),
+            b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => format!("\\{}", char::from(*byte)),
             0x21..=0x7e => char::from(*byte).to_string(),
             _ => format!("\\{byte:03}"),
         };

@@ -1,146 +1,100 @@
 //! Resource records and what they say (RFC 1035, section 3; RFC 3597 for those without a reading here).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod address;
+mod data;
+mod edns;
+mod encoding;
+mod gateway;
+mod layout;
+mod service;
 
-use super::name;
+use super::{iana, name};
 use crate::reader::Reader;
+use data::Data;
+pub(super) use encoding::raw;
+
+/// The record that begins a zone (RFC 1035, section 3.3.13).
+const SOA: u16 = 6;
 
 /// The record that carries the extensions (RFC 6891).
 const OPT: u16 = 41;
 
-/// Types with their names (IANA registry of resource record types).
-const TYPES: [(u16, &str); 35] = [
-    (1, "A"),
-    (2, "NS"),
-    (5, "CNAME"),
-    (6, "SOA"),
-    (12, "PTR"),
-    (13, "HINFO"),
-    (15, "MX"),
-    (16, "TXT"),
-    (17, "RP"),
-    (18, "AFSDB"),
-    (24, "SIG"),
-    (25, "KEY"),
-    (28, "AAAA"),
-    (29, "LOC"),
-    (33, "SRV"),
-    (35, "NAPTR"),
-    (37, "CERT"),
-    (39, "DNAME"),
-    (OPT, "OPT"),
-    (43, "DS"),
-    (44, "SSHFP"),
-    (46, "RRSIG"),
-    (47, "NSEC"),
-    (48, "DNSKEY"),
-    (50, "NSEC3"),
-    (51, "NSEC3PARAM"),
-    (52, "TLSA"),
-    (64, "SVCB"),
-    (65, "HTTPS"),
-    (249, "TKEY"),
-    (250, "TSIG"),
-    (251, "IXFR"),
-    (252, "AXFR"),
-    (255, "ANY"),
-    (257, "CAA"),
-];
+/// The Internet's class.
+pub(super) const INTERNET: u16 = 1;
 
-/// One record; its data lies in the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Bytes of the numbers that end the data of a zone's first record, its serial number being the first of them.
+const SOA_NUMBERS: usize = 20;
+
+/// One record; name and data lie in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
-    name: String,
-    kind: u16,
-    class: u16,
-    ttl: u32,
+    /// Where the name begins in the message.
+    name_at: usize,
+    pub(super) kind: u16,
+    pub(super) class: u16,
+    pub(super) ttl: u32,
     /// Where the data begins in the message.
     at: usize,
-    data: &'a [u8],
+    pub(super) data: &'a [u8],
 }
 
 /// Reads a record and leaves the reader behind it; absent when it is damaged or not all there.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, whole: &'a [u8]) -> Option<Record<'a>> {
-    let name = name::read(reader, whole)?;
+    let name_at = reader.at();
+    name::pass(reader, whole)?;
     let (kind, class, ttl) = (reader.u16()?, reader.u16()?, reader.u32()?);
     let length = reader.u16()?;
     let at = reader.at();
-    Some(Record { name, kind, class, ttl, at, data: reader.take(usize::from(length))? })
-}
-
-/// Returns a type's name: `TYPE1234` where it has none (RFC 3597, section 5).
-pub(super) fn type_name(kind: u16) -> String {
-    let known = TYPES.iter().find(|(number, _)| *number == kind);
-    known.map_or_else(|| format!("TYPE{kind}"), |(_, name)| (*name).to_owned())
+    Some(Record { name_at, kind, class, ttl, at, data: reader.take(usize::from(length))? })
 }
 
 // === impl Record ===
 
 impl Record<'_> {
+    /// Whether it carries a message's extensions, and says nothing of a name.
+    pub(super) fn is_extension(&self) -> bool {
+        self.kind == OPT
+    }
+
     /// Returns what the extensions add to the response code.
     pub(super) fn extended_rcode(&self) -> u16 {
         let [high, ..] = self.ttl.to_be_bytes();
-        if self.kind == OPT { u16::from(high) << 4 } else { 0 }
+        if self.is_extension() { u16::from(high) << 4 } else { 0 }
     }
 
-    /// Writes the record as a line; `whole` is the message that it lies in.
-    pub(super) fn describe(&self, section: &str, whole: &[u8]) -> String {
-        let Self { name, kind, class, ttl, .. } = self;
-        if *kind == OPT {
-            return format!("{section} OPT udp {class}\n");
+    /// Returns a zone's serial number, if this is its first record.
+    pub(super) fn serial(&self) -> Option<u32> {
+        let at = self.data.len().checked_sub(SOA_NUMBERS)?;
+        if self.kind == SOA { Reader::new(self.data, at).u32() } else { None }
+    }
+
+    /// Returns whose record it is; `whole` is the message that it lies in.
+    pub(super) fn name(&self, whole: &[u8]) -> String {
+        name::read(&mut Reader::new(whole, self.name_at), whole).unwrap_or_default()
+    }
+
+    /// Writes name, time to live, class unless it is the Internet's, type and data, as a zone file does.
+    pub(super) fn describe(&self, whole: &[u8]) -> String {
+        let Self { class, ttl, .. } = self;
+        if self.is_extension() {
+            return match self.fields(whole) {
+                Some(fields) => format!("OPT {}", edns::write(*class, *ttl, fields)),
+                None => "OPT".to_owned(),
+            };
         }
-        // A reading that does not fill the data exactly is wrong: the raw form is always right.
-        let data = self.read_data(whole).unwrap_or_else(|| raw(self.data));
-        format!("{section} {name} {ttl} {} {data}\n", type_name(*kind))
+        let shown = if *class == INTERNET { String::new() } else { format!("{} ", iana::class_name(*class)) };
+        let (name, kind) = (self.name(whole), iana::type_name(self.kind));
+        format!("{name} {ttl} {shown}{kind} {}", self.data(*class, whole)).trim_end().to_owned()
     }
 
-    fn read_data(&self, whole: &[u8]) -> Option<String> {
-        let end = self.at.checked_add(self.data.len())?;
-        let mut reader = Reader::new(whole.get(..end)?, self.at);
-        let data = match self.kind {
-            1 => Ipv4Addr::from(<[u8; 4]>::try_from(reader.take(4)?).ok()?).to_string(),
-            28 => Ipv6Addr::from(<[u8; 16]>::try_from(reader.take(16)?).ok()?).to_string(),
-            2 | 5 | 12 | 39 => name::read(&mut reader, whole)?,
-            15 => format!("{} {}", reader.u16()?, name::read(&mut reader, whole)?),
-            16 => return texts(self.data),
-            33 => {
-                let (priority, weight, port) = (reader.u16()?, reader.u16()?, reader.u16()?);
-                format!("{priority} {weight} {port} {}", name::read(&mut reader, whole)?)
-            }
-            6 => {
-                let (server, mailbox) = (name::read(&mut reader, whole)?, name::read(&mut reader, whole)?);
-                let [serial, refresh, retry] = [reader.u32()?, reader.u32()?, reader.u32()?];
-                let [expire, minimum] = [reader.u32()?, reader.u32()?];
-                format!("{server} {mailbox} {serial} {refresh} {retry} {expire} {minimum}")
-            }
-            64 | 65 => {
-                let (priority, target) = (reader.u16()?, name::read(&mut reader, whole)?);
-                let rest = reader.take(end.checked_sub(reader.at())?)?;
-                if rest.is_empty() {
-                    format!("{priority} {target}")
-                } else {
-                    format!("{priority} {target} {}", raw(rest))
-                }
-            }
-            _ => return None,
-        };
-        (reader.at() == end).then_some(data)
+    /// Writes the data as `class` gives it a meaning. A reading that does not fill the data exactly is wrong: the raw
+    /// form is always right.
+    pub(super) fn data(&self, class: u16, whole: &[u8]) -> String {
+        let read = self.fields(whole).and_then(|fields| layout::write(self.kind, class, fields));
+        read.unwrap_or_else(|| raw(self.data))
     }
-}
 
-/// Writes character strings (RFC 1035, section 3.3.14).
-fn texts(data: &[u8]) -> Option<String> {
-    let mut reader = Reader::new(data, 0);
-    let mut written = Vec::new();
-    while reader.at() < data.len() {
-        let length = reader.u8()?;
-        written.push(format!("\"{}\"", reader.take(usize::from(length))?.escape_ascii()));
+    fn fields<'a>(&self, whole: &'a [u8]) -> Option<Data<'a>> {
+        Data::new(whole, self.at, self.at.checked_add(self.data.len())?)
     }
-    Some(written.join(" "))
-}
-
-/// Writes data of unknown meaning (RFC 3597, section 5).
-fn raw(data: &[u8]) -> String {
-    let digits: Vec<String> = data.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\\# {} {}", data.len(), digits.concat()).trim_end().to_owned()
 }

@@ -1,0 +1,36 @@
+//! Changes of a zone in the words of nsupdate (RFC 2136, sections 2.4 and 2.5).
+
+use super::iana;
+use super::message::Section;
+use super::record::Record;
+
+/// The class of what must not be there, or of a record to be deleted.
+const NONE: u16 = 254;
+
+/// The class, and the type, of whatever is there.
+const ANY: u16 = 255;
+
+/// Writes a record of an update for a zone of class `zone` as a line; `whole` is the message that it lies in.
+pub(super) fn describe(section: Section, zone: u16, record: &Record<'_>, whole: &[u8]) -> String {
+    if section == Section::Additional {
+        return format!("{} {}", section.name(), record.describe(whole));
+    }
+    let (name, kind) = (record.name(whole), iana::type_name(record.kind));
+    let data = if record.data.is_empty() { String::new() } else { record.data(zone, whole) };
+    let text = match (section, record.class, record.kind) {
+        (Section::Answer, ANY, ANY) => format!("prereq yxdomain {name}"),
+        (Section::Answer, ANY, _) => format!("prereq yxrrset {name} {kind} {data}"),
+        (Section::Answer, NONE, ANY) => format!("prereq nxdomain {name}"),
+        (Section::Answer, NONE, _) => format!("prereq nxrrset {name} {kind} {data}"),
+        (Section::Answer, class, _) => format!("prereq yxrrset {name} {}{kind} {data}", shown(class)),
+        (_, ANY, ANY) => format!("update delete {name}"),
+        (_, ANY | NONE, _) => format!("update delete {name} {kind} {data}"),
+        (_, class, _) => format!("update add {name} {} {}{kind} {data}", record.ttl, shown(class)),
+    };
+    text.trim_end().to_owned()
+}
+
+/// Returns a class as it stands before a type: the Internet's is left out.
+fn shown(class: u16) -> String {
+    if class == super::record::INTERNET { String::new() } else { format!("{} ", iana::class_name(class)) }
+}
