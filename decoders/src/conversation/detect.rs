@@ -69,6 +69,8 @@ enum Fit {
     Likely,
     /// One side's bytes are its and no other's.
     Sure,
+    /// Both sides' are.
+    Certain,
 }
 
 // === impl Detector ===
@@ -236,7 +238,7 @@ impl Detector {
                 let evidence = self.evidence(protocol, sender, side, head, other);
                 let (fit, usual) = (self.fit(protocol, &evidence), evidence.usual_port);
                 if fit > best.0 || fit == best.0 && usual && !best.1 {
-                    let on_trial = fit != Fit::Sure || !self.context.from_start;
+                    let on_trial = fit < Fit::Sure || !self.context.from_start;
                     best = (fit, usual, (fit != Fit::Not).then_some(Claim { protocol, side, on_trial }));
                 }
             }
@@ -253,6 +255,7 @@ impl Detector {
         let second = (!other.is_empty()).then(|| self.ask(protocol, &answer));
         match (first, second) {
             (Probe::No, _) | (_, Some(Probe::No)) => Fit::Not,
+            (Probe::Yes, Some(Probe::Yes)) => Fit::Certain,
             (Probe::Yes, _) | (_, Some(Probe::Yes)) => Fit::Sure,
             (Probe::Maybe, Some(Probe::Maybe)) => Fit::Likely,
             (Probe::Maybe | Probe::NeedMore, _) => Fit::Open,
@@ -310,12 +313,13 @@ impl Detector {
         })
     }
 
-    /// Returns who may have sent the bytes of `way`, and which end the observed process then is.
+    /// Returns who may have sent the bytes of `way`, the one who asks first, and which end the observed process then is.
     fn sides(&self, way: Way) -> impl Iterator<Item = (Side, Side)> {
         let known = self.context.side;
         [Side::Client, Side::Server]
             .into_iter()
-            .filter(move |side| known.is_none_or(|known| known == *side))
-            .map(move |side| (side.sender(way), side))
+            // Who sends what goes out is the observed process, and so the other way about.
+            .map(move |sender| (sender, sender.sender(way)))
+            .filter(move |(_, side)| known.is_none_or(|known| known == *side))
     }
 }

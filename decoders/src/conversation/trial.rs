@@ -86,11 +86,12 @@ impl Trial {
 
     /// The connection or the capture ends before the claim was shown to be right: returns what comes out of it.
     pub(super) fn end(mut self) -> Vec<Outcome> {
-        let silent = [Way::Out, Way::In].into_iter().any(|way| !self.heard.of(way));
         if self.is_wrong() {
             Vec::new()
-        } else if silent && [Way::Out, Way::In].into_iter().any(|way| *self.messages.of(way) > 0) {
-            // Nobody contradicted: a request without an answer, or what a server sent by itself.
+        } else if self.unreadable == 0
+            && [Way::Out, Way::In].into_iter().any(|way| *self.messages.of(way) > 0)
+        {
+            // Nobody contradicted: a request without an answer or with half of one, or what a server sent by itself.
             std::mem::take(&mut self.withheld).into()
         } else if self.from_start {
             let way = self.first.unwrap_or(Way::Out);

@@ -136,6 +136,36 @@ fn a_request_on_a_late_connection_without_any_answer_comes_out() {
 }
 
 #[test]
+fn half_an_answer_on_a_late_connection_is_no_contradiction() {
+    let mut client = Client::new(false);
+    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-").end();
+    let exchange = client.exchange();
+    assert_eq!((exchange.operation.as_str(), exchange.reason), ("GET /a", Some(Reason::Unreadable)));
+    // A hole within the answer, behind which nothing was seen.
+    let mut client = Client::new(false);
+    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nx").gap(Way::In, 20_000).end();
+    assert_eq!(client.outcomes(), ["gap"]);
+}
+
+#[test]
+fn ends_of_a_late_connection_are_not_swapped() {
+    let ask = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    for side in [None, Some(Side::Client)] {
+        let mut client = Client::new(false);
+        client.conversation.context.side = side;
+        for _ in 0..3 {
+            client.ask(ask).answer(b"$1\r\n6\r\n");
+        }
+        assert_eq!(client.outcomes(), ["GET k OK"; 3], "{side:?}");
+        let mut server = Client::new(false);
+        for _ in 0..3 {
+            server.answer(ask).ask(b"+OK\r\n");
+        }
+        assert_eq!(server.exchange().side, Side::Server);
+    }
+}
+
+#[test]
 fn a_certain_connection_is_never_given_up_and_what_is_not_read_counts() {
     let mut client = Client::new(true);
     client.ask(GET).answer(OK).ask(GET);
