@@ -137,10 +137,10 @@ impl Flow {
         self.buffer.extend_from_slice(bytes.get(passing..).unwrap_or_default());
     }
 
-    /// Moves on over bytes that were not captured.
+    /// Moves on over bytes that were not captured. They may be the rest of a message that was told already.
     pub(super) fn pass(&mut self, len: u64) {
         self.next = Some(self.next.unwrap_or_default().saturating_add(len));
-        self.hole |= len > 0;
+        self.hole |= len > 0 && self.open.is_some();
     }
 
     /// Drops `count` bytes at the front.
