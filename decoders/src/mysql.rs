@@ -5,22 +5,32 @@
 
 mod answer;
 mod command;
+mod database;
+mod drift;
+mod handshake;
 mod login;
 mod packet;
+mod probe;
 mod requests;
+mod scan;
+mod server;
+mod statements;
+#[cfg(test)]
+mod tests;
 mod values;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
+use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use crate::sql;
 use crate::sql::frame::Frames;
-use answer::{Answer, Failure, Piece, Shape};
-use command::Statement;
-use login::{Agreed, Greeting};
+use answer::{Answer, Asked, Failure, Known, Piece, Shape};
+use drift::Drift;
+use login::Greeting;
 use packet::Packet;
+use statements::{Key, Statements};
 
 /// The entry of the registry.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -43,7 +53,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe: judge,
+    probe: probe::judge,
     datagrams: None,
     open: |options, from_start| Box::new(Mysql::new(options, from_start)),
 };
@@ -51,32 +61,30 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 /// Most requests remembered while they wait.
 const MAX_PENDING: usize = 4096;
 
-/// Most prepared statements remembered per connection, and most bytes of their text: servers allow 16382 in all.
-const MAX_STATEMENTS: usize = 4096;
-const MAX_TEXT: usize = 1024 * 1024;
-
-/// The number by which `MariaDB` executes what was prepared last.
-const LAST_PREPARED: u32 = u32::MAX;
-
 /// Decodes one connection of a client and its server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Mysql {
     payload_bytes: usize,
     redact: bool,
     phase: Phase,
     greeting: Option<Greeting>,
-    agreed: Agreed,
-    database: String,
-    statements: HashMap<u32, Statement>,
+    known: Known,
+    statements: Statements,
     pending: VecDeque<Pending>,
     answer: Option<Answer>,
-    /// The sequence number of the server's next packet in an open answer.
+    /// The sequence number of the server's next packet in an open answer, or in one to something unseen.
     next: u8,
+    /// The answer to something unseen is passing.
+    orphan: bool,
     frames: [Frames; 2],
     /// A packet of the longest kind came: the next is its rest.
     rest: [Option<Held>; 2],
+    drift: Drift,
     /// An EOF that may follow a complete answer.
     maybe_eof: bool,
+    /// The log-in was the last thing that the user's program asked for: what comes may be its library's own.
+    greeted: bool,
     done: bool,
 }
 
@@ -92,16 +100,17 @@ enum Phase {
 }
 
 /// A request that waits for its answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pending {
-    shape: Shape,
+    asked: Asked,
     /// The sequence number of the answer's first packet.
     first: u8,
     /// What is executed or prepared.
-    statement: Option<(u32, Statement)>,
-    /// The database that becomes the current one if all goes well.
-    database: Option<String>,
-    status: &'static str,
+    statement: Option<Key>,
+    /// The database that was the current one when the answer began.
+    target: Option<String>,
+    /// The outcome if all goes well; `OK` where nothing is said.
+    status: Option<&'static str>,
 }
 
 /// What becomes of a packet once its rest has come.
@@ -109,33 +118,6 @@ struct Pending {
 enum Held {
     Event(Box<Event>),
     Part,
-}
-
-/// Judges the first bytes of a side.
-fn judge(evidence: &Evidence<'_>) -> Probe {
-    probe(evidence.sender, evidence.head)
-}
-
-/// Tells whether `head`, the first bytes that `side` sent, are `MySQL`.
-fn probe(side: Side, head: &[u8]) -> Probe {
-    let Some((length, sequence)) = packet::header(head) else {
-        // A greeting or a command is longer; nothing is known from less.
-        return if head.get(2).is_some_and(|byte| *byte > 0x20) { Probe::No } else { Probe::NeedMore };
-    };
-    let body = head.get(4..).unwrap_or_default();
-    let body = body.get(..length.min(body.len())).unwrap_or_default();
-    let (Some(kind), true) = (body.first(), length > 0) else {
-        return if length > 0 && head.len() == 4 { Probe::NeedMore } else { Probe::No };
-    };
-    let verdict = match side {
-        Side::Client => probe_client(*kind, sequence, length, body),
-        Side::Server => probe_server(sequence, head),
-    };
-    match verdict {
-        Some(true) => Probe::Yes,
-        Some(false) => Probe::No,
-        None => Probe::NeedMore,
-    }
 }
 
 // === impl Mysql ===
@@ -147,15 +129,17 @@ impl Mysql {
             redact: options.redaction.enabled,
             phase: if from_start { Phase::Greeting } else { Phase::Unknown },
             greeting: None,
-            agreed: Agreed::default(),
-            database: String::new(),
-            statements: HashMap::new(),
+            known: Known::default(),
+            statements: Statements::default(),
             pending: VecDeque::new(),
             answer: None,
             next: 0,
+            orphan: false,
             frames: [Frames::default(), Frames::default()],
             rest: [None, None],
+            drift: Drift::default(),
             maybe_eof: false,
+            greeted: false,
             done: false,
         }
     }
@@ -185,41 +169,45 @@ impl Mysql {
     }
 
     fn server(&mut self, packet: &Packet<'_>) -> Option<Event> {
-        if packet.sequence == 0 && self.answer.is_none() {
-            return self.unasked(packet);
+        if self.answer.is_none() {
+            if self.orphan && packet.sequence == self.next {
+                return Some(Event::Discard);
+            }
+            if packet.sequence == 0 {
+                return self.unasked(packet);
+            }
         }
         if std::mem::take(&mut self.maybe_eof)
             && packet.sequence == self.next
             && packet.length == 5
             && packet.kind() == Some(0xfe)
         {
-            self.agreed.deprecate_eof = Some(false);
+            self.known.agreed.deprecate_eof = Some(false);
             return Some(Event::Discard);
         }
-        let Some(front) = self.pending.front() else {
+        if self.pending.is_empty() {
+            if self.phase == Phase::Greeting {
+                // Some servers count the error in place of a greeting as the second packet.
+                return self.unasked(packet);
+            }
             // The first packet of an answer to something not seen counts; what follows it does not.
+            self.orphan = true;
             return Some(if packet.sequence == 1 {
                 Event::Response(Response::default())
             } else {
                 Event::Discard
             });
-        };
+        }
         if self.answer.is_none() {
-            if front.shape != Shape::Login && packet.sequence != front.first {
+            if !self.begin(packet.sequence) {
                 return Some(Event::Discard);
             }
-            // What was prepared meanwhile is known better than when it was asked to execute it.
-            let statement = front
-                .statement
-                .as_ref()
-                .map(|(number, statement)| self.statements.get(number).unwrap_or(statement));
-            self.answer = Some(Answer::new(front.shape, statement, self.payload_bytes));
-        } else if packet.sequence != self.next {
+        } else if packet.sequence != self.next && !self.drift.take_landing() {
             return None;
         }
         self.next = packet.sequence.wrapping_add(1);
         let answer = self.answer.as_mut()?;
-        match answer.take(packet, &mut self.agreed)? {
+        match answer.take(packet, &mut self.known)? {
             Piece::Part => Some(Event::Part),
             Piece::Interim => {
                 self.reopen();
@@ -229,29 +217,48 @@ impl Mysql {
                 self.phase = Phase::File;
                 Some(Event::Discard)
             }
-            Piece::Last => self.finish(),
+            Piece::Last => self.finish_answer(),
         }
+    }
+
+    /// Begins to read the answer to the request that waits longest; `false` when a packet of this number does not open
+    /// it.
+    fn begin(&mut self, sequence: u8) -> bool {
+        let Some(front) = self.pending.front_mut() else { return false };
+        let shape = front.asked.shape;
+        if shape != Shape::Login && sequence != front.first && !self.drift.take_landing() {
+            return false;
+        }
+        // A client that does not wait may have asked before the database was this one.
+        if shape != Shape::Login {
+            front.target = Some(self.known.database.current.clone());
+        }
+        let asked = std::mem::replace(&mut front.asked, Asked { shape, ..Asked::default() });
+        let statement = front.statement.and_then(|key| self.statements.get(key));
+        self.answer = Some(Answer::new(asked, statement, self.payload_bytes, self.redact));
+        true
     }
 
     /// Forgets an answer that only began with interim packets.
     fn reopen(&mut self) {
         let next = self.next;
-        if let Some(front) = self.pending.front_mut() {
+        if let (Some(front), Some(answer)) = (self.pending.front_mut(), self.answer.take()) {
             front.first = next;
+            front.asked = answer.into_asked();
         }
-        self.answer = None;
     }
 
     /// Takes a server packet that opens a conversation or ends it unasked.
     fn unasked(&mut self, packet: &Packet<'_>) -> Option<Event> {
-        if packet.kind() == Some(0xff) {
+        if packet.kind() == Some(0xff) && probe::is_unasked_error(packet.head, packet.length) {
             let failure = Failure::read(packet)?;
             let response = Response {
                 operation: Some("CONNECTION".to_owned()),
-                target: Some(self.database.clone()),
+                target: Some(self.known.database.current.clone()),
                 status: format!("ERR {}", failure.number),
                 error: true,
                 payload: failure.text,
+                truncated: packet.is_cut(),
                 ..Response::default()
             };
             return Some(Event::Push(response));
@@ -259,66 +266,84 @@ impl Mysql {
         if self.phase == Phase::Command || self.phase == Phase::File {
             return None;
         }
-        self.greeting = Some(Greeting::read(packet.head)?);
+        let greeting = Greeting::read(packet.head)?;
+        self.greeting = Some(greeting);
         self.phase = Phase::Login;
         Some(Event::Discard)
     }
 
     /// Ends the open answer and says how it went.
-    fn finish(&mut self) -> Option<Event> {
-        let mut answer = self.answer.take()?;
+    fn finish_answer(&mut self) -> Option<Event> {
+        let answer = self.answer.take()?;
         let pending = self.pending.pop_front()?;
         self.maybe_eof = answer.maybe_eof;
-        let mut status = pending.status.to_owned();
-        if let Some(number) = answer.error {
-            status = format!("ERR {number}");
-        } else {
-            if let Some(database) = answer.database.take().or(pending.database) {
-                self.database = database;
-            }
-            self.remember(&mut answer, pending.statement);
-        }
-        if pending.shape == Shape::Login {
+        self.drift.land();
+        let status = match answer.error {
+            Some(number) => format!("ERR {number}"),
+            None => pending.status.unwrap_or("OK").to_owned(),
+        };
+        // The end of a file may have passed unseen.
+        if pending.asked.shape == Shape::Login || self.phase == Phase::File {
             self.phase = Phase::Command;
-            self.done |= answer.error.is_none() && self.agreed.compressed;
         }
+        if pending.asked.shape == Shape::Login {
+            self.done |= answer.error.is_none() && self.known.agreed.compressed;
+        }
+        Some(self.respond(answer, pending, status))
+    }
+
+    /// Ends the open answer although its end was not seen: how it went is not known.
+    fn abandon_answer(&mut self) -> Option<Event> {
+        let mut answer = self.answer.take()?;
+        let pending = self.pending.pop_front()?;
+        self.drift.land();
+        answer.table.cut();
+        Some(self.respond(answer, pending, String::new()))
+    }
+
+    fn respond(&mut self, mut answer: Answer, pending: Pending, status: String) -> Event {
+        self.remember(&mut answer, pending.statement);
         let (payload, truncated) = answer.table.finish();
-        Some(Event::Response(Response {
+        Event::Response(Response {
             status,
             error: answer.error.is_some(),
             payload,
             truncated,
+            target: pending.target,
             ..Response::default()
-        }))
+        })
     }
 
     /// Keeps what an answer tells about a prepared statement.
-    fn remember(&mut self, answer: &mut Answer, statement: Option<(u32, Statement)>) {
-        let columns = std::mem::take(&mut answer.columns);
-        let Some((number, mut statement)) = statement else { return };
-        match answer.prepared {
-            Some((number, parameters)) => {
+    fn remember(&mut self, answer: &mut Answer, statement: Option<Key>) {
+        let Some(key) = statement else { return };
+        if answer.is_preparation() && answer.prepared.is_none() {
+            return self.statements.forget(key);
+        }
+        if let Some(statement) = self.statements.get_mut(key) {
+            if !answer.columns.is_empty() && answer.error.is_none() {
+                statement.columns = std::mem::take(&mut answer.columns);
+            }
+            if let Some((_, parameters)) = answer.prepared {
                 statement.parameters = parameters;
-                statement.columns = columns;
-                if let Some(last) =
-                    self.statements.get_mut(&LAST_PREPARED).filter(|last| last.text == statement.text)
-                {
-                    last.clone_from(&statement);
-                }
-                self.store(number, statement);
             }
-            None if !columns.is_empty() => {
-                if let Some(statement) = self.statements.get_mut(&number) {
-                    statement.columns = columns;
-                }
-            }
-            None => {}
+        }
+        if let Some((number, _)) = answer.prepared {
+            self.statements.number(key, number);
+        }
+        let over = self.statements.get(key).is_some_and(|statement| statement.closed)
+            && !self.pending.iter().any(|pending| pending.statement == Some(key));
+        if over {
+            self.statements.forget(key);
         }
     }
 }
 
 impl Decoder for Mysql {
     fn decode(&mut self, from: Side, bytes: &[u8]) -> Step {
+        if let Some(step) = self.drift_on(from, bytes) {
+            return step;
+        }
         let limit = self.payload_bytes;
         let frame = match self.frames(from).take(bytes, limit, packet::frame_header) {
             Ok(frame) => frame,
@@ -353,138 +378,54 @@ impl Decoder for Mysql {
     }
 
     fn unseen(&mut self, from: Side, len: u64) -> u64 {
-        self.frames(from).unseen(len)
+        match self.frames(from).unseen(len) {
+            0 => self.begin_drift(from, len),
+            taken => taken,
+        }
     }
 
     fn lost(&mut self, from: Side) {
         *self.held(from) = None;
         self.frames(from).clear();
+        self.drift = Drift::default();
         self.pending.clear();
         self.answer = None;
+        self.orphan = false;
         self.maybe_eof = false;
         if self.phase == Phase::File || from == Side::Client {
             self.phase = Phase::Unknown;
         }
     }
 
+    fn garbled(&mut self, from: Side) -> bool {
+        if from == Side::Server {
+            self.lost(from);
+            return false;
+        }
+        *self.held(from) = None;
+        self.frames(from).clear();
+        true
+    }
+
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize> {
-        (0..bytes.len()).find(|start| {
-            let rest = bytes.get(*start..).unwrap_or_default();
-            match from {
-                Side::Client => is_command(rest),
-                Side::Server => is_chain(rest, Some(1)),
-            }
-        })
+        probe::find(from, bytes)
+    }
+
+    fn completed(&mut self, from: Side) -> Option<Event> {
+        let ended = from == Side::Server && self.drift.take_ended();
+        if ended { self.abandon_answer() } else { None }
+    }
+
+    fn finish(&mut self, from: Side) -> Option<Event> {
+        match from {
+            Side::Client => self.cut_request(),
+            Side::Server if self.drift.is_adrift(from) => self.abandon_answer(),
+            Side::Server => None,
+        }
     }
 
     fn done(&self) -> bool {
         self.done
-    }
-}
-
-fn probe_client(kind: u8, sequence: u8, length: usize, body: &[u8]) -> Option<bool> {
-    if sequence == 1 && length >= 32 {
-        return if body.len() < 32 { None } else { Some(login::is_login(body)) };
-    }
-    if sequence != 0 || !command::is_plausible(kind, length.saturating_sub(1)) {
-        return Some(false);
-    }
-    match kind {
-        command::code::QUERY | command::code::PREPARE => {
-            let text = command::query_text(body.get(1..).unwrap_or_default(), Agreed::default());
-            if text.is_empty() { None } else { Some(is_statement(text)) }
-        }
-        command::code::EXECUTE if body.len() < 10 => None,
-        // The number of iterations is always one.
-        command::code::EXECUTE => Some(body.get(6..10) == Some(&[1, 0, 0, 0])),
-        // Bodies without text are too little to tell by: the server's side or the next command will.
-        _ => {
-            if body.len() < length {
-                None
-            } else {
-                Some(length == 1 || length == 5)
-            }
-        }
-    }
-}
-
-fn probe_server(sequence: u8, head: &[u8]) -> Option<bool> {
-    let body = head.get(4..).unwrap_or_default();
-    if sequence == 0 {
-        return match body.first() {
-            Some(10) if Greeting::read(body).is_some() => Some(true),
-            Some(10) => (body.len() > 96).then_some(false),
-            Some(0xff) => body.get(3).map(|mark| *mark == b'#'),
-            _ => Some(false),
-        };
-    }
-    if sequence != 1
-        || body.len() > 3 && !opens_answer(body, packet::header(head).map_or(0, |(length, _)| length))
-    {
-        return Some(false);
-    }
-    if is_chain(head, Some(1)) { Some(true) } else { (head.len() > 4096).then_some(false) }
-}
-
-/// Tells whether `text` begins like a statement.
-fn is_statement(text: &[u8]) -> bool {
-    let head = text.get(..text.len().min(24)).unwrap_or_default();
-    let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
-    let opens =
-        first.is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'(' | b'/' | b'-' | b'#'));
-    opens && head.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
-}
-
-/// Tells whether `bytes` begin with a command packet.
-fn is_command(bytes: &[u8]) -> bool {
-    let Some((length, 0)) = packet::header(bytes) else { return false };
-    let body = bytes.get(4..).unwrap_or_default();
-    let Some((kind, tail)) = body.split_first() else { return false };
-    if !command::is_plausible(*kind, length.saturating_sub(1)) {
-        return false;
-    }
-    match *kind {
-        command::code::QUERY | command::code::PREPARE => {
-            is_statement(command::query_text(tail, Agreed::default()))
-        }
-        _ => {
-            body.len() == length || body.get(length..).is_some_and(|next| is_command(next) || next.len() < 5)
-        }
-    }
-}
-
-/// Tells whether `bytes` are packets in sequence up to their end, beginning with number `first`.
-fn is_chain(bytes: &[u8], first: Option<u8>) -> bool {
-    let mut rest = bytes;
-    let mut expected = first;
-    let mut packets = 0_usize;
-    while let Some((length, sequence)) = packet::header(rest) {
-        if expected.is_some_and(|expected| expected != sequence && sequence != 1) || length == 0 {
-            return false;
-        }
-        if packets == 0 && !opens_answer(rest.get(4..).unwrap_or_default(), length) {
-            return false;
-        }
-        packets = packets.saturating_add(1);
-        expected = Some(sequence.wrapping_add(1));
-        match rest.get(length.saturating_add(4)..) {
-            Some([]) => return true,
-            Some(next) => rest = next,
-            // The last packet is not all there: believable after others.
-            None => return packets > 2,
-        }
-    }
-    packets > 1
-}
-
-/// Tells whether `body` is one of an answer's first packets.
-fn opens_answer(body: &[u8], length: usize) -> bool {
-    match body.first() {
-        Some(0x00) => length >= 7,
-        Some(0xff) => length > 3 && body.get(3) == Some(&b'#'),
-        Some(1..=0xfa) => length == 1 || length == 2,
-        Some(0xfc) => length == 3 || length == 4,
-        _ => false,
     }
 }
 

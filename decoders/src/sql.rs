@@ -60,10 +60,3 @@ pub(crate) fn placeholders(statement: &[u8], dialect: Dialect) -> usize {
     let tokens = Tokens::new(statement, Reading::usual(dialect));
     tokens.filter(|token| matches!(token, Token::Placeholder(_))).count()
 }
-
-/// Returns the database that `USE` names, if `statement` is one.
-pub(crate) fn used_database(statement: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(statement).ok()?.trim().trim_end_matches(';').trim_end();
-    let (word, name) = text.split_once(|c: char| c.is_ascii_whitespace())?;
-    word.eq_ignore_ascii_case("USE").then(|| name.trim().trim_matches('`').to_owned())
-}

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::database::Plan;
 use super::login::Agreed;
-use super::values::{self, Column, Kind};
-use crate::sql::{self, Dialect, Parameters, REDACTED, cursor::Cursor};
+use super::values::{self, Column, Kind, Value};
+use crate::sql::{self, Dialect, Parameters, REDACTED, Secrets, cursor::Cursor};
 
 /// Command bytes.
 pub(super) mod code {
@@ -12,6 +13,7 @@ pub(super) mod code {
     pub(in crate::mysql) const INIT_DB: u8 = 0x02;
     pub(in crate::mysql) const QUERY: u8 = 0x03;
     pub(in crate::mysql) const FIELD_LIST: u8 = 0x04;
+    pub(in crate::mysql) const DROP_DB: u8 = 0x06;
     pub(in crate::mysql) const STATISTICS: u8 = 0x09;
     pub(in crate::mysql) const PROCESS_INFO: u8 = 0x0a;
     pub(in crate::mysql) const CHANGE_USER: u8 = 0x11;
@@ -22,8 +24,10 @@ pub(super) mod code {
     pub(in crate::mysql) const LONG_DATA: u8 = 0x18;
     pub(in crate::mysql) const CLOSE: u8 = 0x19;
     pub(in crate::mysql) const RESET: u8 = 0x1a;
+    pub(in crate::mysql) const SET_OPTION: u8 = 0x1b;
     pub(in crate::mysql) const FETCH: u8 = 0x1c;
     pub(in crate::mysql) const BINLOG_DUMP_GTID: u8 = 0x1e;
+    pub(in crate::mysql) const RESET_CONNECTION: u8 = 0x1f;
     pub(in crate::mysql) const BULK_EXECUTE: u8 = 0xfa;
 }
 
@@ -40,6 +44,8 @@ pub(super) struct Statement {
     pub(super) text: Arc<[u8]>,
     /// Which of the values bound to it are secrets.
     pub(super) secret: Parameters,
+    /// What an error may repeat of it and must not come out.
+    pub(super) secrets: Secrets,
     /// How many parameters it takes.
     pub(super) parameters: usize,
     /// The types bound last.
@@ -48,6 +54,36 @@ pub(super) struct Statement {
     pub(super) long: Vec<u16>,
     /// The columns of its result, which the server may leave out later.
     pub(super) columns: Vec<Column>,
+    /// What it does to the current database.
+    pub(super) plan: Plan,
+    /// The client closed it, and waits for an answer of it yet.
+    pub(super) closed: bool,
+}
+
+/// How the parameters of `COM_STMT_EXECUTE` are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// As many as the statement takes.
+    Plain,
+    /// Their number ahead, and each with a name: those of the statement, and behind them query attributes.
+    Attributed,
+}
+
+/// The parameters of one execution.
+#[derive(Debug, Default)]
+struct Bound {
+    kinds: Vec<Kind>,
+    /// Those of the statement: NULL, sent ahead, or a value.
+    values: Vec<Parameter>,
+    /// Whether all were there, and nothing behind them.
+    exact: bool,
+}
+
+#[derive(Debug)]
+enum Parameter {
+    Null,
+    SentAhead,
+    Value(Value),
 }
 
 /// A statement with its values, as text.
@@ -64,10 +100,12 @@ impl Statement {
     /// Takes the text of `COM_STMT_PREPARE`.
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
         let redacted = sql::redact(text, Dialect::Mysql);
-        let secret = if redact { redacted.parameters } else { Parameters::default() };
-        let shown: &[u8] = if redact { &redacted.text } else { text };
         let parameters = sql::placeholders(text, Dialect::Mysql);
-        Self { text: shown.into(), secret, parameters, ..Self::default() }
+        if !redact {
+            return Self { text: text.into(), parameters, ..Self::default() };
+        }
+        let (secret, secrets) = (redacted.parameters, redacted.secrets);
+        Self { text: (*redacted.text).into(), secret, secrets, parameters, ..Self::default() }
     }
 
     /// Adds the values of `COM_STMT_EXECUTE`, whose body behind the statement's number is `body`, to `text`.
@@ -76,38 +114,76 @@ impl Statement {
         let mut cursor = Cursor::new(body);
         let flags = cursor.byte()?;
         cursor.u32_le()?;
-        let attributes = agreed.query_attributes == Some(true) && flags & PARAMETER_COUNT_AVAILABLE != 0;
-        let mut count = self.parameters;
-        if attributes {
-            count = usize::try_from(cursor.lenenc()?).ok()?;
-        }
-        if count == 0 {
+        if self.parameters == 0 {
             return Some(());
         }
-        let bitmap = cursor.bytes(count.div_ceil(8))?;
-        if cursor.byte()? == 1 {
-            self.kinds.clear();
-            for _ in 0..count {
-                self.kinds.push(Kind::parameter(cursor.array()?));
-                if agreed.query_attributes == Some(true) && attributes {
-                    cursor.lenenc_bytes()?;
-                }
-            }
-        }
+        let counted = flags & PARAMETER_COUNT_AVAILABLE != 0;
+        // Some clients that agreed on attributes set the flag only when there are some, and write the number always.
+        let layouts: &[Layout] = match agreed.query_attributes {
+            Some(false) => &[Layout::Plain],
+            Some(true) => &[Layout::Attributed, Layout::Plain],
+            None if counted => &[Layout::Attributed, Layout::Plain],
+            None => &[Layout::Plain, Layout::Attributed],
+        };
+        let read = || layouts.iter().filter_map(|layout| self.bound(cursor, *layout, &long));
+        let bound = read().find(|bound| bound.exact).or_else(|| read().next())?;
         text.write(b"\n-- [");
-        for index in 0..count.min(self.parameters) {
+        for (index, value) in bound.values.iter().enumerate() {
             text.separate(index);
-            if values::bit(bitmap, index) {
-                text.write(b"NULL");
-            } else if u16::try_from(index).is_ok_and(|index| long.contains(&index)) {
-                text.write(b"(long data)");
-            } else {
-                let value = values::value(&mut cursor, *self.kinds.get(index)?)?;
-                text.value(&value, self.secret.contains(index));
+            match value {
+                Parameter::Null => text.write(b"NULL"),
+                Parameter::SentAhead => text.write(b"(long data)"),
+                Parameter::Value(value) => text.value(value, self.secret.contains(index)),
             }
         }
         text.write(b"]");
-        Some(())
+        let whole = bound.values.len() == self.parameters;
+        self.kinds = bound.kinds;
+        whole.then_some(())
+    }
+
+    /// Reads the parameters of an execution, written as `layout` says; those of which the bytes are there.
+    fn bound(&self, mut cursor: Cursor<'_>, layout: Layout, long: &[u16]) -> Option<Bound> {
+        let attributed = layout == Layout::Attributed;
+        let mut count = self.parameters;
+        if attributed {
+            count = usize::try_from(cursor.lenenc()?).ok().filter(|count| *count >= self.parameters)?;
+        }
+        let bitmap = cursor.bytes(count.div_ceil(8))?;
+        let mut bound = Bound::default();
+        match cursor.byte()? {
+            1 => {
+                for _ in 0..count {
+                    bound.kinds.push(Kind::parameter(cursor.array()?));
+                    if attributed {
+                        cursor.lenenc_bytes()?;
+                    }
+                }
+            }
+            0 => bound.kinds.clone_from(&self.kinds),
+            _ => return None,
+        }
+        let mut cut = false;
+        for index in 0..count {
+            let value = if values::bit(bitmap, index) {
+                Parameter::Null
+            } else if u16::try_from(index).is_ok_and(|index| long.contains(&index)) {
+                Parameter::SentAhead
+            } else {
+                match bound.kinds.get(index).and_then(|kind| values::value(&mut cursor, *kind)) {
+                    Some(value) => {
+                        cut |= value.cut;
+                        Parameter::Value(value)
+                    }
+                    None => return Some(bound),
+                }
+            };
+            if index < self.parameters {
+                bound.values.push(value);
+            }
+        }
+        bound.exact = cursor.rest().is_empty() && !cut;
+        Some(bound)
     }
 
     /// Adds the rows of `COM_STMT_BULK_EXECUTE` to `text`.
@@ -161,7 +237,7 @@ impl Rendered {
         }
     }
 
-    fn value(&mut self, value: &values::Value, secret: bool) {
+    fn value(&mut self, value: &Value, secret: bool) {
         if secret {
             self.write(REDACTED.as_bytes());
         } else if value.quoted {
@@ -181,12 +257,13 @@ impl Rendered {
 
 /// Returns the statement of `COM_QUERY`: behind its query attributes where there are any.
 pub(super) fn query_text(body: &[u8], agreed: Agreed) -> &[u8] {
-    let attributes = match agreed.query_attributes {
-        Some(attributes) => attributes,
-        // No statement begins with NUL: no attributes, one set.
-        None => body.first_chunk() == Some(&[0, 1]),
-    };
-    if attributes { behind_attributes(body).unwrap_or(body) } else { body }
+    if has_attributes(body, agreed) { behind_attributes(body).unwrap_or(body) } else { body }
+}
+
+/// Tells whether the body of `COM_QUERY` begins with query attributes. Where the log-in was not seen their second number
+/// tells, that of their sets, which is always one: no statement has this character there.
+pub(super) fn has_attributes(body: &[u8], agreed: Agreed) -> bool {
+    agreed.query_attributes.unwrap_or_else(|| body.get(1) == Some(&1))
 }
 
 fn behind_attributes(body: &[u8]) -> Option<&[u8]> {
@@ -219,7 +296,7 @@ pub(super) fn name(command: u8) -> String {
         code::INIT_DB => "INIT_DB",
         code::FIELD_LIST => "FIELD_LIST",
         0x05 => "CREATE_DB",
-        0x06 => "DROP_DB",
+        code::DROP_DB => "DROP_DB",
         0x07 => "REFRESH",
         0x08 => "SHUTDOWN",
         code::STATISTICS => "STATISTICS",
@@ -236,9 +313,9 @@ pub(super) fn name(command: u8) -> String {
         code::LONG_DATA => "SEND_LONG_DATA",
         code::CLOSE => "CLOSE",
         code::RESET => "RESET",
-        0x1b => "SET_OPTION",
+        code::SET_OPTION => "SET_OPTION",
         code::FETCH => "FETCH",
-        0x1f => "RESET_CONNECTION",
+        code::RESET_CONNECTION => "RESET_CONNECTION",
         0x20 => "CLONE",
         code::BULK_EXECUTE => "BULK_EXECUTE",
         other => return format!("COMMAND_{other}"),
@@ -249,15 +326,16 @@ pub(super) fn name(command: u8) -> String {
 /// Tells whether `command` with `length` bytes of body behind it is one of the protocol's.
 pub(super) fn is_plausible(command: u8, length: usize) -> bool {
     match command {
-        code::QUIT | code::STATISTICS | code::PROCESS_INFO | 0x0d | 0x0e | 0x1f => length == 0,
+        code::QUIT | code::STATISTICS | code::PROCESS_INFO | 0x0d | 0x0e | code::RESET_CONNECTION => {
+            length == 0
+        }
         code::QUERY | code::PREPARE | code::INIT_DB => length > 0,
         code::EXECUTE => length >= 9,
         code::CLOSE | code::RESET | 0x0c => length == 4,
         code::FETCH => length == 8,
-        code::LONG_DATA => length >= 6,
-        0x1b => length == 2,
+        code::LONG_DATA | code::BULK_EXECUTE => length >= 6,
+        code::SET_OPTION => length == 2,
         code::CHANGE_USER | code::FIELD_LIST => length > 1,
-        code::BULK_EXECUTE => length >= 6,
         _ => false,
     }
 }

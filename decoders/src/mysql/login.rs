@@ -1,5 +1,6 @@
 //! The greeting of the server and the client's answer to it.
 
+use super::server::Server;
 use crate::sql::cursor::Cursor;
 
 /// `CLIENT_CONNECT_WITH_DB`.
@@ -12,12 +13,16 @@ const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 /// `CLIENT_SECURE_CONNECTION`.
 const SECURE_CONNECTION: u32 = 1 << 15;
+/// `CLIENT_MULTI_STATEMENTS`.
+const MULTI_STATEMENTS: u32 = 1 << 16;
 /// `CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA`.
 const AUTH_LENENC: u32 = 1 << 21;
 /// `CLIENT_SESSION_TRACK`.
 const SESSION_TRACK: u32 = 1 << 23;
 /// `CLIENT_DEPRECATE_EOF`.
 const DEPRECATE_EOF: u32 = 1 << 24;
+/// `CLIENT_OPTIONAL_RESULTSET_METADATA`.
+const OPTIONAL_METADATA: u32 = 1 << 25;
 /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`.
 const ZSTD: u32 = 1 << 26;
 /// `CLIENT_QUERY_ATTRIBUTES`.
@@ -31,13 +36,21 @@ const CACHE_METADATA: u32 = 1 << 4;
 
 /// What both ends agreed on; `None` where the login was not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one capability, and they are independent")]
 pub(super) struct Agreed {
+    /// No EOF packet follows column definitions.
     pub(super) deprecate_eof: Option<bool>,
+    /// Statements come with attributes.
     pub(super) query_attributes: Option<bool>,
-    pub(super) session_track: bool,
-    pub(super) extended_metadata: bool,
-    pub(super) cache_metadata: bool,
+    /// Several statements may come in one text.
+    pub(super) multi_statements: Option<bool>,
+    /// OK packets tell changes of the session.
+    pub(super) session_track: Option<bool>,
+    /// Column definitions have `MariaDB`'s extra field.
+    pub(super) extended_metadata: Option<bool>,
+    /// `MariaDB` leaves out column definitions that the client has.
+    pub(super) cache_metadata: Option<bool>,
+    /// `MySQL` leaves out column definitions if the client wants that.
+    pub(super) optional_metadata: Option<bool>,
     pub(super) compressed: bool,
 }
 
@@ -46,6 +59,15 @@ pub(super) struct Agreed {
 pub(super) struct Greeting {
     capabilities: u32,
     extended: u32,
+    pub(super) server: Option<Server>,
+}
+
+/// What the first bytes of a server's packet are to a greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Yes,
+    No,
+    NeedMore,
 }
 
 /// What the client asks for.
@@ -67,7 +89,7 @@ impl Greeting {
             return None;
         }
         let version = cursor.text();
-        if version.is_empty() || !version.iter().all(u8::is_ascii_graphic) {
+        if version.is_empty() || !version.iter().copied().all(is_text) {
             return None;
         }
         cursor.bytes(13)?;
@@ -78,7 +100,37 @@ impl Greeting {
         let extended = cursor.u32_le().unwrap_or(0);
         let capabilities = u32::from(high).checked_shl(16).unwrap_or(0) | u32::from(low);
         let extended = if capabilities & CLIENT_MYSQL == 0 { extended } else { 0 };
-        Some(Self { capabilities, extended })
+        Some(Self { capabilities, extended, server: Some(Server::read(version)) })
+    }
+}
+
+/// Tells whether `head`, the captured start of a packet of `length` bytes, is a greeting. The version in it may be of any
+/// length, so only its end tells.
+pub(super) fn fits_greeting(head: &[u8], length: usize) -> Fit {
+    let Some((version, rest)) = head.split_first().map(|(first, rest)| (*first, rest)) else {
+        return Fit::NeedMore;
+    };
+    let end = memchr::memchr(0, rest);
+    let text = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+    if version != 10 || !text.iter().copied().all(is_text) {
+        return Fit::No;
+    }
+    match end {
+        Some(0) => Fit::No,
+        // Thread number, first part of the salt, and the NUL that ends it.
+        Some(end) => match rest.get(end.saturating_add(13)) {
+            Some(0) if head.len() >= length => {
+                if Greeting::read(head).is_some() {
+                    Fit::Yes
+                } else {
+                    Fit::No
+                }
+            }
+            Some(0) | None if head.len() < length => Fit::NeedMore,
+            Some(_) | None => Fit::No,
+        },
+        None if head.len() < length => Fit::NeedMore,
+        None => Fit::No,
     }
 }
 
@@ -114,9 +166,11 @@ impl Login {
         let agreed = Agreed {
             deprecate_eof: Some(both & DEPRECATE_EOF != 0),
             query_attributes: Some(both & QUERY_ATTRIBUTES != 0),
-            session_track: both & SESSION_TRACK != 0,
-            extended_metadata: extended & EXTENDED_METADATA != 0,
-            cache_metadata: extended & CACHE_METADATA != 0,
+            multi_statements: Some(both & MULTI_STATEMENTS != 0),
+            session_track: Some(both & SESSION_TRACK != 0),
+            extended_metadata: Some(extended & EXTENDED_METADATA != 0),
+            cache_metadata: Some(extended & CACHE_METADATA != 0),
+            optional_metadata: Some(both & OPTIONAL_METADATA != 0),
             compressed: both & (COMPRESS | ZSTD) != 0,
         };
         Some(Self::User { name, database, agreed })
@@ -138,6 +192,11 @@ pub(super) fn change_user(body: &[u8]) -> (String, String) {
     let length = cursor.byte().map_or(0, usize::from);
     cursor.bytes(length);
     (name, text(cursor.text()))
+}
+
+/// Tells whether a byte can be part of a version: distributions put spaces and words of any language into it.
+fn is_text(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -2,6 +2,9 @@
 
 use crate::sql::cursor::Cursor;
 
+/// Bytes of the part of a column definition that is of one size, with its length before it.
+const FIXED_BYTES: usize = 13;
+
 /// One column of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Column {
@@ -28,15 +31,17 @@ impl Kind {
 // === impl Column ===
 
 impl Column {
-    /// Reads a column definition packet (protocol 4.1); `extended`: MariaDB's extra field is there.
-    pub(super) fn read(packet: &[u8], extended: bool) -> Option<Self> {
+    /// Reads a column definition packet (protocol 4.1); `extended`: `MariaDB`'s extra field is there, `None`: where it is
+    /// not, the fixed part and nothing else is left.
+    pub(super) fn read(packet: &[u8], extended: Option<bool>) -> Option<Self> {
         let mut cursor = Cursor::new(packet);
         for _ in 0..4 {
             cursor.lenenc_bytes()?;
         }
         let name = cursor.lenenc_bytes()?.to_vec();
         cursor.lenenc_bytes()?;
-        if extended {
+        let rest = cursor.rest();
+        if extended.unwrap_or(rest.len() != FIXED_BYTES) {
             cursor.lenenc_bytes()?;
         }
         cursor.lenenc()?;
@@ -84,15 +89,18 @@ pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
 }
 
 /// A value as text.
+#[derive(Debug)]
 pub(super) struct Value {
     pub(super) text: Vec<u8>,
     /// It is written in quotes among parameters.
     pub(super) quoted: bool,
+    /// Only its start was there.
+    pub(super) cut: bool,
 }
 
 /// Reads one value of the binary protocol.
 pub(super) fn value(cursor: &mut Cursor<'_>, kind: Kind) -> Option<Value> {
-    let number = |text: String| Some(Value { text: text.into_bytes(), quoted: false });
+    let number = |text: String| Some(Value { text: text.into_bytes(), quoted: false, cut: false });
     let unsigned = kind.unsigned;
     match kind.code {
         0x01 => {
@@ -128,7 +136,13 @@ pub(super) fn value(cursor: &mut Cursor<'_>, kind: Kind) -> Option<Value> {
         0x06 => number("NULL".to_owned()),
         0x07 | 0x0a | 0x0c => date(cursor),
         0x0b => time(cursor),
-        _ => cursor.lenenc_bytes().map(|bytes| Value { text: bytes.to_vec(), quoted: true }),
+        _ => {
+            let mut ahead = *cursor;
+            let length = ahead.lenenc()?;
+            let text = cursor.lenenc_bytes()?.to_vec();
+            let cut = u64::try_from(text.len()).is_ok_and(|there| there < length);
+            Some(Value { text, quoted: true, cut })
+        }
     }
 }
 
@@ -147,7 +161,7 @@ fn date(cursor: &mut Cursor<'_>) -> Option<Value> {
     if length > 7 {
         text = format!("{text}.{:06}", cursor.u32_le()?);
     }
-    Some(Value { text: text.into_bytes(), quoted: true })
+    Some(Value { text: text.into_bytes(), quoted: true, cut: false })
 }
 
 fn time(cursor: &mut Cursor<'_>) -> Option<Value> {
@@ -164,5 +178,5 @@ fn time(cursor: &mut Cursor<'_>) -> Option<Value> {
     if length >= 12 {
         text = format!("{text}.{:06}", cursor.u32_le()?);
     }
-    Some(Value { text: text.into_bytes(), quoted: true })
+    Some(Value { text: text.into_bytes(), quoted: true, cut: false })
 }
