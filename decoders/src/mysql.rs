@@ -257,6 +257,7 @@ impl Mysql {
                 target: Some(self.known.database.current.clone()),
                 status: format!("ERR {}", failure.number),
                 error: true,
+                by_itself: true,
                 payload: failure.text,
                 truncated: packet.is_cut(),
                 ..Response::default()

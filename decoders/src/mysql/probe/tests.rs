@@ -1,7 +1,7 @@
 use super::*;
 
 fn judged(sender: Side, head: &[u8], from_start: bool, spoke_first: bool) -> Probe {
-    judge(&Evidence { sender, head, other: &[], from_start, spoke_first, usual_port: false })
+    judge(&Evidence { sender, head, other: &[], from_start, spoke_first, port: 0, usual_port: false })
 }
 
 /// Judges what a client says on a connection that was open before.

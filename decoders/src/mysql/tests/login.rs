@@ -141,3 +141,19 @@ fn a_librarys_own_statements_are_marked_up_to_the_users_first() {
     wire.client(&query("select $$")).server(&error).client(&query("select 1")).server(&error);
     assert!(wire.exchanges().iter().all(|exchange| !exchange.handshake));
 }
+
+#[test]
+fn a_server_that_ends_an_idle_connection_says_why() {
+    for (body, status) in [
+        (b"\xff\x87\x07#70100Connection was killed".as_slice(), "ERR 1927"),
+        (b"\xff\xbf\x0f#HY000The client was disconnected by the server because of inactivity.", "ERR 4031"),
+        (b"\xff\x1d\x04#08S01Server shutdown in progress", "ERR 1053"),
+    ] {
+        let mut wire = Wire::logged_in(0);
+        wire.server(&packet(0, body)).end();
+        assert_eq!(wire.outcomes(), [format!("CONNECTION @shop {status}!")]);
+        let mut wire = Wire::new(false);
+        wire.ask(&query("select 1")).server(&packet(0, body)).end();
+        assert_eq!(wire.outcomes(), ["select 1 @ OK".to_owned(), format!("CONNECTION @ {status}!")]);
+    }
+}
