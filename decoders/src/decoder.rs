@@ -166,6 +166,8 @@ pub(crate) struct Response {
     pub operation: Option<String>,
     /// A better target than the request's.
     pub target: Option<String>,
+    /// What the request said as the server took it, where that is not what it seemed to say.
+    pub request: Option<Vec<u8>>,
     /// Further fields that filters test.
     pub attributes: Vec<(&'static str, String)>,
     /// The key of its request.

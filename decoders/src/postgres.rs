@@ -3,18 +3,27 @@
 //! Source: <https://www.postgresql.org/docs/current/protocol.html>.
 
 mod client;
+mod effects;
+mod handshake;
+mod names;
+mod probe;
 mod server;
+mod startup;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod values;
 
 use std::collections::VecDeque;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Side, Step};
+use crate::decoder::{Decoder, Event, Options, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
 use crate::sql::frame::{Frames, Header, NoHeader};
-use statement::{Names, Portal, Statement};
+use names::Names;
+use probe::Chain;
+use statement::{Portal, Statement};
 use unit::{Kind, Unit};
 
 /// The entry of the registry.
@@ -38,7 +47,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
-    probe: judge,
+    probe: probe::judge,
     datagrams: None,
     open: |options, _| Box::new(Postgres::new(options)),
 };
@@ -49,14 +58,21 @@ const MAX_PENDING: usize = 4096;
 /// Most messages of the extended protocol that make up one request.
 const MAX_EXPECTS: usize = 1024;
 
+/// Most bytes of statements that were sent and not answered; beyond it they are forgotten until they are accepted.
+const MAX_AHEAD: usize = 4 * 1024 * 1024;
+
 /// Longest message: `PostgreSQL`'s own bound on one allocation.
 const MAX_MESSAGE: u32 = 0x3fff_ffff;
 
-/// Longest start-up packet: `MAX_STARTUP_PACKET_LENGTH` of the server.
-const MAX_STARTUP: u32 = 10_000;
+/// Bytes kept while looking for the next message among rows that were not seen in full: one may begin at their end.
+const BLIND_TAIL: usize = 4096;
 
 /// Decodes one connection of a client and its server.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact of the connection, and they are independent"
+)]
 struct Postgres {
     payload_bytes: usize,
     redact: bool,
@@ -64,31 +80,22 @@ struct Postgres {
     database: String,
     statements: Names<Statement>,
     portals: Names<Portal>,
+    /// Messages of the extended protocol so far: their numbers.
+    messages: u64,
+    /// Bytes of the statements that were sent and not answered.
+    ahead: usize,
     /// Messages of the extended protocol that nothing asked to answer yet.
     building: Option<Unit>,
     pending: VecDeque<Unit>,
+    /// The server passes over what it reads, up to the next `Sync`.
+    skipping: bool,
+    /// `ReadyForQuery` is still to come for an answer that ended before it.
+    ready_is_late: bool,
+    /// Nothing but what libraries send by themselves came since the log-in.
+    in_handshake: bool,
+    /// Rows of this side passed unseen: where the next message begins is not known.
+    blind: [bool; 2],
     done: bool,
-}
-
-/// Judges the first bytes of a side.
-fn judge(evidence: &Evidence<'_>) -> Probe {
-    probe(evidence.sender, evidence.head)
-}
-
-/// Tells whether `head`, the first bytes that `side` sent, are `PostgreSQL`.
-fn probe(side: Side, head: &[u8]) -> Probe {
-    let (Some(kind), read) = (head.first(), read_header(side, head)) else { return Probe::NeedMore };
-    match (side, kind, read) {
-        (_, _, Err(NoHeader::Malformed)) => Probe::No,
-        // What answers a question for encryption is one byte.
-        (_, _, Err(NoHeader::NeedMore(_))) => Probe::NeedMore,
-        (Side::Client, 0, Ok(_)) => probe_startup(head),
-        (_, _, Ok(_)) => match is_chain(side, head) {
-            Some(true) => Probe::Yes,
-            Some(false) => Probe::No,
-            None => Probe::NeedMore,
-        },
-    }
 }
 
 // === impl Postgres ===
@@ -102,8 +109,14 @@ impl Postgres {
             database: String::new(),
             statements: Names::default(),
             portals: Names::default(),
+            messages: 0,
+            ahead: 0,
             building: None,
             pending: VecDeque::new(),
+            skipping: false,
+            ready_is_late: false,
+            in_handshake: false,
+            blind: [false; 2],
             done: false,
         }
     }
@@ -115,23 +128,72 @@ impl Postgres {
             Side::Server => server,
         }
     }
+
+    fn blind(&mut self, from: Side) -> &mut bool {
+        let [client, server] = &mut self.blind;
+        match from {
+            Side::Client => client,
+            Side::Server => server,
+        }
+    }
+
+    /// Takes what is no message with a header, or is no message at all.
+    fn before_message(&mut self, from: Side, bytes: &[u8]) -> Option<Step> {
+        let kind = *bytes.first()?;
+        let take = |consumed, event| Step::Take { consumed, skip: 0, event };
+        if from == Side::Client {
+            return self.released(kind).map(|event| take(0, event));
+        }
+        let front = self.pending.front().map(|front| front.kind);
+        if front == Some(Kind::Encryption) && matches!(kind, b'S' | b'G' | b'N') {
+            return Some(self.encryption(kind).map_or(Step::Malformed, |event| take(1, event)));
+        }
+        let text = bytes.get(1).is_some_and(u8::is_ascii_graphic);
+        if matches!(front, Some(Kind::Encryption | Kind::Login)) && kind == b'E' && text {
+            let Some(end) = memchr::memchr(0, bytes) else {
+                return Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) });
+            };
+            let refusal = self.refusal(bytes.get(1..end).unwrap_or_default());
+            return Some(refusal.map_or(Step::Malformed, |event| take(end.saturating_add(1), event)));
+        }
+        self.passed_over(kind).map(|event| take(0, event))
+    }
+
+    /// Looks for the next message behind rows that were not seen.
+    fn find(&mut self, from: Side, bytes: &[u8]) -> Option<Step> {
+        let take = |consumed| Step::Take { consumed, skip: 0, event: Event::Part };
+        let found = probe::next_message(from, bytes);
+        if found.is_some() {
+            *self.blind(from) = false;
+        }
+        match found {
+            Some(0) => None,
+            Some(at) => Some(take(at)),
+            None if bytes.len() > BLIND_TAIL => Some(take(bytes.len().saturating_sub(BLIND_TAIL))),
+            None => Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) }),
+        }
+    }
+
+    /// Whether rows come from this side: nobody needs all of them.
+    fn in_rows(&self, from: Side) -> bool {
+        self.pending.front().is_some_and(|front| match from {
+            Side::Client => front.copies_in,
+            Side::Server => front.in_rows,
+        })
+    }
 }
 
 impl Decoder for Postgres {
     fn decode(&mut self, from: Side, bytes: &[u8]) -> Step {
-        let asked = self.pending.front().is_some_and(|front| front.kind == Kind::Encryption);
-        if let (Side::Server, true, Some(answer @ (b'S' | b'G' | b'N'))) = (from, asked, bytes.first()) {
-            return match self.encryption(*answer) {
-                Some(event) => Step::Take { consumed: 1, skip: 0, event },
-                None => Step::Malformed,
-            };
-        }
-        if from == Side::Server
-            && bytes.first() == Some(&b'Z')
-            && !self.frames(from).is_open()
-            && let Some(event) = self.passed_over()
+        if *self.blind(from)
+            && let Some(step) = self.find(from, bytes)
         {
-            return Step::Take { consumed: 0, skip: 0, event };
+            return step;
+        }
+        if !self.frames(from).is_open()
+            && let Some(step) = self.before_message(from, bytes)
+        {
+            return step;
         }
         let limit = self.payload_bytes;
         let frame = match self.frames(from).take(bytes, limit, |bytes| read_header(from, bytes)) {
@@ -150,20 +212,46 @@ impl Decoder for Postgres {
     }
 
     fn unseen(&mut self, from: Side, len: u64) -> u64 {
-        self.frames(from).unseen(len)
+        let taken = self.frames(from).unseen(len);
+        if taken > 0 || !self.in_rows(from) {
+            return taken;
+        }
+        *self.blind(from) = true;
+        if let Some(front) = self.pending.front_mut().filter(|_| from == Side::Server) {
+            front.uncounted = true;
+            front.table.cut();
+        }
+        len
     }
 
     fn lost(&mut self, from: Side) {
         self.frames(from).clear();
+        *self.blind(from) = false;
         self.building = None;
         self.pending.clear();
+        self.skipping = false;
+        self.ready_is_late = false;
+        self.statements.lose();
+        self.portals.lose();
+    }
+
+    fn garbled(&mut self, from: Side) -> bool {
+        if from == Side::Server {
+            self.lost(from);
+            return false;
+        }
+        self.frames(from).clear();
+        self.building = None;
+        self.statements.forget_ahead();
+        self.portals.forget_ahead();
+        true
     }
 
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize> {
-        (0..bytes.len()).find(|start| {
-            let rest = bytes.get(*start..).unwrap_or_default();
-            rest.first() != Some(&0) && is_chain(from, rest) == Some(true)
-        })
+        if probe::chain(from, bytes) == Chain::Weak {
+            return Some(0);
+        }
+        probe::next_message(from, bytes)
     }
 
     fn finish(&mut self, from: Side) -> Option<Event> {
@@ -172,7 +260,7 @@ impl Decoder for Postgres {
         if from == Side::Client || !self.pending.front().is_some_and(failed) {
             return None;
         }
-        Some(Event::Response(self.pending.pop_front()?.finish()))
+        Some(Event::Response(self.pending.pop_front()?.finish(&self.database)))
     }
 
     fn done(&self) -> bool {
@@ -192,7 +280,7 @@ fn read_header(from: Side, bytes: &[u8]) -> Result<Header, NoHeader> {
     }
     let startup = *kind == 0;
     let (digits, bytes, most) = match bytes {
-        [a, b, c, d, ..] if startup => ([*a, *b, *c, *d], 4, MAX_STARTUP),
+        [a, b, c, d, ..] if startup => ([*a, *b, *c, *d], 4, startup::MAX_STARTUP),
         [_, a, b, c, d, ..] if !startup => ([*a, *b, *c, *d], 5, MAX_MESSAGE),
         [_, first, ..] if *first > 0x3f => return Err(NoHeader::Malformed),
         _ => return Err(NoHeader::NeedMore(if startup { 4 } else { 5 })),
@@ -203,88 +291,4 @@ fn read_header(from: Side, bytes: &[u8]) -> Result<Header, NoHeader> {
         return Err(NoHeader::Malformed);
     }
     Ok(Header { tag: *kind, bytes, body: u64::from(length.saturating_sub(4)) })
-}
-
-fn probe_startup(head: &[u8]) -> Probe {
-    let Some(code) = head.get(4..8) else { return Probe::NeedMore };
-    match code {
-        [0, 3, 0, _] | [4, 0xd2, 0x16, 0x2e..=0x30] => Probe::Yes,
-        _ => Probe::No,
-    }
-}
-
-/// Tells whether `bytes` are messages of `side` one after the other; `None` when too little of them is there.
-fn is_chain(side: Side, bytes: &[u8]) -> Option<bool> {
-    let mut rest = bytes;
-    let mut messages = 0_usize;
-    loop {
-        let header = match read_header(side, rest) {
-            Ok(header) if header.tag != 0 => header,
-            Err(NoHeader::NeedMore(_)) => return if messages > 1 { Some(true) } else { None },
-            Ok(_) | Err(NoHeader::Malformed) => return Some(false),
-        };
-        let body = rest.get(header.bytes..).unwrap_or_default();
-        let length = usize::try_from(header.body).unwrap_or(usize::MAX);
-        if !is_plausible(side, header.tag, body.get(..length).unwrap_or(body), length) {
-            return Some(false);
-        }
-        messages = messages.saturating_add(1);
-        match body.get(length..) {
-            // A lone message of few bytes is believed when its content is distinctive.
-            Some([]) => {
-                return Some(
-                    messages > 1
-                        || matches!(
-                            header.tag,
-                            b'Q' | b'P' | b'X' | b'Z' | b'E' | b'C' | b'R' | b'S' | b'H' | b'1' | b'2' | b'3'
-                        ),
-                );
-            }
-            Some(next) => rest = next,
-            None if messages > 2 => return Some(true),
-            None => {
-                let distinctive = matches!(header.tag, b'Q' | b'P') && body.len() > 8;
-                return if distinctive { Some(true) } else { None };
-            }
-        }
-    }
-}
-
-/// Tells whether `body`, of `length` bytes when all of it is there, can be the content of a message of type `kind`.
-fn is_plausible(side: Side, kind: u8, body: &[u8], length: usize) -> bool {
-    let whole = body.len() == length;
-    let text = |text: &[u8]| text.iter().take(32).all(|byte| *byte >= b' ' || byte.is_ascii_whitespace());
-    match (side, kind) {
-        (Side::Client, b'Q') => {
-            length > 0
-                && (!whole || body.last() == Some(&0))
-                && text(body.get(..length.saturating_sub(1).min(body.len())).unwrap_or_default())
-        }
-        (Side::Client, b'P') => {
-            let mut parts = body.splitn(2, |byte| *byte == 0);
-            let name = parts.next().unwrap_or_default();
-            let statement = parts.next().unwrap_or_default();
-            let end = memchr::memchr(0, statement).unwrap_or(statement.len());
-            length >= 4 && name.len() < 256 && text(name) && text(statement.get(..end).unwrap_or_default())
-        }
-        (Side::Client, b'H' | b'S' | b'X' | b'c')
-        | (Side::Server, b'1' | b'2' | b'3' | b'n' | b'I' | b's' | b'c') => length == 0,
-        (Side::Server, b'T' | b'D' | b't') => length >= 2,
-        (Side::Client, b'D' | b'C') => {
-            length >= 2 && body.first().is_none_or(|kind| matches!(kind, b'S' | b'P'))
-        }
-        (Side::Client, b'E') => length >= 5,
-        (Side::Client, b'B') | (Side::Server, b'K') => length >= 8,
-        (Side::Server, b'Z') => {
-            length == 1 && body.first().is_none_or(|state| matches!(state, b'I' | b'T' | b'E'))
-        }
-        (Side::Server, b'C') => {
-            length > 1
-                && body.first().is_none_or(u8::is_ascii_uppercase)
-                && (!whole || body.last() == Some(&0))
-        }
-        (Side::Server, b'E' | b'N') => length > 8 && body.first().is_none_or(|field| *field == b'S'),
-        (Side::Server, b'R') => length >= 4 && body.get(..3).is_none_or(|code| code == [0, 0, 0]),
-        _ => true,
-    }
 }

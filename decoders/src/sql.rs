@@ -6,6 +6,7 @@ pub(crate) mod cursor;
 pub(crate) mod frame;
 mod literal;
 mod names;
+mod parts;
 mod rules;
 mod secrets;
 pub(crate) mod table;
@@ -13,6 +14,7 @@ pub(crate) mod table;
 mod tests;
 mod tokens;
 
+pub(crate) use parts::{Part, parts};
 pub(crate) use secrets::{Parameters, Secrets, redact, redact_value};
 use tokens::{Reading, Token, Tokens};
 

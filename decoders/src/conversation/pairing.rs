@@ -164,7 +164,7 @@ impl Pairing {
     }
 
     fn exchange(&self, asked: Option<Waiting>, answered: Option<(Response, Span)>) -> Exchange {
-        let (request, mut said) = match asked {
+        let (mut request, mut said) = match asked {
             Some(waiting) => {
                 let (request, said) = split_request(waiting);
                 (Some(request), said)
@@ -178,7 +178,11 @@ impl Pairing {
             error = response.error;
             said.operation = response.operation.unwrap_or(said.operation);
             said.target = response.target.unwrap_or(said.target);
+            said.attributes.retain(|(name, _)| response.attributes.iter().all(|(better, _)| better != name));
             said.attributes.extend(response.attributes);
+            if let (Some(request), Some(better)) = (&mut request, response.request) {
+                request.payload = better;
+            }
             let (payload, truncated) = (response.payload, response.truncated);
             message = Some(Message { start, end, plain_bytes: response.plain_bytes, payload, truncated });
         }

@@ -1,32 +1,26 @@
 //! Turns the client's messages into requests and queues what will be answered.
 
-use super::statement::{Portal, Statement};
-use super::unit::{Expect, Kind, Unit};
-use super::{MAX_EXPECTS, MAX_PENDING, Postgres};
-use crate::decoder::{Event, Request};
-use crate::sql::{self, Dialect, cursor::Cursor};
+use std::sync::Arc;
 
-/// `SSLRequest`.
-const SSL: u32 = 80_877_103;
-/// `GSSENCRequest`.
-const GSS: u32 = 80_877_104;
-/// `CancelRequest`.
-const CANCEL: u32 = 80_877_102;
+use super::effects::Effect;
+use super::handshake;
+use super::statement::{Portal, Statement};
+use super::unit::{Expect, Kind, Step, Unit};
+use super::{MAX_AHEAD, MAX_EXPECTS, MAX_PENDING, Postgres, startup};
+use crate::decoder::{Event, Request};
+use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
 
 impl Postgres {
     /// Takes the next message of the client; nothing when there is no such message.
     pub(super) fn client(&mut self, kind: u8, body: &[u8], cut: bool) -> Option<Event> {
         let mut event = match kind {
             0 => return self.startup(body),
-            b'Q' => self.query(body),
-            b'P' => self.parse(body),
-            b'B' => self.bind(body),
+            b'Q' => self.query(body, cut),
+            b'P' => self.parse(body, cut),
+            b'B' => self.bind(body, cut),
             b'D' => self.describe(body)?,
-            b'E' => return Some(self.execute(body)),
-            b'C' => {
-                self.close(body);
-                self.collect(Expect::Close)
-            }
+            b'E' => self.execute(body),
+            b'C' => self.close(body)?,
             b'H' => self.flush(),
             b'S' => self.sync(),
             b'F' => {
@@ -40,45 +34,40 @@ impl Postgres {
             _ => return None,
         };
         if let Event::Request(request) = &mut event {
-            request.truncated |= cut;
+            self.in_handshake &= request.handshake || request.operation == "SYNC";
         }
         Some(event)
+    }
+
+    /// Takes out what is being collected when the client's next message, of type `kind`, begins another request.
+    pub(super) fn released(&mut self, kind: u8) -> Option<Event> {
+        // Each statement that is prepared has an outcome of its own.
+        let parses = kind == b'P' && self.building.as_ref().is_some_and(Unit::parses);
+        let other = matches!(kind, b'Q' | b'F' | b'X') && self.building.is_some();
+        (parses || other).then(|| Event::Request(self.prepared()))
     }
 
     fn startup(&mut self, body: &[u8]) -> Option<Event> {
         let mut cursor = Cursor::new(body);
         let code = cursor.u32_be()?;
         match code {
-            SSL | GSS => {
+            startup::SSL | startup::GSS => {
                 self.wait(Unit::new(Kind::Encryption, self.payload_bytes));
-                return Some(Event::Request(
-                    self.named(if code == SSL { "SSL_REQUEST" } else { "GSSENC_REQUEST" }, ""),
-                ));
+                let mut request =
+                    self.named(if code == startup::SSL { "SSL_REQUEST" } else { "GSSENC_REQUEST" }, "");
+                // Servers that do not know it refuse it in their own ways, and the client asks for TLS.
+                request.handshake = code == startup::GSS;
+                return Some(Event::Request(request));
             }
-            CANCEL => return Some(Event::Single(self.named("CANCEL", &cursor.u32_be()?.to_string()))),
+            startup::CANCEL => {
+                return Some(Event::Single(self.named("CANCEL", &cursor.u32_be()?.to_string())));
+            }
             0x0003_0000..=0x0003_ffff => {}
             _ => return None,
         }
-        let mut payload = Vec::new();
-        let (mut user, mut database) = (String::new(), None);
-        loop {
-            let name = cursor.text();
-            if name.is_empty() {
-                break;
-            }
-            let value = String::from_utf8_lossy(cursor.text()).into_owned();
-            if !payload.is_empty() {
-                payload.push(b' ');
-            }
-            payload.extend_from_slice(name);
-            payload.extend_from_slice(format!("={value}").as_bytes());
-            match name {
-                b"user" => user = value,
-                b"database" => database = Some(value),
-                _ => {}
-            }
-        }
-        self.database = database.unwrap_or_else(|| user.clone());
+        let startup::Login { user, database, mut payload } = startup::read(cursor, self.redact);
+        self.database = database;
+        self.in_handshake = true;
         self.wait(Unit::new(Kind::Login, self.payload_bytes));
         let mut request = self.named("LOGIN", &user);
         request.truncated = payload.len() > self.payload_bytes;
@@ -87,47 +76,62 @@ impl Postgres {
         Some(Event::Request(request))
     }
 
-    fn query(&mut self, body: &[u8]) -> Event {
-        let statement = Statement::new(Cursor::new(body).text(), self.redact);
-        self.building = None;
+    fn query(&mut self, body: &[u8], cut: bool) -> Event {
+        let text = Cursor::new(body).text();
+        let mut statement = Statement::new(text, self.redact);
+        statement.cut = cut;
+        if let Some(hidden) = self.hidden_execute(text) {
+            statement = Statement { text: hidden.into(), ..statement };
+        }
         let mut unit = Unit::new(Kind::Query, self.payload_bytes);
         unit.secrets.clone_from(&statement.secrets);
+        unit.effects = Effect::of(text).into();
         self.wait(unit);
-        let (payload, truncated) = Portal::new(&statement, self.payload_bytes).finish();
-        Event::Request(Request { payload, truncated, ..self.described(&statement) })
+        let mut request = statement.request(&self.database, self.payload_bytes);
+        request.handshake = self.in_handshake && handshake::is_library_made(text);
+        Event::Request(request)
     }
 
-    fn parse(&mut self, body: &[u8]) -> Event {
+    /// Returns `EXECUTE name(…)` without its values, where some of those are secrets in what was prepared.
+    fn hidden_execute(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let parts = if self.redact { sql::parts(text, Dialect::Postgres) } else { Vec::new() };
+        let secret = parts.iter().any(|part| {
+            let name =
+                part.words.get(1).filter(|_| part.words.first().is_some_and(|word| word == b"execute"));
+            name.and_then(|name| self.statements.next(name)).is_some_and(|known| !known.secret.is_empty())
+        });
+        let values = memchr::memchr(b'(', text).filter(|_| secret)?;
+        let mut hidden = text.get(..values)?.to_vec();
+        hidden.extend_from_slice(format!("({REDACTED})").as_bytes());
+        Some(hidden)
+    }
+
+    fn parse(&mut self, body: &[u8], cut: bool) -> Event {
         let mut cursor = Cursor::new(body);
         let name = cursor.text().to_vec();
         let mut statement = Statement::new(cursor.text(), self.redact);
+        statement.cut = cut;
         let count = usize::from(cursor.u16_be().unwrap_or(0));
         statement.parameters = (0..count).map_while(|_| cursor.u32_be()).collect();
-        let bytes = statement.text.len();
-        self.building().secrets.clone_from(&statement.secrets);
-        self.statements.insert(name.clone(), statement, bytes);
-        self.building().statement = name;
-        self.collect(Expect::Parse)
+        let unit = self.building();
+        unit.secrets.clone_from(&statement.secrets);
+        unit.statement.clone_from(&name);
+        unit.cut |= cut;
+        self.collect(Step::Parse(name, Arc::new(statement)))
     }
 
-    fn bind(&mut self, body: &[u8]) -> Event {
+    fn bind(&mut self, body: &[u8], cut: bool) -> Event {
         let mut cursor = Cursor::new(body);
         let name = cursor.text().to_vec();
-        let statement = cursor.text().to_vec();
-        let known = self.statements.get(&statement).cloned().unwrap_or_default();
-        let mut portal = Portal::new(&known, self.payload_bytes);
-        portal.statement = statement;
-        // Values that cannot be read are left out.
-        if portal.bind(&known, &mut cursor).is_none() {
-            portal.cut();
-        }
+        let statement = cursor.text();
+        let known = self.statements.next(statement).cloned().unwrap_or_default();
+        let portal = Portal::read(statement, known, &mut cursor, self.payload_bytes);
         let unit = self.building();
         if unit.expects.is_empty() {
-            unit.statement.clone_from(&portal.statement);
+            unit.statement.clone_from(&portal.name);
         }
-        let bytes = portal.len();
-        self.portals.insert(name, portal, bytes);
-        self.collect(Expect::Bind)
+        unit.cut |= cut;
+        self.collect(Step::Bind(name, Arc::new(portal)))
     }
 
     fn describe(&mut self, body: &[u8]) -> Option<Event> {
@@ -136,42 +140,42 @@ impl Postgres {
         let name = cursor.text();
         let statement = match kind {
             b'S' => name.to_vec(),
-            _ => self.portals.get(name).map(|portal| portal.statement.clone()).unwrap_or_default(),
+            _ => self.portals.next(name).map(|portal| portal.name.clone()).unwrap_or_default(),
         };
         let unit = self.building();
         if unit.expects.is_empty() {
             unit.statement.clone_from(&statement);
         }
-        Some(self.collect(Expect::Describe(statement)))
+        Some(self.collect(Step::Describe(statement)))
     }
 
-    fn close(&mut self, body: &[u8]) {
+    fn close(&mut self, body: &[u8]) -> Option<Event> {
         let mut cursor = Cursor::new(body);
-        let kind = cursor.byte();
-        let name = cursor.text();
-        if kind == Some(b'S') {
-            self.statements.remove(name);
-        } else {
-            self.portals.remove(name);
-        }
+        let kind = cursor.byte()?;
+        let name = cursor.text().to_vec();
+        let step = if kind == b'S' { Step::CloseStatement(name) } else { Step::ClosePortal(name) };
+        Some(self.collect(step))
     }
 
     fn execute(&mut self, body: &[u8]) -> Event {
         let name = Cursor::new(body).text();
-        let portal = self.portals.get(name).cloned();
+        let portal = self.portals.next(name).cloned();
+        let number = self.number();
         let unit = self.building();
-        unit.expects.push_back(Expect::Execute);
-        let request = match portal {
+        unit.expects.push_back(Expect { number, step: Step::Execute });
+        let mut request = match portal {
             Some(portal) => {
-                unit.statement.clone_from(&portal.statement);
+                unit.statement.clone_from(&portal.name);
                 unit.formats.clone_from(&portal.formats);
-                let statement = self.statements.get(&portal.statement).cloned().unwrap_or_default();
-                self.building().secrets.clone_from(&statement.secrets);
-                let (payload, truncated) = portal.finish();
-                Request { payload, truncated, ..self.described(&statement) }
+                unit.secrets.clone_from(&portal.statement.secrets);
+                unit.effects.extend(Effect::of(&portal.statement.text));
+                let mut request = portal.request(&self.database);
+                request.handshake = self.in_handshake && handshake::is_library_made(&portal.statement.text);
+                request
             }
             None => self.named("EXECUTE", &String::from_utf8_lossy(name)),
         };
+        request.truncated |= self.building().cut;
         self.release();
         Event::Request(request)
     }
@@ -193,7 +197,9 @@ impl Postgres {
         let mut unit = Unit::new(Kind::Extended, self.payload_bytes);
         unit.sync = true;
         self.wait(unit);
-        Event::Request(self.named("SYNC", ""))
+        let mut request = self.named("SYNC", "");
+        request.handshake = self.in_handshake;
+        Event::Request(request)
     }
 
     fn lengthen(&self) -> Event {
@@ -204,40 +210,60 @@ impl Postgres {
     /// Ends what was collected without an `Execute`, and describes it.
     fn prepared(&mut self) -> Request {
         let unit = self.building();
-        let (name, first) = (unit.statement.clone(), unit.expects.front().cloned());
-        let parsed = unit.expects.contains(&Expect::Parse);
-        self.release();
-        let known = self
-            .statements
-            .get(&name)
-            .filter(|_| parsed || matches!(first, Some(Expect::Describe(_) | Expect::Bind)))
-            .cloned();
+        let (name, cut) = (unit.statement.clone(), unit.cut);
+        let first = unit.expects.front().map(|expect| expect.step.clone());
+        let parsed = unit.parses();
         let command = match first {
             _ if parsed => "PREPARE",
-            Some(Expect::Describe(_)) => "DESCRIBE",
-            Some(Expect::Close) => "CLOSE",
-            Some(Expect::Bind) => "BIND",
-            Some(Expect::Execute | Expect::Parse) | None => "SYNC",
+            Some(Step::Describe(_)) => "DESCRIBE",
+            Some(Step::CloseStatement(_) | Step::ClosePortal(_)) => "CLOSE",
+            Some(Step::Bind(..)) => "BIND",
+            Some(Step::Execute | Step::Parse(..)) | None => "SYNC",
         };
+        let named = parsed || matches!(first, Some(Step::Describe(_) | Step::Bind(..)));
+        self.release();
+        let known = self.statements.next(&name).filter(|_| named).cloned();
         let Some(statement) = known else { return self.named(command, "") };
-        let (payload, truncated) = Portal::new(&statement, self.payload_bytes).finish();
-        let operation = format!("{command} {}", sql::line(&statement.text));
-        let attributes = vec![("statement", text(&statement.text)), ("command", command.to_owned())];
-        Request {
-            operation,
-            target: self.database.clone(),
-            attributes,
-            payload,
-            truncated,
-            ..Request::default()
-        }
+        let mut request = statement.request(&self.database, self.payload_bytes);
+        request.operation = format!("{command} {}", sql::line(&statement.text));
+        request.attributes.retain(|(name, _)| *name != "command");
+        request.attributes.push(("command", command.to_owned()));
+        request.truncated |= cut;
+        request.handshake = self.in_handshake && handshake::is_library_made(&statement.text);
+        request
     }
 
     /// Adds a message of the extended protocol to what is being collected.
-    fn collect(&mut self, expect: Expect) -> Event {
+    fn collect(&mut self, step: Step) -> Event {
+        let number = self.number();
+        self.propose(number, &step);
         let unit = self.building();
-        unit.expects.push_back(expect);
+        unit.expects.push_back(Expect { number, step });
         if unit.expects.len() >= MAX_EXPECTS { Event::Request(self.prepared()) } else { Event::Part }
+    }
+
+    /// A message that changes a name is on its way to the server.
+    fn propose(&mut self, number: u64, step: &Step) {
+        match step {
+            Step::Parse(name, statement) => {
+                self.ahead = self.ahead.saturating_add(statement.text.len());
+                if self.ahead > MAX_AHEAD {
+                    self.statements.forget_ahead();
+                    self.portals.forget_ahead();
+                    self.ahead = 0;
+                }
+                self.statements.propose(name, number, Some(Arc::clone(statement)));
+            }
+            Step::Bind(name, portal) => self.portals.propose(name, number, Some(Arc::clone(portal))),
+            Step::CloseStatement(name) => self.statements.propose(name, number, None),
+            Step::ClosePortal(name) => self.portals.propose(name, number, None),
+            Step::Describe(_) | Step::Execute => {}
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.messages = self.messages.wrapping_add(1);
+        self.messages
     }
 
     fn building(&mut self) -> &mut Unit {
@@ -257,20 +283,6 @@ impl Postgres {
         }
     }
 
-    /// Describes a request by its statement.
-    fn described(&self, statement: &Statement) -> Request {
-        let line = sql::line(&statement.text);
-        Request {
-            operation: if line.is_empty() { "QUERY".to_owned() } else { line },
-            target: self.database.clone(),
-            attributes: vec![
-                ("statement", text(&statement.text)),
-                ("command", sql::command(&statement.text, Dialect::Postgres)),
-            ],
-            ..Request::default()
-        }
-    }
-
     /// Describes a request that is a bare command with at most one word.
     fn named(&self, command: &str, word: &str) -> Request {
         let operation = if word.is_empty() { command.to_owned() } else { format!("{command} {word}") };
@@ -278,8 +290,4 @@ impl Postgres {
         let attributes = vec![("command", command.to_owned())];
         Request { operation, target: self.database.clone(), attributes, payload, ..Request::default() }
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

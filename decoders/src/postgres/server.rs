@@ -1,25 +1,35 @@
 //! Reads the server's messages as answers to what the client asked.
 
+use std::sync::Arc;
+
 use super::Postgres;
-use super::unit::{Expect, Kind, Unit};
+use super::effects::Effect;
+use super::statement::Statement;
+use super::unit::{Expect, Kind, Step, Unit};
 use super::values;
 use crate::decoder::{Event, Response};
-use crate::sql::cursor::Cursor;
+use crate::sql::{self, Dialect, cursor::Cursor};
 
 impl Postgres {
     /// Takes the next message of the server; `None` when it is no answer to anything.
     pub(super) fn server(&mut self, kind: u8, body: &[u8], cut: bool) -> Option<Event> {
+        if kind == b'Z' {
+            return Some(self.ready(body));
+        }
         let Some(front) = self.pending.front_mut() else { return Some(self.unasked(kind, body)) };
         if cut {
             front.table.cut();
         }
         match (kind, front.kind) {
             (b'A', _) if !front.open => return Some(Event::Push(self.notification(body))),
+            // What comes between an answer that ended early and its `ReadyForQuery`.
+            (b'S', _) if self.ready_is_late => return Some(Event::Discard),
             (b'R', Kind::Login) if body != [0, 0, 0, 0] => return Some(Event::Discard),
             // The client sends its data first: the answer proper is still to come.
             (b'G', kind) => {
                 // Of a client that copies in, the server ignores each `Sync` before the end of the data.
                 front.sync = kind != Kind::Extended;
+                front.copies_in = true;
                 return Some(if front.open { Event::Part } else { Event::Discard });
             }
             (b'E', Kind::Login | Kind::Encryption) => {
@@ -30,7 +40,6 @@ impl Postgres {
                 self.done = true;
                 return self.finish();
             }
-            (b'Z', _) => return self.finish(),
             _ => {}
         }
         if !fits(front, kind) {
@@ -41,31 +50,29 @@ impl Postgres {
             b'T' | b'n' | b't' => self.describe_result(kind, body),
             b'D' => self.row(body),
             b'd' => copy_row(front, body),
-            b'C' | b'I' | b's' => {
-                complete(front, kind, body);
-                answered(front, &Expect::Execute);
-            }
-            b'1' => answered(front, &Expect::Parse),
-            b'2' => answered(front, &Expect::Bind),
-            b'3' => answered(front, &Expect::Close),
-            b'E' => {
-                fail(front, body);
-                front.expects.clear();
-            }
+            b'C' | b'I' | b's' => self.complete(kind, body),
+            b'1' | b'2' | b'3' => self.accept(),
+            b'E' => self.fail(body),
             b'N' => notice(front, body),
             b'V' => {
                 let value = values::field(&mut Cursor::new(body)).flatten().unwrap_or(b"NULL");
                 front.table.line(value);
             }
+            // Before `ReadyForQuery` come notifications only, and those as messages of their own.
+            b'A' => {
+                let text = self.notification(body);
+                let line = [text.operation.unwrap_or_default().into_bytes(), text.payload].join(&b' ');
+                self.pending.front_mut()?.table.line(&line);
+            }
             // Authentication, parameters, keys, and what opens or ends a copy.
-            b'R' | b'S' | b'K' | b'v' | b'H' | b'c' | b'A' => {}
+            b'R' | b'S' | b'K' | b'v' | b'H' | b'c' => {}
             _ => return None,
         }
         let ended = self.pending.front().is_some_and(|front| front.is_answered() && !front.sync);
         if ended { self.finish() } else { Some(Event::Part) }
     }
 
-    /// Takes the byte that answers a question for encryption.
+    /// Takes what answers a question for encryption by one byte.
     pub(super) fn encryption(&mut self, answer: u8) -> Option<Event> {
         let status = match answer {
             b'S' => "TLS",
@@ -83,16 +90,151 @@ impl Postgres {
         }))
     }
 
-    fn finish(&mut self) -> Option<Event> {
-        let unit = self.pending.pop_front()?;
-        Some(Event::Response(unit.finish()))
+    /// Takes the text by which a server that cannot even start a process refuses a client, as protocol 2 did.
+    pub(super) fn refusal(&mut self, text: &[u8]) -> Option<Event> {
+        let front = self.pending.front_mut()?;
+        front.say(text.trim_ascii_end().to_vec());
+        front.error = Some(String::new());
+        let response = self.pending.pop_front()?.finish(&self.database);
+        Some(Event::Response(Response { status: "ERR".to_owned(), ..response }))
     }
 
-    /// Takes out the oldest unit if the server passed over it, after an error before it: `ReadyForQuery`, which comes
-    /// next, is for a later one.
-    pub(super) fn passed_over(&mut self) -> Option<Event> {
-        let unit = self.pending.pop_front_if(|unit| !unit.sync)?;
-        Some(Event::Unanswered(unit.finish()))
+    /// Before a message of type `kind` that the oldest unit gets no part in: takes that unit out.
+    pub(super) fn passed_over(&mut self, kind: u8) -> Option<Event> {
+        let front = self.pending.front()?;
+        if kind == b'Z' {
+            // After an error the server reads on at the next `Sync`: what is before that got no answer.
+            let before = !front.sync || self.skipping && front.kind == Kind::Query;
+            let last =
+                self.skipping && front.kind == Kind::Extended && !front.expects.is_empty() && !front.open;
+            if !before && !last {
+                return None;
+            }
+            let unit = self.pending.pop_front()?;
+            if last && unit.sync {
+                self.ready_is_late = true;
+                self.skipping = false;
+            }
+            self.withdraw(&unit);
+            return Some(if unit.open && unit.error.is_none() && !unit.expects.is_empty() {
+                Event::Response(unit.finish(&self.database))
+            } else {
+                Event::Unanswered(Unit::skipped())
+            });
+        }
+        if kind == b'A' && front.is_complete() {
+            self.ready_is_late = true;
+            return self.finish();
+        }
+        None
+    }
+
+    /// Takes `ReadyForQuery`.
+    fn ready(&mut self, body: &[u8]) -> Event {
+        if body.first() == Some(&b'I') {
+            // Portals end with their transaction.
+            self.portals.clear();
+        }
+        self.skipping = false;
+        if std::mem::take(&mut self.ready_is_late) {
+            return Event::Discard;
+        }
+        // An answer to something that was not seen counts once, at its end.
+        self.finish().unwrap_or_else(|| Event::Response(Response::default()))
+    }
+
+    fn finish(&mut self) -> Option<Event> {
+        let unit = self.pending.pop_front()?;
+        self.withdraw(&unit);
+        Some(Event::Response(unit.finish(&self.database)))
+    }
+
+    /// The server did not do what is left of `unit`.
+    fn withdraw(&mut self, unit: &Unit) {
+        for expect in &unit.expects {
+            self.withdraw_step(expect);
+        }
+        if self.pending.is_empty() && self.building.is_none() {
+            self.ahead = 0;
+        }
+    }
+
+    fn withdraw_step(&mut self, Expect { number, step }: &Expect) {
+        match step {
+            Step::Parse(name, _) | Step::CloseStatement(name) => self.statements.withdraw(name, *number),
+            Step::Bind(name, _) | Step::ClosePortal(name) => self.portals.withdraw(name, *number),
+            Step::Describe(_) | Step::Execute => {}
+        }
+    }
+
+    /// The server accepted the oldest message that waits.
+    fn accept(&mut self) {
+        let Some(front) = self.pending.front_mut() else { return };
+        let Some(Expect { number, step }) = front.expects.pop_front() else { return };
+        match step {
+            Step::Parse(name, statement) => self.statements.accept(&name, number, Some(statement)),
+            Step::Bind(name, mut portal) => {
+                let known = self.statements.accepted(&portal.name);
+                if let Some(known) = known.filter(|known| known.text != portal.statement.text) {
+                    portal = Arc::new(portal.of(known));
+                    front.better = Some(Arc::clone(&portal));
+                }
+                self.portals.accept(&name, number, Some(portal));
+            }
+            Step::CloseStatement(name) => self.statements.accept(&name, number, None),
+            Step::ClosePortal(name) => self.portals.accept(&name, number, None),
+            Step::Describe(_) | Step::Execute => {}
+        }
+    }
+
+    /// Takes an error: what is left of the unit is not executed, and neither is what follows up to the next `Sync`.
+    fn fail(&mut self, body: &[u8]) {
+        let Some(front) = self.pending.front_mut() else { return };
+        fail(front, body);
+        let left = std::mem::take(&mut front.expects);
+        front.effects.clear();
+        self.skipping |= front.kind == Kind::Extended && !front.sync;
+        for expect in &left {
+            self.withdraw_step(expect);
+        }
+    }
+
+    /// Takes the end of one statement.
+    fn complete(&mut self, kind: u8, body: &[u8]) {
+        let Some(front) = self.pending.front_mut() else { return };
+        front.end_rows();
+        front.completed = true;
+        front.copies_in = false;
+        let tag = Cursor::new(body).text();
+        match kind {
+            b'C' => front.table.line(tag),
+            b's' => front.table.line(b"(suspended)"),
+            _ => {}
+        }
+        if matches!(front.expects.front(), Some(Expect { step: Step::Execute, .. })) {
+            front.expects.pop_front();
+        }
+        if let Some(effect) = front.effects.pop_front_if(|effect| effect.is_done_by(tag)) {
+            self.apply(effect);
+        }
+    }
+
+    /// A statement changed what names mean.
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Prepare(name, text) => {
+                let statement = Statement::new(&text, self.redact);
+                self.statements.set(&name, Some(Arc::new(statement)));
+            }
+            Effect::Deallocate(name) => self.statements.set(&name, None),
+            Effect::DeallocateAll => self.statements.clear(),
+            Effect::DiscardAll => {
+                self.statements.clear();
+                self.portals.clear();
+            }
+            Effect::Close(name) => self.portals.set(&name, None),
+            Effect::CloseAll => self.portals.clear(),
+        }
     }
 
     /// Takes a message that comes without a request, or whose request was not seen.
@@ -105,8 +247,6 @@ impl Postgres {
                 let operation = if kind == b'E' { "ERROR" } else { "NOTICE" };
                 Event::Push(self.pushed(operation.to_owned(), status, text))
             }
-            // An answer to something that was not seen counts once, at its end.
-            b'Z' => Event::Response(Response::default()),
             _ => Event::Discard,
         }
     }
@@ -121,6 +261,9 @@ impl Postgres {
 
     fn pushed(&self, operation: String, status: String, mut payload: Vec<u8>) -> Response {
         let command = operation.split(' ').next().unwrap_or_default().to_owned();
+        if self.redact {
+            payload = sql::redact_value(&payload, Dialect::Postgres).into_owned();
+        }
         let truncated = payload.len() > self.payload_bytes;
         payload.truncate(self.payload_bytes);
         Response {
@@ -139,23 +282,23 @@ impl Postgres {
     fn describe_result(&mut self, kind: u8, body: &[u8]) {
         let Some(front) = self.pending.front_mut() else { return };
         let described = match front.expects.front() {
-            Some(Expect::Describe(name)) => Some(name.clone()),
+            Some(Expect { step: Step::Describe(name), .. }) => Some(name.clone()),
             _ => None,
         };
         if kind == b't' {
             let mut cursor = Cursor::new(body);
             let count = usize::from(cursor.u16_be().unwrap_or(0));
             let kinds = (0..count).map_while(|_| cursor.u32_be()).collect();
-            if let Some(statement) = described.and_then(|name| self.statements.get_mut(&name)) {
-                statement.parameters = kinds;
+            if let Some(statement) = described.and_then(|name| self.statements.accepted_mut(&name)) {
+                Arc::make_mut(statement).parameters = kinds;
             }
             return;
         }
         front.columns = if kind == b'T' { values::columns(body) } else { Vec::new() };
         if let Some(name) = described {
             front.expects.pop_front();
-            if let Some(statement) = self.statements.get_mut(&name) {
-                statement.columns.clone_from(&front.columns);
+            if let Some(statement) = self.statements.accepted_mut(&name) {
+                Arc::make_mut(statement).columns.clone_from(&front.columns);
             }
         } else {
             front.in_rows = kind == b'T';
@@ -164,21 +307,27 @@ impl Postgres {
     }
 
     fn row(&mut self, body: &[u8]) {
+        let redact = self.redact;
         let Some(front) = self.pending.front_mut() else { return };
         if !front.in_rows {
             front.in_rows = true;
             if front.columns.is_empty() {
-                front.columns = self
-                    .statements
-                    .get(&front.statement)
-                    .map(|known| known.columns.clone())
-                    .unwrap_or_default();
+                let known = self.statements.accepted(&front.statement);
+                front.columns = known.map(|known| known.columns.clone()).unwrap_or_default();
             }
             head(front);
         }
         if front.table.has_room() {
             let cells = values::row(body, &front.columns, &front.formats);
-            front.table.cells(cells.iter().map(Option::as_deref));
+            let shown: Vec<_> = cells
+                .iter()
+                .map(|cell| {
+                    cell.as_deref().map(|cell| {
+                        if redact { sql::redact_value(cell, Dialect::Postgres) } else { cell.into() }
+                    })
+                })
+                .collect();
+            front.table.cells(shown.iter().map(Option::as_deref));
         }
         front.table.count_row();
     }
@@ -186,16 +335,16 @@ impl Postgres {
 
 /// Tells whether a message of type `kind` can be part of the answer to `unit`: else the two do not belong together.
 fn fits(unit: &Unit, kind: u8) -> bool {
-    let next = unit.expects.front();
+    let next = unit.expects.front().map(|expect| &expect.step);
     let extended = unit.kind == Kind::Extended;
     match kind {
-        b'1' => next == Some(&Expect::Parse),
-        b'2' => next == Some(&Expect::Bind),
-        b'3' => next == Some(&Expect::Close),
-        b't' | b'n' => matches!(next, Some(Expect::Describe(_))),
-        b's' => next == Some(&Expect::Execute),
-        b'T' if extended => matches!(next, Some(Expect::Describe(_))),
-        b'D' | b'C' | b'I' | b'H' | b'd' | b'c' if extended => next == Some(&Expect::Execute),
+        b'1' => matches!(next, Some(Step::Parse(..))),
+        b'2' => matches!(next, Some(Step::Bind(..))),
+        b'3' => matches!(next, Some(Step::CloseStatement(_) | Step::ClosePortal(_))),
+        b't' | b'n' => matches!(next, Some(Step::Describe(_))),
+        b's' => matches!(next, Some(Step::Execute)),
+        b'T' if extended => matches!(next, Some(Step::Describe(_))),
+        b'D' | b'C' | b'I' | b'H' | b'd' | b'c' if extended => matches!(next, Some(Step::Execute)),
         b'E' if extended => next.is_some() || unit.sync,
         b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c' | b'V' => unit.kind == Kind::Query,
         b'R' | b'K' | b'v' => unit.kind == Kind::Login,
@@ -219,24 +368,9 @@ fn copy_row(unit: &mut Unit, body: &[u8]) {
     unit.table.count_row();
 }
 
-/// Takes the end of one statement.
-fn complete(unit: &mut Unit, kind: u8, body: &[u8]) {
-    unit.end_rows();
-    match kind {
-        b'C' => unit.table.line(Cursor::new(body).text()),
-        b's' => unit.table.line(b"(suspended)"),
-        _ => {}
-    }
-}
-
-fn answered(unit: &mut Unit, expect: &Expect) {
-    if unit.expects.front() == Some(expect) {
-        unit.expects.pop_front();
-    }
-}
-
 fn fail(unit: &mut Unit, body: &[u8]) {
     unit.end_rows();
+    unit.copies_in = false;
     let (state, text) = report(body);
     unit.say(text);
     unit.error = Some(state);

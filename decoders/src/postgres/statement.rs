@@ -1,23 +1,21 @@
 //! Prepared statements, and the values that portals bind to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::names::Named;
 use super::values::{self, Column};
+use crate::decoder::Request;
 use crate::sql::{self, Dialect, Parameters, REDACTED, Secrets, cursor::Cursor};
-
-/// Most statements or portals remembered per connection, and most bytes of their text; beyond it all are forgotten,
-/// and what is executed is shown without its text until it is prepared again.
-const MAX_NAMES: usize = 4096;
-const MAX_TEXT: usize = 1024 * 1024;
 
 /// A prepared statement.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
     /// Its text, without secrets.
     pub(super) text: Arc<[u8]>,
+    /// Some of its text was not seen.
+    pub(super) cut: bool,
     /// Which of the values bound to it are secrets.
-    secret: Parameters,
+    pub(super) secret: Parameters,
     /// What an error may repeat of it and must not come out; absent where secrets are kept.
     pub(super) secrets: Option<Secrets>,
     /// The types of its parameters; 0 is unknown.
@@ -30,87 +28,137 @@ pub(super) struct Statement {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Portal {
     /// The statement's name.
-    pub(super) statement: Vec<u8>,
+    pub(super) name: Vec<u8>,
+    /// What the name meant when the portal was asked for.
+    pub(super) statement: Arc<Statement>,
     /// How the client wants the result's columns.
     pub(super) formats: Vec<u16>,
-    text: Vec<u8>,
-    limit: usize,
-    truncated: bool,
+    /// The values, as text.
+    values: Text,
 }
 
-/// Things by name, so many at most.
-#[derive(Debug)]
-pub(super) struct Names<V> {
-    known: HashMap<Vec<u8>, (V, usize)>,
-    /// Bytes held together.
-    held: usize,
+/// Bounded text.
+#[derive(Clone, Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    limit: usize,
+    truncated: bool,
 }
 
 // === impl Statement ===
 
 impl Statement {
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
+        if !redact {
+            return Self { text: text.into(), ..Self::default() };
+        }
         let redacted = sql::redact(text, Dialect::Postgres);
-        let shown: &[u8] = if redact { &redacted.text } else { text };
-        let text = shown.into();
-        let (secret, secrets) = if redact {
-            (redacted.parameters, Some(redacted.secrets))
-        } else {
-            (Parameters::default(), None)
-        };
-        Self { text, secret, secrets, ..Self::default() }
+        Self {
+            text: redacted.text.as_ref().into(),
+            secret: redacted.parameters,
+            secrets: Some(redacted.secrets),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the request that sends it to `database`.
+    pub(super) fn request(&self, database: &str, limit: usize) -> Request {
+        let line = sql::line(&self.text);
+        let payload = self.text.get(..limit).unwrap_or(&self.text).to_vec();
+        Request {
+            operation: if line.is_empty() { "QUERY".to_owned() } else { line },
+            target: database.to_owned(),
+            attributes: vec![
+                ("statement", String::from_utf8_lossy(&self.text).into_owned()),
+                ("command", sql::command(&self.text, Dialect::Postgres)),
+            ],
+            truncated: self.cut || self.text.len() > payload.len(),
+            payload,
+            ..Request::default()
+        }
+    }
+}
+
+impl Named for Statement {
+    fn bytes(&self) -> usize {
+        self.text.len()
     }
 }
 
 // === impl Portal ===
 
 impl Portal {
-    /// Begins with the statement's text.
-    pub(super) fn new(statement: &Statement, limit: usize) -> Self {
-        let mut portal = Self { limit, ..Self::default() };
-        portal.write(&statement.text);
+    /// Reads the rest of a `Bind` message; values that cannot be read are left out.
+    pub(super) fn read(
+        name: &[u8],
+        statement: Arc<Statement>,
+        cursor: &mut Cursor<'_>,
+        limit: usize,
+    ) -> Self {
+        let values = Text { limit, ..Text::default() };
+        let mut portal = Self { name: name.to_vec(), statement, formats: Vec::new(), values };
+        if portal.bind(cursor).is_none() {
+            portal.values.truncated = true;
+        }
         portal
     }
 
-    /// Adds the values of a `Bind` message.
-    pub(super) fn bind(&mut self, statement: &Statement, cursor: &mut Cursor<'_>) -> Option<()> {
+    fn bind(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         let formats = values::numbers(cursor)?;
         let count = usize::from(cursor.u16_be()?);
         for index in 0..count {
-            self.write(if index == 0 { b"\n-- [" } else { b", " });
+            self.values.write(if index == 0 { b"\n-- [" } else { b", " });
             let binary = values::format(&formats, index) == Some(1);
             match values::field(cursor)? {
-                None => self.write(b"NULL"),
-                Some(_) if statement.secret.contains(index) => self.write(REDACTED.as_bytes()),
-                Some(value) if binary => {
-                    let kind = statement.parameters.get(index).copied().unwrap_or(0);
-                    self.value(&values::from_binary(value, kind));
+                None => self.values.write(b"NULL"),
+                Some(_) if self.statement.secret.contains(index) => self.values.write(REDACTED.as_bytes()),
+                Some(value) => {
+                    let kind = self.statement.parameters.get(index).copied().unwrap_or(0);
+                    let text = if binary { values::from_binary(value, kind) } else { value.to_vec() };
+                    if self.statement.secrets.is_some() {
+                        self.values.value(&sql::redact_value(&text, Dialect::Postgres));
+                    } else {
+                        self.values.value(&text);
+                    }
                 }
-                Some(value) => self.value(value),
             }
         }
         if count > 0 {
-            self.write(b"]");
+            self.values.write(b"]");
         }
         self.formats = values::numbers(cursor)?;
         Some(())
     }
 
-    /// Says that values are missing.
-    pub(super) fn cut(&mut self) {
-        self.truncated = true;
+    /// Returns the request that executes it on `database`.
+    pub(super) fn request(&self, database: &str) -> Request {
+        let mut request = self.statement.request(database, self.values.limit);
+        let room = self.values.limit.saturating_sub(request.payload.len());
+        let values = self.values.bytes.get(..room).unwrap_or(&self.values.bytes);
+        request.payload.extend_from_slice(values);
+        request.truncated |= self.values.truncated || values.len() < self.values.bytes.len();
+        request
     }
 
-    /// Returns how many bytes its text has.
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
+    /// Returns it with another statement, which is what its name means; values that are secrets there are left out.
+    pub(super) fn of(&self, statement: &Arc<Statement>) -> Self {
+        let mut portal = Self { statement: Arc::clone(statement), ..self.clone() };
+        if !statement.secret.is_empty() {
+            portal.values.bytes.clear();
+        }
+        portal
     }
+}
 
-    /// Returns the text, and whether something is missing.
-    pub(super) fn finish(self) -> (Vec<u8>, bool) {
-        (self.text, self.truncated)
+impl Named for Portal {
+    fn bytes(&self) -> usize {
+        self.values.bytes.len()
     }
+}
 
+// === impl Text ===
+
+impl Text {
     fn value(&mut self, value: &[u8]) {
         self.write(b"'");
         for part in value.split_inclusive(|byte| *byte == b'\'') {
@@ -123,44 +171,8 @@ impl Portal {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let room = self.limit.saturating_sub(self.text.len());
+        let room = self.limit.saturating_sub(self.bytes.len());
         self.truncated |= bytes.len() > room;
-        self.text.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-    }
-}
-
-// === impl Names ===
-
-impl<V> Default for Names<V> {
-    fn default() -> Self {
-        Self { known: HashMap::new(), held: 0 }
-    }
-}
-
-impl<V> Names<V> {
-    pub(super) fn get(&self, name: &[u8]) -> Option<&V> {
-        self.known.get(name).map(|(value, _)| value)
-    }
-
-    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
-        self.known.get_mut(name).map(|(value, _)| value)
-    }
-
-    /// Remembers `value`, which holds about `bytes`.
-    pub(super) fn insert(&mut self, name: Vec<u8>, value: V, bytes: usize) {
-        self.remove(&name);
-        let bytes = bytes.saturating_add(name.len());
-        if self.known.len() >= MAX_NAMES || self.held.saturating_add(bytes) > MAX_TEXT {
-            self.known.clear();
-            self.held = 0;
-        }
-        self.held = self.held.saturating_add(bytes);
-        self.known.insert(name, (value, bytes));
-    }
-
-    pub(super) fn remove(&mut self, name: &[u8]) {
-        if let Some((_, bytes)) = self.known.remove(name) {
-            self.held = self.held.saturating_sub(bytes);
-        }
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 }

@@ -168,6 +168,11 @@ impl Parameters {
         self.0.contains(&index)
     }
 
+    /// Tells whether none does.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn add(&mut self, index: usize) {
         if !self.contains(index) {
             self.0.push(index);

@@ -29,6 +29,9 @@ fn a_body_that_was_refused_before_it_came_takes_no_later_request() {
 #[test]
 fn a_fatal_error_is_the_answer_when_the_connection_ends_with_it() {
     let mut client = Client::new(true);
+    client.ask(b"\0\0\0\x10\0\x03\0\0user\0a\0\0");
+    client.answer(&message(b'R', &[0; 4])).answer(&message(b'Z', b"I"));
+    assert_eq!(client.outcomes(), ["LOGIN a OK"]);
     client.ask(&message(b'Q', b"select pg_sleep(9)\0"));
     client.answer(&message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0")).end();
     assert_eq!(client.outcomes(), ["select pg_sleep(9) ERR 57P01!"]);
