@@ -82,18 +82,18 @@ impl OpenHead {
             let rest = bytes.get(at..).unwrap_or_default();
             let end = memchr::memchr(b'\n', rest).map(|end| end.saturating_add(1));
             let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-            let before = self.bytes.len();
-            if before.saturating_add(piece.len()) > MAX_HEAD {
-                return Lines::Broken(at);
+            let room = MAX_HEAD.saturating_sub(self.bytes.len());
+            let sound = piece.iter().take(room).take_while(|byte| is_text(**byte)).count();
+            self.bytes.extend_from_slice(piece.get(..sound).unwrap_or_default());
+            if sound < piece.len() {
+                return Lines::Broken(at.saturating_add(sound));
             }
-            self.bytes.extend_from_slice(piece);
             let line = without_end(self.bytes.get(self.line..).unwrap_or_default());
             let first = self.line == 0;
             if end.is_some() && line.is_empty() {
                 return Lines::Ended(at.saturating_add(piece.len()));
             }
-            if !first && !self.is_sound(piece, line, end.is_some()) {
-                self.bytes.truncate(before);
+            if self.doubtful && !first && end.is_some() && !is_folded(line) && name_end(line).is_none() {
                 return Lines::Broken(at);
             }
             at = at.saturating_add(piece.len());
@@ -115,11 +115,6 @@ impl OpenHead {
     pub(super) fn forget(&mut self) {
         let cut = self.cut || self.begun || !self.bytes.is_empty();
         *self = Self { doubtful: true, cut, ..Self::default() };
-    }
-
-    fn is_sound(&self, piece: &[u8], line: &[u8], whole: bool) -> bool {
-        let text = piece.iter().all(|byte| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n'));
-        text && (!self.doubtful || !whole || is_folded(line) || name_end(line).is_some())
     }
 }
 
@@ -226,6 +221,11 @@ fn name_end(line: &[u8]) -> Option<usize> {
     is_token(line.get(..colon)?.trim_ascii_end()).then_some(colon)
 }
 
+/// Says whether a byte may stand in a head.
+fn is_text(byte: u8) -> bool {
+    !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n')
+}
+
 /// Says whether a line continues the field before it (RFC 9112, section 5.2).
 fn is_folded(line: &[u8]) -> bool {
     matches!(line.first(), Some(b' ' | b'\t'))
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_no_head_is_found_out() {
         let read = |text: &[u8], doubtful| OpenHead::new(doubtful).read(text);
-        assert_eq!(read(b"GET / HTTP/1.1\r\nA: \x01\r\n\r\n", false), Lines::Broken(16));
+        assert_eq!(read(b"GET / HTTP/1.1\r\nA: \x01\r\n\r\n", false), Lines::Broken(19));
         assert_eq!(read(b"GET / HTTP/1.1\r\nsome text\r\n\r\n", true), Lines::Broken(16));
         assert_eq!(read(b"GET / HTTP/1.1\r\nsome text\r\n\r\n", false), Lines::Ended(29));
         let long =
@@ -333,6 +333,6 @@ mod tests {
         assert_eq!(read(&long, false), Lines::Ended(long.len()));
         let long =
             [b"GET / HTTP/1.1\r\nA: ".as_slice(), "x".repeat(MAX_HEAD).as_bytes(), b"\r\n\r\n"].concat();
-        assert_eq!(read(&long, false), Lines::Broken(16));
+        assert_eq!(read(&long, false), Lines::Broken(MAX_HEAD));
     }
 }
