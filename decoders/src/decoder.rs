@@ -174,6 +174,8 @@ pub(crate) struct Response {
     pub key: Option<u64>,
     /// Whether the connection continues encrypted.
     pub tls: bool,
+    /// Corrects [`Request::handshake`] where only the answer tells: a wrong password is an error in a handshake, too.
+    pub handshake: Option<bool>,
 }
 
 /// Decodes one connection, both sides, in the order in which calls moved the bytes.

@@ -183,6 +183,7 @@ impl Pairing {
             if let (Some(request), Some(better)) = (&mut request, response.request) {
                 request.payload = better;
             }
+            said.handshake = response.handshake.unwrap_or(said.handshake);
             let (payload, truncated) = (response.payload, response.truncated);
             message = Some(Message { start, end, plain_bytes: response.plain_bytes, payload, truncated });
         }
