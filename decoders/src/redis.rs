@@ -3,18 +3,28 @@
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>, and `networking.c` of the server.
 
 mod commands;
+mod copy;
+mod handshake;
+mod line;
 mod pending;
+mod probe;
 mod reply;
 mod request;
 mod resp;
+mod resync;
+mod secrets;
+#[cfg(test)]
+mod tests;
 
 use crate::conversation::Transport;
-use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
+use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Protocol};
+use copy::Copy;
 use pending::{Answer, Pending};
 use reply::Reply;
 use request::Command;
 use resp::{MAX_LINE, Progress, Scanner};
+use resync::{Found, is_inline};
 
 /// The entry of the registry.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -38,13 +48,17 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Prefix,
         },
     ],
-    probe: judge,
+    probe: probe::judge,
     datagrams: None,
-    open: |options, _| Box::new(Redis::new(options)),
+    open: |options, from_start| Box::new(Redis::new(options, from_start)),
 };
+
+/// How an error begins by which the server refuses bytes that are no command, and closes the connection.
+const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
 
 /// Decodes one connection of a Redis client and its server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a plain fact about the connection")]
 struct Redis {
     payload_bytes: usize,
     redact: bool,
@@ -55,26 +69,46 @@ struct Redis {
     /// A line that may be an inline command was searched so far.
     searched: usize,
     pending: Pending,
+    remains: Remains,
+    /// Whether the client's library may still be finding out what the server can do.
+    connecting: bool,
+    /// Whether the client writes commands as lines.
+    inline: bool,
+    /// Whether it sends them as libraries do.
+    arrays: bool,
+    /// What a master sends to a replica.
+    copy: Option<Copy>,
+    refused: Refused,
     done: bool,
 }
 
-/// Judges the first bytes of a side.
-fn judge(evidence: &Evidence<'_>) -> Probe {
-    probe(evidence.sender, evidence.head)
+/// Whether the server's next bytes may be the rest of an answer of which the beginning was not seen.
+///
+/// What stands in it may look like an answer, so only pushes are read until the client asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remains {
+    No,
+    /// The connection was open before the capture.
+    Joined,
+    /// Bytes were lost.
+    Lost,
 }
 
-/// Tells whether `head`, the first bytes that `side` sent, are Redis.
-fn probe(side: Side, head: &[u8]) -> Probe {
-    match side {
-        Side::Client => probe_command(head),
-        Side::Server => probe_reply(head),
-    }
+/// Where an error stands that refuses a command before its end.
+#[derive(Debug, Default)]
+enum Refused {
+    #[default]
+    No,
+    /// All but its last byte came: the command is to be completed before it is answered.
+    Answered(Reply),
+    /// The command is completed.
+    Completed(Reply),
 }
 
 // === impl Redis ===
 
 impl Redis {
-    fn new(options: &Options) -> Self {
+    fn new(options: &Options, from_start: bool) -> Self {
         Self {
             payload_bytes: options.payload_bytes,
             redact: options.redaction.enabled,
@@ -83,6 +117,12 @@ impl Redis {
             earlier: Vec::new(),
             searched: 0,
             pending: Pending::default(),
+            remains: if from_start { Remains::No } else { Remains::Joined },
+            connecting: from_start,
+            inline: false,
+            arrays: false,
+            copy: None,
+            refused: Refused::No,
             done: false,
         }
     }
@@ -104,6 +144,7 @@ impl Redis {
             Progress::Skip(skip) => Step::Take { consumed, skip, event: Event::Part },
             Progress::Done(skip) => {
                 let command = self.command.take().map(|(_, command)| command).unwrap_or_default();
+                self.arrays |= !command.is_empty();
                 let event = self.request(&command);
                 Step::Take { consumed, skip, event }
             }
@@ -127,7 +168,14 @@ impl Redis {
             return Step::Malformed;
         }
         let command = Command::inline(line, self.payload_bytes);
-        let event = self.request(&command);
+        // A client that sends commands as libraries do does not write lines.
+        if self.arrays && !command.is_empty() && !command.is_known() {
+            return Step::Malformed;
+        }
+        // On a connection that was open before, the first line may have begun before, too.
+        let first = !self.inline && self.remains == Remains::Joined;
+        self.inline |= !command.is_empty();
+        let event = if first { Event::Discard } else { self.request(&command) };
         Step::Take { consumed: end.saturating_add(1), skip: 0, event }
     }
 
@@ -136,12 +184,98 @@ impl Redis {
         if command.is_empty() {
             return Event::Discard;
         }
+        let step = handshake::step(command);
+        let handshake = self.connecting && step == handshake::Step::Probe;
+        self.connecting &= step != handshake::Step::Other;
         let (payload, truncated) = command.payload(self.redact);
-        let mut attributes = vec![("command", command.name())];
-        attributes.extend(command.keys().into_iter().map(|key| ("key", key)));
-        let request =
-            Request { operation: command.operation(), attributes, payload, truncated, ..Request::default() };
-        if self.pending.push(command, self.redact) { Event::Request(request) } else { Event::Single(request) }
+        let request = Request {
+            operation: command.operation(),
+            attributes: command.attributes(),
+            payload,
+            truncated,
+            handshake,
+            ..Request::default()
+        };
+        // A replica acknowledges what it was sent.
+        if command.is(0, b"REPLCONF") && command.is(1, b"ACK") && self.remains != Remains::No {
+            self.copy.get_or_insert(Copy::Commands(None));
+        }
+        self.remains = Remains::No;
+        if self.pending.push(command) { Event::Request(request) } else { Event::Single(request) }
+    }
+
+    fn decode_answer(&mut self, bytes: &[u8]) -> Step {
+        if let Some(copy) = &mut self.copy {
+            return copy.decode(bytes, self.payload_bytes, self.redact);
+        }
+        if self.reply.is_none() && self.remains != Remains::No {
+            match resync::push(bytes) {
+                Found::At(0) => {}
+                Found::Perhaps(0) => return Step::NeedMore { at_least: bytes.len().saturating_add(1) },
+                found @ (Found::At(_) | Found::Perhaps(_) | Found::No) => {
+                    return self.pass_remains(bytes, found);
+                }
+            }
+        }
+        if let Refused::Completed(reply) = std::mem::take(&mut self.refused) {
+            self.done = true;
+            return Step::Take { consumed: 1, skip: 0, event: self.response(reply) };
+        }
+        if let Some(step) = self.decode_refusal(bytes) {
+            return step;
+        }
+        if self.reply.is_none() && self.pending.wants_copy() && bytes.first() == Some(&b'$') {
+            return self.decode_copy_head(bytes);
+        }
+        self.decode_reply(bytes)
+    }
+
+    /// Passes over what may be the rest of an answer, up to where a push begins.
+    fn pass_remains(&self, bytes: &[u8], found: Found) -> Step {
+        if self.remains == Remains::Lost {
+            return Step::Malformed;
+        }
+        let consumed = match found {
+            Found::At(at) | Found::Perhaps(at) => at,
+            Found::No => bytes.len(),
+        };
+        Step::Take { consumed, skip: 0, event: Event::Discard }
+    }
+
+    /// Reads an error that answers a command of which the end is still to come.
+    fn decode_refusal(&mut self, bytes: &[u8]) -> Option<Step> {
+        let early = self.command.is_some() && self.reply.is_none() && self.pending.is_empty();
+        let same = bytes.len().min(PROTOCOL_ERROR.len());
+        if !early || bytes.get(..same) != PROTOCOL_ERROR.get(..same) {
+            return None;
+        }
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            return (bytes.len() <= MAX_LINE)
+                .then(|| Step::NeedMore { at_least: bytes.len().saturating_add(1) });
+        };
+        let (command, limit) = (self.command.as_ref().map(|(_, command)| command)?, self.payload_bytes);
+        let guard = self.redact.then(|| secrets::Guard::of(command.words()));
+        let mut reply = Reply::new(limit, guard);
+        let (line, mut scanner) = (bytes.get(..=end).unwrap_or_default(), Scanner::default());
+        if !matches!(scanner.scan(line, &mut reply), Ok((_, Progress::Done(0)))) {
+            return None;
+        }
+        self.refused = Refused::Answered(reply);
+        Some(Step::Take { consumed: end, skip: 0, event: Event::Part })
+    }
+
+    /// Reads the head of a copy that answers `SYNC`.
+    fn decode_copy_head(&mut self, bytes: &[u8]) -> Step {
+        match Copy::head(bytes) {
+            Ok(Some((consumed, copy))) => {
+                self.pending.take_front();
+                self.copy = Some(copy);
+                let response = Response { status: "OK".to_owned(), ..Response::default() };
+                Step::Take { consumed, skip: 0, event: Event::Response(response) }
+            }
+            Ok(None) => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
+            Err(()) => Step::Malformed,
+        }
     }
 
     fn decode_reply(&mut self, bytes: &[u8]) -> Step {
@@ -149,9 +283,11 @@ impl Redis {
         if self.reply.is_none() && bytes.first() == Some(&b'\n') {
             return Step::Take { consumed: 1, skip: 0, event: Event::Discard };
         }
-        let (limit, secret) = (self.payload_bytes, self.pending.secret());
-        let (scanner, reply) =
-            self.reply.get_or_insert_with(|| (Scanner::default(), Reply::new(limit, secret)));
+        if self.reply.is_none() {
+            let guard = self.redact.then(|| self.pending.guard());
+            self.reply = Some((Scanner::default(), Reply::new(self.payload_bytes, guard)));
+        }
+        let Some((scanner, reply)) = &mut self.reply else { return Step::Malformed };
         let Ok((consumed, progress)) = scanner.scan(bytes, reply) else { return Step::Malformed };
         match progress {
             Progress::More if consumed == 0 => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
@@ -177,14 +313,19 @@ impl Redis {
                 let operation = push_operation(&reply);
                 let command = operation.split(' ').next().unwrap_or_default().to_owned();
                 let response = Response {
+                    by_itself: !reply.is_error(),
                     operation: Some(operation),
                     attributes: vec![("command", command)],
                     ..response(reply)
                 };
                 Event::Push(response)
             }
-            Answer::Whole { last } => {
-                self.done |= last;
+            Answer::Stray => Event::Response(response(reply)),
+            Answer::Replication => {
+                self.copy = Some(Copy::Head);
+                Event::Response(response(reply))
+            }
+            Answer::Whole => {
                 let mut response = response(reply);
                 if !self.earlier.is_empty() {
                     response.payload.splice(..0, self.earlier.drain(..));
@@ -195,24 +336,34 @@ impl Redis {
             }
         }
     }
+
+    /// Ends a command of which no more comes.
+    fn cut_off_command(&mut self) -> Option<Event> {
+        let (_, mut command) = self.command.take()?;
+        command.cut_off().then(|| self.request(&command))
+    }
 }
 
 impl Decoder for Redis {
     fn decode(&mut self, from: Side, bytes: &[u8]) -> Step {
-        let open = if from == Side::Client { self.command.is_some() } else { self.reply.is_some() };
+        let open = match from {
+            Side::Client => self.command.is_some(),
+            Side::Server => self.reply.is_some() || self.copy.as_ref().is_some_and(Copy::is_open),
+        };
         if bytes.is_empty() && !open {
             return Step::NeedMore { at_least: 1 };
         }
         match from {
             Side::Client => self.decode_command(bytes),
-            Side::Server => self.decode_reply(bytes),
+            Side::Server => self.decode_answer(bytes),
         }
     }
 
     fn unseen(&mut self, from: Side, len: u64) -> u64 {
-        match from {
-            Side::Client => self.command.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
-            Side::Server => self.reply.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
+        match (from, &mut self.copy) {
+            (Side::Client, _) => self.command.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
+            (Side::Server, Some(copy)) => copy.unseen(len),
+            (Side::Server, None) => self.reply.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
         }
     }
 
@@ -225,20 +376,57 @@ impl Decoder for Redis {
             Side::Server => {
                 self.reply = None;
                 self.earlier.clear();
+                self.refused = Refused::No;
+                match &mut self.copy {
+                    Some(copy) => copy.lost(),
+                    None => self.remains = Remains::Lost,
+                }
             }
         }
         self.pending.clear();
     }
 
+    fn garbled(&mut self, from: Side) -> bool {
+        if from == Side::Server {
+            self.lost(from);
+            return false;
+        }
+        self.command = None;
+        self.searched = 0;
+        true
+    }
+
     fn resync(&mut self, from: Side, bytes: &[u8]) -> Option<usize> {
-        let starts = memchr::memchr_iter(b'\n', bytes).map(|end| end.saturating_add(1));
-        std::iter::once(0).chain(starts).find(|start| {
-            let rest = bytes.get(*start..).unwrap_or_default();
-            match from {
-                Side::Client => rest.first() == Some(&b'*') && probe_command(rest) == Probe::Yes,
-                Side::Server => is_reply_start(rest),
+        match (from, &self.copy) {
+            (Side::Client, _) => resync::command(bytes, self.inline),
+            (Side::Server, Some(_)) => resync::command(bytes, false),
+            (Side::Server, None) if self.remains == Remains::No => Some(0),
+            (Side::Server, None) => Some(match resync::push(bytes) {
+                Found::At(at) | Found::Perhaps(at) => at,
+                Found::No => bytes.len(),
+            }),
+        }
+    }
+
+    fn completed(&mut self, from: Side) -> Option<Event> {
+        if from == Side::Server {
+            return None;
+        }
+        match std::mem::take(&mut self.refused) {
+            Refused::Answered(reply) => {
+                self.refused = Refused::Completed(reply);
+                self.cut_off_command()
             }
-        })
+            other @ (Refused::No | Refused::Completed(_)) => {
+                self.refused = other;
+                None
+            }
+        }
+    }
+
+    fn finish(&mut self, from: Side) -> Option<Event> {
+        // Half an answer is none: it does not say how it would have ended.
+        if from == Side::Client { self.cut_off_command() } else { None }
     }
 
     fn done(&self) -> bool {
@@ -250,7 +438,15 @@ impl Decoder for Redis {
 fn response(reply: Reply) -> Response {
     let error = reply.is_error();
     let status = if error { reply.first_word() } else { "OK".to_owned() };
-    Response { status, error, payload: reply.text, truncated: reply.truncated, ..Response::default() }
+    let handshake = (error && !handshake::is_refusal(&status)).then_some(false);
+    Response {
+        status,
+        error,
+        payload: reply.text,
+        truncated: reply.truncated,
+        handshake,
+        ..Response::default()
+    }
 }
 
 /// Names a push after what it brings: `MESSAGE channel`, `INVALIDATE`, `MONITOR`.
@@ -268,90 +464,4 @@ fn push_operation(reply: &Reply) -> String {
         return format!("{name} {}", String::from_utf8_lossy(reply.word(1)));
     }
     name
-}
-
-fn is_inline(byte: u8) -> bool {
-    byte >= b' ' && byte != 0x7f || byte == b'\t' || byte == b'\r' || byte == b'\n'
-}
-
-/// Tells whether `rest` begins like a reply that is unlikely to be the middle of one: a whole header line.
-fn is_reply_start(rest: &[u8]) -> bool {
-    let Some(end) = memchr::memmem::find(rest.get(..rest.len().min(512)).unwrap_or_default(), b"\r\n") else {
-        return false;
-    };
-    let (Some(kind), Some(text)) = (rest.first(), rest.get(1..end)) else { return false };
-    let digits = !text.is_empty() && text.len() < 12 && text.iter().all(u8::is_ascii_digit);
-    match kind {
-        b'*' | b'%' | b'~' | b'>' | b':' => digits,
-        b'$' => digits || text == b"-1",
-        b'+' => matches!(text, b"OK" | b"QUEUED" | b"PONG"),
-        b'-' => text.iter().take_while(|byte| byte.is_ascii_uppercase()).count() >= 3,
-        b'#' => matches!(text, b"t" | b"f"),
-        _ => false,
-    }
-}
-
-fn probe_command(head: &[u8]) -> Probe {
-    if head.first() == Some(&b'*') {
-        return probe_multibulk(head.get(1..).unwrap_or_default());
-    }
-    // An inline command: a known name and a whole line that is not HTTP's.
-    let name_end = head.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(head.len());
-    let name = head.get(..name_end).unwrap_or_default();
-    if name.is_empty() || name.len() > 24 {
-        return Probe::No;
-    }
-    let Some(end) = memchr::memchr(b'\n', head) else {
-        return if head.len() <= 4096 && head.iter().all(|byte| is_inline(*byte)) {
-            Probe::NeedMore
-        } else {
-            Probe::No
-        };
-    };
-    let line = head.get(..end).unwrap_or_default();
-    let http = memchr::memmem::find(line, b" HTTP/").is_some();
-    if !http && commands::known(name) && line.iter().all(|byte| is_inline(*byte)) {
-        Probe::Yes
-    } else {
-        Probe::No
-    }
-}
-
-/// Probes `N\r\n$L\r\n`, the start of a command behind its `*`.
-fn probe_multibulk(rest: &[u8]) -> Probe {
-    let mut rest = rest;
-    for next in [b"\r\n$".as_slice(), b"\r\n".as_slice()] {
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (tail, first) = (rest.get(digits..).unwrap_or_default(), rest.first());
-        if digits > 10 || digits == 0 && !tail.is_empty() || first == Some(&b'0') && digits > 1 {
-            return Probe::No;
-        }
-        if tail.len() < next.len() {
-            return if next.starts_with(tail) { Probe::NeedMore } else { Probe::No };
-        }
-        match tail.strip_prefix(next) {
-            Some(behind) => rest = behind,
-            None => return Probe::No,
-        }
-    }
-    Probe::Yes
-}
-
-fn probe_reply(head: &[u8]) -> Probe {
-    let Some(kind) = head.first() else { return Probe::NeedMore };
-    if !b"+-:$*%~>_#,".contains(kind) {
-        return Probe::No;
-    }
-    let window = head.get(..head.len().min(64)).unwrap_or_default();
-    match memchr::memmem::find(window, b"\r\n") {
-        None if (head.len() < 64 || matches!(kind, b'+' | b'-'))
-            && window.iter().all(|byte| is_inline(*byte)) =>
-        {
-            Probe::NeedMore
-        }
-        // Other protocols greet with `+OK` and `-ERR` too: only the client's words decide then.
-        Some(_) if matches!(kind, b'+' | b'-') => Probe::NeedMore,
-        Some(_) if is_reply_start(head) => Probe::Yes,
-        None | Some(_) => Probe::No,
-    }
 }

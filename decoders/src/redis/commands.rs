@@ -1,7 +1,7 @@
-//! What the decoder knows of single Redis commands: where their keys are and which of their words are secrets.
+//! What the decoder knows of single Redis commands: their names, where their keys are, and how a line is split.
 
 /// Positions of the keys among the words of a command (word 0 is the name): first, last (negative counts from the
-/// end), step. Taken from `COMMAND` of Redis 7.0; commands with one key at word 1 are not listed but in [`SINGLE`].
+/// end), step. Taken from `COMMAND` of Redis 7.0, and the lists of Redis 8.4 and Valkey 9; commands with one key at word 1 are not listed but in [`SINGLE`].
 const RANGES: &[(&[u8], i32, i32, i32)] = &[
     (b"RENAME", 1, 2, 1),
     (b"RENAMENX", 1, 2, 1),
@@ -50,6 +50,9 @@ const SINGLE: &[&[u8]] = &[
     b"BITPOS",
     b"DECR",
     b"DECRBY",
+    b"DELEX",
+    b"DELIFEQ",
+    b"DIGEST",
     b"DUMP",
     b"EXPIRE",
     b"EXPIREAT",
@@ -72,8 +75,12 @@ const SINGLE: &[&[u8]] = &[
     b"HDEL",
     b"HEXISTS",
     b"HEXPIRE",
+    b"HEXPIREAT",
+    b"HEXPIRETIME",
     b"HGET",
     b"HGETALL",
+    b"HGETDEL",
+    b"HGETEX",
     b"HINCRBY",
     b"HINCRBYFLOAT",
     b"HKEYS",
@@ -82,10 +89,13 @@ const SINGLE: &[&[u8]] = &[
     b"HMSET",
     b"HPERSIST",
     b"HPEXPIRE",
+    b"HPEXPIREAT",
+    b"HPEXPIRETIME",
     b"HPTTL",
     b"HRANDFIELD",
     b"HSCAN",
     b"HSET",
+    b"HSETEX",
     b"HSETNX",
     b"HSTRLEN",
     b"HTTL",
@@ -113,6 +123,7 @@ const SINGLE: &[&[u8]] = &[
     b"PSETEX",
     b"PTTL",
     b"RESTORE",
+    b"RESTORE-ASKING",
     b"RPOP",
     b"RPUSH",
     b"RPUSHX",
@@ -136,11 +147,27 @@ const SINGLE: &[&[u8]] = &[
     b"SUBSTR",
     b"TTL",
     b"TYPE",
+    b"VADD",
+    b"VCARD",
+    b"VDIM",
+    b"VEMB",
+    b"VGETATTR",
+    b"VINFO",
+    b"VISMEMBER",
+    b"VLINKS",
+    b"VRANDMEMBER",
+    b"VRANGE",
+    b"VREM",
+    b"VSETATTR",
+    b"VSIM",
     b"XACK",
+    b"XACKDEL",
     b"XADD",
     b"XAUTOCLAIM",
+    b"XCFGSET",
     b"XCLAIM",
     b"XDEL",
+    b"XDELEX",
     b"XLEN",
     b"XPENDING",
     b"XRANGE",
@@ -200,9 +227,11 @@ const CONTAINERS: &[&[u8]] = &[
     b"CLIENT",
     b"CLUSTER",
     b"COMMAND",
+    b"COMMANDLOG",
     b"CONFIG",
     b"DEBUG",
     b"FUNCTION",
+    b"HOTKEYS",
     b"LATENCY",
     b"MEMORY",
     b"MODULE",
@@ -214,59 +243,108 @@ const CONTAINERS: &[&[u8]] = &[
 
 /// Other commands that may open an inline conversation.
 const OTHERS: &[&[u8]] = &[
+    b"ASKING",
     b"AUTH",
+    b"BGREWRITEAOF",
+    b"BGSAVE",
+    b"CLUSTERSCAN",
     b"DBSIZE",
     b"DISCARD",
     b"ECHO",
     b"EXEC",
+    b"FAILOVER",
     b"FLUSHALL",
     b"FLUSHDB",
     b"HELLO",
     b"INFO",
     b"KEYS",
+    b"LASTSAVE",
+    b"LOLWUT",
     b"MONITOR",
     b"MULTI",
+    b"PFDEBUG",
+    b"PFSELFTEST",
     b"PING",
     b"PSUBSCRIBE",
+    b"PSYNC",
     b"PUBLISH",
+    b"PUNSUBSCRIBE",
     b"QUIT",
+    b"RANDOMKEY",
+    b"READONLY",
+    b"READWRITE",
+    b"REPLCONF",
+    b"REPLICAOF",
     b"RESET",
     b"ROLE",
+    b"SAVE",
     b"SCAN",
     b"SELECT",
+    b"SHUTDOWN",
+    b"SLAVEOF",
     b"SPUBLISH",
     b"SSUBSCRIBE",
     b"SUBSCRIBE",
+    b"SUNSUBSCRIBE",
+    b"SWAPDB",
+    b"SYNC",
     b"TIME",
     b"UNSUBSCRIBE",
     b"UNWATCH",
     b"WAIT",
+    b"WAITAOF",
     b"XREAD",
     b"XREADGROUP",
-];
-
-/// Settings whose values are secrets.
-const SECRETS: &[&[u8]] = &[
-    b"requirepass",
-    b"masterauth",
-    b"masteruser",
-    b"tls-key-file-pass",
-    b"tls-client-key-file-pass",
-    b"auth-pass",
-    b"sentinel-pass",
 ];
 
 /// How many keys of one command are named: an exchange names its keys one by one, and `MSET` may have thousands.
 const MAX_KEYS: usize = 64;
 
-/// Tells whether `name` is a command of Redis, whatever its case.
+/// Modules of which the commands begin so.
+const MODULES: &[&[u8]] = &[
+    b"AI.",
+    b"BF.",
+    b"CF.",
+    b"CL.",
+    b"CMS.",
+    b"FT.",
+    b"GRAPH.",
+    b"JSON.",
+    b"RG.",
+    b"TDIGEST.",
+    b"TOPK.",
+    b"TS.",
+];
+
+/// Tells whether `name` is a command of Redis, or of one of its modules, whatever its case.
 pub(super) fn known(name: &[u8]) -> bool {
-    let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
-    SINGLE.iter().any(is)
-        || OTHERS.iter().any(is)
-        || CONTAINERS.iter().any(is)
-        || RANGES.iter().any(|(other, ..)| is(other))
-        || COUNTED.iter().any(|(other, ..)| is(other))
+    names().any(|other| name.eq_ignore_ascii_case(other)) || is_of_module(name)
+}
+
+/// Tells whether a known name begins with `begun`.
+pub(super) fn may_become_known(begun: &[u8]) -> bool {
+    let begins = |other: &[u8]| other.get(..begun.len()).is_some_and(|head| head.eq_ignore_ascii_case(begun));
+    names().any(begins) || MODULES.iter().any(|module| begins(module)) || is_of_module(begun)
+}
+
+/// Tells whether `name` is written as the names of commands are.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_|:".contains(byte))
+}
+
+fn names() -> impl Iterator<Item = &'static [u8]> {
+    let lists = [SINGLE, OTHERS, CONTAINERS];
+    let plain = lists.into_iter().flatten().copied();
+    plain.chain(RANGES.iter().map(|(name, ..)| *name)).chain(COUNTED.iter().map(|(name, ..)| *name))
+}
+
+fn is_of_module(name: &[u8]) -> bool {
+    let of = |module: &&[u8]| {
+        let head = name.get(..module.len()).unwrap_or_default();
+        head.eq_ignore_ascii_case(module) && name.len() > module.len()
+    };
+    MODULES.iter().any(of) && is_name(name)
 }
 
 /// Returns the positions of the keys in a command of `count` words, of which the first are in `words`.
@@ -302,43 +380,6 @@ pub(super) fn is_container(name: &[u8]) -> bool {
     CONTAINERS.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Tells whether word `index` of the command that begins with `words` is a secret.
-pub(super) fn is_secret(words: &[Vec<u8>], index: usize) -> bool {
-    let word = |at: usize| words.get(at).map(Vec::as_slice).unwrap_or_default();
-    let is = |at: usize, other: &[u8]| word(at).eq_ignore_ascii_case(other);
-    let before =
-        |distance: usize, other: &[u8]| index.checked_sub(distance).is_some_and(|at| at > 0 && is(at, other));
-    if index == 0 {
-        return false;
-    }
-    if is(0, b"AUTH") {
-        return true;
-    }
-    if is(0, b"HELLO") {
-        return before(1, b"AUTH") || before(2, b"AUTH");
-    }
-    if is(0, b"MIGRATE") {
-        return before(1, b"AUTH") || before(1, b"AUTH2") || before(2, b"AUTH2");
-    }
-    if is(0, b"ACL") && is(1, b"SETUSER") && index > 2 {
-        return matches!(word(index).first(), Some(b'>' | b'<' | b'#' | b'!'));
-    }
-    let settings =
-        is(0, b"CONFIG") && is(1, b"SET") || is(0, b"SENTINEL") && (is(1, b"SET") || is(1, b"CONFIG"));
-    settings && index > 2 && index.checked_sub(1).is_some_and(|at| is_secret_setting(word(at)))
-}
-
-/// Tells whether the value of the setting `name` is a secret.
-pub(super) fn is_secret_setting(name: &[u8]) -> bool {
-    SECRETS.iter().any(|other| name.eq_ignore_ascii_case(other))
-}
-
-/// Tells whether the reply to the command that begins with `words` is one whole secret.
-pub(super) fn has_secret_reply(words: &[Vec<u8>]) -> bool {
-    let is = |at: usize, other: &[u8]| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(other));
-    is(0, b"ACL") && (is(1, b"LIST") || is(1, b"GETUSER") || is(1, b"GENPASS"))
-}
-
 /// Reads a decimal number.
 pub(super) fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -356,7 +397,7 @@ fn range(count: usize, first: i32, last: i32, step: i32) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_secret, keys, known};
+    use super::{keys, known};
 
     fn words(text: &str) -> Vec<Vec<u8>> {
         text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
@@ -383,22 +424,5 @@ mod tests {
             assert_eq!(keys(&words, words.len()), want, "{command}");
         }
         assert!(known(b"hgetall") && known(b"client") && !known(b"HTTP/1.1"));
-    }
-
-    #[test]
-    fn secrets_are_known() {
-        for (command, want) in [
-            ("AUTH user pass", vec![1, 2]),
-            ("HELLO 3 AUTH u p SETNAME x", vec![3, 4]),
-            ("ACL SETUSER bob on >x #ab ~* +@all", vec![4, 5]),
-            ("CONFIG SET maxmemory 0 requirepass x", vec![5]),
-            ("CONFIG GET requirepass", vec![]),
-            ("MIGRATE h 1 k 0 1 AUTH2 u p", vec![7, 8]),
-            ("SET AUTH pass", vec![]),
-        ] {
-            let words = words(command);
-            let got: Vec<usize> = (0..words.len()).filter(|index| is_secret(&words, *index)).collect();
-            assert_eq!(got, want, "{command}");
-        }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::commands::has_secret_reply;
-use super::reply::{Reply, Secret};
+use super::reply::Reply;
 use super::request::Command;
+use super::secrets::{Guard, is_monitored};
 
 /// Most requests remembered: beyond it the connection is read as if they had been ordinary.
 const MAX_PENDING: usize = 64 * 1024;
@@ -15,9 +15,14 @@ pub(super) struct Pending {
     waiting: VecDeque<Wait>,
     /// Requests beyond [`MAX_PENDING`].
     beyond: u64,
+    /// Whether any request was seen; before, an error of the server's is no answer.
+    asked: bool,
     /// Channels, patterns and sharded channels the connection is subscribed to.
     subscribed: [u64; 3],
-    monitor: bool,
+    /// Whether the server was seen to speak RESP3, in which no array is a message.
+    resp3: bool,
+    /// What the reply to `EXEC` must hide, while a transaction is open.
+    transaction: Option<Guard>,
     /// `CLIENT REPLY OFF` or `SKIP`: how the server answers what comes next.
     silence: Silence,
 }
@@ -25,12 +30,16 @@ pub(super) struct Pending {
 /// What a reply is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The answer to the oldest request; after the `last` the connection speaks another protocol.
-    Whole { last: bool },
-    /// One of several values that make up that answer.
+    /// The answer to the oldest request.
+    Whole,
+    /// The answer to a replica's request, behind which a copy of the data follows.
+    Replication,
+    /// One of several values that make up an answer.
     Part,
     /// Sent without being asked for.
     Push,
+    /// An answer to a request that was not seen.
+    Stray,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,10 +50,10 @@ enum Silence {
     Off,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Wait {
     kind: Kind,
-    secret: Secret,
+    guard: Option<Box<Guard>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +62,9 @@ enum Kind {
     Data,
     /// A command that a subscribed RESP2 connection may still send (`PING`, `QUIT`, `RESET`).
     Control,
+    Reset,
     /// So many confirmations; 0: as many as are subscribed.
     Subscribe(u64),
-    Monitor,
     /// Turns the connection into a replication stream.
     Replication,
 }
@@ -64,7 +73,11 @@ enum Kind {
 
 impl Pending {
     /// Queues `command`; `false` when the server will not answer it.
-    pub(super) fn push(&mut self, command: &Command, redact: bool) -> bool {
+    pub(super) fn push(&mut self, command: &Command) -> bool {
+        self.asked = true;
+        if command.is(0, b"REPLCONF") && command.is(1, b"ACK") {
+            return false;
+        }
         let reply = command.is(0, b"CLIENT") && command.is(1, b"REPLY");
         if reply && command.is(2, b"ON") || command.is(0, b"RESET") {
             self.silence = Silence::None;
@@ -75,6 +88,7 @@ impl Pending {
             self.silence = Silence::Next;
             return false;
         }
+        let guard = self.guard_of(command);
         match self.silence {
             Silence::None => {}
             Silence::Next => {
@@ -87,13 +101,25 @@ impl Pending {
             self.beyond = self.beyond.saturating_add(1);
             return true;
         }
-        let secret = match (redact, has_secret_reply(command.words())) {
-            (true, true) => Secret::Everything,
-            (true, false) if command.is(0, b"CONFIG") && command.is(1, b"GET") => Secret::Settings,
-            (true | false, _) => Secret::Nothing,
-        };
-        self.waiting.push_back(Wait { kind: kind(command), secret });
+        let guard = (!guard.is_empty()).then(|| Box::new(guard));
+        self.waiting.push_back(Wait { kind: kind(command), guard });
         true
+    }
+
+    /// Returns what the reply to `command` must hide. That to `EXEC` holds the replies to all that was queued.
+    fn guard_of(&mut self, command: &Command) -> Guard {
+        if command.is(0, b"EXEC") {
+            return self.transaction.take().unwrap_or_default();
+        }
+        let guard = Guard::of(command.words());
+        if command.is(0, b"MULTI") {
+            self.transaction.get_or_insert_default();
+        } else if command.is(0, b"DISCARD") || command.is(0, b"RESET") {
+            self.transaction = None;
+        } else if let Some(transaction) = &mut self.transaction {
+            transaction.join(&guard);
+        }
+        guard
     }
 
     /// Forgets all that waits: after lost bytes nobody knows which reply comes next. `CLIENT REPLY OFF` holds on.
@@ -105,46 +131,80 @@ impl Pending {
         }
     }
 
+    /// Whether no request waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.beyond == 0
+    }
+
+    /// Whether the oldest request asks for a copy of the data.
+    pub(super) fn wants_copy(&self) -> bool {
+        self.waiting.front().is_some_and(|front| front.kind == Kind::Replication)
+    }
+
+    /// Takes out the oldest request.
+    pub(super) fn take_front(&mut self) {
+        self.waiting.pop_front();
+    }
+
     /// Tells what must be hidden in the next reply.
-    pub(super) fn secret(&self) -> Secret {
-        self.waiting.front().map_or(Secret::Nothing, |wait| wait.secret)
+    pub(super) fn guard(&self) -> Guard {
+        let guard = self.waiting.front().and_then(|wait| wait.guard.as_ref());
+        guard.map(|guard| guard.as_ref().clone()).unwrap_or_default()
     }
 
     /// Takes the next reply.
     pub(super) fn answer(&mut self, reply: &Reply) -> Answer {
+        self.resp3 |= matches!(reply.kind, b'>' | b'%' | b'~' | b'_' | b'#' | b',');
         let confirmation = confirmation(reply);
         if let Some((family, count)) = confirmation {
             self.subscribe(family, count);
         }
+        let message = reply.kind == b'*' && is_message(reply);
+        let push = reply.kind == b'>' || reply.kind == b'+' && is_monitored(reply.word(0));
         let Some(front) = self.waiting.front_mut() else {
-            if self.beyond > 0 {
+            if self.beyond > 0 && !push {
                 self.beyond = self.beyond.saturating_sub(1);
-                return Answer::Whole { last: false };
+                return Answer::Whole;
             }
-            return Answer::Push;
+            let refusal = !self.asked && reply.is_error();
+            return if push || message || confirmation.is_some() || refusal {
+                Answer::Push
+            } else {
+                Answer::Stray
+            };
         };
-        let control = matches!(front.kind, Kind::Control | Kind::Subscribe(_));
-        match (reply.kind, front.kind, confirmation) {
-            (b'>' | b'*', Kind::Subscribe(left), Some((family, count))) => {
-                let more = match left {
-                    0 => count > 0 && self.subscribed.get(family).is_some_and(|left| *left > 0),
-                    left => {
-                        front.kind = Kind::Subscribe(left.saturating_sub(1).max(1));
-                        left > 1
-                    }
-                };
-                if more {
-                    return Answer::Part;
+        if let (b'>' | b'*', Kind::Subscribe(left), Some((family, count))) =
+            (reply.kind, front.kind, confirmation)
+        {
+            let more = match left {
+                0 => count > 0 && self.subscribed.get(family).is_some_and(|left| *left > 0),
+                left => {
+                    front.kind = Kind::Subscribe(left.saturating_sub(1).max(1));
+                    left > 1
                 }
+            };
+            if more {
+                return Answer::Part;
             }
-            (b'>', ..) => return Answer::Push,
-            (b'*', ..) if control && is_message(reply) => return Answer::Push,
-            (b'+', ..) if self.monitor && is_monitored(reply.word(0)) => return Answer::Push,
-            _ => {}
+        } else if push {
+            return Answer::Push;
+        } else if message {
+            let control = matches!(front.kind, Kind::Control | Kind::Reset | Kind::Subscribe(_));
+            let subscribed = !self.resp3 && self.subscribed.iter().any(|count| *count > 0);
+            if control || subscribed {
+                return Answer::Push;
+            }
         }
         let kind = self.waiting.pop_front().map(|wait| wait.kind);
-        self.monitor |= kind == Some(Kind::Monitor) && !reply.is_error();
-        Answer::Whole { last: kind == Some(Kind::Replication) && !reply.is_error() }
+        match kind {
+            Some(Kind::Reset) if !reply.is_error() => {
+                self.subscribed = [0; 3];
+                self.resp3 = false;
+                Answer::Whole
+            }
+            Some(Kind::Replication) if !reply.is_error() => Answer::Replication,
+            _ => Answer::Whole,
+        }
     }
 
     /// Takes over the number of subscriptions that a confirmation reports: of channels and patterns together.
@@ -167,10 +227,10 @@ fn kind(command: &Command) -> Kind {
         Kind::Subscribe(channels.max(1))
     } else if is(b"UNSUBSCRIBE") || is(b"PUNSUBSCRIBE") || is(b"SUNSUBSCRIBE") {
         Kind::Subscribe(channels)
-    } else if is(b"PING") || is(b"QUIT") || is(b"RESET") {
+    } else if is(b"PING") || is(b"QUIT") {
         Kind::Control
-    } else if is(b"MONITOR") {
-        Kind::Monitor
+    } else if is(b"RESET") {
+        Kind::Reset
     } else if is(b"PSYNC") || is(b"SYNC") {
         Kind::Replication
     } else {
@@ -192,10 +252,4 @@ fn confirmation(reply: &Reply) -> Option<(usize, u64)> {
 
 fn is_message(reply: &Reply) -> bool {
     matches!(reply.word(0), b"message" | b"pmessage" | b"smessage")
-}
-
-/// Tells whether a simple string is what `MONITOR` sends: `1700000000.000000 [0 127.0.0.1:1] "GET"…`.
-fn is_monitored(text: &[u8]) -> bool {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-    digits > 10 && text.get(digits..).is_some_and(|rest| rest.starts_with(b" ["))
 }

@@ -1,7 +1,9 @@
 //! Turns a reply into readable text and remembers the few words that pairing needs.
 
-use super::commands::is_secret_setting;
+use std::borrow::Cow;
+
 use super::resp::Listener;
+use super::secrets::{Guard, Secret, is_monitored, is_secret, is_secret_setting, monitored};
 use crate::sql::REDACTED;
 
 /// How much of each remembered word is kept.
@@ -9,6 +11,9 @@ const WORD_BYTES: usize = 64;
 
 /// How many words are remembered: `message CHANNEL TEXT` needs two, a confirmation three.
 const WORDS: usize = 3;
+
+/// How many words of a listed command are remembered: the server lists 32 at most.
+const LISTED: usize = 64;
 
 /// Deepest indentation, in columns.
 const MAX_INDENT: usize = 96;
@@ -25,26 +30,17 @@ pub(super) struct Reply {
     /// The first words: the value itself, or what the outermost aggregate begins with.
     words: Vec<Vec<u8>>,
     limit: usize,
-    secret: Secret,
+    /// What must be hidden; absent where nothing is.
+    guard: Option<Guard>,
     /// The value of a secret setting comes next.
     secret_next: bool,
+    /// The words of the innermost list, where they may be a command.
+    listed: Vec<Vec<u8>>,
     /// Per open aggregate: its kind and how many elements began.
     open: Vec<(u8, u64)>,
     /// The depth of the attribute being read: attributes are not shown.
     attribute: Option<usize>,
     bulk: Bulk,
-}
-
-/// Which parts of a reply are secret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Secret {
-    /// None.
-    #[default]
-    Nothing,
-    /// The values behind the names of secret settings.
-    Settings,
-    /// All of it.
-    Everything,
 }
 
 /// The bulk being read, as far as it is kept.
@@ -59,8 +55,9 @@ struct Bulk {
 // === impl Reply ===
 
 impl Reply {
-    pub(super) fn new(limit: usize, secret: Secret) -> Self {
-        Self { limit, secret, ..Self::default() }
+    /// Begins a reply of which `guard` says what to hide; without one, nothing is hidden.
+    pub(super) fn new(limit: usize, guard: Option<Guard>) -> Self {
+        Self { limit, guard, ..Self::default() }
     }
 
     /// Tells whether the reply is an error.
@@ -133,28 +130,50 @@ impl Reply {
 
     /// Takes a whole value that is not an aggregate.
     fn scalar(&mut self, depth: usize, kind: u8, value: &[u8]) {
-        let hidden = match self.secret {
-            Secret::Nothing => false,
-            Secret::Everything => kind != b'-',
-            Secret::Settings => std::mem::take(&mut self.secret_next),
-        };
+        let hidden = self.is_hidden(kind, value);
         if depth <= 1 && self.words.len() < WORDS {
             self.words.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
         }
         if hidden {
             return self.write(REDACTED.as_bytes());
         }
-        self.secret_next = is_secret_setting(value);
+        let shown = match (&self.guard, kind) {
+            (Some(guard), b'-' | b'!') => Cow::Owned(guard.error(value)),
+            (Some(_), b'+') if is_monitored(value) => Cow::Owned(monitored(value)),
+            _ => Cow::Borrowed(value),
+        };
         match (kind, value) {
             (b'_', _) => self.write(b"(nil)"),
             (b'#', b"t") => self.write(b"(true)"),
             (b'#', _) => self.write(b"(false)"),
             (b'-' | b'!', _) if depth > 0 => {
                 self.write(b"(error) ");
-                self.write(value);
+                self.write(&shown);
             }
-            (b'$' | b'=' | b'+', _) if depth > 0 => self.write(&quoted(value)),
-            _ => self.write(value),
+            (b'$' | b'=' | b'+', _) if depth > 0 => self.write(&quoted(&shown)),
+            _ => self.write(&shown),
+        }
+    }
+
+    /// Tells whether a value is a secret; the values of a reply are asked about in order.
+    fn is_hidden(&mut self, kind: u8, value: &[u8]) -> bool {
+        let Some(guard) = &self.guard else { return false };
+        match guard.secret {
+            Secret::Nothing => false,
+            Secret::Everything => !matches!(kind, b'-' | b'!'),
+            Secret::Settings | Secret::Users => {
+                let users = guard.secret == Secret::Users;
+                let next = if users { value == b"username" } else { is_secret_setting(value) };
+                let hidden = std::mem::replace(&mut self.secret_next, next);
+                self.secret_next &= !hidden;
+                hidden
+            }
+            Secret::Commands => {
+                if self.listed.len() < LISTED {
+                    self.listed.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
+                }
+                self.listed.len().checked_sub(1).is_some_and(|last| is_secret(&self.listed, last))
+            }
         }
     }
 }
@@ -165,6 +184,7 @@ impl Listener for Reply {
             return;
         }
         self.open.push((kind, 0));
+        self.listed.clear();
         if elements == 0 {
             self.write(match kind {
                 b'%' => b"(empty map)",
@@ -180,7 +200,7 @@ impl Listener for Reply {
         }
     }
 
-    fn bulk(&mut self, depth: usize, kind: u8, _length: u64) {
+    fn bulk(&mut self, depth: usize, kind: u8) {
         let kind = if self.begin(depth, kind) { kind } else { b'|' };
         self.bulk = Bulk { depth, kind, ..Bulk::default() };
     }

@@ -1,8 +1,10 @@
 //! Reads one command, in RESP or inline, and keeps what is shown of it.
 
-use super::commands::{is_container, is_secret, keys};
+use super::commands::{is_container, keys, known};
+use super::line::{split, split_roughly};
 use super::reply::quoted;
 use super::resp::Listener;
+use super::secrets::is_secret;
 use crate::sql::REDACTED;
 
 /// How many words are kept for finding keys and secrets, and how much of each beyond the payload's limit.
@@ -22,6 +24,8 @@ pub(super) struct Command {
     kept: usize,
     truncated: bool,
     current: Option<Vec<u8>>,
+    /// Words of which a part was not seen: they name nothing.
+    cut: Vec<usize>,
     malformed: bool,
 }
 
@@ -35,9 +39,8 @@ impl Command {
     /// Returns the words of an inline command, or nothing when its quotes do not match (the server answers with an error).
     pub(super) fn inline(line: &[u8], limit: usize) -> Self {
         let mut command = Self::new(limit);
-        let words = split(line).unwrap_or_else(|| vec![line.to_vec()]);
-        for word in words {
-            command.bulk(1, b'$', 0);
+        for word in split(line).unwrap_or_else(|| split_roughly(line)) {
+            command.bulk(1, b'$');
             command.part(&word);
             command.bulk_end(true);
         }
@@ -69,6 +72,11 @@ impl Command {
         self.words.get(index).is_some_and(|word| word.eq_ignore_ascii_case(other))
     }
 
+    /// Tells whether the server knows its name.
+    pub(super) fn is_known(&self) -> bool {
+        self.words.first().is_some_and(|name| known(name))
+    }
+
     /// Returns the command's name in upper case.
     pub(super) fn name(&self) -> String {
         let name = self.words.first().map(Vec::as_slice).unwrap_or_default();
@@ -78,13 +86,25 @@ impl Command {
     /// Returns the keys.
     pub(super) fn keys(&self) -> Vec<String> {
         let positions = keys(&self.words, self.count);
-        positions.iter().filter_map(|at| self.words.get(*at)).map(|key| text(key)).collect()
+        positions.iter().filter_map(|at| self.whole(*at)).map(text).collect()
+    }
+
+    /// Returns word `index` if all of it was seen, else nothing.
+    fn whole(&self, index: usize) -> Option<&[u8]> {
+        self.words.get(index).filter(|_| !self.cut.contains(&index)).map(Vec::as_slice)
+    }
+
+    /// Ends a command of which no more comes; `false` when not even its name was seen.
+    pub(super) fn cut_off(&mut self) -> bool {
+        self.bulk_end(false);
+        self.truncated = true;
+        self.whole(0).is_some_and(|name| !name.is_empty())
     }
 
     /// Returns the one-line form: the name, and the first key, channel or subcommand.
     pub(super) fn operation(&self) -> String {
         let name = self.name();
-        let second = self.words.get(1).map(Vec::as_slice).unwrap_or_default();
+        let second = self.whole(1).unwrap_or_default();
         if self.words.first().is_some_and(|name| is_container(name)) && !second.is_empty() {
             return format!("{name} {}", text(second).to_uppercase());
         }
@@ -96,6 +116,12 @@ impl Command {
             return format!("{name} {}", text(second));
         }
         name
+    }
+
+    /// Returns the fields that filters test.
+    pub(super) fn attributes(&self) -> Vec<(&'static str, String)> {
+        let keys = self.keys().into_iter().map(|key| ("key", key));
+        std::iter::once(("command", self.name())).chain(keys).collect()
     }
 
     /// Returns the whole command as one line of words, secrets replaced if so wished, and whether something is missing.
@@ -127,7 +153,7 @@ impl Listener for Command {
         self.malformed |= kind != b'_';
     }
 
-    fn bulk(&mut self, depth: usize, kind: u8, _length: u64) {
+    fn bulk(&mut self, depth: usize, kind: u8) {
         self.malformed |= depth != 1 || kind != b'$';
         self.count = self.count.saturating_add(1);
         self.current = (self.words.len() < MAX_WORDS).then(Vec::new);
@@ -148,64 +174,12 @@ impl Listener for Command {
     fn bulk_end(&mut self, whole: bool) {
         self.truncated |= !whole;
         if let Some(word) = self.current.take() {
+            // What the limit cuts is long enough to be recognised.
+            if !whole && word.len() < WORD_BYTES {
+                self.cut.push(self.words.len());
+            }
             self.kept = self.kept.saturating_add(word.len());
             self.words.push(word);
-        }
-    }
-}
-
-/// Splits an inline command as the server's `sdssplitargs` does.
-fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut bytes = line.iter().copied().peekable();
-    loop {
-        while bytes.next_if(u8::is_ascii_whitespace).is_some() {}
-        if bytes.peek().is_none() {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        while let Some(byte) = bytes.next_if(|byte| !byte.is_ascii_whitespace()) {
-            match byte {
-                b'"' | b'\'' => {
-                    unquote(byte, &mut bytes, &mut word)?;
-                    if bytes.peek().is_some_and(|byte| !byte.is_ascii_whitespace()) {
-                        return None;
-                    }
-                }
-                _ => word.push(byte),
-            }
-        }
-        words.push(word);
-    }
-}
-
-/// Reads up to the closing `quote`.
-fn unquote(quote: u8, bytes: &mut impl Iterator<Item = u8>, word: &mut Vec<u8>) -> Option<()> {
-    loop {
-        let byte = bytes.next()?;
-        if byte == quote {
-            return Some(());
-        }
-        if byte != b'\\' {
-            word.push(byte);
-            continue;
-        }
-        let escaped = bytes.next()?;
-        match (quote, escaped) {
-            (b'"', b'n') => word.push(b'\n'),
-            (b'"', b'r') => word.push(b'\r'),
-            (b'"', b't') => word.push(b'\t'),
-            (b'"', b'a') => word.push(7),
-            (b'"', b'b') => word.push(8),
-            (b'"', b'x') => {
-                let (high, low) = (bytes.next()?, bytes.next()?);
-                let digits = [high, low];
-                let value =
-                    std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                word.push(value?);
-            }
-            (b'\'', other) if other != b'\'' => word.extend_from_slice(&[b'\\', other]),
-            (_, other) => word.push(other),
         }
     }
 }
