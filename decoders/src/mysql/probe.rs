@@ -27,6 +27,9 @@ const COUNT_BYTES: usize = 10;
 /// How column definitions begin: the catalogue is always this one.
 const CATALOGUE: &[u8] = b"\x03def";
 
+/// How the state of a server begins.
+const STATE: &[u8] = b"Uptime: ";
+
 /// The least body of a client's answer to a greeting.
 const LOGIN_BYTES: usize = 32;
 
@@ -109,7 +112,7 @@ const VERBS: [&str; 64] = [
 
 /// Judges the first bytes of a side.
 pub(super) fn judge(evidence: &Evidence<'_>) -> Probe {
-    let Evidence { sender, head, from_start, spoke_first, .. } = *evidence;
+    let Evidence { sender, head, other, from_start, spoke_first, .. } = *evidence;
     if from_start && spoke_first == (sender == Side::Client) {
         return Probe::No;
     }
@@ -132,6 +135,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Probe {
         Side::Client if sequence == 0 => command(head, body, length),
         Side::Server if sequence == 0 => greeting(body, length, from_start),
         Side::Server if sequence == 1 && from_start => refusal(body, length, false),
+        Side::Server if sequence == 1 && other.get(HEADER_BYTES) == Some(&command::code::FETCH) => {
+            // Rows and nothing ahead of them.
+            if is_chain(head) { Probe::Maybe } else { opening(head) }
+        }
         Side::Server if sequence == 1 => opening(head),
         Side::Client | Side::Server => Probe::No,
     }
@@ -258,16 +265,22 @@ fn opening(head: &[u8]) -> Probe {
         Some(0x00) if !whole => Probe::NeedMore,
         Some(0x00) if is_prepared(body) && definitions(rest, 1) == Probe::Yes => Probe::Yes,
         Some(0x00) if is_ok(body) || is_prepared(body) => Probe::Maybe,
+        // Two packets that end something, alone or ahead of a log-in's next words; and the state of a server.
+        Some(0xfe) if whole && (is_end(body) || is_switch(body)) => Probe::Maybe,
+        Some(b'U') if whole && body.starts_with(STATE) => Probe::Maybe,
+        Some(0xfe | b'U') if !whole => Probe::NeedMore,
+        // The fields of a table, without their number.
+        Some(3) if length > CATALOGUE.len() => definition(body),
         // The name of a file that is wanted.
         Some(0xfb) if whole && body.len() > 1 && body.iter().skip(1).copied().all(is_text) => Probe::Maybe,
         Some(1..=0xfa | 0xfc) if length <= COUNT_BYTES => {
-            let count = Cursor::new(body).lenenc().unwrap_or(0);
-            if !whole {
-                Probe::NeedMore
-            } else if count == 0 {
-                Probe::No
-            } else {
-                definitions(rest, count)
+            let mut cursor = Cursor::new(body);
+            match cursor.lenenc() {
+                _ if !whole => Probe::NeedMore,
+                // Before or behind the number stands whether definitions follow.
+                Some(1) => definitions(rest, 1),
+                Some(count @ 1..) if cursor.rest().len() <= 1 => definitions(rest, count),
+                Some(_) | None => Probe::No,
             }
         }
         Some(_) => Probe::No,
@@ -281,17 +294,27 @@ fn definitions(bytes: &[u8], count: u64) -> Probe {
     for _ in 0..count {
         let Some((length, number)) = packet::header(rest) else { break };
         let body = rest.get(HEADER_BYTES..).unwrap_or_default();
-        let there = CATALOGUE.len().min(body.len());
-        if number != sequence || length <= CATALOGUE.len() || body.get(..there) != CATALOGUE.get(..there) {
+        if number != sequence || length <= CATALOGUE.len() {
             return Probe::No;
         }
-        if there == CATALOGUE.len() {
-            return Probe::Yes;
+        match definition(body) {
+            Probe::NeedMore => {}
+            decided @ (Probe::Yes | Probe::Maybe | Probe::No) => return decided,
         }
         sequence = sequence.wrapping_add(1);
         rest = body.get(length..).unwrap_or_default();
     }
     Probe::NeedMore
+}
+
+/// Judges the beginning of a column definition.
+fn definition(body: &[u8]) -> Probe {
+    let there = CATALOGUE.len().min(body.len());
+    match body.get(..there) == CATALOGUE.get(..there) {
+        true if there == CATALOGUE.len() => Probe::Yes,
+        true => Probe::NeedMore,
+        false => Probe::No,
+    }
 }
 
 /// Tells whether `bytes` begin with a command packet.
@@ -356,6 +379,14 @@ fn is_end(body: &[u8]) -> bool {
         (Some(0xff), _) => body.get(3) == Some(&b'#') && refusal(body, body.len(), false) == Probe::Yes,
         _ => false,
     }
+}
+
+/// Tells whether `body` asks for another method of authentication: its name, and data for it.
+fn is_switch(body: &[u8]) -> bool {
+    let name = body.get(1..).and_then(|rest| rest.split(|byte| *byte == 0).next());
+    name.is_some_and(|name| {
+        name.len() > 1 && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    })
 }
 
 /// Tells whether `body` is all of an OK packet and nothing else.

@@ -91,7 +91,33 @@ fn an_answer_is_told_by_its_columns_or_its_error() {
         (b"\x0b\0\0\x01\xff\x28\x04no syntax", Probe::No),
         (b"\x07\0\0\x05\0\0\0\x02\0\0\0", Probe::No),
         (b"\x02\0\0\x01\xfbf", Probe::Maybe),
+        (b"\x05\0\0\x01\xfe\0\0\x02\0", Probe::Maybe),
+        (b"\x0e\0\0\x01\xfecaching_sha2\0", Probe::Maybe),
+        (b"\x05\0\0\x01\xfe\x01\x02\x03\x04", Probe::Maybe),
+        (b"\x06\0\0\x01\xfe\x01\x02\x03\x04\x05", Probe::No),
+        (b"\x0a\0\0\x01Uptime: 29", Probe::Maybe),
+        (b"\x0a\0\0\x01Unlimited!", Probe::No),
+        (b"\x17\0\0\x01\x03def\x04shop", Probe::Yes),
     ] {
         assert_eq!(server(head), want, "{head:?}");
     }
+}
+
+#[test]
+fn rows_that_were_fetched_need_their_command() {
+    let rows = b"\x03\0\0\x01\0\0\x01\x03\0\0\x02\0\0\x02\x03\0\0\x03\0\0\x03\x05\0\0\x04\xfe\0\0\x02\0";
+    let judged = |other: &[u8]| {
+        let sender = Side::Server;
+        judge(&Evidence {
+            sender,
+            head: rows,
+            other,
+            from_start: false,
+            spoke_first: false,
+            port: 0,
+            usual_port: false,
+        })
+    };
+    assert_eq!(judged(b"\x09\0\0\0\x1c\x01\0\0\0\x03\0\0\0"), Probe::Maybe);
+    assert_eq!(judged(b"\x01\0\0\0\x0e"), Probe::No);
 }
