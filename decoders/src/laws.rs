@@ -4,6 +4,8 @@
 //! `<[u8]>::escape_ascii`; `# transport udp` makes every line a datagram. Beside it lies its golden text, which
 //! `KYANOS_BLESS=1 cargo test -p decoders laws` writes anew.
 
+mod foreign;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +30,9 @@ fn fixtures() -> Vec<Fixture> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(root)
         .unwrap()
-        .flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|folder| folder.unwrap().path())
+        .filter(|folder| folder.file_name().is_some_and(|name| name != foreign::FOLDER))
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
