@@ -36,6 +36,8 @@ pub(super) struct Reply {
     secret_next: bool,
     /// The words of the innermost list, where they may be a command.
     listed: Vec<Vec<u8>>,
+    /// The depth of those words.
+    listed_depth: usize,
     /// Per open aggregate: its kind and how many elements began.
     open: Vec<(u8, u64)>,
     /// The depth of the attribute being read: attributes are not shown.
@@ -130,7 +132,7 @@ impl Reply {
 
     /// Takes a whole value that is not an aggregate.
     fn scalar(&mut self, depth: usize, kind: u8, value: &[u8]) {
-        let hidden = self.is_hidden(kind, value);
+        let hidden = self.is_hidden(depth, kind, value);
         if depth <= 1 && self.words.len() < WORDS {
             self.words.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
         }
@@ -156,11 +158,12 @@ impl Reply {
     }
 
     /// Tells whether a value is a secret; the values of a reply are asked about in order.
-    fn is_hidden(&mut self, kind: u8, value: &[u8]) -> bool {
+    fn is_hidden(&mut self, depth: usize, kind: u8, value: &[u8]) -> bool {
         let Some(guard) = &self.guard else { return false };
         match guard.secret {
             Secret::Nothing => false,
-            Secret::Everything => !matches!(kind, b'-' | b'!'),
+            // `QUEUED` and `OK` are none.
+            Secret::Everything => !matches!(kind, b'-' | b'!') && (depth > 0 || kind != b'+'),
             Secret::Settings | Secret::Users => {
                 let users = guard.secret == Secret::Users;
                 let next = if users { value == b"username" } else { is_secret_setting(value) };
@@ -168,6 +171,7 @@ impl Reply {
                 self.secret_next &= !hidden;
                 hidden
             }
+            Secret::Commands if depth != self.listed_depth => false,
             Secret::Commands => {
                 if self.listed.len() < LISTED {
                     self.listed.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
@@ -185,6 +189,7 @@ impl Listener for Reply {
         }
         self.open.push((kind, 0));
         self.listed.clear();
+        self.listed_depth = depth.saturating_add(1);
         if elements == 0 {
             self.write(match kind {
                 b'%' => b"(empty map)",

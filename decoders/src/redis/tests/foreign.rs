@@ -9,6 +9,10 @@ const FOREIGN: &[(&str, &str)] = &[
         "C set k 0 0 5\r\nhello\r\n|S STORED\r\n|C get k\r\n|S VALUE k 0 5\r\nhello\r\nEND\r\n|C get none\r\n|S END\r\n|C set n 0 0 1\r\n5\r\n|S STORED\r\n|C incr n 2\r\n|S 7\r\n|C touch n 9\r\n|S TOUCHED\r\n|C append k 0 0 1\r\nx\r\n|S STORED\r\n|C quit\r\n",
     ),
     (
+        "memcached 1.6.18, recorded",
+        "C set k 0 0 5\r\nhello\r\n|S STORED\r\n|C get k\r\n|S VALUE k 0 5\r\nhello\r\nEND\r\n|C gets k\r\n|S VALUE k 0 5 4\r\nhello\r\nEND\r\n|C gat 60 k\r\n|S VALUE k 0 5\r\nhello\r\nEND\r\n|C set n 0 0 1\r\n5\r\n|S STORED\r\n|C incr n 2\r\n|S 7\r\n|C decr n 1\r\n|S 6\r\n|C append k 0 0 1\r\nx\r\n|S STORED\r\n|C touch k 9\r\n|S TOUCHED\r\n|C get none\r\n|S END\r\n|C mg k v\r\n|S VA 6\r\nhellox\r\n|C ms k 2\r\nhi\r\n|S HD\r\n|C mn\r\n|S MN\r\n|C set q 0 0 3 noreply\r\nget\r\n|C delete k\r\n|S DELETED\r\n|C get\r\n|S ERROR\r\n|C verbosity 1\r\n|S OK\r\n|C flush_all\r\n|S OK\r\n|C version\r\n|S VERSION 1.6.18\r\n|C time\r\n|S ERROR\r\n|C info\r\n|S ERROR\r\n|C auth a b\r\n|S ERROR\r\n|C quit\r\n",
+    ),
+    (
         "memcached incr",
         "C incr a 1\r\n|S NOT_FOUND\r\n|C decr a 1\r\n|S NOT_FOUND\r\n|C get a b\r\n|S END\r\n",
     ),
