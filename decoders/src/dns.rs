@@ -107,7 +107,7 @@ impl Dns {
     fn message(&mut self, from: Side, bytes: &[u8], length: usize) -> Option<Event> {
         let message = Message::read(bytes, self.limit)?;
         let header = message.header;
-        if !header.is_sound(from) || !header.fits(length) {
+        if !self.is_sound(header, from, length) {
             return None;
         }
         Some(match from {
@@ -116,6 +116,13 @@ impl Dns {
             Side::Server if header.is_response() => self.answer(message, bytes),
             Side::Server => self.push(message),
         })
+    }
+
+    /// Says whether `from` may have sent this header of a message of `length` bytes. An answer to what was asked is one,
+    /// however wrong its counts are.
+    fn is_sound(&self, header: Header, from: Side, length: usize) -> bool {
+        let awaited = from == Side::Server && self.asked.contains_key(&header.id);
+        header.is_sound(from) && (awaited || header.fits(length))
     }
 
     fn query(&mut self, message: Message) -> Event {
@@ -226,7 +233,8 @@ impl Dns {
     /// Of a longer one twice as much is waited for, so that a message in many pieces is not copied at each.
     fn wait(&mut self, from: Side, bytes: &[u8], end: usize) -> Step {
         let header = bytes.get(PREFIX..).and_then(|behind| Header::read(&mut Reader::new(behind, 0)));
-        if header.is_some_and(|header| !header.is_sound(from) || !header.fits(end.saturating_sub(PREFIX))) {
+        let length = end.saturating_sub(PREFIX);
+        if header.is_some_and(|header| !self.is_sound(header, from, length)) {
             return Step::Malformed;
         }
         let partial = self.partial(from);

@@ -27,6 +27,7 @@ const RCODE: u16 = 0x000f;
 
 /// Opcodes that are read in their own way.
 pub(super) const QUERY: u16 = 0;
+pub(super) const INVERSE: u16 = 1;
 pub(super) const UPDATE: u16 = 5;
 pub(super) const STATEFUL: u16 = 6;
 

@@ -3,7 +3,7 @@
 //! Three others write messages of the same form, and are not DNS: NetBIOS names (RFC 1002), which gives type numbers
 //! other meanings, multicast DNS (RFC 6762) and LLMNR (RFC 4795), which ask neighbours and expect no answer.
 
-use super::message::{HEADER, Header, QUERY, Question, STATEFUL};
+use super::message::{HEADER, Header, INVERSE, QUERY, Question, STATEFUL};
 use super::{iana, name, record};
 use crate::decoder::{Evidence, Probe, Side};
 use crate::reader::Reader;
@@ -192,6 +192,8 @@ impl Content {
         match questions.as_slice() {
             // Stateful operations have values instead, of a length that must fit.
             [] if header.opcode() == STATEFUL && *end == End::Exact => Probe::Maybe,
+            // Inverse queries have an answer instead.
+            [] if asks && header.opcode() == INVERSE && first.is_some() => weak(*usual && *end == End::Exact),
             // Other queries without a question are mistakes, of which a server's port tells.
             [] if asks => weak(evidence.usual_port && *end == End::Exact),
             // Later messages of a zone transfer repeat no question.

@@ -118,6 +118,29 @@ fn a_connection_may_begin_with_a_header_alone_at_the_usual_port() {
 }
 
 #[test]
+fn an_inverse_query_has_an_answer_instead_of_a_question() {
+    let query = message(7, 1 << 11, &[], [&[address()], &[], &[]]);
+    for transport in TRANSPORTS {
+        for answer in [header(7, 0x8804, [0; 4]), message(7, 0x8804, &[], [&[address()], &[], &[]])] {
+            let exchange = exchange(transport, &query, &answer);
+            assert_eq!((&*exchange.operation, &*exchange.status), ("IQUERY", "NOTIMP"));
+            assert_eq!(request(&exchange), "id 7 IQUERY\nanswer one.test 60 A 192.0.2.7\n");
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_wrong_counts_is_one_where_it_was_asked_for() {
+    let wrong = [header(7, 0x8180, [1, 9000, 9000, 9000]), question("one.test", A), address()].concat();
+    for transport in TRANSPORTS {
+        let exchange = exchange(transport, &query(7, "one.test", A), &wrong);
+        assert_eq!((&*exchange.operation, &*exchange.status), ("A one.test", "NOERROR"));
+        assert!(exchange.response.as_ref().unwrap().truncated);
+        assert!(response(&exchange).ends_with("answer one.test 60 A 192.0.2.7\n"));
+    }
+}
+
+#[test]
 fn every_opcode_is_named() {
     let zone = question("zone.test", 6);
     for transport in TRANSPORTS {
