@@ -534,3 +534,13 @@ fn names_are_forgotten_beyond_their_limits() {
     talk.ask(&run("s0")).answer(&ran("SELECT 1"));
     assert_eq!(talk.outcomes(), ["SELECT 1 OK", "QUERY OK"]);
 }
+
+#[test]
+fn recorded_secrets_do_not_come_out() {
+    let (recorded, shown) = (
+        include_str!("../../fixtures/postgres/secrets.txt"),
+        include_str!("../../fixtures/postgres/secrets.golden"),
+    );
+    assert!(recorded.matches("hush").count() > 12);
+    assert!(!shown.contains("hush"));
+}

@@ -48,6 +48,9 @@ pub(super) struct Rules {
     identified: bool,
     /// The statement makes or alters accounts: a literal after `BY` is a secret.
     account: bool,
+    /// The statement makes or alters a role of `PostgreSQL`: its only literals are the password, whatever word stands
+    /// before it, and what follows `VALID UNTIL`.
+    role: bool,
     /// `SET PASSWORD` was seen: a literal after `=` is a secret.
     set_password: bool,
     /// Every literal up to the statement's end is a secret: it completes a text that ended where one stands.
@@ -102,6 +105,8 @@ enum Previous {
     Set,
     /// `CREATE`, `ALTER`, …
     Make,
+    /// `UNTIL`
+    Until,
 }
 
 // === impl Rules ===
@@ -119,6 +124,7 @@ impl Rules {
             joining: 0,
             identified: false,
             account: false,
+            role: false,
             set_password: false,
             tainted: false,
             style: Style::default(),
@@ -183,6 +189,7 @@ impl Rules {
             || called
             || self.after && (joined || self.joining == 0)
             || self.tainted
+            || self.role && self.previous != Previous::Until
             || self.columns.is_secret(self.depth);
         let place =
             Place { secret, code: self.lead != Lead::Values, joined, style: std::mem::take(&mut self.style) };
@@ -236,12 +243,20 @@ impl Rules {
             Call::Plain
         };
         match word {
-            "set" => self.previous = Previous::Set,
+            "set" => {
+                self.previous = Previous::Set;
+                self.role = false;
+            }
             "create" | "alter" | "replace" if !self.identified && !self.set_password => {
                 self.previous = Previous::Make;
             }
             "or" if previous == Previous::Make => self.previous = Previous::Make,
-            "user" | "role" | "group" if previous == Previous::Make => self.account = true,
+            "user" | "role" | "group" if previous == Previous::Make => {
+                self.account = true;
+                self.role = self.dialect == Dialect::Postgres;
+            }
+            "mapping" => self.role = false,
+            "until" => self.previous = Previous::Until,
             "grant" | "clone" => self.account = true,
             "identified" | "challenge_response" => self.identified = true,
             "by" => self.announced = self.identified || self.account,

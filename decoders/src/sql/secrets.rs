@@ -90,7 +90,7 @@ pub(crate) fn redact(statement: &[u8], dialect: Dialect) -> Redacted<'_> {
     let Found { mut cuts, parameters, mut secrets, open: _ } = found;
     cuts.sort_by_key(|cut| (cut.range.start, std::cmp::Reverse(cut.range.end)));
     for cut in &cuts {
-        secrets.add(statement.get(cut.range.clone()).unwrap_or_default());
+        secrets.add_words(statement.get(cut.range.clone()).unwrap_or_default());
     }
     let text = if cuts.is_empty() { Cow::Borrowed(statement) } else { Cow::Owned(apply(statement, cuts)) };
     Redacted { text, parameters, secrets }
@@ -183,6 +183,13 @@ impl Parameters {
 // === impl Secrets ===
 
 impl Secrets {
+    /// Adds a secret, and its words: of a connection that it cannot read, a server names the word where it stopped.
+    fn add_words(&mut self, secret: &[u8]) {
+        self.add(secret);
+        let words = secret.split(u8::is_ascii_whitespace);
+        words.filter(|word| word.len() >= MIN_BEGINNING).for_each(|word| self.add(word));
+    }
+
     fn add(&mut self, secret: &[u8]) {
         let secret = secret.get(..MAX_SECRET_BYTES).unwrap_or(secret);
         let known = self.0.iter().any(|known| known == secret);

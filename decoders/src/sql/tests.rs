@@ -224,6 +224,8 @@ const POSTGRES: &[Row] = &[
     ("ALTER USER \"a\" WITH ENCRYPTED PASSWORD 'hush' IN ROLE b", &["IN ROLE b"]),
     ("CREATE GROUP g WITH UNENCRYPTED PASSWORD 'hush'", &["GROUP g"]),
     ("ALTER ROLE a PASSWORD NULL; SELECT 'x'", &["'x'"]),
+    ("CREATE ROLE a PASWORD 'hush' VALID UNTIL '2030-01-01'", &["PASWORD", "'2030-01-01'"]),
+    ("ALTER ROLE a SET search_path TO 'x'", &["TO 'x'"]),
     ("ALTER ROLE a SET app.password TO 'hush'", &["app.password TO"]),
     ("SET SESSION AUTHORIZATION 'bob'", &["'bob'"]),
     ("SET password_encryption = 'scram-sha-256'", &["'scram-sha-256'"]),
