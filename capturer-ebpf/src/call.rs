@@ -15,7 +15,8 @@ use crate::{
     cgroup,
     connection::{self, Entry},
     datagram,
-    kernel::{self, add, offset, read_user},
+    gather::{CALL_STEPS, Cursor},
+    kernel::{self, add, load, offset, read_user, store},
     losses,
     payload::{self, Draft},
     process,
@@ -118,11 +119,8 @@ pub(crate) fn message_moved(at: u64) -> u64 {
 /// Size of `struct mmsghdr`: a message, the bytes it moved, and padding.
 pub(crate) const MESSAGES_STRIDE: u64 = 64;
 
-/// Most messages of one call that are reported one by one.
-pub(crate) const MAX_MESSAGES: u64 = 8;
-
-/// Most messages of one call whose lengths are summed.
-const MAX_SUMMED_MESSAGES: u64 = 64;
+/// Most messages of one call that are looked at: twice as many as the kernel sends at once.
+pub(crate) const MAX_MESSAGES: u64 = 2048;
 
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32_768, 0);
@@ -178,10 +176,24 @@ pub(crate) fn returned(regs: u64, result: i64) {
     if result <= 0 {
         return;
     }
-    if scratch.call.protocol == Protocol::Udp {
-        datagram::returned(scratch, result as u64);
+    scratch.cursor.steps = CALL_STEPS;
+    report(scratch.call.protocol == Protocol::Udp, scratch.call.shape == Shape::Messages, result as u64);
+}
+
+/// Reports a call by what is noted of it in the working memory, which the functions called here find by themselves.
+#[inline(always)]
+fn report(datagrams: bool, several: bool, result: u64) {
+    if datagrams && several {
+        datagram::many(result);
+    } else if datagrams {
+        if datagram::one(result) != 0 {
+            payload::deliver();
+        }
     } else {
-        moved(scratch, result as u64);
+        let bytes = if several { sum(result) } else { result };
+        if moved(bytes, result) != 0 {
+            payload::deliver();
+        }
     }
 }
 
@@ -329,38 +341,43 @@ fn mark(scratch: &mut Scratch) {
     }
 }
 
-/// A call on a stream moved bytes.
-#[inline(always)]
-fn moved(scratch: &mut Scratch, result: u64) {
-    let Scratch { call, draft, tuple, .. } = scratch;
+/// A call on a stream moved bytes, in as many messages or as many bytes as its result says; 0 when there is nothing to
+/// send.
+#[inline(never)]
+fn moved(bytes: u64, result: u64) -> u64 {
+    let Some(Scratch { call, draft, cursor, tuple, .. }) = scratch(User::Calls) else { return 0 };
     if call.unmapped != 0 {
         losses::count(total::SEEN);
         losses::count(total::MAP);
-        return;
+        return 0;
     }
     // The socket may be gone by now: then its end reported the bytes as unseen.
-    let Some(entry) = connection::lookup(call.sk) else { return };
+    let Some(entry) = connection::lookup(call.sk) else { return 0 };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
     if entry.fresh != 0 && !connection::unopened(socket::tcp_state(call.sk)) {
         connection::refresh(entry, call.sk, call.protocol);
     }
     if connection::is_excluded(tuple, entry) {
-        return;
+        return 0;
     }
-    let bytes = if call.shape == Shape::Messages { sum(call, result) } else { result };
     fill(draft, call, bytes);
     position(draft, call, entry, bytes);
     let decided = connection::decided(entry.connection.id);
+    losses::count(total::SEEN);
     if entry.filtered != 0 || decided.mode == verdict::IGNORE {
-        losses::count(total::SEEN);
         losses::count(total::FILTERED);
-        return;
+        return 0;
     }
     entry.reported = 1;
     draft.head.connection = entry.connection;
     let skip_until = if call.way == way::OUT { decided.skip_until[0] } else { decided.skip_until[1] };
-    send(draft, call, draft.head.counter + bytes <= skip_until);
+    let skipped = skip_until.saturating_sub(draft.head.counter);
+    // Counts of calls that overlapped may have changed places: those are skipped whole or not at all.
+    let unsure = skipped < bytes && draft.head.flags & flag::UNANCHORED != 0;
+    draft.from = if unsure { 0 } else { skipped };
+    point(draft, cursor, call, result);
+    1
 }
 
 /// Fills in what every record says.
@@ -380,6 +397,8 @@ pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
     head.pid = call.pid;
     head.tid = call.tid;
     head.cgroup = call.cgroup;
+    head.offset = 0;
+    head.pieces = 0;
     head.comm = process::comm(kernel::current_task());
     0
 }
@@ -429,54 +448,55 @@ fn position(draft: &mut Draft, call: &Call, entry: &mut Entry, bytes: u64) {
     add(&raw mut entry.covered[way], u64::from(if exact { span } else { bytes }));
 }
 
-/// Points the draft at the payload and sends it.
+/// Points at the payload.
 #[inline(always)]
-fn send(draft: &mut Draft, call: &Call, skipped: bool) {
+fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
     if call.way == way::OUT && call.message_flags & MSG_OOB != 0 {
         draft.head.flags |= flag::URGENT;
         draft.head.moved -= 1;
     }
-    draft.base = call.base;
-    draft.count = 0;
-    draft.want = if skipped { 0 } else { draft.head.moved };
+    draft.until = draft.head.moved;
     match call.shape {
-        Shape::Buffer | Shape::Addressed => {}
-        Shape::Vector => payload::take_vectors(draft, call.base, call.count),
+        Shape::Buffer | Shape::Addressed => payload::take_buffer(draft, cursor, call.base, call.count),
+        Shape::Vector => payload::take_vectors(draft, cursor, call.base, call.count),
         Shape::Message => {
-            if let Some(message) = read_user::<Message>(call.base) {
-                payload::take_vectors(draft, message.vectors, message.count);
-            }
+            let message = read_user::<Message>(call.base).unwrap_or(Message::NONE);
+            payload::take_vectors(draft, cursor, message.vectors, message.count);
         }
         Shape::Messages => {
-            // Rare on streams: the first message's bytes, and the true length of all.
-            if let Some(message) = read_user::<Message>(call.base) {
-                draft.want = if skipped { 0 } else { message_moved(call.base) };
-                payload::take_vectors(draft, message.vectors, message.count);
-            }
+            draft.buffer = 0;
+            cursor.point_messages(call.base, result);
         }
         Shape::Sendfile | Shape::Splice => {
             draft.head.flags |= flag::NO_PAYLOAD;
-            draft.want = 0;
+            draft.until = 0;
         }
     }
     if call.way == way::IN && call.message_flags & MSG_TRUNC != 0 {
         draft.head.flags |= flag::DISCARDED;
-        draft.want = 0;
+        draft.until = 0;
     }
-    losses::count(total::SEEN);
-    payload::emit(draft);
 }
 
 /// Bytes that the messages of one call moved.
 #[inline(always)]
-fn sum(call: &Call, messages: u64) -> u64 {
-    let mut bytes = 0;
-    let mut at = call.base;
+fn sum(messages: u64) -> u64 {
+    if let Some(scratch) = scratch(User::Calls) {
+        store(&raw mut scratch.bytes, 0);
+    }
     let mut index = 0;
-    while index < MAX_SUMMED_MESSAGES && index < messages {
-        bytes += message_moved(at);
-        at = at.wrapping_add(MESSAGES_STRIDE);
+    while index < MAX_MESSAGES && index < messages {
+        add_message(index);
         index += 1;
     }
-    bytes
+    scratch(User::Calls).map_or(0, |scratch| load(&raw const scratch.bytes))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_message(index: u64) -> u32 {
+    if let Some(scratch) = scratch(User::Calls) {
+        scratch.bytes += message_moved(scratch.call.base.wrapping_add(index * MESSAGES_STRIDE));
+    }
+    0
 }

@@ -14,9 +14,8 @@ use crate::{
     call::{self, MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, Message},
     connection,
     kernel::{add, read_user},
-    losses,
-    payload::{self, load, store},
-    scratch::Scratch,
+    losses, payload,
+    scratch::{Scratch, User, scratch},
     socket::{self, Ends},
 };
 
@@ -48,19 +47,10 @@ pub(crate) struct Entry {
 #[map]
 static DATAGRAMS: LruHashMap<Key, Entry> = LruHashMap::with_max_entries(16_384, 0);
 
-/// A call on a UDP socket moved one datagram, or `result` messages.
+/// A call on a UDP socket moved one datagram; 0 when there is nothing to send.
 #[inline(never)]
-pub(crate) fn returned(scratch: &mut Scratch, result: u64) -> u64 {
-    if scratch.call.shape == Shape::Messages {
-        many(scratch, result);
-    } else {
-        one(scratch, result);
-    }
-    0
-}
-
-#[inline(always)]
-fn one(scratch: &mut Scratch, result: u64) {
+pub(crate) fn one(result: u64) -> u64 {
+    let Some(scratch) = scratch(User::Calls) else { return 0 };
     let call = &scratch.call;
     scratch.message = if call.shape == Shape::Message {
         read_user::<Message>(call.base).unwrap_or(Message::NONE)
@@ -73,20 +63,16 @@ fn one(scratch: &mut Scratch, result: u64) {
         bytes = call.count;
         flags = flag::CUT;
     }
-    store(&raw mut scratch.bytes, bytes);
-    datagram(scratch, flags, false);
+    scratch.bytes = bytes;
+    datagram(scratch, flags)
 }
 
+/// A call on a UDP socket moved so many datagrams.
 #[inline(always)]
-fn many(scratch: &mut Scratch, messages: u64) {
-    store(&raw mut scratch.cursor, scratch.call.base);
+pub(crate) fn many(messages: u64) {
     let mut index = 0;
     while index < MAX_MESSAGES && index < messages {
-        let at = load(&raw const scratch.cursor);
-        scratch.message = read_user::<Message>(at).unwrap_or(Message::NONE);
-        store(&raw mut scratch.bytes, call::message_moved(at));
-        store(&raw mut scratch.cursor, at.wrapping_add(MESSAGES_STRIDE));
-        datagram(scratch, 0, true);
+        one_of_many(index);
         index += 1;
     }
     if messages > MAX_MESSAGES {
@@ -95,21 +81,36 @@ fn many(scratch: &mut Scratch, messages: u64) {
     }
 }
 
+/// Sends one of the messages of a call. Verified once, as everything below it: see [`gather`](crate::gather).
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn datagram(scratch: &mut Scratch, flags: u16, of_many: bool) -> u64 {
+extern "C" fn one_of_many(index: u64) -> u32 {
+    let Some(scratch) = scratch(User::Calls) else { return 0 };
+    let at = scratch.call.base.wrapping_add(index * MESSAGES_STRIDE);
+    scratch.message = read_user::<Message>(at).unwrap_or(Message::NONE);
+    scratch.bytes = call::message_moved(at);
+    if datagram(scratch, 0) != 0 {
+        payload::deliver();
+    }
+    0
+}
+
+/// Makes the draft of one datagram; 0 when there is nothing to send.
+#[inline(never)]
+fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     scratch.ends = socket::ends(scratch.call.sk);
     if scratch.ends.remote_port == 0 && scratch.message.address != 0 {
         peer(&mut scratch.ends, scratch.message.address);
     }
     let Some(entry) = lookup_or_make(scratch) else { return 0 };
-    let Scratch { call, draft, message, bytes, .. } = scratch;
+    let Scratch { call, draft, cursor, message, bytes, .. } = scratch;
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
     if entry.excluded != 0 {
         return 0;
     }
     losses::count(total::SEEN);
-    call::fill(draft, call, load(&raw const *bytes));
+    call::fill(draft, call, *bytes);
     if call.way == way::OUT {
         draft.head.counter = entry.counter[0];
         add(&raw mut entry.counter[0], 1);
@@ -123,18 +124,19 @@ fn datagram(scratch: &mut Scratch, flags: u16, of_many: bool) -> u64 {
     }
     draft.head.connection = entry.connection;
     draft.head.flags |= flags;
-    draft.base = call.base;
-    draft.count = 0;
-    draft.want = load(&raw const *bytes);
+    draft.from = 0;
+    draft.until = *bytes;
     if matches!(call.shape, Shape::Message | Shape::Messages) {
         if call.way == way::IN && message.flags & MSG_TRUNC != 0 {
             draft.head.flags |= flag::CUT;
         }
-        payload::take_vectors(draft, message.vectors, message.count);
+        payload::take_vectors(draft, cursor, message.vectors, message.count);
     } else if call.shape == Shape::Vector {
-        payload::take_vectors(draft, call.base, call.count);
+        payload::take_vectors(draft, cursor, call.base, call.count);
+    } else {
+        payload::take_buffer(draft, cursor, call.base, call.count);
     }
-    if of_many { payload::emit_message(draft) } else { payload::emit_datagram(draft) }
+    1
 }
 
 /// Takes the peer from the address that the process gave or was given.

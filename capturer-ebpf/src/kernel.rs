@@ -152,3 +152,17 @@ pub(crate) fn add(counter: *mut u64, value: u64) {
         core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) value, options(nostack));
     }
 }
+
+/// Reads a field of the working memory anew, whatever the compiler knows of it.
+#[inline(always)]
+pub(crate) fn load(field: *const u64) -> u64 {
+    // SAFETY: callers pass fields of working memory that they hold.
+    unsafe { field.read_volatile() }
+}
+
+/// Writes a field of the working memory at once.
+#[inline(always)]
+pub(crate) fn store(field: *mut u64, value: u64) {
+    // SAFETY: callers pass fields of working memory that they hold exclusively.
+    unsafe { field.write_volatile(value) }
+}

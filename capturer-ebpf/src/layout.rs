@@ -20,6 +20,8 @@ pub enum Kind {
     Exit = 4,
     /// [`Cgroup`]: a control group is seen for the first time.
     Cgroup = 5,
+    /// [`Piece`]: some of the bytes of a call whose [`Moved`] follows.
+    Piece = 6,
 }
 
 /// Way of bytes, seen from the process that made the call.
@@ -105,7 +107,7 @@ pub struct Connection {
     pub reserved: u32,
 }
 
-/// A call moved bytes; the first `captured` of them follow the structure.
+/// A call moved bytes; `captured` of them, from `offset` on, follow the structure. Others came before it, as [`Piece`]s.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
@@ -139,6 +141,33 @@ pub struct Moved {
     pub comm: [u8; COMM_LEN],
     /// Id of the process's control group, 0 when the kernel has none.
     pub cgroup: u64,
+    /// How many bytes of the call come before those that follow.
+    pub offset: u32,
+    /// Pieces of this call that the same ring took before.
+    pub pieces: u32,
+}
+
+/// Some bytes of a call that moved more than fits one record; `captured` bytes follow the structure. The pieces of a
+/// call come in order, all before its [`Moved`]; what no record holds was not captured.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// [`Kind::Piece`].
+    pub kind: u8,
+    /// One of [`way`].
+    pub way: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// Payload bytes that follow.
+    pub captured: u32,
+    /// Id of the connection.
+    pub connection: u64,
+    /// [`Moved::counter`] of the call.
+    pub counter: u64,
+    /// Thread id in the capturer's PID namespace: a thread is in one call at a time.
+    pub tid: u32,
+    /// How many bytes of the call come before these.
+    pub offset: u32,
 }
 
 /// A connection is over.

@@ -81,6 +81,13 @@ pub(crate) fn payload_limit() -> u64 {
     }
 }
 
+/// Copies a record to this CPU's ring; `false` when that is full. The size may be a variable.
+#[inline(always)]
+pub(crate) fn output(record: *mut u8, size: u64) -> bool {
+    // SAFETY: the map is one of this program's rings, and the verifier knows that there are `size` bytes.
+    unsafe { helper::bpf_ringbuf_output(ring(), record.cast(), size, 0) == 0 }
+}
+
 /// Hands a reserved record to the capturer.
 #[inline(always)]
 pub(crate) fn submit(record: *mut u8) {

@@ -3,7 +3,8 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 
 use crate::{
-    call::Call, call::Message, connection, connection::Tuple, datagram, payload::Draft, socket::Ends,
+    call::Call, call::Message, connection, connection::Tuple, datagram, gather::Cursor, payload::Draft,
+    socket::Ends,
 };
 
 /// One program's working memory on one CPU.
@@ -12,13 +13,12 @@ use crate::{
 pub(crate) struct Scratch {
     pub(crate) call: Call,
     pub(crate) draft: Draft,
+    pub(crate) cursor: Cursor,
     pub(crate) entry: connection::Entry,
     pub(crate) tuple: Tuple,
     pub(crate) message: Message,
     pub(crate) ends: Ends,
-    /// The message of several that is looked at.
-    pub(crate) cursor: u64,
-    /// Bytes of the datagram that is looked at.
+    /// Bytes of the datagram that is looked at, or of the messages of a call.
     pub(crate) bytes: u64,
     pub(crate) datagram_key: datagram::Key,
     pub(crate) datagram_entry: datagram::Entry,

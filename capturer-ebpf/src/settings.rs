@@ -134,23 +134,24 @@ pub const RINGS: u32 = 4;
 /// CPUs that share a ring.
 pub const CPUS_PER_RING: u32 = 8;
 
-/// Payload bytes of the size classes for gathered buffers. The largest holds a chunk of 64 KiB with its framing.
+/// Payload bytes of the largest record, by how large the rings are. The largest holds a chunk of 64 KiB with its framing.
 pub const CLASSES: [u32; 6] = [256, 1024, 4096, 16 * 1024, 64 * 1024, 128 * 1024];
 
-/// Most bytes that one step of gathering several buffers copies; classes below it copy a buffer in one step.
-pub const PIECE: u32 = 4096;
+/// Most bytes that one step of gathering copies.
+pub const STEP: u32 = 8192;
 
 /// Bytes in front of a record's payload.
-pub const HEAD_BYTES: u32 = 136;
+pub const HEAD_BYTES: u32 = 144;
 
 const _: () = assert!(size_of::<crate::layout::Moved>() == HEAD_BYTES as usize, "the head of a record");
+const _: () = assert!(size_of::<crate::layout::Piece>() == 32, "the head of a piece");
 
-/// Ring bytes that a record of payload class `class` may take: head, payload, and room for one more piece.
+/// Ring bytes that a record of payload class `class` takes at most, one of several pieces included.
 #[must_use]
 pub const fn record_bytes(class: usize) -> u32 {
     let size = CLASSES[class];
-    let piece = if size < PIECE { size } else { PIECE };
-    HEAD_BYTES + size + piece
+    let step = if size < STEP { size } else { STEP };
+    HEAD_BYTES + size + step
 }
 
 /// Entries of the per-CPU map `TOTALS`, in events.
@@ -167,7 +168,7 @@ pub mod total {
     pub const FAULT: u32 = 4;
     /// Events of connections for which a map had no room.
     pub const MAP: u32 = 5;
-    /// Events beyond the first ones of a call that moved many messages.
+    /// Messages of one call beyond the most that are looked at.
     pub const MISS: u32 = 6;
     /// How many there are.
     pub const COUNT: u32 = 7;

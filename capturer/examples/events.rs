@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn line(record: &Record<'_>) -> String {
     match record {
-        Record::Moved { head, payload } => {
+        Record::Moved { head, payload, .. } => {
             let connection = head.connection;
             format!(
                 "{:#x} {} pid {} {} {:?}:{} {} {:?}:{} role {} moved {} at {} [{}, {}) flags {:#x} took {} ns: {}",

@@ -7,6 +7,7 @@ pub mod btf;
 mod environment;
 mod error;
 mod offsets;
+mod pieces;
 mod programs;
 mod records;
 mod rings;
@@ -26,6 +27,7 @@ use programs::{Programs, map_error};
 use rings::Rings;
 
 pub use error::KernelError;
+pub use pieces::{PENDING_BYTES, PENDING_CALLS, Run};
 pub use records::{CgroupPath, Record};
 
 /// Where this kernel's type information is.
@@ -95,7 +97,7 @@ pub struct Totals {
     pub filtered: u64,
     /// Events for which a ring had no room.
     pub ring: u64,
-    /// Runs that the kernel skipped, and messages of one call beyond the first ones.
+    /// Runs that the kernel skipped, and messages of one call beyond the most that are looked at.
     pub miss: u64,
     /// Events handed over whose bytes could not be read.
     pub fault: u64,

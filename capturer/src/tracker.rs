@@ -124,8 +124,8 @@ impl Tracker {
     /// Takes a record as it comes from a ring.
     pub fn take(&mut self, record: Record<'_>) {
         match record {
-            Record::Moved { head, payload } => {
-                let event = Event::new(&head, payload);
+            Record::Moved { head, payload, pieces } => {
+                let event = Event::new(&head, payload, pieces);
                 self.processes.sighted(head.pid, head.comm, head.cgroup, head.exit_ns);
                 self.selection.sighted(head.cgroup, head.pid, head.exit_ns);
                 let at_ns = event.at_ns();

@@ -9,6 +9,8 @@ mod calls;
 mod cgroups;
 #[path = "kernel/group.rs"]
 mod group;
+#[path = "kernel/large.rs"]
+mod large;
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +20,15 @@ use std::{
     time::Duration,
 };
 
-use capturer::kernel::{Kernel, KernelFilter, Record, Settings, Source, Totals};
+use capturer::kernel::{Kernel, KernelFilter, Record, Run, Settings, Source, Totals};
 use capturer_ebpf::layout::{Ended, Moved, Verdict, flag, verdict, way};
 
 /// What one capture saw of its port.
 #[derive(Default)]
 struct Seen {
     moved: Vec<(Moved, Vec<u8>)>,
+    /// What came before the payload of each, by the same index.
+    pieces: Vec<Vec<Run>>,
     ended: Vec<Ended>,
     /// Control groups: id, and names from the inside out.
     cgroups: Vec<(u64, Vec<String>)>,
@@ -35,13 +39,18 @@ impl Seen {
     fn stream(&self, port: u16, way: u8) -> Vec<u8> {
         let mut bytes = BTreeMap::new();
         let mut first = None;
-        for (head, payload) in self.moved.iter().filter(|(head, _)| {
+        for ((head, payload), pieces) in self.moved.iter().zip(&self.pieces).filter(|((head, _), _)| {
             head.connection.local_port == port && head.way == way && head.flags & flag::UNANCHORED == 0
         }) {
             let start = *first.get_or_insert(head.s0);
-            for (byte, at) in payload.iter().zip(head.s0.wrapping_sub(start)..) {
-                bytes.insert(at, *byte);
-            }
+            let place = head.s0.wrapping_sub(start);
+            let mut put = |offset: u64, run: &[u8]| {
+                for (byte, at) in run.iter().zip(place.wrapping_add(offset as u32)..) {
+                    bytes.insert(at, *byte);
+                }
+            };
+            pieces.iter().for_each(|run| put(run.offset, &run.bytes));
+            put(u64::from(head.offset), payload);
         }
         bytes.into_values().collect()
     }
@@ -75,7 +84,10 @@ impl Capture {
     fn drain(&mut self) {
         let seen = &mut self.seen;
         let mut take = |record: Record<'_>| match record {
-            Record::Moved { head, payload } => seen.moved.push((head, payload.to_vec())),
+            Record::Moved { head, payload, pieces } => {
+                seen.moved.push((head, payload.to_vec()));
+                seen.pieces.push(pieces);
+            }
             Record::Ended(ended) => seen.ended.push(ended),
             Record::Cgroup { id, path, .. } => {
                 seen.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));

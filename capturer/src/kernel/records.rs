@@ -4,19 +4,23 @@
 use std::{ffi::CStr, mem::offset_of};
 
 use capturer_ebpf::{
-    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Kind, Moved, Process, Verdict},
+    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Kind, Moved, Piece, Process, Verdict},
     settings::{Limits, Offsets},
 };
 
+use super::pieces::{Pieces, Run};
+
 /// One record from the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Record<'a> {
     /// A call moved bytes.
     Moved {
         /// What is known of the call.
         head: Moved,
-        /// The first of the bytes.
+        /// The bytes at [`Moved::offset`].
         payload: &'a [u8],
+        /// Bytes of the call that lie before them, in order.
+        pieces: Vec<Run>,
     },
     /// A connection is over.
     Ended(Ended),
@@ -45,19 +49,26 @@ pub struct CgroupPath<'a> {
 trait Plain: Copy {}
 
 impl Plain for Moved {}
+impl Plain for Piece {}
 impl Plain for Ended {}
 impl Plain for Process {}
 impl Plain for Verdict {}
 impl Plain for Limits {}
 impl Plain for Offsets {}
 
-/// The record in `data`; `None` for one that this layout does not have.
-pub(super) fn parse(data: &[u8]) -> Option<Record<'_>> {
+/// The record in `data`; `None` for a piece, which is kept for the record of its call, and for a record that this
+/// layout does not have.
+pub(super) fn parse<'a>(data: &'a [u8], pieces: &mut Pieces) -> Option<Record<'a>> {
     let kind = *data.first()?;
     if kind == Kind::Moved as u8 {
         let head: Moved = read(data)?;
         let payload = data.get(size_of::<Moved>()..)?.get(..head.captured as usize)?;
-        Some(Record::Moved { head, payload })
+        let pieces = pieces.take(&head);
+        Some(Record::Moved { head, payload, pieces })
+    } else if kind == Kind::Piece as u8 {
+        let piece: Piece = read(data)?;
+        pieces.push(&piece, data.get(size_of::<Piece>()..)?.get(..piece.captured as usize)?);
+        None
     } else if kind == Kind::Ended as u8 {
         read(data).map(Record::Ended)
     } else if kind == Kind::Exec as u8 {
@@ -123,10 +134,11 @@ mod tests {
 
     #[test]
     fn refuses_records_that_are_too_short_for_what_they_say() {
+        let parse = |data: &[u8]| parse(data, &mut Pieces::default()).map(|record| format!("{record:?}"));
         let mut data = vec![0_u8; size_of::<Moved>() + 8];
         data[0] = Kind::Moved as u8;
         data[4] = 8;
-        assert!(matches!(parse(&data), Some(Record::Moved { payload, .. }) if payload.len() == 8));
+        assert!(parse(&data).is_some_and(|record| record.contains("payload: [0, 0, 0, 0, 0, 0, 0, 0]")));
         data[4] = 9;
         assert!(parse(&data).is_none());
         assert!(parse(&data[..20]).is_none());
@@ -143,8 +155,9 @@ mod tests {
         let names = offset_of!(Cgroup, names);
         data[names..names + 5].copy_from_slice(b"inner");
         data[names + CGROUP_NAME_LEN..][..5].copy_from_slice(b"outer");
-        let Some(Record::Cgroup { id: 7, path, .. }) = parse(&data) else { panic!("not read") };
+        let mut pieces = Pieces::default();
+        let Some(Record::Cgroup { id: 7, path, .. }) = parse(&data, &mut pieces) else { panic!("not read") };
         assert_eq!(path.from_inside().collect::<Vec<_>>(), ["inner", "outer"]);
-        assert!(parse(&data[..names + CGROUP_NAME_LEN]).is_none());
+        assert!(parse(&data[..names + CGROUP_NAME_LEN], &mut pieces).is_none());
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     error::KernelError,
+    pieces::Pieces,
     records::{Record, parse},
 };
 
@@ -24,6 +25,8 @@ const PACE: Duration = Duration::from_millis(1);
 
 pub(super) struct Rings {
     buffers: Vec<RingBuf<MapData>>,
+    /// By ring: what was read of calls whose records follow.
+    pieces: Vec<Pieces>,
     waits: Vec<AsyncFd<OwnedFd>>,
     /// The ring to begin with, so that a budget does not favour the first.
     first: usize,
@@ -36,7 +39,8 @@ pub(super) struct Rings {
 
 impl Rings {
     pub(super) fn new(buffers: Vec<RingBuf<MapData>>) -> Self {
-        Self { buffers, waits: Vec::new(), first: 0, more: true, woken: None }
+        let pieces = buffers.iter().map(|_| Pieces::default()).collect();
+        Self { buffers, pieces, waits: Vec::new(), first: 0, more: true, woken: None }
     }
 
     /// Waits until some ring has records. May be dropped while it waits.
@@ -76,12 +80,15 @@ impl Rings {
         let mut taken = 0;
         self.more = false;
         for index in 0..count {
-            let Some(ring) = self.buffers.get_mut((self.first + index) % count) else { break };
+            let index = (self.first + index) % count;
+            let (Some(ring), Some(pieces)) = (self.buffers.get_mut(index), self.pieces.get_mut(index)) else {
+                break;
+            };
             let mut left = share;
             while left > 0 {
                 let Some(item) = ring.next() else { break };
                 left -= 1;
-                if let Some(record) = parse(&item) {
+                if let Some(record) = parse(&item, pieces) {
                     take(record);
                     taken += 1;
                 }

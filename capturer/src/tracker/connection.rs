@@ -194,8 +194,9 @@ impl Feed<'_> {
         if let Some(calls) = self.talk.calls.get_mut(event.way) {
             calls.push(call);
         }
-        let len = event.payload.len().min(usize::try_from(moved).unwrap_or(usize::MAX));
-        let bytes = event.payload.get(..len).unwrap_or_default();
+        let front = event.payload.front();
+        let len = front.len().min(usize::try_from(moved).unwrap_or(usize::MAX));
+        let bytes = front.get(..len).unwrap_or_default();
         self.talk.conversation.datagram(way(event.way), counter, event.at_ns(), bytes, moved);
         self.fate(event, Fate::Placed);
     }

@@ -23,6 +23,29 @@ pub(crate) fn connection(id: u64) -> layout::Connection {
     }
 }
 
+/// Returns the record of a call that moved nothing yet.
+pub(crate) fn head(way: u8) -> layout::Moved {
+    layout::Moved {
+        kind: layout::Kind::Moved as u8,
+        way,
+        flags: 0,
+        captured: 0,
+        connection: connection(1),
+        enter_ns: 0,
+        exit_ns: 0,
+        moved: 0,
+        counter: 0,
+        s0: 0,
+        s1: 0,
+        pid: 1,
+        tid: 1,
+        comm: [0; layout::COMM_LEN],
+        cgroup: 0,
+        offset: 0,
+        pieces: 0,
+    }
+}
+
 /// Returns an exact event that moved `payload` at sequence number `s0`.
 pub(crate) fn event(way: usize, s0: u32, payload: &[u8]) -> Event {
     Event {
@@ -36,6 +59,6 @@ pub(crate) fn event(way: usize, s0: u32, payload: &[u8]) -> Event {
         s1: s0.wrapping_add(u32::try_from(payload.len()).unwrap()),
         pid: 1,
         cgroup: 0,
-        payload: payload.to_vec(),
+        payload: payload.into(),
     }
 }

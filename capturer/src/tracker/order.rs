@@ -110,7 +110,7 @@ impl Order {
 impl Arrival {
     fn weight(&self) -> usize {
         let payload = match &self.happening {
-            Happening::Moved(event) => event.payload.capacity(),
+            Happening::Moved(event) => event.payload.weight(),
             Happening::Ended { .. } => 0,
         };
         size_of::<Entry>() + payload

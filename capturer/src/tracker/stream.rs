@@ -20,6 +20,7 @@
 
 mod direction;
 mod event;
+mod payload;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -29,6 +30,7 @@ use capturer_ebpf::layout::{self, coordinate, flag};
 use crate::marks::Call;
 use direction::Direction;
 pub use event::Event;
+pub use payload::Payload;
 
 /// How long a connection waits for a missing range. Only threads that share a socket are reported out of order, by as
 /// much as a thread is kept from its return by the scheduler.
@@ -455,13 +457,11 @@ impl Stream {
     fn split(&mut self, index: usize, open: &[Range<u64>]) {
         let Some(waiting) = self.waiting.remove(index) else { return };
         self.waiting_bytes -= waiting.weight();
-        let mut rest = waiting.event.payload.as_slice();
+        let mut rest = waiting.event.payload.clone();
         let mut counter = waiting.event.counter;
         for (number, piece) in open.iter().enumerate() {
             let len = piece.end - piece.start;
-            let (bytes, more) = rest.split_at(rest.len().min(usize::try_from(len).unwrap_or(usize::MAX)));
-            rest = more;
-            let event = Event { moved: len, counter, payload: bytes.to_vec(), ..waiting.event.clone() };
+            let event = Event { moved: len, counter, payload: rest.split(len), ..waiting.event.clone() };
             counter += len;
             let place = Place::Exact { start: piece.start, end: piece.end, eaten: 0 };
             let piece = Waiting { event, place, piece: number > 0 };
@@ -476,7 +476,7 @@ impl Stream {
 impl Waiting {
     /// Returns the bytes that it takes.
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.event.payload.len()
+        size_of::<Self>() + self.event.payload.weight()
     }
 }
 

@@ -56,9 +56,6 @@ impl Caller {
         let mut comm = [0; COMM_LEN];
         comm[..4].copy_from_slice(b"curl");
         let head = layout::Moved {
-            kind: 1,
-            way: way as u8,
-            flags: 0,
             captured: len as u32,
             connection: self.connection,
             enter_ns: at_ns,
@@ -71,6 +68,7 @@ impl Caller {
             tid: self.pid,
             comm,
             cgroup: self.cgroup,
+            ..fixtures::head(way as u8)
         };
         self.numbers[way] = head.s1;
         self.counters[way] += len as u64;
@@ -79,7 +77,7 @@ impl Caller {
 
     fn call(&mut self, tracker: &mut Tracker, way: usize, at_ns: u64, payload: &[u8]) {
         let head = self.moved(way, at_ns, payload.len());
-        tracker.take(Record::Moved { head, payload });
+        tracker.take(Record::Moved { head, payload, pieces: Vec::new() });
     }
 
     fn ended(&self, tracker: &mut Tracker, at_ns: u64, unseen_in: u64) {
@@ -115,7 +113,7 @@ fn a_request_and_its_response_are_an_exchange() {
     // The response comes from another ring, earlier than the request.
     let request = caller.moved(OUT, 1_000_000, REQUEST.len());
     caller.call(&mut tracker, IN, 6_000_000, RESPONSE);
-    tracker.take(Record::Moved { head: request, payload: REQUEST });
+    tracker.take(Record::Moved { head: request, payload: REQUEST, pieces: Vec::new() });
     tracker.advance(7_000_000, true);
     assert!(exchanges(&mut tracker).is_empty(), "nothing before the horizon");
     tracker.advance(6_000_500 + order::HORIZON_NS, true);
@@ -223,7 +221,7 @@ fn a_long_body_is_skipped_in_the_kernels_own_count() {
     assert!(verdict.skip_until[IN] > 9_900_000 && verdict.skip_until[IN] <= end, "{verdict:?}");
     let mut body = caller.moved(IN, 3_500, 10_000_000 - 2_000);
     body.captured = 0;
-    tracker.take(Record::Moved { head: body, payload: &[] });
+    tracker.take(Record::Moved { head: body, payload: &[], pieces: Vec::new() });
     tracker.advance(2_000_000_000, true);
     let done = exchanges(&mut tracker);
     assert_eq!(done.len(), 1);
@@ -431,7 +429,7 @@ fn a_connection_goes_on_when_its_pod_is_wanted_after_all() {
     );
     let mut body = caller.moved(IN, 3_100_000_000, 10_000_000 - 2_000);
     body.captured = 0;
-    tracker.take(Record::Moved { head: body, payload: &[] });
+    tracker.take(Record::Moved { head: body, payload: &[], pieces: Vec::new() });
     tracker.advance(4_000_000_000, true);
     assert_eq!(exchanges(&mut tracker).len(), 1);
     let balance = assert_balanced(&mut tracker, 6);

@@ -65,13 +65,17 @@ impl Direction {
         if event.moved > 0 {
             sink.call(event.way, call, event.counter);
         }
-        let captured = event.captured();
-        if let Some(bytes) = event.payload.get(..captured).filter(|bytes| !bytes.is_empty()) {
-            sink.bytes(event.way, position, event.at_ns(), bytes);
+        let (way, at_ns) = (event.way, event.at_ns());
+        let mut passed = 0;
+        for (offset, bytes) in event.captured() {
+            if offset > passed {
+                sink.skipped(way, position + passed, at_ns, offset - passed);
+            }
+            sink.bytes(way, position + offset, at_ns, bytes);
+            passed = offset + bytes.len() as u64;
         }
-        let captured = captured as u64;
-        if event.moved > captured {
-            sink.skipped(event.way, position + captured, event.at_ns(), event.moved - captured);
+        if event.moved > passed {
+            sink.skipped(way, position + passed, at_ns, event.moved - passed);
         }
         if !piece {
             sink.fate(event, Fate::Placed);

@@ -2,6 +2,9 @@
 
 use capturer_ebpf::layout::{self, flag};
 
+use super::payload::Payload;
+use crate::kernel::Run;
+
 /// A call that moved bytes, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -25,8 +28,8 @@ pub struct Event {
     pub pid: u32,
     /// Its control group.
     pub cgroup: u64,
-    /// The first of the bytes.
-    pub payload: Vec<u8>,
+    /// The bytes that were captured.
+    pub payload: Payload,
 }
 
 // === impl Event ===
@@ -34,7 +37,7 @@ pub struct Event {
 impl Event {
     /// Returns the event of a record.
     #[must_use]
-    pub fn new(head: &layout::Moved, payload: &[u8]) -> Self {
+    pub fn new(head: &layout::Moved, payload: &[u8], pieces: Vec<Run>) -> Self {
         let layout::Moved {
             kind: _,
             way,
@@ -51,9 +54,12 @@ impl Event {
             tid: _,
             comm: _,
             cgroup,
+            offset,
+            pieces: _,
         } = *head;
         let way = usize::from(way).min(1);
-        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload: payload.to_vec() }
+        let payload = Payload::new(pieces, u64::from(offset), payload);
+        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload }
     }
 
     /// Returns when the event counts: a write when it entered, a read when it returned.
@@ -62,11 +68,12 @@ impl Event {
         if self.way == usize::from(layout::way::OUT) { self.enter_ns } else { self.exit_ns }
     }
 
-    /// Returns how many bytes of payload are the stream's.
-    pub(super) fn captured(&self) -> usize {
-        if self.flags & (flag::NO_PAYLOAD | flag::DISCARDED) != 0 {
-            return 0;
-        }
-        self.payload.len().min(usize::try_from(self.moved).unwrap_or(usize::MAX))
+    /// Returns the captured bytes that are the stream's, each run with how many bytes of the call come before it.
+    pub(super) fn captured(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let stream = self.flags & (flag::NO_PAYLOAD | flag::DISCARDED) == 0;
+        self.payload.runs().filter(move |_| stream).filter_map(|(offset, bytes)| {
+            let open = usize::try_from(self.moved.checked_sub(offset)?).unwrap_or(usize::MAX);
+            bytes.get(..bytes.len().min(open)).filter(|bytes| !bytes.is_empty()).map(|bytes| (offset, bytes))
+        })
     }
 }

@@ -223,7 +223,7 @@ fn a_call_among_others_is_placed_by_elimination() {
     assert_eq!(kept.count(Fate::Unanchored), 1);
     let kept = run([mixed.clone(), fixtures::event(OUT, 1, b"bbbb"), fixtures::event(OUT, 7, b"cc")]);
     assert_eq!(kept.text(OUT), "abbbbaacc", "a call that waited for memory lies in pieces");
-    let two = run([mixed.clone(), Event { payload: b"bbbbbb".to_vec(), moved: 6, ..mixed }]);
+    let two = run([mixed.clone(), Event { payload: b"bbbbbb".as_slice().into(), moved: 6, ..mixed }]);
     assert_eq!(two.text(OUT), "", "each may be first");
     assert_eq!(two.count(Fate::Unanchored), 2);
 }
@@ -322,12 +322,10 @@ fn simulate(writes: &[Write], base: u32) -> Vec<Event> {
         *clock += 1_000;
         let Some(call) = &mut open[thread] else { return };
         if call.left > 0 {
-            let len = if call.left == 1 {
-                call.event.moved - call.event.payload.len() as u64
-            } else {
-                (call.event.moved - call.event.payload.len() as u64) / 2
-            };
-            call.event.payload.extend((*written..*written + len).map(truth));
+            let copied = call.event.payload.front().len() as u64;
+            let open = call.event.moved - copied;
+            let len = if call.left == 1 { open } else { open / 2 };
+            call.event.payload.push(copied, (*written..*written + len).map(truth).collect());
             *written += len;
             call.left -= 1;
             call.leaves = *clock;

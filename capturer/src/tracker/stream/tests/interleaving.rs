@@ -79,9 +79,10 @@ fn play(seed: u64, base: u32, each: usize, equal: bool, sleepy: u64) -> Run {
             At::Marked => {
                 // The number of a request is that of its place, so that the answers tell it.
                 let len = if equal { 100 } else { 10 + dice.roll(700) as usize };
-                thread.event.payload = request(sent, len);
-                thread.event.moved = thread.event.payload.len() as u64;
-                written.extend_from_slice(&thread.event.payload);
+                let bytes = request(sent, len);
+                thread.event.moved = bytes.len() as u64;
+                thread.event.payload = bytes.as_slice().into();
+                written.extend_from_slice(&bytes);
                 whole.push(now);
                 sent += 1;
                 thread.at = At::Appended;
