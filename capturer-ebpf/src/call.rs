@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use capturer_ebpf::{
-    layout::{Kind, coordinate, flag, placement, verdict, way},
+    layout::{Kind, coordinate, flag, framing, placement, verdict, way},
     settings::{ABSENT, total},
 };
 
@@ -371,12 +371,24 @@ fn moved(bytes: u64, result: u64) -> u64 {
     }
     entry.reported = 1;
     draft.head.connection = entry.connection;
-    let skip_until = if call.way == way::OUT { decided.skip_until[0] } else { decided.skip_until[1] };
+    let (skip_until, boundary) = if call.way == way::OUT {
+        (decided.skip_until[0], entry.boundary[0])
+    } else {
+        (decided.skip_until[1], entry.boundary[1])
+    };
     let skipped = skip_until.saturating_sub(draft.head.counter);
     // Counts of calls that overlapped may have changed places: those are skipped whole or not at all.
     let unsure = skipped < bytes && draft.head.flags & flag::UNANCHORED != 0;
     draft.from = if unsure { 0 } else { skipped };
+    cursor.frames(decided.framing, draft.head.counter, skip_until.max(boundary));
+    // Where messages were followed through a large call, they are until the calls begin where messages do.
+    let followed = decided.framing.kind != framing::NONE
+        && boundary > draft.head.counter
+        && boundary < draft.head.counter + bytes;
     point(draft, cursor, call, result);
+    if followed {
+        draft.buffer = 0;
+    }
     1
 }
 

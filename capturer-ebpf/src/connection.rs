@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use capturer_ebpf::{
-    layout::{Connection, Ended, Kind, Verdict, coordinate, role, transport, verdict, way},
+    layout::{Connection, Ended, Framing, Kind, Verdict, coordinate, role, transport, verdict, way},
     settings::{NET_KEY_LEN, filter},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) connection: Connection,
     /// Bytes moved by way, since first sight.
     pub(crate) counter: [u64; 2],
+    /// Where the next message begins by way, by the same count, as far as large calls were followed.
+    pub(crate) boundary: [u64; 2],
     /// Sequence numbers that reported calls covered, by way.
     pub(crate) covered: [u64; 2],
     /// Sequence number at first sight, by way.
@@ -138,6 +140,7 @@ fn make(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
     let id = next_id();
     identify(&mut entry.connection, sk, protocol, id);
     entry.counter = [0; 2];
+    entry.boundary = [0; 2];
     entry.covered = [0; 2];
     entry.first = [0; 2];
     entry.generation = 0;
@@ -229,7 +232,8 @@ fn net_key(family: u8, address: &[u8; 16]) -> Key<[u8; NET_KEY_LEN]> {
 /// What the capturer decided about a connection.
 #[inline(always)]
 pub(crate) fn decided(id: u64) -> Verdict {
-    let undecided = Verdict { mode: verdict::UNDECIDED, reserved: [0; 7], skip_until: [0; 2] };
+    let framing = Framing { kind: 0, header: 0, at: 0, width: 0, beyond: 0, big_endian: 0, keep: 0 };
+    let undecided = Verdict { mode: verdict::UNDECIDED, framing, skip_until: [0; 2] };
     // SAFETY: a value of the map, valid while this program runs.
     VERDICTS.get_ptr(id).map_or(undecided, |verdict| unsafe { *verdict })
 }

@@ -125,6 +125,7 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     draft.head.connection = entry.connection;
     draft.head.flags |= flags;
     draft.from = 0;
+    cursor.unframed();
     draft.until = *bytes;
     if matches!(call.shape, Shape::Message | Shape::Messages) {
         if call.way == way::IN && message.flags & MSG_TRUNC != 0 {

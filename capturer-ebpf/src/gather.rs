@@ -6,16 +6,18 @@
 //! takes plain numbers only. So the state of the walk is kept in the working memory, which each step finds anew.
 //!
 //! **Windows.** Only what lies in a window is copied, the rest is passed over: the front of a call up to its budget,
-//! and its end, so that what begins behind a large message is read.
+//! and its end, so that what begins behind a large message is read. Where it is known how messages announce their
+//! length ([`frames`](crate::frames)), of each in a large call only what is wanted is copied.
 
 use aya_ebpf::{helpers::generated as helper, macros::map, maps::PerCpuArray};
 use capturer_ebpf::{
-    layout::{Kind, Moved, Piece, flag},
+    layout::{Framing, Kind, Moved, Piece, flag, framing, way},
     settings::{CLASSES, HEAD_BYTES, STEP, total},
 };
 
 use crate::{
     call::{MESSAGES_STRIDE, Message, message_moved},
+    connection, frames,
     kernel::{barrier, limit, read_user},
     losses,
     payload::Draft,
@@ -35,9 +37,18 @@ pub(crate) const CALL_STEPS: u64 = 16_384;
 const FULL: u64 = STEP as u64;
 
 /// Masks what is gathered: less than [`FULL`], and one step more.
-const FILL_MASK: u64 = 2 * FULL - 1;
+pub(crate) const FILL_MASK: u64 = 2 * FULL - 1;
 
-const HEAD: u64 = HEAD_BYTES as u64;
+/// Bytes that are copied while messages are followed, the last window not counted: as many as a small ring can take.
+const BUDGET: u64 = 1 << 20;
+
+/// Messages of one call that are followed: many small ones are copied faster than they are looked at.
+const MOST_FRAMES: u64 = 16_384;
+
+/// Longest header of a message that is followed, a multiple of eight bytes.
+pub(crate) const LONGEST_HEADER: u64 = 128;
+
+pub(crate) const HEAD: u64 = HEAD_BYTES as u64;
 const PIECE_HEAD: u64 = size_of::<Piece>() as u64;
 
 /// What a step says: there is more to do.
@@ -61,32 +72,54 @@ pub(crate) struct Cursor {
     /// Bytes that the message moved, less those passed.
     message_left: u64,
     /// Bytes of the call passed.
-    at: u64,
+    pub(crate) at: u64,
     /// Bytes of the call.
-    end: u64,
+    pub(crate) end: u64,
     /// The window.
     from: u64,
-    until: u64,
+    pub(crate) until: u64,
+    /// Where the next window begins; 0 when none is known.
+    pub(crate) next: u64,
     /// Where the last window begins; 0 when this one is it.
     tail: u64,
+    /// Where the next message begins, if messages are followed.
+    pub(crate) frame: u64,
+    /// 1 when it is known that a message begins there.
+    sure: u64,
+    /// 1 while messages are followed.
+    following: u64,
+    /// Everything before this is copied, wherever messages seem to begin.
+    pub(crate) front: u64,
+    /// Bytes that may yet be copied while messages are followed, and how many of those may be followed.
+    pub(crate) left: u64,
+    pub(crate) frames_left: u64,
     /// Where in the call the bytes gathered begin, and how many they are.
-    begin: u64,
-    fill: u64,
+    pub(crate) begin: u64,
+    pub(crate) fill: u64,
     /// 1 when some memory of the process could not be read.
     failed: u64,
     /// Steps left of the whole call.
     pub(crate) steps: u64,
+    /// How messages are followed.
+    pub(crate) framing: Framing,
+    reserved: u8,
 }
 
 /// Bytes gathered, with room for either head in front of them.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Gathered {
-    bytes: [u8; (HEAD + FILL_MASK + 1) as usize],
+    bytes: [u8; (HEAD + FILL_MASK + 1 + LONGEST_HEADER) as usize],
 }
 
 #[map]
 static GATHERED: PerCpuArray<Gathered> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is gathered on this CPU, behind [`HEAD`] bytes.
+#[inline(always)]
+pub(crate) fn gathered() -> Option<*mut u8> {
+    GATHERED.get_ptr_mut(0).map(<*mut Gathered>::cast)
+}
 
 /// `struct iovec` of the process.
 #[repr(C)]
@@ -125,6 +158,21 @@ impl Cursor {
         self.messages_left = count;
     }
 
+    /// Follows no messages.
+    #[inline(always)]
+    pub(crate) fn unframed(&mut self) {
+        self.framing.kind = framing::NONE;
+    }
+
+    /// Follows messages from where one is known to begin, `boundary` by the count of the stream, or from the beginning
+    /// of a call that begins at `counter`.
+    #[inline(always)]
+    pub(crate) fn frames(&mut self, framing: Framing, counter: u64, boundary: u64) {
+        self.framing = framing;
+        self.sure = u64::from(boundary >= counter && boundary != 0);
+        self.frame = boundary.saturating_sub(counter);
+    }
+
     /// Sets the windows for the bytes `from..end` of a call, of which a record may take `limit`.
     #[inline(always)]
     pub(crate) fn plan(&mut self, from: u64, end: u64, limit: u64) {
@@ -138,10 +186,76 @@ impl Cursor {
         self.begin = 0;
         self.fill = 0;
         self.failed = 0;
-        if end - from > head + tail {
-            self.until = from + head;
-            self.tail = end - tail;
+        self.next = 0;
+        self.following = 0;
+        self.left = BUDGET;
+        self.frames_left = MOST_FRAMES;
+        if limit < largest {
+            self.unframed();
         }
+        let framed = self.framing.kind != framing::NONE;
+        if end - from <= head + tail {
+            // Nothing is left out; followed only for what comes behind.
+            self.front = end;
+            self.following = u64::from(framed && self.sure != 0);
+            return;
+        }
+        self.front = from + head;
+        self.until = self.front;
+        self.tail = end - tail;
+        if !framed {
+            return;
+        }
+        self.following = 1;
+        if self.frame > self.front {
+            // In the middle of a large message: the next one is known.
+            self.next = self.frame;
+        } else {
+            self.until = end;
+        }
+        if self.sure != 0 {
+            self.front = from;
+        }
+    }
+
+    /// Goes on to the next window; `false` when there is none.
+    #[inline(always)]
+    fn open(&mut self) -> bool {
+        if self.at >= self.end {
+            return false;
+        }
+        if self.next > self.at && self.next < self.end {
+            self.from = self.next;
+            self.until = self.end;
+            self.next = 0;
+            return true;
+        }
+        if self.tail == 0 {
+            return false;
+        }
+        self.from = self.tail;
+        self.until = self.end;
+        self.tail = 0;
+        self.following = 0;
+        true
+    }
+
+    /// Bytes at the end of what is gathered that begin a header of which the rest is not here.
+    #[inline(always)]
+    fn unread(&self) -> u64 {
+        let behind = self.frame.wrapping_sub(self.begin);
+        let followed = self.following != 0 && behind < self.fill;
+        let unread = self.fill.wrapping_sub(behind);
+        if followed && unread <= LONGEST_HEADER { unread } else { 0 }
+    }
+
+    /// Follows messages no longer: what is left of the front is copied or `more` bytes, and the end.
+    #[inline(always)]
+    pub(crate) fn give_up(&mut self, more: u64) {
+        self.unframed();
+        self.following = 0;
+        self.next = 0;
+        self.until = self.front.max(self.at + more).min(self.end);
     }
 
     #[inline(always)]
@@ -206,35 +320,47 @@ pub(crate) fn gather() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn gather_step() -> u32 {
-    let (Some(scratch), Some(gathered)) = (scratch(User::Calls), GATHERED.get_ptr_mut(0)) else {
-        return STOP;
-    };
+    let (Some(scratch), Some(gathered)) = (scratch(User::Calls), gathered()) else { return STOP };
     let Scratch { draft, cursor, .. } = scratch;
     if cursor.steps == 0 {
         return STOP;
     }
     cursor.steps -= 1;
-    step(draft, cursor, gathered.cast())
+    step(draft, cursor, gathered)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn gather_end() -> u32 {
-    if let (Some(scratch), Some(gathered)) = (scratch(User::Calls), GATHERED.get_ptr_mut(0)) {
-        finish(&mut scratch.draft, &mut scratch.cursor, gathered.cast());
+    if let (Some(scratch), Some(gathered)) = (scratch(User::Calls), gathered()) {
+        finish(&mut scratch.draft, &mut scratch.cursor, gathered);
+        remember(scratch);
     }
     0
 }
 
+/// Keeps where the next message begins, if it is behind this call.
+#[inline(always)]
+fn remember(scratch: &Scratch) {
+    let Scratch { call, draft, cursor, .. } = scratch;
+    if cursor.framing.kind == framing::NONE || cursor.frame < cursor.end {
+        return;
+    }
+    let Some(entry) = connection::lookup(call.sk) else { return };
+    let boundary = draft.head.counter + cursor.frame;
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    if call.way == way::OUT {
+        entry.boundary[0] = boundary;
+    } else {
+        entry.boundary[1] = boundary;
+    }
+}
+
 #[inline(always)]
 fn step(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) -> u32 {
-    if cursor.at >= cursor.until {
-        if cursor.tail == 0 {
-            return STOP;
-        }
-        cursor.from = cursor.tail;
-        cursor.until = cursor.end;
-        cursor.tail = 0;
+    if cursor.at >= cursor.until && !cursor.open() {
+        return STOP;
     }
     if cursor.buffer_left == 0 || cursor.message_left == 0 {
         let Some(more) = cursor.turn() else {
@@ -251,7 +377,7 @@ fn step(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) -> u32 {
     let largest = largest_payload();
     let apart = cursor.begin.wrapping_add(cursor.fill) != cursor.at;
     if cursor.fill != 0 && (apart || cursor.fill >= FULL || cursor.fill >= largest) {
-        flush(draft, cursor, gathered);
+        flush(draft, cursor, gathered, if apart { 0 } else { cursor.unread() });
     }
     if cursor.fill == 0 {
         cursor.begin = cursor.at;
@@ -263,6 +389,14 @@ fn step(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) -> u32 {
         cursor.failed = 1;
     }
     cursor.pass(len);
+    if cursor.following != 0 {
+        cursor.left = cursor.left.saturating_sub(len);
+        if cursor.left == 0 {
+            cursor.give_up(0);
+        } else if cursor.frame < cursor.at {
+            frames::follow();
+        }
+    }
     MORE
 }
 
@@ -278,15 +412,17 @@ fn copy(from: u64, len: u64, gathered: *mut u8, fill: u64) -> bool {
     failed == 0
 }
 
-/// Sends what is gathered as a piece; where the ring has no room, it is as if it had not been captured.
+/// Sends what is gathered as a piece, but for the last `unread` bytes; where the ring has no room, it is as if it had
+/// not been captured.
 #[inline(always)]
-fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) {
+fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8, unread: u64) {
+    let fill = cursor.fill - unread;
     let Moved { way, connection, counter, tid, .. } = draft.head;
     let piece = Piece {
         kind: Kind::Piece as u8,
         way,
         reserved: 0,
-        captured: cursor.fill as u32,
+        captured: fill as u32,
         connection: connection.id,
         counter,
         tid,
@@ -296,10 +432,23 @@ fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) {
     let record = unsafe { gathered.add((HEAD - PIECE_HEAD) as usize) };
     // SAFETY: as above.
     unsafe { record.cast::<Piece>().write(piece) };
-    if rings::output(record, PIECE_HEAD + (barrier(cursor.fill) & FILL_MASK)) {
+    if rings::output(record, PIECE_HEAD + (barrier(fill) & FILL_MASK)) {
         draft.head.pieces += 1;
     }
-    cursor.fill = 0;
+    cursor.begin += fill;
+    cursor.fill = unread;
+    if unread != 0 {
+        let mut word = 0;
+        while word < LONGEST_HEADER {
+            // SAFETY: the offset is below the fill's mask, and there is room for the longest header behind that.
+            unsafe {
+                let from = gathered.add((HEAD + (barrier(fill + word) & FILL_MASK)) as usize);
+                let to = gathered.add((HEAD + word) as usize);
+                to.cast::<u64>().write(from.cast::<u64>().read_unaligned());
+            }
+            word += 8;
+        }
+    }
 }
 
 /// Sends the record of the call with what is gathered; without, where the ring has too little room.

@@ -250,10 +250,43 @@ pub mod placement {
 pub struct Verdict {
     /// One of [`verdict`].
     pub mode: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
+    /// How its messages announce where they end.
+    pub framing: Framing,
     /// By [`way`]: bytes below this 64-bit counter value need no payload (their lengths are still reported).
     pub skip_until: [u64; 2],
+}
+
+/// How the messages of a stream announce where they end, so that of a large call the beginnings of all its messages
+/// are captured.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framing {
+    /// One of [`framing`].
+    pub kind: u8,
+    /// Bytes of the header.
+    pub header: u8,
+    /// Where in the header the length is.
+    pub at: u8,
+    /// Bytes of the length, at most 4.
+    pub width: u8,
+    /// Bytes of a message that its length does not count.
+    pub beyond: u8,
+    /// 1 when the length's first byte is its highest.
+    pub big_endian: u8,
+    /// Bytes of a message that are wanted behind its header, in units of [`framing::UNIT`].
+    pub keep: u8,
+}
+
+/// Values of [`Framing::kind`].
+pub mod framing {
+    /// Not so that it can be followed.
+    pub const NONE: u8 = 0;
+    /// A header of fixed size holds the length.
+    pub const PREFIXED: u8 = 1;
+    /// Lines, some of which announce so many bytes and one more line end (Redis).
+    pub const LINES: u8 = 2;
+    /// What [`super::Framing::keep`] counts, and the least that is kept.
+    pub const UNIT: u64 = 64 * 1024;
 }
 
 /// Values of [`Verdict::mode`].

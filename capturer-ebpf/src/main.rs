@@ -25,6 +25,7 @@ mod call;
 mod cgroup;
 mod connection;
 mod datagram;
+mod frames;
 mod gather;
 mod kernel;
 mod losses;

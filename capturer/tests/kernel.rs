@@ -2,11 +2,14 @@
 #![expect(clippy::print_stdout, reason = "says why a test could not run")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
 #![expect(unsafe_code, reason = "calls that the standard library does not make")]
+#![expect(clippy::cast_possible_truncation, reason = "counts and lengths of these tests are small")]
 
 #[path = "kernel/calls.rs"]
 mod calls;
 #[path = "kernel/cgroups.rs"]
 mod cgroups;
+#[path = "kernel/frames.rs"]
+mod frames;
 #[path = "kernel/group.rs"]
 mod group;
 #[path = "kernel/large.rs"]
@@ -49,7 +52,9 @@ impl Seen {
                     bytes.insert(at, *byte);
                 }
             };
-            pieces.iter().for_each(|run| put(run.offset, &run.bytes));
+            for run in pieces {
+                put(run.offset, &run.bytes);
+            }
             put(u64::from(head.offset), payload);
         }
         bytes.into_values().collect()

@@ -19,7 +19,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::reader::Reader;
-use crate::registry::{Comparison, Datagrams, Field, Protocol};
+use crate::registry::{Comparison, Datagrams, Field, Framing, Protocol};
 use message::{HEADER, Header, Message, Question};
 use transfer::Transfer;
 
@@ -38,6 +38,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    framing: Framing::Prefixed { header: 2, at: 0, width: 2, big_endian: true, beyond: 2 },
     probe: probe::stream,
     open: |options, _| Box::new(Dns::new(options, Carrier::Stream)),
     datagrams: Some(Datagrams {

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
-use crate::registry::{Comparison, Field, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol};
 use head::{Head, Lines, OpenHead};
 use request::{Asked, Upload};
 use response::{Reply, Telling};
@@ -55,6 +55,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Regex,
         },
     ],
+    framing: Framing::Hidden,
     probe: detect::judge,
     open: |options, from_start| Box::new(Http::new(options, from_start)),
     datagrams: None,

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
-use crate::registry::{Comparison, Field, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol};
 use crate::sql;
 use crate::sql::frame::Frames;
 use answer::{Answer, Asked, Failure, Known, Piece, Shape};
@@ -53,6 +53,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    framing: Framing::Prefixed { header: 4, at: 0, width: 3, big_endian: false, beyond: 4 },
     probe: probe::judge,
     datagrams: None,
     open: |options, from_start| Box::new(Mysql::new(options, from_start)),

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Side, Step};
-use crate::registry::{Comparison, Field, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol};
 use crate::sql::frame::{Frames, Header, NoHeader};
 use names::Names;
 use probe::Chain;
@@ -47,6 +47,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    framing: Framing::Prefixed { header: 5, at: 1, width: 4, big_endian: true, beyond: 1 },
     probe: probe::judge,
     datagrams: None,
     open: |options, _| Box::new(Postgres::new(options)),

@@ -18,7 +18,7 @@ mod tests;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
-use crate::registry::{Comparison, Field, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol};
 use copy::Copy;
 use pending::{Answer, Pending};
 use reply::Reply;
@@ -48,6 +48,7 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Prefix,
         },
     ],
+    framing: Framing::Lines,
     probe: probe::judge,
     datagrams: None,
     open: |options, from_start| Box::new(Redis::new(options, from_start)),

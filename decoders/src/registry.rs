@@ -30,6 +30,29 @@ pub struct Field {
     pub comparison: Comparison,
 }
 
+/// How the messages of a stream say where they end, so far as whoever captures them can follow without a decoder: of a
+/// large call it may then leave out what lies within messages, and still see where each begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Not in their first bytes.
+    Hidden,
+    /// A header of fixed size holds the length.
+    Prefixed {
+        /// Bytes of the header.
+        header: u8,
+        /// Where in it the length is.
+        at: u8,
+        /// Bytes of the length, at most 4.
+        width: u8,
+        /// Whether its first byte is the highest.
+        big_endian: bool,
+        /// Bytes of a message that the length does not count.
+        beyond: u8,
+    },
+    /// Lines as those of RESP, some of which announce so many bytes and a line end behind them.
+    Lines,
+}
+
 /// A protocol as users know it.
 pub struct Protocol {
     /// Name on the command line, lower case.
@@ -44,6 +67,8 @@ pub struct Protocol {
     pub transports: &'static [Transport],
     /// Fields that filters test.
     pub fields: &'static [Field],
+    /// How its messages say where they end.
+    pub framing: Framing,
     /// Tells whether the first bytes that a side sent over a stream are this protocol's.
     pub(crate) probe: fn(&Evidence<'_>) -> Probe,
     /// Begins to decode a stream; `true` when its first bytes will be seen.

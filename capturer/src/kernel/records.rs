@@ -4,7 +4,7 @@
 use std::{ffi::CStr, mem::offset_of};
 
 use capturer_ebpf::{
-    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Kind, Moved, Piece, Process, Verdict},
+    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Framing, Kind, Moved, Piece, Process, Verdict},
     settings::{Limits, Offsets},
 };
 
@@ -109,8 +109,9 @@ fn read<T: Plain>(data: &[u8]) -> Option<T> {
 
 /// A verdict as a map's value.
 pub(super) fn verdict(verdict: Verdict) -> [u64; 3] {
-    let Verdict { mode, reserved: _, skip_until: [out, inward] } = verdict;
-    [u64::from_ne_bytes([mode, 0, 0, 0, 0, 0, 0, 0]), out, inward]
+    let Verdict { mode, framing, skip_until: [out, inward] } = verdict;
+    let Framing { kind, header, at, width, beyond, big_endian, keep } = framing;
+    [u64::from_ne_bytes([mode, kind, header, at, width, beyond, big_endian, keep]), out, inward]
 }
 
 /// The offsets as the bytes of a global.

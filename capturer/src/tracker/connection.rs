@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capturer_ebpf::layout::{self, flag, transport};
-use decoders::{Context, Conversation, Options, Side, Transport, Verdict, Way};
+use decoders::{Context, Conversation, Framing, Options, Side, Transport, Verdict, Way, registry};
 
 use super::stream::{Event, Fate, Sink, Stream};
 use super::{IN, OUT};
@@ -37,6 +37,11 @@ pub(super) struct Talk {
     offsets: [u64; 2],
     reached: [u64; 2],
     skipping: [u64; 2],
+    /// The protocol that `framing` is of, as the kernel was told.
+    protocol: Option<&'static str>,
+    framing: layout::Framing,
+    /// Bytes of a message that are wanted.
+    keep: usize,
     /// The kernel's counts where it was begun late, by way.
     bases: [Option<u64>; 2],
     /// Calls delivered that may yet turn out to be unparsable.
@@ -67,6 +72,7 @@ impl Tracked {
             remote_port: connection.remote_port,
             from_start: connection.role != layout::role::UNKNOWN && !late,
         };
+        let keep = options.payload_bytes;
         Self {
             connection,
             pid,
@@ -79,6 +85,9 @@ impl Tracked {
                 offsets: [0; 2],
                 reached: [0; 2],
                 skipping: [0; 2],
+                protocol: None,
+                framing: layout::Framing::default(),
+                keep,
                 readable: 0,
                 bases: [None; 2],
             },
@@ -157,14 +166,22 @@ impl Talk {
 
     /// Returns what the kernel is to be told, if that is new.
     pub(super) fn decision(&mut self) -> Option<layout::Verdict> {
+        let mut framing = self.framing;
         let (mode, skip_until) = match self.conversation.verdict() {
             Verdict::Ignore => {
                 return Some(layout::Verdict { mode: layout::verdict::IGNORE, ..layout::Verdict::default() });
             }
             Verdict::Undecided { skip_until } => (layout::verdict::UNDECIDED, skip_until),
-            Verdict::Trace { protocol: _, skip_until } => (layout::verdict::TRACE, skip_until),
+            Verdict::Trace { protocol, skip_until } => {
+                if self.protocol != Some(protocol) {
+                    self.protocol = Some(protocol);
+                    framing = framing_of(protocol, self.keep);
+                }
+                (layout::verdict::TRACE, skip_until)
+            }
         };
-        let mut news = false;
+        let mut news = framing != self.framing;
+        self.framing = framing;
         for way in [OUT, IN] {
             let (Some(Some(until)), Some(reached), Some(offset), Some(base), Some(skipping)) = (
                 skip_until.get(way),
@@ -181,7 +198,7 @@ impl Talk {
                 news = true;
             }
         }
-        news.then(|| layout::Verdict { mode, skip_until: self.skipping, ..layout::Verdict::default() })
+        news.then_some(layout::Verdict { mode, framing, skip_until: self.skipping })
     }
 }
 
@@ -239,6 +256,28 @@ impl Sink for Feed<'_> {
             Fate::Unanchored => events.unanchored += 1,
             Fate::Late => events.gap += 1,
         }
+    }
+}
+
+/// Returns how the kernel can follow a protocol's messages, of each of which `keep` bytes are wanted.
+fn framing_of(protocol: &str, keep: usize) -> layout::Framing {
+    let found = registry().iter().find(|entry| entry.name == protocol);
+    let units = u64::try_from(keep).unwrap_or(u64::MAX).div_ceil(layout::framing::UNIT);
+    let keep = u8::try_from(units).unwrap_or(u8::MAX);
+    match found.map_or(Framing::Hidden, |entry| entry.framing) {
+        Framing::Hidden => layout::Framing::default(),
+        Framing::Lines => {
+            layout::Framing { kind: layout::framing::LINES, keep, ..layout::Framing::default() }
+        }
+        Framing::Prefixed { header, at, width, big_endian, beyond } => layout::Framing {
+            kind: layout::framing::PREFIXED,
+            header,
+            at,
+            width,
+            beyond,
+            big_endian: u8::from(big_endian),
+            keep,
+        },
     }
 }
 

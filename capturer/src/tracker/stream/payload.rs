@@ -65,7 +65,7 @@ impl Payload {
         match self.more.last_mut().or(self.first.as_mut()) {
             None => self.first = Some(Run { offset, bytes }),
             Some(last) if last.offset + last.bytes.len() as u64 == offset => {
-                last.bytes.extend_from_slice(&bytes)
+                last.bytes.extend_from_slice(&bytes);
             }
             Some(last) if last.offset + last.bytes.len() as u64 > offset => {}
             Some(_) => self.more.push(Run { offset, bytes }),
