@@ -15,6 +15,9 @@ use pause::Pause;
 /// Bytes held per way while undecided: as long as the longest line that a server of ours takes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Bytes of one side that nobody claims after which the other side, still silent, is not waited for.
+const MAX_UNHEARD: usize = 4096;
+
 /// Datagrams held while undecided: more than a resolver has open with one server before the first answer.
 const MAX_DATAGRAMS: usize = 32;
 
@@ -183,7 +186,8 @@ impl Detector {
     pub(super) fn end(&mut self, options: &Options) -> Vec<Outcome> {
         if let Some(first) = self.held.first().map(|held| held.way) {
             let (head, other) = (self.held.head(first), self.held.head(first.other()));
-            let begun = self.context.from_start && other.is_empty();
+            let is_open = self.best(options, first, &head, &other).0 == Fit::Open;
+            let begun = self.context.from_start && other.is_empty() && is_open;
             if begun || self.is_half_claimed(options, first, &head, &other) {
                 self.give_up();
             }
@@ -210,6 +214,10 @@ impl Detector {
                 _ if fit == Fit::Open => {
                     self.give_up();
                     self.context.from_start = false;
+                }
+                // A server may say what it is to whoever asked in another protocol.
+                _ if self.context.from_start && other.is_empty() && head.len() < MAX_UNHEARD => {
+                    return Detected::NotYet;
                 }
                 _ if self.context.from_start => return Detected::No,
                 _ => {}

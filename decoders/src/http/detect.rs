@@ -18,6 +18,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Probe {
     }
     let known = line::judge(evidence.sender, head, !evidence.from_start);
     match known {
+        // What a server answers to whoever does not speak HTTP, TLS included.
+        Probe::No if evidence.from_start && evidence.sender == Side::Client && is_refusal(evidence.other) => {
+            Probe::Maybe
+        }
         // Of a connection that was open before, any line may lie within a body or another protocol.
         Probe::Yes if !evidence.from_start => second_line(head),
         // Others say so too, but never to who asked as HTTP does.
@@ -28,6 +32,13 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Probe {
         }
         Probe::Yes | Probe::Maybe | Probe::No | Probe::NeedMore => known,
     }
+}
+
+/// Whether a server's first bytes refuse a request.
+fn is_refusal(head: &[u8]) -> bool {
+    head.strip_prefix(b"HTTP/1.")
+        .and_then(|rest| rest.get(1..4))
+        .is_some_and(|status| matches!(status, [b' ', b'4' | b'5', digit] if digit.is_ascii_digit()))
 }
 
 /// Empty lines before a message are tolerated (RFC 9112, section 2.2).

@@ -136,6 +136,36 @@ fn a_request_on_a_late_connection_without_any_answer_comes_out() {
 }
 
 #[test]
+fn a_refusal_of_what_is_no_request_is_shown_and_the_rest_counted() {
+    for garbage in [
+        b"OPTIONSHTTP/1.1\r\nHost: shop\r\n\r\n".as_slice(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PUT /\r\n\r\n",
+        b"\0\0\0\0 GET /txt HTTP/1.1\r\n\r\n",
+    ] {
+        let mut client = Client::new(true);
+        client
+            .ask(garbage)
+            .answer(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno\n")
+            .end();
+        let mut outcomes = client.outcomes();
+        outcomes.sort();
+        assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+        assert!(outcomes[0].ends_with("400!"), "{outcomes:?}");
+        assert_eq!(outcomes[1], format!("unparsable {}", garbage.len()));
+    }
+    // Nobody waits for ever.
+    let mut client = Client::new(true);
+    for _ in 0..50 {
+        client.ask(
+            b"<34>Oct 11 22:14:15 shop su: failed for ann, and so on and on and on and on and on and on\n",
+        );
+    }
+    assert_eq!(client.conversation.verdict(), Verdict::Ignore);
+    assert_eq!(client.end().outcomes(), [""; 0]);
+}
+
+#[test]
 fn half_an_answer_on_a_late_connection_is_no_contradiction() {
     let mut client = Client::new(false);
     client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-").end();
