@@ -147,6 +147,7 @@ pub(crate) struct Rest {
 }
 
 /// What a response says.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Response {
     /// Outcome by the protocol's own word.

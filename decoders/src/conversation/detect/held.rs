@@ -78,10 +78,6 @@ impl Holding {
         self.held.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
     pub(super) fn first(&self) -> Option<&Held> {
         self.held.first()
     }
