@@ -19,6 +19,20 @@ const SETTINGS: &[&[u8]] = &[
     b"sentinel-user",
 ];
 
+/// Commands that may hold a secret, or whose replies may.
+const GUARDED: &[&[u8]] = &[
+    b"ACL",
+    b"AUTH",
+    b"COMMAND",
+    b"COMMANDLOG",
+    b"CONFIG",
+    b"HELLO",
+    b"MIGRATE",
+    b"MODULE",
+    b"SENTINEL",
+    b"SLOWLOG",
+];
+
 /// Subcommands of `ACL` of which no word is a password, though it may begin like one.
 const HARMLESS_ACL: &[&[u8]] = &[b"CAT", b"DELUSER", b"GETUSER", b"GENPASS", b"HELP", b"LOG"];
 
@@ -57,6 +71,10 @@ pub(super) struct Guard {
 impl Guard {
     /// Returns what the reply to the command of these words must hide.
     pub(super) fn of(words: &[Vec<u8>]) -> Self {
+        let name = words.first().map(Vec::as_slice).unwrap_or_default();
+        if !GUARDED.iter().any(|guarded| name.eq_ignore_ascii_case(guarded)) {
+            return Self::default();
+        }
         let secrets = (0..words.len()).filter(|index| is_secret(words, *index));
         Self {
             secret: secret_of_reply(words),
