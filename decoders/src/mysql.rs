@@ -9,6 +9,7 @@ mod database;
 mod drift;
 mod handshake;
 mod login;
+mod metadata;
 mod packet;
 mod probe;
 mod requests;
@@ -84,6 +85,8 @@ struct Mysql {
     drift: Drift,
     /// An EOF that may follow a complete answer.
     maybe_eof: bool,
+    /// The client was seen to ask again before it was answered.
+    ahead: bool,
     /// The log-in was the last thing that the user's program asked for: what comes may be its library's own.
     greeted: bool,
     done: bool,
@@ -140,6 +143,7 @@ impl Mysql {
             rest: [None, None],
             drift: Drift::default(),
             maybe_eof: false,
+            ahead: false,
             greeted: false,
             done: false,
         }

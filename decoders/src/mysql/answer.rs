@@ -3,6 +3,7 @@
 use super::command::Statement;
 use super::database::{Database, Plan, Progress};
 use super::login::Agreed;
+use super::metadata;
 use super::packet::Packet;
 use super::values::{Column, binary_row, text_row};
 use crate::sql::{REDACTED, Secrets, cursor::Cursor, table::Table};
@@ -19,8 +20,6 @@ const SESSION_STATE_CHANGED: u16 = 0x4000;
 const OK_BYTES: usize = 7;
 /// The error number of `MariaDB`'s progress reports.
 const PROGRESS: u16 = 0xffff;
-/// The longest packet that opens a result: a number, and whether columns follow.
-const MAX_COUNT_BYTES: usize = 10;
 /// Most columns whose names and types are kept.
 const MAX_COLUMNS: usize = 512;
 
@@ -255,7 +254,7 @@ impl Answer {
 
     /// Takes the number of columns that opens a result.
     fn begin_columns(&mut self, packet: &Packet<'_>, agreed: &mut Agreed) -> Option<Piece> {
-        let (count, follow) = column_count(packet, agreed)?;
+        let (count, follow) = metadata::column_count(packet, agreed)?;
         self.column_count = count;
         if follow {
             self.columns.clear();
@@ -475,38 +474,4 @@ fn tracked_database(changes: &[u8]) -> Option<String> {
         }
     }
     database
-}
-
-/// Reads how many columns a result has, and whether their definitions follow.
-///
-/// `MySQL` says that ahead of the number and `MariaDB` behind it, where that was agreed on.
-fn column_count(packet: &Packet<'_>, agreed: &mut Agreed) -> Option<(u64, bool)> {
-    if agreed.optional_metadata.is_none() && agreed.cache_metadata.is_none() {
-        learn_metadata(packet.head, agreed);
-    }
-    let mut cursor = Cursor::new(packet.head);
-    let mut follow = true;
-    if agreed.optional_metadata == Some(true) {
-        follow = cursor.byte()? != 0;
-    }
-    let count = cursor.lenenc().filter(|count| *count > 0 && packet.length <= MAX_COUNT_BYTES)?;
-    if agreed.cache_metadata == Some(true) {
-        follow = cursor.byte().unwrap_or(1) != 0;
-    }
-    Some((count, follow))
-}
-
-/// Tells from the packet that opens a result what was agreed on in a log-in that was not seen.
-fn learn_metadata(head: &[u8], agreed: &mut Agreed) {
-    let mut cursor = Cursor::new(head);
-    let first = cursor.lenenc();
-    match (first, cursor.rest()) {
-        // One column, and its definition follows, whoever says so.
-        (Some(1), [1]) => {}
-        (_, []) => (agreed.optional_metadata, agreed.cache_metadata) = (Some(false), Some(false)),
-        (Some(0), _) => agreed.optional_metadata = Some(true),
-        (Some(count), [0 | 1]) if count > 1 || cursor.rest() == [0] => agreed.cache_metadata = Some(true),
-        (Some(1), _) => agreed.optional_metadata = Some(true),
-        (Some(_) | None, _) => {}
-    }
 }

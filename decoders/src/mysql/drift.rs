@@ -88,7 +88,13 @@ impl Mysql {
         if from == Side::Client {
             return take(bytes.len(), if bytes.is_empty() { Event::Part } else { Event::Extend });
         }
-        match probe::find_within(bytes) {
+        let found = probe::find_within(bytes);
+        let next = found.and_then(|start| bytes.get(start..)).unwrap_or_default();
+        // Where several are asked for, this may be the next one's answer.
+        if self.pending.len() > 1 && probe::is_answer(next) {
+            return self.abandon_answer().and_then(|event| take(found.unwrap_or_default(), event));
+        }
+        match found {
             Some(0) => {
                 self.drift.server = false;
                 self.drift.landing = true;

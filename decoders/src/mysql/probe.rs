@@ -337,7 +337,7 @@ fn is_command(bytes: &[u8]) -> bool {
 }
 
 /// Tells whether `bytes` begin with an answer, as far as they go.
-fn is_answer(bytes: &[u8]) -> bool {
+pub(super) fn is_answer(bytes: &[u8]) -> bool {
     let Some((length, 1)) = packet::header(bytes) else { return false };
     let next = bytes.get(HEADER_BYTES.saturating_add(length)..);
     match opening(bytes) {

@@ -31,7 +31,9 @@ impl Mysql {
         }
         self.phase = Phase::Command;
         self.orphan = false;
-        self.drift.note_command();
+        if !self.ahead {
+            self.drift.note_command();
+        }
         self.command(packet)
     }
 
@@ -288,6 +290,8 @@ impl Mysql {
     }
 
     fn wait(&mut self, pending: Pending) {
+        // Where the end of an answer may have passed unseen it may have come.
+        self.ahead |= !self.pending.is_empty() && !self.drift.is_adrift(Side::Server);
         if self.pending.len() < MAX_PENDING {
             self.pending.push_back(Pending { first: 1, ..pending });
         }

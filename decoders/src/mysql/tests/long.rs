@@ -60,6 +60,29 @@ fn a_result_whose_end_nobody_saw_ends_with_the_next_command() {
     assert_eq!(size(&mut wire), (String::new(), u64::try_from(all.len()).unwrap(), true));
 }
 
+/// A client that does not wait asks again while rows are on their way.
+#[test]
+fn the_next_command_of_a_client_that_asks_ahead_ends_nothing() {
+    let all = [opening(), rows(3, 30_000), packet(51, END)].concat();
+    let second = [opening(), rows(3, 2), packet(5, END)].concat();
+    let bytes = |response: &Exchange| {
+        let response = response.response.as_ref().unwrap();
+        usize::try_from(response.end - response.start).unwrap()
+    };
+    for seen in [true, false] {
+        let mut wire = Wire::logged_in(NO_EOF);
+        wire.client(&query("do 1")).client(&query("do 2")).server(&packet(1, OK)).server(&packet(1, OK));
+        wire.client(&query("select a from t")).server(&all[..50_000]);
+        let rest = if seen { 9 * 1000 + 11 } else { 0 };
+        wire.unseen(Way::In, all.len() - 50_000 - rest).client(&query("select a from u"));
+        wire.server(&all[all.len() - rest..]).server(&second).ask(&query("do 3"));
+        let exchanges = wire.exchanges();
+        let told: Vec<_> = exchanges[2..].iter().map(|it| (it.status.as_str(), bytes(it))).collect();
+        let first = if seen { "OK" } else { "" };
+        assert_eq!(told, [(first, all.len()), ("OK", second.len()), ("OK", 11)], "seen: {seen}");
+    }
+}
+
 #[test]
 fn an_error_after_unseen_rows_is_the_answer() {
     let error = packet(9, b"\xff\x25\x05#70100Query execution was interrupted");
