@@ -129,17 +129,56 @@ pub(super) fn is_connection(name: &str) -> bool {
     name.starts_with("dblink") || name.ends_with("conninfo") || name == "connection"
 }
 
+/// Words and signs of statements whose secrets need no such name: those about accounts, connections, programs, and
+/// literals that may hide how they are written.
+const STATEMENT_MARKS: [&[u8]; 14] = [
+    b"\\",
+    b"0x",
+    b"alter",
+    b"challenge",
+    b"clone",
+    b"conn",
+    b"create",
+    b"dblink",
+    b"execute",
+    b"grant",
+    b"prepare",
+    b"program",
+    b"u&",
+    b"x'",
+];
+
 /// Tells whether nothing in `content` can be a secret by what stands around it.
 pub(super) fn is_free(content: &[u8]) -> bool {
-    let marked = |at: usize, mark: &[u8]| {
-        let here = content.get(at..at.saturating_add(mark.len()));
-        here.is_some_and(|here| here.eq_ignore_ascii_case(mark))
-    };
     !content.iter().enumerate().any(|(at, byte)| match byte.to_ascii_lowercase() {
         first @ (b':' | b'a' | b'c' | b'h' | b'i' | b'k' | b'p' | b's' | b't') => {
-            MARKS.iter().any(|mark| mark.first() == Some(&first) && marked(at, mark))
+            is_marked(content, at, first, &MARKS)
         }
         _ => false,
+    })
+}
+
+/// Tells whether nothing in `statement` can be a secret: most statements need no further look.
+pub(super) fn is_free_statement(statement: &[u8]) -> bool {
+    let marked = statement.iter().enumerate().any(|(at, byte)| match byte.to_ascii_lowercase() {
+        first @ (b'\\' | b'0' | b'a' | b'c' | b'd' | b'e' | b'g' | b'p' | b'u' | b'x') => {
+            // `x` within a literal introduces none.
+            let before = at.checked_sub(1).and_then(|at| statement.get(at));
+            let within = before.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"'\"".contains(byte));
+            is_marked(statement, at, first, &STATEMENT_MARKS) && !(first == b'x' && within)
+        }
+        _ => false,
+    });
+    !marked && is_free(statement)
+}
+
+/// Tells whether one of `marks` stands at `at`, where the letter is `first`.
+fn is_marked(content: &[u8], at: usize, first: u8, marks: &[&[u8]]) -> bool {
+    marks.iter().any(|mark| {
+        mark.first() == Some(&first)
+            && content
+                .get(at..at.saturating_add(mark.len()))
+                .is_some_and(|here| here.eq_ignore_ascii_case(mark))
     })
 }
 
