@@ -11,9 +11,11 @@ use crate::workspace;
 /// How a user becomes root and keeps the tool chain that is installed in the home folder.
 pub const SUDO: &str = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"";
 
-/// Runs a command with the terminal's output, announces it, and fails unless it succeeds.
+/// Runs a command, announces it, and fails unless it succeeds. All that it prints goes to standard error: standard
+/// output is for what the developer command itself was asked for.
 pub fn check(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));
+    command.stdout(std::io::stderr());
     let status = command.status().with_context(|| format!("running `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed: {status}", shown(command));
@@ -107,4 +109,29 @@ fn shown(command: &Command) -> String {
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+@,%".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says to this test, run again as a child, that it is the one whose output is looked at.
+    const CHILD: &str = "KYANOS_TEST_PRINTS";
+
+    #[test]
+    fn what_a_step_prints_goes_to_standard_error() {
+        if std::env::var_os(CHILD).is_some() {
+            check(Command::new("sh").args(["-c", "echo to-out; echo to-err >&2"])).expect("it succeeds");
+            check(Command::new("sh").args(["-c", "echo to-out; exit 3"])).expect_err("it fails");
+            return;
+        }
+        let name = "run::tests::what_a_step_prints_goes_to_standard_error";
+        let test = std::env::current_exe().expect("a program");
+        let run = Command::new(test).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output();
+        let run = run.expect("it runs");
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success(), "{err}");
+        assert!(!out.contains("to-out"), "{out}");
+        assert_eq!((err.matches("\nto-out\n").count(), err.matches("\nto-err\n").count()), (2, 1), "{err}");
+    }
 }
