@@ -1,7 +1,9 @@
 //! Finished exchanges as the wire carries them.
 
+use std::net::{IpAddr, SocketAddr};
+
 use capturer_ebpf::layout;
-use decoders::Side;
+use decoders::{Reason, Side};
 use proto::v1;
 
 use crate::clock::Clock;
@@ -74,9 +76,9 @@ impl Assembler {
             status,
             error,
             attributes,
-            handshake: _,
-            announced: _,
-            reason: _,
+            handshake,
+            announced,
+            reason,
         } = exchange;
         let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
@@ -123,6 +125,12 @@ impl Assembler {
                 .map(|(name, value)| v1::Attribute { name: name.to_owned(), value })
                 .collect(),
             clamped: is_timed && timing.clamped,
+            handshake,
+            announced: announced.map(announced_end),
+            reason: i32::from(match reason {
+                Some(Reason::Unreadable) => v1::Reason::Unreadable,
+                None => v1::Reason::Unspecified,
+            }),
         };
         (cgroup, exchange)
     }
@@ -211,6 +219,15 @@ fn endpoint(ground: &Ground<'_>, address: [u8; 16], port: u16) -> v1::Endpoint {
         port: u32::from(port),
         ..v1::Endpoint::default()
     }
+}
+
+/// The end that a proxy announced; an address of version 4 in version 6's form is the one of version 4.
+fn announced_end(announced: SocketAddr) -> v1::Endpoint {
+    let address = match announced.ip().to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    v1::Endpoint { address, port: u32::from(announced.port()), ..v1::Endpoint::default() }
 }
 
 /// Cuts a text after so many characters.
@@ -315,6 +332,30 @@ mod tests {
         assert_eq!(done.response.unwrap().bytes, 10);
         assert_eq!(done.origin.unwrap().pid, 1);
         assert_eq!(done.segments, None);
+    }
+
+    #[test]
+    fn what_the_decoders_found_out_is_carried() {
+        let plain = assemble(&Default::default(), exchange(Side::Server, Some(part(0, 10)), None));
+        assert!(!plain.handshake && plain.announced.is_none());
+        assert_eq!(plain.reason(), v1::Reason::Unspecified);
+        for (announced, address, port) in [
+            ("203.0.113.7:5000", vec![203, 0, 113, 7], 5000),
+            ("[::ffff:203.0.113.7]:1", vec![203, 0, 113, 7], 1),
+            ("[2001:db8::1]:65535", vec![0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 65535),
+        ] {
+            let found = decoders::Exchange {
+                handshake: true,
+                announced: Some(announced.parse().unwrap()),
+                reason: Some(Reason::Unreadable),
+                ..exchange(Side::Server, Some(part(0, 10)), None)
+            };
+            let done = assemble(&Default::default(), found);
+            let end = done.announced.clone().unwrap();
+            assert_eq!((end.address, end.port), (address, port), "{announced}");
+            assert!(done.handshake);
+            assert_eq!(done.reason(), v1::Reason::Unreadable);
+        }
     }
 
     #[test]

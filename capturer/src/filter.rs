@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_sample_takes_every_nth_that_passes() {
-        let filter = v1::Filter { errors: true, ..v1::Filter::default() };
+        let filter = v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..v1::Filter::default() };
         let settings =
             v1::CapturerSettings { filter: Some(filter), sample: 3, ..v1::CapturerSettings::default() };
         let mut wanted = Wanted::new(&settings).unwrap();
@@ -165,6 +165,8 @@ mod tests {
         let taken: Vec<bool> = (0..7).map(|_| wanted.takes(&error)).collect();
         assert_eq!(taken, [true, false, false, true, false, false, true]);
         assert!(!wanted.takes(&v1::Exchange::default()));
+        let handshake = v1::Exchange { handshake: true, ..error };
+        assert!((0..3).all(|_| !wanted.takes(&handshake)), "what a library tries as it connects is no error");
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         sample_weight,
         attributes,
         clamped,
+        handshake,
+        announced,
+        reason,
     } = exchange;
     v1::Exchange {
         id: *id,
@@ -108,6 +111,9 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         sample_weight: *sample_weight,
         attributes: attributes.clone(),
         clamped: *clamped,
+        handshake: *handshake,
+        announced: announced.clone(),
+        reason: *reason,
     }
 }
 

@@ -11,6 +11,7 @@ mod pending;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use proto::filter::counts_as_error;
 use proto::v1;
 
 pub use self::distribution::{Distribution, RELATIVE_ERROR};
@@ -182,7 +183,7 @@ impl Table {
         };
         let weight = u64::from(exchange.sample_weight.max(1));
         group.count += weight;
-        group.errors += if exchange.error { weight } else { 0 };
+        group.errors += if counts_as_error(exchange) { weight } else { 0 };
         for (metric, distribution) in self.metrics.iter().zip(&mut group.distributions) {
             if let Some(value) = value(*metric, exchange) {
                 self.bins += distribution.add(value, weight);

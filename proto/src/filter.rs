@@ -44,7 +44,7 @@ pub struct Match {
     min_request_bytes: u64,
     min_response_bytes: u64,
     statuses: Vec<Status>,
-    errors: bool,
+    errors: v1::Errors,
     fields: Vec<Field>,
     namespaces: Vec<String>,
     pods: Vec<PodName>,
@@ -143,7 +143,7 @@ impl Match {
             && container_ids.is_empty()
             && [min_total_ns, min_request_bytes, min_response_bytes].iter().all(|least| **least == 0)
             && statuses.is_empty()
-            && !errors
+            && *errors == v1::Errors::Untested
             && fields.iter().all(|field| field.values.is_empty())
             && [namespaces, containers, workloads, nodes].iter().all(|values| values.is_empty())
             && pods.is_empty()
@@ -214,13 +214,21 @@ impl Match {
     }
 
     fn passes_outcome(&self, exchange: &v1::Exchange) -> bool {
-        (!self.errors || exchange.error)
+        self.passes_error(exchange)
             && at_least(self.min_total_ns, exchange.segments.as_ref().map(|segments| segments.total_ns))
             && at_least(self.min_request_bytes, exchange.request.as_ref().map(|message| message.bytes))
             && at_least(self.min_response_bytes, exchange.response.as_ref().map(|message| message.bytes))
             && (self.statuses.is_empty()
                 || self.statuses.iter().any(|status| status.passes(&exchange.status)))
             && self.fields.iter().all(|field| field.passes(exchange))
+    }
+
+    fn passes_error(&self, exchange: &v1::Exchange) -> bool {
+        match self.errors {
+            v1::Errors::Untested => true,
+            v1::Errors::WithoutHandshake => counts_as_error(exchange),
+            v1::Errors::All => exchange.error,
+        }
     }
 }
 
@@ -266,7 +274,7 @@ impl TryFrom<&v1::Filter> for Match {
             min_request_bytes: *min_request_bytes,
             min_response_bytes: *min_response_bytes,
             statuses: statuses.iter().map(|word| Status::parse(word)).collect::<Result<_, _>>()?,
-            errors: *errors,
+            errors: known_errors(*errors)?,
             fields: fields.iter().map(Field::parse).collect::<Result<_, _>>()?,
             namespaces: namespaces.clone(),
             pods: pods.iter().map(|pod| PodName::parse(pod)).collect::<Result<_, _>>()?,
@@ -358,6 +366,13 @@ impl FilterError {
     }
 }
 
+/// Says whether an exchange is counted among errors: one that a client library met by itself when it connected is not,
+/// though it stays marked as an error.
+#[must_use]
+pub fn counts_as_error(exchange: &v1::Exchange) -> bool {
+    exchange.error && !exchange.handshake
+}
+
 /// Reads the address of an endpoint; `None` when it is unknown.
 #[must_use]
 pub fn address(endpoint: &v1::Endpoint) -> Option<IpAddr> {
@@ -423,6 +438,11 @@ fn known_side(side: i32) -> Result<Option<v1::Side>, FilterError> {
         Ok(side @ (v1::Side::Client | v1::Side::Server)) => Ok(Some(side)),
         Err(error) => Err(FilterError::new("side", &side, format!("unknown side ({error})"))),
     }
+}
+
+fn known_errors(errors: i32) -> Result<v1::Errors, FilterError> {
+    v1::Errors::try_from(errors)
+        .map_err(|error| FilterError::new("errors", &errors, format!("unknown kind of errors ({error})")))
 }
 
 fn containers(ids: &[String]) -> Result<Vec<String>, FilterError> {

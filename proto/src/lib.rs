@@ -2,6 +2,7 @@
 
 pub mod filter;
 pub mod launch;
+pub mod reason;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
 pub const WIRE_REVISION: u32 = 3;

@@ -71,9 +71,26 @@ async fn a_slow_viewer_loses_and_knows_how_much() {
 }
 
 #[tokio::test]
+async fn what_decoders_found_out_reaches_viewers_also_where_payloads_are_cut() {
+    let live = Live::default();
+    let cut = live.watch(&v1::WatchRequest { payload_bytes: 1, ..Default::default() }).unwrap();
+    let exchange = v1::Exchange {
+        handshake: true,
+        announced: Some(v1::Endpoint { address: vec![203, 0, 113, 7], port: 5000, ..Default::default() }),
+        reason: v1::Reason::Unreadable.into(),
+        request: Some(v1::Message { payload: b"xy".to_vec(), ..Default::default() }),
+        ..Default::default()
+    };
+    live.publish(&[Arc::new(exchange.clone())]);
+    let found = cut.next(1, 1 << 20).await.exchanges.remove(0);
+    assert!(found.request.as_ref().unwrap().truncated);
+    assert_eq!(v1::Exchange { request: exchange.request.clone(), ..found }, exchange);
+}
+
+#[tokio::test]
 async fn filters_and_payload_limits_are_each_viewers_own() {
     let live = Live::default();
-    let filter = Some(v1::Filter { errors: true, ..Default::default() });
+    let filter = Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() });
     let errors = live.watch(&v1::WatchRequest { filter, payload_bytes: 0, from_start: false }).unwrap();
     let whole = live.watch(&v1::WatchRequest { payload_bytes: 100, ..Default::default() }).unwrap();
     live.publish(&exchanges(0..10, 50));

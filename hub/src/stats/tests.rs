@@ -70,6 +70,16 @@ fn sides_are_rows_of_their_own_and_unknown_values_are_left_out() {
 }
 
 #[test]
+fn errors_of_hand_shakes_are_exchanges_and_no_errors() {
+    let mut table = table(&v1::StatRequest::default());
+    for (error, handshake) in [(true, true), (true, false), (false, true), (false, false)] {
+        table.add(&Arc::new(v1::Exchange { error, handshake, sample_weight: 3, ..Default::default() }));
+    }
+    let rows = table.rows();
+    assert_eq!((rows[0].count, rows[0].errors), (12, 3));
+}
+
+#[test]
 fn groups_over_the_limit_are_counted_in_other() {
     let mut table = table(&v1::StatRequest { group_by: vec!["status".to_owned()], ..Default::default() });
     for number in 0..MAX_GROUPS + 5 {

@@ -43,6 +43,10 @@ const PASSING: [u16; 19] = [
     1927, 2013,
 ];
 
+/// Error by which a server says that another hub has added a column already: only MariaDB can be told to add it where
+/// it is missing.
+const COLUMN_EXISTS: u16 = 1060;
+
 /// The hosts, login and database of a store URL.
 #[derive(Clone)]
 pub struct Target {
@@ -244,7 +248,10 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
     // Every step can be repeated, so hubs that start together do no harm.
     for from in found..VERSION {
         for statement in schema::migration(from, Dialect::Mysql) {
-            connection.query_drop(statement).await.map_err(failed)?;
+            match connection.query_drop(statement).await {
+                Err(Error::Server(error)) if error.code == COLUMN_EXISTS => {}
+                done => done.map_err(failed)?,
+            }
         }
         let done = format!("INSERT IGNORE INTO {VERSION_TABLE} (version) VALUES (?)");
         connection.exec_drop(done, (from + 1,)).await.map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use proto::v1;
+use proto::{reason, v1};
 
 use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table};
 use super::{CapturerRow, LossRow, Scope};
@@ -39,6 +39,7 @@ pub fn exchange<'a>(scope: &'a Scope, dialect: Dialect, exchange: &'a v1::Exchan
     cells.push(maybe(exchange.retransmits.map(u64::from)));
     cells.push(integer(u64::from(exchange.sample_weight.max(1))));
     messages(&mut cells, scope, exchange);
+    findings(&mut cells, exchange);
     fit(&EXCHANGES, &mut cells);
     cells
 }
@@ -149,15 +150,28 @@ fn origin<'a>(cells: &mut Vec<Cell<'a>>, exchange: &'a v1::Exchange) {
 }
 
 fn ends<'a>(cells: &mut Vec<Cell<'a>>, exchange: &'a v1::Exchange) {
-    for end in [&exchange.local, &exchange.remote] {
-        let address = end.as_ref().and_then(proto::filter::address);
-        cells.push(address.map_or(Cell::Null, |address| Cell::Text(address.to_string().into())));
-        cells.push(end.as_ref().map_or(Cell::Null, |end| known(u64::from(end.port))));
-    }
+    cells.extend(place(exchange.local.as_ref()));
+    cells.extend(place(exchange.remote.as_ref()));
     match &exchange.remote {
         Some(end) => cells.extend([text(&end.namespace), text(&end.pod), text(&end.service)]),
         None => cells.extend(std::iter::repeat_n(Cell::Null, 3)),
     }
+}
+
+/// Address and port.
+fn place<'a>(end: Option<&v1::Endpoint>) -> [Cell<'a>; 2] {
+    let address = end.and_then(proto::filter::address);
+    [
+        address.map_or(Cell::Null, |address| Cell::Text(address.to_string().into())),
+        end.map_or(Cell::Null, |end| known(u64::from(end.port))),
+    ]
+}
+
+/// What decoders found out beside request and response.
+fn findings(cells: &mut Vec<Cell<'_>>, exchange: &v1::Exchange) {
+    cells.push(Cell::Integer(exchange.handshake.into()));
+    cells.extend(place(exchange.announced.as_ref()));
+    cells.push(reason::word(exchange.reason()).map_or(Cell::Null, |word| Cell::Text(word.into())));
 }
 
 fn segments(cells: &mut Vec<Cell<'_>>, segments: Option<&v1::Segments>) {
@@ -278,6 +292,9 @@ mod tests {
         let mut full = v1::Exchange {
             operation: "\u{1F980}".repeat(600),
             target: "a\0b".to_owned(),
+            handshake: true,
+            announced: Some(v1::Endpoint { address: vec![203, 0, 113, 7], ..Default::default() }),
+            reason: v1::Reason::Unreadable.into(),
             segments: Some(v1::Segments::default()),
             request: Some(v1::Message { payload: b"12345".to_vec(), ..Default::default() }),
             ..Default::default()
@@ -296,6 +313,12 @@ mod tests {
         assert_eq!(at("request_truncated"), &Cell::Integer(1));
         assert_eq!(at("response_truncated"), &Cell::Null);
         assert_eq!(at("total_ns"), &Cell::Integer(0));
+        assert_eq!(at("handshake"), &Cell::Integer(1));
+        assert_eq!(
+            (at("announced_addr"), at("announced_port")),
+            (&Cell::Text("203.0.113.7".into()), &Cell::Null)
+        );
+        assert_eq!(at("reason"), &Cell::Text("unreadable".into()));
         assert_eq!(hops(&scope, &full)[0].len(), HOPS.columns.len());
     }
 }

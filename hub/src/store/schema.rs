@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Newest schema version; a database with a higher one is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Table that holds the versions a database went through.
 pub const VERSION_TABLE: &str = "kyanos_schema";
@@ -42,6 +42,8 @@ pub struct Column {
     pub kind: Kind,
     /// Whether it is never NULL.
     pub required: bool,
+    /// The schema version that brought it.
+    pub since: u32,
 }
 
 /// A table.
@@ -49,7 +51,7 @@ pub struct Column {
 pub struct Table {
     /// Its name.
     pub name: &'static str,
-    /// Its columns, in order.
+    /// Its columns, in order; later versions add theirs at the end.
     pub columns: &'static [Column],
     /// Its primary key, which begins with `session`.
     pub primary: &'static [&'static str],
@@ -67,11 +69,15 @@ pub enum Dialect {
 }
 
 const fn required(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, required: true }
+    Column { name, kind, required: true, since: 1 }
 }
 
 const fn optional(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, required: false }
+    Column { name, kind, required: false, since: 1 }
+}
+
+const fn since(version: u32, column: Column) -> Column {
+    Column { since: version, ..column }
 }
 
 /// Characters of a session name (`--name`).
@@ -126,6 +132,10 @@ pub const EXCHANGES: Table = Table {
         optional("response", Kind::Bytes),
         optional("request_truncated", Kind::Flag),
         optional("response_truncated", Kind::Flag),
+        since(2, required("handshake", Kind::Flag)),
+        since(2, optional("announced_addr", Kind::Word(45))),
+        since(2, optional("announced_port", Kind::Integer)),
+        since(2, optional("reason", Kind::Word(16))),
     ],
     primary: &["session", "id"],
     indexes: &[
@@ -203,17 +213,14 @@ impl Table {
         self.columns.iter().map(|column| column.name)
     }
 
-    /// Statements that create the table and its indexes.
-    #[must_use]
-    pub fn create(&self, dialect: Dialect) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .columns
-            .iter()
-            .map(|column| {
-                let null = if column.required { " NOT NULL" } else { "" };
-                format!("{} {}{null}", column.name, column.kind.sql(dialect))
-            })
-            .collect();
+    /// Columns that a version brought.
+    pub fn brought_by(&self, version: u32) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().filter(move |column| column.since == version)
+    }
+
+    /// Statements that create the table as version 1 has it, and its indexes.
+    fn create(&self, dialect: Dialect) -> Vec<String> {
+        let mut lines: Vec<String> = self.brought_by(1).map(|column| column.definition(dialect)).collect();
         lines.push(format!("PRIMARY KEY ({})", self.primary.join(", ")));
         let indexes = self.indexes.iter();
         match dialect {
@@ -248,14 +255,26 @@ impl Table {
         }
     }
 
+    /// Statements that add the columns of a later version, one each: where another hub was faster, or an attempt ended
+    /// half-way, the rest still follows.
+    fn extend(&self, dialect: Dialect, version: u32) -> impl Iterator<Item = String> {
+        self.brought_by(version)
+            .map(move |column| format!("ALTER TABLE {} ADD COLUMN {}", self.name, column.definition(dialect)))
+    }
+
     /// Statement that inserts this many rows and passes over those whose key is there already.
     #[must_use]
     pub fn insert(&self, dialect: Dialect, rows: usize) -> String {
+        self.insert_columns(dialect, rows, &self.column_names().collect::<Vec<_>>())
+    }
+
+    /// As [`Self::insert`], of these columns only.
+    #[must_use]
+    pub fn insert_columns(&self, dialect: Dialect, rows: usize, names: &[&str]) -> String {
         let verb = match dialect {
             Dialect::Sqlite => "INSERT OR IGNORE",
             Dialect::Mysql => "INSERT IGNORE",
         };
-        let names: Vec<_> = self.column_names().collect();
         let one = format!("({})", vec!["?"; names.len()].join(","));
         let mut sql = format!("{verb} INTO {} ({}) VALUES {one}", self.name, names.join(", "));
         for _ in 1..rows {
@@ -298,6 +317,26 @@ impl Table {
     }
 }
 
+// === impl Column ===
+
+impl Column {
+    /// Name, type and what it must be; a column that comes to rows that are there already is 0 in them, or unknown.
+    fn definition(&self, dialect: Dialect) -> String {
+        let null = match (self.required, self.since) {
+            (true, 1) => " NOT NULL",
+            (true, _) => " NOT NULL DEFAULT 0",
+            (false, _) => "",
+        };
+        format!("{} {}{null}", self.name, self.kind.sql(dialect))
+    }
+
+    /// An expression for what it is in rows of a store that does not have it.
+    #[must_use]
+    pub fn absent(&self) -> String {
+        format!("{} AS {}", if self.required { "0" } else { "NULL" }, self.name)
+    }
+}
+
 // === impl Kind ===
 
 impl Kind {
@@ -328,12 +367,13 @@ impl Kind {
     }
 }
 
-/// Statements that bring a database from a version to the next.
+/// Statements that bring a database from a version to the next. A new database takes every step too, so that there is
+/// one way to each version.
 #[must_use]
 pub fn migration(from: u32, dialect: Dialect) -> Vec<String> {
     match from {
         0 => TABLES.iter().flat_map(|table| table.create(dialect)).collect(),
-        _ => Vec::new(),
+        _ => TABLES.iter().flat_map(|table| table.extend(dialect, from + 1)).collect(),
     }
 }
 
@@ -342,3 +382,6 @@ pub fn migration(from: u32, dialect: Dialect) -> Vec<String> {
 pub fn create_version_table() -> String {
     format!("CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version INTEGER NOT NULL PRIMARY KEY)")
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,7 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     let mut viewer =
         ViewerClient::new(channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap());
     let watch = v1::WatchRequest {
-        filter: Some(v1::Filter { errors: true, ..Default::default() }),
+        filter: Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() }),
         payload_bytes: 8,
         from_start: true,
     };

@@ -148,7 +148,7 @@ async fn drained(viewer: &mut ViewerClient<Channel>) -> v1::DrainSessionResponse
 async fn viewers_of_the_leader_get_what_every_hub_sees() {
     let several = Several::begin().await;
     let mut viewer = several.viewer().await;
-    let errors = Some(v1::Filter { errors: true, ..Default::default() });
+    let errors = Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() });
     let request = v1::WatchRequest { filter: errors, payload_bytes: 8, from_start: true };
     let mut watched = viewer.watch(request).await.unwrap().into_inner();
     let mut counted = viewer.stat(v1::StatRequest::default()).await.unwrap().into_inner();

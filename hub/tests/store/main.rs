@@ -9,6 +9,7 @@
 
 mod galera;
 mod hubs;
+mod migration;
 mod server;
 
 use std::path::PathBuf;
@@ -469,6 +470,13 @@ async fn a_wrong_login_is_said_without_its_password(server: &Server) {
 }
 
 async fn server_suite(mut server: Server) {
+    // All that follows is on a database that the version before made.
+    migration::make_mysql(&server).await;
+    let engine = Mysql(server.url());
+    migration::hubs_bring_it_up_together(&engine).await;
+    migration::half_a_step_is_completed(&server).await;
+    let note = async |sql: &str| migration::run(&server, &[sql]).await;
+    migration::a_newer_one_is_refused(&engine, note).await;
     suite(&Mysql(server.url())).await;
     readers_are_made_dropped_or_refused(&server).await;
     a_wrong_login_is_said_without_its_password(&server).await;

@@ -54,9 +54,19 @@ pub(crate) struct FilterArgs {
     /// Statuses such as 404, 5xx or ERR
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) status: Vec<String>,
-    /// Only errors
-    #[arg(long)]
-    pub(crate) errors: bool,
+    /// Only errors; `--errors=all` also what client libraries try in vain as they connect
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = values::ERRORS,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) errors: String,
 }
 
 /// Builds the filter of a command from its flags and its matches' protocol flags.
@@ -92,7 +102,12 @@ pub(crate) fn build(
         min_request_bytes: args.req_size.unwrap_or_default(),
         min_response_bytes: args.resp_size.unwrap_or_default(),
         statuses: args.status.clone(),
-        errors: args.errors,
+        errors: match args.errors.as_str() {
+            "all" => v1::Errors::All,
+            "true" => v1::Errors::WithoutHandshake,
+            _ => v1::Errors::Untested,
+        }
+        .into(),
         fields: protocols::tests(protocol, matches)?,
         ..v1::Filter::default()
     };

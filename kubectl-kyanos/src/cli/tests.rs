@@ -232,7 +232,16 @@ fn switches_take_a_value() {
         ("watch --local --errors=false", false),
         ("watch --local --errors http", true),
     ] {
-        assert_eq!(filter_of(line).expect(line).errors, on, "{line}");
+        use proto::v1::Errors;
+        let which = if on { Errors::WithoutHandshake } else { Errors::Untested };
+        assert_eq!(filter_of(line).expect(line).errors(), which, "{line}");
+    }
+    for line in ["watch --local --errors=all", "watch --errors=all http --local"] {
+        assert_eq!(filter_of(line).expect(line).errors(), proto::v1::Errors::All, "{line}");
+    }
+    for line in ["watch --local --errors=some", "watch --local --errors=", "watch --local --errors=true,all"]
+    {
+        assert_eq!(refused(line).exit, USAGE, "{line}");
     }
     assert_eq!(refused("watch --local=maybe").exit, USAGE);
 }

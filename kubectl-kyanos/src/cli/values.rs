@@ -36,6 +36,9 @@ pub(crate) const GROUPS: [&str; 14] = [
     "none",
 ];
 
+/// Values of `--errors`: without one it is `true`.
+pub(crate) const ERRORS: [&str; 3] = ["true", "false", "all"];
+
 /// Names and short forms of metrics.
 pub(crate) const METRICS: [(&str, &str, v1::Metric); 6] = [
     ("total-time", "t", v1::Metric::TotalTime),

@@ -1,7 +1,7 @@
 //! One exchange as a line of JSON: the contract's names and the original's beside them.
 
 use proto::filter::address;
-use proto::v1;
+use proto::{reason, v1};
 use serde::Serialize;
 
 use super::text::payload;
@@ -68,6 +68,10 @@ struct Document<'a> {
     request_truncated: Option<bool>,
     response_truncated: Option<bool>,
     sample_weight: u32,
+    handshake: bool,
+    announced_addr: Option<String>,
+    announced_port: Option<u32>,
+    reason: Option<&'static str>,
     #[serde(flatten)]
     aliases: Aliases,
 }
@@ -158,6 +162,7 @@ impl Renderer {
         let remote = exchange.remote.as_ref();
         let (local_addr, local_port) = end(exchange.local.as_ref());
         let (remote_addr, remote_port) = end(remote);
+        let (announced_addr, announced_port) = end(exchange.announced.as_ref());
         let (request, request_truncated) = self.text(exchange.request.as_ref());
         let (response, response_truncated) = self.text(exchange.response.as_ref());
         let segments = segments(exchange);
@@ -209,6 +214,10 @@ impl Renderer {
             request_truncated,
             response_truncated,
             sample_weight: exchange.sample_weight.max(1),
+            handshake: exchange.handshake,
+            announced_addr,
+            announced_port,
+            reason: reason::word(exchange.reason()),
             aliases: aliases(exchange, segments),
         }
     }

@@ -76,6 +76,23 @@ pub(crate) fn push() -> v1::Exchange {
     }
 }
 
+/// What a proxy announced, sent by a library as it connected, with an answer that could not be read.
+pub(crate) fn announced() -> v1::Exchange {
+    v1::Exchange {
+        id: 2,
+        protocol: "mysql".to_owned(),
+        start_ns: 1_700_000_000_000_000_001,
+        operation: "select $$".to_owned(),
+        error: true,
+        handshake: true,
+        announced: Some(end([203, 0, 113, 7], 5000)),
+        reason: v1::Reason::Unreadable.into(),
+        request: Some(message(b"select $$")),
+        response: None,
+        ..client()
+    }
+}
+
 fn end(address: [u8; 4], port: u32) -> v1::Endpoint {
     v1::Endpoint { address: address.to_vec(), port, ..v1::Endpoint::default() }
 }

@@ -1,7 +1,7 @@
 //! Rows of the store as exchanges, so that a saved one reads as a live one does.
 
-use proto::v1;
 use proto::v1::value::Kind;
+use proto::{reason, v1};
 use serde_json::Value;
 
 /// Everything that a saved exchange says; its hops are one value, an array of arrays, in their order.
@@ -39,6 +39,9 @@ pub(crate) fn exchange(columns: &[String], row: &v1::Row) -> (String, v1::Exchan
         hops: fields.hops(),
         retransmits: fields.small("retransmits"),
         sample_weight: fields.small("sample_weight").unwrap_or_default(),
+        handshake: fields.is("handshake"),
+        announced: fields.end("announced"),
+        reason: reason::named(&fields.text("reason")).into(),
         ..v1::Exchange::default()
     };
     (fields.text("session"), exchange)

@@ -44,12 +44,16 @@ async fn saved_lines_are_live_lines() {
     client.hops.push(v1::Hop { at_ns: -5, place: "socket".to_owned(), ..client.hops[0].clone() });
     let mut unanswered = samples::unanswered();
     unanswered.connection_id = 8;
-    let found = saved(folder.path(), vec![client.clone(), unanswered.clone()]).await;
+    let mut announced = samples::announced();
+    announced.connection_id = 9;
+    announced.hops.clear();
+    announced.announced = Some(v1::Endpoint { address: vec![0x20; 16], port: 1, ..v1::Endpoint::default() });
+    let found = saved(folder.path(), vec![client.clone(), announced.clone(), unanswered.clone()]).await;
     let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is one");
     let renderer = json::Renderer { session: "abcde".to_owned(), print_bytes: Some(usize::MAX) };
     // Oldest first.
-    for (object, exchange) in found.iter().zip([unanswered, client]) {
+    for (object, exchange) in found.iter().zip([unanswered, announced, client]) {
         let errors: Vec<String> = validator.iter_errors(object).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}\n{object}");
         let mut live = renderer.value(&exchange);
@@ -61,7 +65,7 @@ async fn saved_lines_are_live_lines() {
             assert_eq!(object[name], *value, "{name}");
         }
     }
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 3);
     let mut left: Vec<String> = std::fs::read_dir(folder.path())
         .expect("folder")
         .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())

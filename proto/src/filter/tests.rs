@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::v1::{Comparison, Exchange, FieldTest, Filter, Side};
+use crate::v1::{Comparison, Errors, Exchange, FieldTest, Filter, Side};
 
 fn endpoint(address: &str, port: u32) -> v1::Endpoint {
     let address = match address.parse().unwrap() {
@@ -98,7 +98,8 @@ fn truth_table() {
         (true, Filter { statuses: strings(&["200", "404"]), ..with() }),
         (true, Filter { statuses: strings(&["4xx"]), ..with() }),
         (false, Filter { statuses: strings(&["5XX", "40"]), ..with() }),
-        (true, Filter { errors: true, ..with() }),
+        (true, Filter { errors: Errors::WithoutHandshake.into(), ..with() }),
+        (true, Filter { errors: Errors::All.into(), ..with() }),
         (true, field("method", Comparison::Exact, &["POST", "GET"], &["http"])),
         (false, field("method", Comparison::Exact, &["get"], &["http"])),
         (true, field("method", Comparison::Caseless, &["get"], &["http"])),
@@ -123,9 +124,31 @@ fn every_test_must_pass() {
     assert!(!passes(&both));
     both.fields[1].values.push("/orders/7".to_owned());
     assert!(passes(&both));
-    both.errors = true;
+    both.errors = Errors::All.into();
     both.pids = vec![7];
     assert!(!passes(&both));
+}
+
+#[test]
+fn errors_of_hand_shakes_pass_only_where_all_errors_do() {
+    // Whether it is an error, whether of a hand-shake, and whether it passes each of the three.
+    for (error, handshake, passed) in [
+        (false, false, [true, false, false]),
+        (false, true, [true, false, false]),
+        (true, false, [true, true, true]),
+        (true, true, [true, false, true]),
+    ] {
+        let exchange = Exchange { error, handshake, ..exchange() };
+        for (errors, passed) in
+            [Errors::Untested, Errors::WithoutHandshake, Errors::All].into_iter().zip(passed)
+        {
+            let compiled = Match::try_from(&Filter { errors: errors.into(), ..Filter::default() }).unwrap();
+            assert_eq!(compiled.passes(&exchange), passed, "{errors:?} {error} {handshake}");
+            assert_eq!(compiled.is_empty(), errors == Errors::Untested);
+        }
+        assert_eq!(counts_as_error(&exchange), error && !handshake);
+    }
+    assert_eq!(Match::try_from(&Filter { errors: 3, ..Filter::default() }).unwrap_err().field, "errors");
 }
 
 #[test]
@@ -240,10 +263,12 @@ proptest! {
     }
 
     #[test]
-    fn adding_a_test_never_lets_more_pass(pids in proptest::collection::vec(40_u32..45, 0..3), errors: bool, least in 0_u64..10_000_000) {
+    fn adding_a_test_never_lets_more_pass(pids in proptest::collection::vec(40_u32..45, 0..3), errors in 0_i32..3, least in 0_u64..10_000_000) {
         let narrow = Filter { pids: pids.clone(), errors, min_total_ns: least, ..Default::default() };
         for wide in [
-            Filter { errors: false, ..narrow.clone() },
+            Filter { errors: Errors::Untested.into(), ..narrow.clone() },
+            // All errors are more than those without hand-shakes'.
+            Filter { errors: errors.min(1) * 2, ..narrow.clone() },
             Filter { pids: Vec::new(), ..narrow.clone() },
             Filter { min_total_ns: least / 2, ..narrow.clone() },
         ] {

@@ -68,6 +68,15 @@ pub struct Exchange {
     /// Whether a mark was observed out of order and moved.
     #[prost(bool, tag = "22")]
     pub clamped: bool,
+    /// Whether a client library sent the request by itself when it connected, to learn what the server can do: its error is an answer like any other.
+    #[prost(bool, tag = "23")]
+    pub handshake: bool,
+    /// The client's end as a proxy in front of the server announced it (PROXY protocol); absent when none did.
+    #[prost(message, optional, tag = "24")]
+    pub announced: ::core::option::Option<Endpoint>,
+    /// Why there is no response.
+    #[prost(enumeration = "Reason", tag = "25")]
+    pub reason: i32,
 }
 /// Attribute is one protocol field by name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -341,6 +350,35 @@ impl Encryption {
         }
     }
 }
+/// Reason says why an exchange has no response, where more is known than that none was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Reason {
+    /// Nothing more is known.
+    Unspecified = 0,
+    /// Bytes of a response came that could not be read.
+    Unreadable = 1,
+}
+impl Reason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REASON_UNSPECIFIED",
+            Self::Unreadable => "REASON_UNREADABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REASON_UNREADABLE" => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+}
 /// Filter is a conjunction of tests; values within one test are alternatives, an empty test passes everything.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -385,9 +423,9 @@ pub struct Filter {
     /// Status words: "404", "5xx", "ERR" (a prefix up to a space matches).
     #[prost(string, repeated, tag = "13")]
     pub statuses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Only errors.
-    #[prost(bool, tag = "14")]
-    pub errors: bool,
+    /// Which errors, where only errors are wanted; 1 is what the field's true was before it had more values.
+    #[prost(enumeration = "Errors", tag = "14")]
+    pub errors: i32,
     /// Tests on protocol fields; all must pass.
     #[prost(message, repeated, tag = "15")]
     pub fields: ::prost::alloc::vec::Vec<FieldTest>,
@@ -427,6 +465,39 @@ pub struct FieldTest {
     /// Protocols the test applies to; exchanges of other protocols fail it.
     #[prost(string, repeated, tag = "4")]
     pub protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Errors says which exchanges pass for their outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Errors {
+    /// All, whether errors or not.
+    Untested = 0,
+    /// Errors, but for those that a client library met by itself when it connected.
+    WithoutHandshake = 1,
+    /// All errors.
+    All = 2,
+}
+impl Errors {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Untested => "ERRORS_UNTESTED",
+            Self::WithoutHandshake => "ERRORS_WITHOUT_HANDSHAKE",
+            Self::All => "ERRORS_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ERRORS_UNTESTED" => Some(Self::Untested),
+            "ERRORS_WITHOUT_HANDSHAKE" => Some(Self::WithoutHandshake),
+            "ERRORS_ALL" => Some(Self::All),
+            _ => None,
+        }
+    }
 }
 /// Comparison is how a field is compared with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

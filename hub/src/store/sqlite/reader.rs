@@ -10,7 +10,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::schema::{Dialect, EXCHANGES, TABLES, Table, VERSION, VERSION_TABLE};
+use super::super::schema::{self, Dialect, EXCHANGES, TABLES, Table, VERSION, VERSION_TABLE};
 use super::super::{CHUNK_BYTES, CHUNK_ROWS, StoreError};
 use super::{embedded, unopened};
 
@@ -61,10 +61,11 @@ impl Reader {
         };
         let mut connection = connect(path).map_err(open)?;
         connection.busy_timeout(super::BUSY).map_err(open)?;
+        let found = check(&connection, path)?;
+        complete(&connection, found).map_err(open)?;
         connection
             .execute_batch(&format!("PRAGMA query_only=ON; PRAGMA cache_size=-{CACHE_KIB};"))
             .map_err(open)?;
-        check(&connection, path)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES).map_err(open)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0).map_err(open)?;
         connection.authorizer(Some(|context: AuthContext<'_>| authorize(&context))).map_err(open)?;
@@ -208,7 +209,8 @@ fn percent(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }
 
-fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// Says which version of the schema the file has, if it is one that can be read.
+fn check(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
     let foreign = || StoreError::Foreign { path: path.to_owned() };
     let tables: u64 = connection
         .query_row(
@@ -226,6 +228,23 @@ fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let found = super::version(connection).map_err(|error| unopened(path, &error))?;
     if found > VERSION {
         return Err(StoreError::Newer { found, known: VERSION });
+    }
+    Ok(found)
+}
+
+/// Gives the tables of an earlier version the columns that it lacks, by views of this handle alone: the file cannot be
+/// changed, and reports and pulls ask for them.
+fn complete(connection: &Connection, found: u32) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA temp_store=MEMORY;")?;
+    for table in &TABLES {
+        let missing: Vec<String> =
+            table.columns.iter().filter(|column| column.since > found).map(schema::Column::absent).collect();
+        if !missing.is_empty() {
+            let (name, missing) = (table.name, missing.join(", "));
+            connection.execute_batch(&format!(
+                "CREATE TEMP VIEW {name} AS SELECT *, {missing} FROM main.{name};"
+            ))?;
+        }
     }
     Ok(())
 }

@@ -50,22 +50,25 @@ impl Saver {
     }
 }
 
-/// Inserts by name, so that columns of another version are left out or empty.
+/// Inserts by name: columns that only the other version has are left out, those that only this one has are what the
+/// table says they are by default.
 fn insert(
     connection: &mut Connection,
     table: &Table,
     columns: &[String],
     rows: &[v1::Row],
 ) -> rusqlite::Result<u64> {
-    let places: Vec<Option<usize>> =
-        table.column_names().map(|name| columns.iter().position(|column| column == name)).collect();
+    let (names, places): (Vec<&str>, Vec<usize>) = table
+        .column_names()
+        .filter_map(|name| Some((name, columns.iter().position(|column| column == name)?)))
+        .unzip();
     let transaction = connection.transaction()?;
     let mut new = 0_u64;
     {
-        let mut statement = transaction.prepare_cached(&table.insert(Dialect::Sqlite, 1))?;
+        let mut statement = transaction.prepare_cached(&table.insert_columns(Dialect::Sqlite, 1, &names))?;
         for row in rows {
             let cells = places.iter().map(|place| {
-                let value = place.and_then(|place| row.values.get(place));
+                let value = row.values.get(*place);
                 value.and_then(|value| value.kind.as_ref()).map_or(Value::Null, value_of)
             });
             new += statement.execute(params_from_iter(cells))? as u64;

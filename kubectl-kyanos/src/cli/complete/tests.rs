@@ -20,6 +20,8 @@ fn commands_protocols_flags_and_values_are_offered() {
     assert_eq!(ask(&["watch", "--path-"]).0, ["--path-prefix", "--path-regex"]);
     assert_eq!(ask(&["watch", "-o", ""]).0, ["json", "table", "wide"]);
     assert_eq!(ask(&["watch", "--output=w"]).0, ["--output=wide"]);
+    assert_eq!(ask(&["watch", "--errors="]).0, ["--errors=all", "--errors=false", "--errors=true"]);
+    assert_eq!(ask(&["watch", "--errors", "re"]).0, ["redis"], "its value is never the next word");
     assert_eq!(ask(&["stat", "-g", "http"]).0, ["http-path"]);
     assert_eq!(ask(&["watch", "--save", ""]), (Vec::new(), ":0".to_owned()));
     assert_eq!(ask(&["watch", "--local", "--no-such"]), (Vec::new(), ":4".to_owned()));

@@ -22,7 +22,13 @@ fn rendered(exchange: &v1::Exchange) -> Value {
 fn every_object_is_valid() {
     let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is one");
-    for exchange in [samples::client(), samples::unanswered(), samples::push(), v1::Exchange::default()] {
+    for exchange in [
+        samples::client(),
+        samples::unanswered(),
+        samples::push(),
+        samples::announced(),
+        v1::Exchange::default(),
+    ] {
         let object = rendered(&exchange);
         let errors: Vec<String> = validator.iter_errors(&object).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}\n{object}");
@@ -69,6 +75,10 @@ fn unknown_is_null() {
     {
         assert_eq!(object[name], Value::Null, "{name}");
     }
+    for name in ["announced_addr", "announced_port", "reason"] {
+        assert_eq!(object[name], Value::Null, "{name}");
+    }
+    assert_eq!(object["handshake"], json!(false));
     for name in
         ["local_addr", "local_port", "total_duration_ms", "black_box_duration_ms", "retransmits", "send_ns"]
     {
@@ -77,6 +87,14 @@ fn unknown_is_null() {
     assert_eq!(object["remote_addr"], json!("::1"));
     assert_eq!(object["sample_weight"], json!(1));
     assert_eq!(rendered(&samples::push())["is_ssl"], json!(true));
+}
+
+#[test]
+fn what_was_found_out_is_told() {
+    let object = rendered(&samples::announced());
+    assert_eq!((&object["announced_addr"], &object["announced_port"]), (&json!("203.0.113.7"), &json!(5000)));
+    assert_eq!((&object["handshake"], &object["reason"]), (&json!(true), &json!("unreadable")));
+    assert_eq!((&object["error"], &object["response"]), (&json!(true), &Value::Null), "an error stays one");
 }
 
 #[test]
