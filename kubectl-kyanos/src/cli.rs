@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod complete;
 pub(crate) mod filter;
 mod refusal;
+mod status;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -315,8 +316,8 @@ pub(crate) struct QueryArgs {
     /// Session to ask; the only live one by default
     #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) session: Option<String>,
-    /// A saved or kept store, sqlite:FILE; needs neither session nor root
-    #[arg(long, value_name = "URL", conflicts_with_all = ["session", "local"])]
+    /// A saved or kept store, sqlite:FILE; needs neither session nor root, with `--local` or without
+    #[arg(long, value_name = "URL", conflicts_with = "session")]
     pub(crate) store: Option<String>,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml", "csv"], default_value = "table")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
-use crate::render::text::one_line;
+use crate::render::text::{lines, one_line};
 
 /// Characters and lines of a terminal that does not tell its size.
 const USUAL_SIZE: (u16, u16) = (80, 24);
@@ -91,7 +91,7 @@ impl Console {
             self.bar = ProgressBar::new_spinner();
             self.bar.enable_steady_tick(Duration::from_millis(100));
         }
-        self.bar.set_message(doing);
+        self.bar.set_message(one_line(&doing, usize::MAX));
     }
 
     /// Finishes a step: its outcome stays as a line on a terminal or with `-v`.
@@ -104,7 +104,7 @@ impl Console {
             } else {
                 ""
             };
-            self.say(&format!("{mark}{what}"));
+            self.write(&format!("{mark}{}", lines(what)));
         }
     }
 
@@ -115,7 +115,7 @@ impl Console {
         }
         self.bar.finish_and_clear();
         let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len} {eta}");
-        self.bar = ProgressBar::new(total).with_message(doing.to_owned());
+        self.bar = ProgressBar::new(total).with_message(one_line(doing, usize::MAX));
         if let Ok(style) = style {
             self.bar.set_style(style);
         }
@@ -133,8 +133,13 @@ impl Console {
         self.bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
 
-    /// Says one line.
+    /// Says one line, or several; what it quotes of anything does not command the terminal.
     pub(crate) fn say(&self, text: &str) {
+        self.write(&lines(text));
+    }
+
+    /// Writes what may be shown as it is.
+    fn write(&self, text: &str) {
         let mut drawn = self.drawn();
         let mut erasing = String::new();
         if self.terminal && !drawn.is_empty() {
@@ -154,17 +159,17 @@ impl Console {
 
     /// Warns.
     pub(crate) fn warning(&self, text: &str) {
-        self.say(&format!("{}: {text}", self.painted("warning", "33")));
+        self.write(&format!("{}: {}", self.painted("warning", "33"), lines(text)));
     }
 
     /// Tells what to try.
     pub(crate) fn hint(&self, text: &str) {
-        self.say(&format!("{}: {text}", self.painted("hint", "36")));
+        self.write(&format!("{}: {}", self.painted("hint", "36"), lines(text)));
     }
 
     /// Tells what failed and what to try.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.say(&format!("{}: {}", self.painted("error", "31"), failure.what));
+        self.write(&format!("{}: {}", self.painted("error", "31"), lines(&failure.what)));
         if let Some(hint) = &failure.hint {
             self.hint(hint);
         }

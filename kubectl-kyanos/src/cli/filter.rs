@@ -112,7 +112,7 @@ pub(crate) fn build(
         ..v1::Filter::default()
     };
     match Match::try_from(&filter) {
-        Ok(_compiled) => Ok(filter),
+        Ok(_compiled) => super::status::check(&filter).map(|()| filter),
         Err(error) => Err(Failure::usage(error.to_string()).hint("see `kubectl kyanos watch --help`")),
     }
 }

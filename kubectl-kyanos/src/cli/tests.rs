@@ -218,6 +218,10 @@ fn values_that_cannot_be_are_refused() {
         "watch --local --container-id xyz",
         "watch --local --pod-name a",
         "watch --local --container-name a",
+        "watch http --local --status 700",
+        "watch http --local --status 200,5xy",
+        "watch mysql --local --status 200",
+        "watch --local --method GET --status 700",
     ] {
         assert_eq!(filter_of(line).expect_err(line).exit, USAGE, "{line}");
     }
@@ -244,6 +248,28 @@ fn switches_take_a_value() {
         assert_eq!(refused(line).exit, USAGE, "{line}");
     }
     assert_eq!(refused("watch --local=maybe").exit, USAGE);
+}
+
+#[test]
+fn a_file_is_asked_with_local_and_without() {
+    for line in [
+        "query --store sqlite:a.sqlite",
+        "query --local --store sqlite:a.sqlite",
+        "query --store sqlite:a.sqlite --local \"SELECT 1\"",
+        "query --local --store sqlite:a.sqlite --report slow",
+    ] {
+        match parse(words(line)) {
+            Ok((Cli { command: Commands::Query(args) }, _)) => {
+                assert_eq!(args.store.as_deref(), Some("sqlite:a.sqlite"), "{line}");
+            }
+            other => unreachable!("`{line}` gave {other:?}"),
+        }
+    }
+    assert_eq!(
+        refused("query --store sqlite:a.sqlite --session x").exit,
+        USAGE,
+        "which of the two is meant?"
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::cli::StatusArgs;
 use crate::commands::{print, terminal_width};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::render::table::Table;
 use crate::render::{self, result, units};
 
 /// Longest wait for a session's hub: what the API knows is shown without it.
@@ -101,7 +102,7 @@ fn table(seen: &[Seen], wide: bool) -> String {
     if wide {
         titles.extend(["NODES", "STORE", "NAMESPACE", "LEASE", "VERSION"].map(str::to_owned));
     }
-    let mut table = result::plain(&titles, terminal_width());
+    let mut table = Table::new(&titles, terminal_width());
     for one in seen {
         let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
         let mut cells = vec![
@@ -124,9 +125,9 @@ fn table(seen: &[Seen], wide: bool) -> String {
             cells.push(dash(one.holder.as_deref()));
             cells.push(dash(one.annotation(names::VERSION_ANNOTATION)));
         }
-        table.add_row(cells);
+        table.row(cells);
     }
-    result::lines(&table)
+    table.render()
 }
 
 fn value(seen: &Seen) -> Value {

@@ -7,6 +7,7 @@ use super::{print, terminal_width};
 use crate::cli::StatusArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::render::table::Table;
 use crate::render::units::{age, rfc3339};
 use crate::render::{result, session};
 use crate::session::local::directory::{Found, lives};
@@ -63,11 +64,11 @@ fn table(sessions: &[Seen], wide: bool) -> String {
     if wide {
         titles.extend(["PID", "STORE", "VERSION"].map(str::to_owned));
     }
-    let mut table = result::plain(&titles, terminal_width());
+    let mut table = Table::new(&titles, terminal_width());
     for seen in sessions {
-        table.add_row(cells(seen, wide));
+        table.row(cells(seen, wide));
     }
-    result::lines(&table)
+    table.render()
 }
 
 fn cells(seen: &Seen, wide: bool) -> Vec<String> {

@@ -18,7 +18,8 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
-use crate::render::{json, line, result};
+use crate::render::table::Table;
+use crate::render::{json, line};
 use crate::session::Session;
 use crate::summary;
 
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
     let asked = &args.capturing;
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let filter = site.filter.clone();
-    let output = Output::new(&args.output)?;
+    let output = Output::new(&args.output, !asked.place.local)?;
     let needs = Needs { print_bytes: output.print_bytes(), stores: true };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     let view = Watch {
@@ -51,11 +52,11 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
 /// Prints the protocols and their filters.
 fn list() -> Result<(), Failure> {
     let titles = ["PROTOCOL", "TITLE", "PORTS", "FILTERS"].map(str::to_owned);
-    let mut table = result::plain(&titles, None);
+    let mut table = Table::new(&titles, None);
     for row in protocols::list() {
-        table.add_row(row.to_vec());
+        table.row(row);
     }
-    print(&result::lines(&table))
+    print(&table.render())
 }
 
 /// How exchanges are shown, with the files that are open for it.
@@ -64,6 +65,8 @@ struct Output {
     args: OutputArgs,
     file: Option<(PathBuf, File)>,
     json: bool,
+    /// Whether the session is in a cluster.
+    cluster: bool,
 }
 
 /// The live stream.
@@ -86,13 +89,13 @@ struct Watch {
 // === impl Output ===
 
 impl Output {
-    fn new(args: &OutputArgs) -> Result<Self, Failure> {
+    fn new(args: &OutputArgs, cluster: bool) -> Result<Self, Failure> {
         let to_stdout = args.json_output.as_deref().is_some_and(|file| file == Path::new("stdout"));
         let file = match &args.json_output {
             Some(path) if !to_stdout => Some((path.clone(), append(path)?)),
             Some(_) | None => None,
         };
-        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == "json" })
+        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == "json", cluster })
     }
 
     fn print_bytes(&self) -> u32 {
@@ -101,12 +104,13 @@ impl Output {
     }
 
     fn settings(self, session: &str) -> Settings {
-        let Self { args, file, json } = self;
+        let Self { args, file, json, cluster } = self;
         let limit = usize::try_from(args.max_print_bytes).unwrap_or(usize::MAX);
         let print_bytes = (!args.no_payload).then_some(limit);
         let plain = args.debug_output || !std::io::stdout().is_terminal();
         let lines = line::Renderer {
             zone: TimeZone::system(),
+            cluster,
             wide: args.output == "wide",
             colour: !plain && std::env::var_os("NO_COLOR").is_none(),
             width: if plain || args.output == "wide" { None } else { terminal_width() },

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use proto::v1;
+use proto::{reason, v1};
 
-use super::text::payload;
+use super::text::{lines, one_line, payload};
 use super::{line, units};
 
 /// Appends the block below an exchange's line; `print_bytes` of `None` leaves payloads out.
@@ -12,14 +12,18 @@ pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> Stri
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         if !value.is_empty() {
-            writeln!(text, "  {name:<11}{value}").ok();
+            writeln!(text, "  {name:<11}{}", one_line(value, usize::MAX)).ok();
         }
     };
     row("id", &exchange.id.to_string());
     row("start", &units::rfc3339(exchange.start_ns));
     row("connection", &connection(exchange));
-    row("target", &super::text::one_line(&exchange.target, usize::MAX));
+    row("announced", &announced(exchange));
+    row("handshake", if exchange.handshake { "yes: sent by a client library as it connected" } else { "" });
+    row("target", &exchange.target);
     if let Some(origin) = &exchange.origin {
+        row("process", &line::process(exchange));
+        row("pod", &pod(origin));
         row("node", &origin.node);
         row("container", &origin.container_id);
     }
@@ -30,8 +34,9 @@ pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> Stri
             .collect();
         row("segments", &format!("{} = {}", units::duration(segments.total_ns), parts.join(" + ")));
     }
-    message(&mut text, "request", exchange.request.as_ref(), print_bytes);
-    message(&mut text, "response", exchange.response.as_ref(), print_bytes);
+    message(&mut text, "request", exchange.request.as_ref(), "none", print_bytes);
+    let absent = reason::word(exchange.reason()).unwrap_or("none");
+    message(&mut text, "response", exchange.response.as_ref(), absent, print_bytes);
     text
 }
 
@@ -39,15 +44,41 @@ fn connection(exchange: &v1::Exchange) -> String {
     let tls = if super::json::is_encrypted(exchange) { ", tls not read" } else { "" };
     format!(
         "{} ↔ {} ({}{tls})",
-        line::end(exchange.local.as_ref()),
-        line::end(exchange.remote.as_ref()),
+        line::own_end(exchange.local.as_ref()),
+        line::remote_end(exchange.remote.as_ref()),
         exchange.connection_id
     )
 }
 
-fn message(text: &mut String, name: &str, message: Option<&v1::Message>, print_bytes: Option<usize>) {
+/// Names the pod in its namespace, with container and workload.
+fn pod(origin: &v1::Origin) -> String {
+    if origin.pod.is_empty() {
+        return String::new();
+    }
+    let named = [("container", &origin.container), ("workload", &origin.workload)];
+    let more: Vec<String> = named
+        .iter()
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(kind, name)| format!(", {kind} {name}"))
+        .collect();
+    format!("{}/{}{}", origin.namespace, origin.pod, more.concat())
+}
+
+/// Names the client that a proxy spoke for.
+fn announced(exchange: &v1::Exchange) -> String {
+    let Some(client) = &exchange.announced else { return String::new() };
+    format!("{} (by a proxy, as its client)", line::own_end(Some(client)))
+}
+
+fn message(
+    text: &mut String,
+    name: &str,
+    message: Option<&v1::Message>,
+    absent: &str,
+    print_bytes: Option<usize>,
+) {
     let Some(message) = message else {
-        writeln!(text, "  {name:<11}none").ok();
+        writeln!(text, "  {name:<11}{absent}").ok();
         return;
     };
     let plain = message.plain_bytes.filter(|plain| *plain != message.bytes);
@@ -57,6 +88,6 @@ fn message(text: &mut String, name: &str, message: Option<&v1::Message>, print_b
     let cut = if cut { ", shortened" } else { "" };
     writeln!(text, "  {name:<11}{}{decoded}{cut}", units::size(message.bytes)).ok();
     for line in shown.iter().flat_map(|(shown, _)| shown.lines()) {
-        writeln!(text, "  │ {}", line.trim_end_matches('\r')).ok();
+        writeln!(text, "  │ {}", lines(line.trim_end_matches('\r'))).ok();
     }
 }

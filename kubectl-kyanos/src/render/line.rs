@@ -1,11 +1,11 @@
 //! One exchange as an aligned line.
 
 use jiff::tz::TimeZone;
-use proto::filter::address;
-use proto::v1;
+use proto::filter::{address, counts_as_error};
+use proto::{reason, v1};
 
 use super::json::side;
-use super::text::one_line;
+use super::text::{both_ends, one_line};
 use super::units;
 
 /// Fewest characters that an operation gets on a narrow terminal.
@@ -23,6 +23,8 @@ const PLAIN: &str = "\u{1b}[0m";
 pub(crate) struct Renderer {
     /// Zone of the times shown.
     pub(crate) zone: TimeZone,
+    /// Whether processes are named by pod and container, as in a cluster.
+    pub(crate) cluster: bool,
     /// More columns.
     pub(crate) wide: bool,
     /// Colours.
@@ -35,22 +37,126 @@ struct Column {
     title: &'static str,
     width: usize,
     right: bool,
-    wide: bool,
+    shown: Shown,
+    long: Long,
     text: fn(&v1::Exchange) -> String,
 }
 
+/// What becomes of a text that is longer than its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Long {
+    /// Its end goes.
+    Begins,
+    /// Its middle goes: what names differ in is at either end.
+    Ends,
+    /// As [`Long::Ends`] on a terminal, where lines must not be long; else it stays.
+    Stays,
+}
+
+/// Where a column is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Always,
+    Wide,
+    Local,
+    LocalWide,
+    Cluster,
+    ClusterWide,
+}
+
 /// Columns before the operation, which takes what is left, and the segments after it.
-const COLUMNS: [Column; 10] = [
-    Column { title: "PROCESS", width: 20, right: false, wide: false, text: process },
-    Column { title: "CONTAINER", width: 12, right: false, wide: true, text: container },
-    Column { title: "SIDE", width: 6, right: false, wide: false, text: side_name },
-    Column { title: "PROTOCOL", width: 8, right: false, wide: false, text: protocol },
-    Column { title: "LOCAL", width: 21, right: false, wide: true, text: local },
-    Column { title: "REMOTE", width: 21, right: false, wide: false, text: remote },
-    Column { title: "REQ", width: 7, right: true, wide: true, text: request_size },
-    Column { title: "RESP", width: 7, right: true, wide: true, text: response_size },
-    Column { title: "TOTAL", width: 7, right: true, wide: false, text: total },
-    Column { title: "STATUS", width: 10, right: false, wide: false, text: status },
+const COLUMNS: [Column; 14] = [
+    Column {
+        title: "PROCESS",
+        width: 20,
+        right: false,
+        shown: Shown::Local,
+        long: Long::Ends,
+        text: process,
+    },
+    Column {
+        title: "CONTAINER",
+        width: 12,
+        right: false,
+        shown: Shown::LocalWide,
+        long: Long::Begins,
+        text: container_id,
+    },
+    Column {
+        title: "POD/CONTAINER",
+        width: 36,
+        right: false,
+        shown: Shown::Cluster,
+        long: Long::Stays,
+        text: who,
+    },
+    Column {
+        title: "NAMESPACE",
+        width: 16,
+        right: false,
+        shown: Shown::ClusterWide,
+        long: Long::Stays,
+        text: namespace,
+    },
+    Column {
+        title: "NODE",
+        width: 24,
+        right: false,
+        shown: Shown::ClusterWide,
+        long: Long::Stays,
+        text: node,
+    },
+    Column {
+        title: "PROCESS",
+        width: 20,
+        right: false,
+        shown: Shown::ClusterWide,
+        long: Long::Ends,
+        text: process,
+    },
+    Column {
+        title: "SIDE",
+        width: 6,
+        right: false,
+        shown: Shown::Always,
+        long: Long::Begins,
+        text: side_name,
+    },
+    Column {
+        title: "PROTOCOL",
+        width: 8,
+        right: false,
+        shown: Shown::Always,
+        long: Long::Begins,
+        text: protocol,
+    },
+    Column { title: "LOCAL", width: 21, right: false, shown: Shown::Wide, long: Long::Ends, text: local },
+    Column { title: "REMOTE", width: 21, right: false, shown: Shown::Always, long: Long::Ends, text: remote },
+    Column {
+        title: "REQ",
+        width: 7,
+        right: true,
+        shown: Shown::Wide,
+        long: Long::Begins,
+        text: request_size,
+    },
+    Column {
+        title: "RESP",
+        width: 7,
+        right: true,
+        shown: Shown::Wide,
+        long: Long::Begins,
+        text: response_size,
+    },
+    Column { title: "TOTAL", width: 7, right: true, shown: Shown::Always, long: Long::Begins, text: total },
+    Column {
+        title: "STATUS",
+        width: 10,
+        right: false,
+        shown: Shown::Always,
+        long: Long::Begins,
+        text: status,
+    },
 ];
 
 /// Characters of the time of day.
@@ -82,7 +188,12 @@ impl Renderer {
         let mut line = units::clock(exchange.start_ns, &self.zone);
         for column in self.columns() {
             let text = (column.text)(exchange);
-            push(&mut line, &one_line(&text, column.width), column.width, column.right);
+            let text = match (column.long, self.width) {
+                (Long::Begins, _) => one_line(&text, column.width),
+                (Long::Stays, None) => one_line(&text, usize::MAX),
+                (Long::Ends | Long::Stays, _) => both_ends(&text, column.width),
+            };
+            push(&mut line, &text, column.width, column.right);
         }
         let width = self.operation_width();
         let limit = if self.width.is_some() { width } else { usize::MAX };
@@ -94,12 +205,19 @@ impl Renderer {
         line.push_str(&segments(exchange));
         let line = self.width.map_or_else(|| line.clone(), |width| one_line(&line, width));
         let line = line.trim_end();
-        if self.colour && exchange.error { format!("{RED}{line}{PLAIN}") } else { line.to_owned() }
+        if self.colour && counts_as_error(exchange) { format!("{RED}{line}{PLAIN}") } else { line.to_owned() }
     }
 
     fn columns(&self) -> impl Iterator<Item = &'static Column> {
-        let wide = self.wide;
-        COLUMNS.iter().filter(move |column| wide || !column.wide)
+        let Self { cluster, wide, zone: _, colour: _, width: _ } = *self;
+        COLUMNS.iter().filter(move |column| match column.shown {
+            Shown::Always => true,
+            Shown::Wide => wide,
+            Shown::Local => !cluster,
+            Shown::LocalWide => !cluster && wide,
+            Shown::Cluster => cluster,
+            Shown::ClusterWide => cluster && wide,
+        })
     }
 
     fn operation_width(&self) -> usize {
@@ -147,6 +265,20 @@ pub(crate) fn parts(segments: v1::Segments) -> Vec<(&'static str, u64)> {
     .collect()
 }
 
+/// Names who was observed: the pod with its container, or a process outside pods.
+pub(crate) fn who(exchange: &v1::Exchange) -> String {
+    match &exchange.origin {
+        Some(v1::Origin { pod, container, .. }) if !pod.is_empty() => {
+            if container.is_empty() {
+                pod.clone()
+            } else {
+                format!("{pod}/{container}")
+            }
+        }
+        Some(_) | None => process(exchange),
+    }
+}
+
 /// Names the process that was observed.
 pub(crate) fn process(exchange: &v1::Exchange) -> String {
     match &exchange.origin {
@@ -156,22 +288,41 @@ pub(crate) fn process(exchange: &v1::Exchange) -> String {
     }
 }
 
-/// Names an end of the connection by service, pod or address.
-pub(crate) fn end(endpoint: Option<&v1::Endpoint>) -> String {
+/// Names the other end of the connection by service, pod or address.
+pub(crate) fn remote_end(endpoint: Option<&v1::Endpoint>) -> String {
+    match endpoint {
+        Some(endpoint) if !endpoint.service.is_empty() => with_port(&endpoint.service, endpoint.port),
+        endpoint => own_end(endpoint),
+    }
+}
+
+/// Names an end of the connection by pod or address: whoever serves is one pod, and no Service.
+pub(crate) fn own_end(endpoint: Option<&v1::Endpoint>) -> String {
     let Some(endpoint) = endpoint else { return "-".to_owned() };
     let host = match address(endpoint) {
-        _ if !endpoint.service.is_empty() => endpoint.service.clone(),
         _ if !endpoint.pod.is_empty() => endpoint.pod.clone(),
         Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
         Some(address) => address.to_string(),
         None => "-".to_owned(),
     };
-    if endpoint.port == 0 { host } else { format!("{host}:{}", endpoint.port) }
+    with_port(&host, endpoint.port)
 }
 
-fn container(exchange: &v1::Exchange) -> String {
+fn with_port(host: &str, port: u32) -> String {
+    if port == 0 { host.to_owned() } else { format!("{host}:{port}") }
+}
+
+fn container_id(exchange: &v1::Exchange) -> String {
     let id = exchange.origin.as_ref().map(|origin| origin.container_id.as_str()).unwrap_or_default();
     or_dash(id.get(..12).unwrap_or(id)).to_owned()
+}
+
+fn namespace(exchange: &v1::Exchange) -> String {
+    or_dash(exchange.origin.as_ref().map_or("", |origin| &origin.namespace)).to_owned()
+}
+
+fn node(exchange: &v1::Exchange) -> String {
+    or_dash(exchange.origin.as_ref().map_or("", |origin| &origin.node)).to_owned()
 }
 
 fn side_name(exchange: &v1::Exchange) -> String {
@@ -183,11 +334,11 @@ fn protocol(exchange: &v1::Exchange) -> String {
 }
 
 fn local(exchange: &v1::Exchange) -> String {
-    end(exchange.local.as_ref())
+    own_end(exchange.local.as_ref())
 }
 
 fn remote(exchange: &v1::Exchange) -> String {
-    end(exchange.remote.as_ref())
+    remote_end(exchange.remote.as_ref())
 }
 
 fn request_size(exchange: &v1::Exchange) -> String {
@@ -204,7 +355,7 @@ fn total(exchange: &v1::Exchange) -> String {
 
 fn status(exchange: &v1::Exchange) -> String {
     if exchange.response.is_none() && exchange.status.is_empty() {
-        return "no answer".to_owned();
+        return reason::word(exchange.reason()).unwrap_or("no answer").to_owned();
     }
     or_dash(&exchange.status).to_owned()
 }

@@ -1,11 +1,11 @@
 //! Finite results: rows of SQL, sessions, anything with columns.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use proto::v1;
 use proto::v1::value::Kind;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::table::Table;
 use super::text::{one_line, payload};
 use crate::failure::Failure;
 
@@ -72,12 +72,11 @@ impl Rows {
     }
 
     fn table(&self, width: usize) -> String {
-        let mut table = plain(&self.columns, None);
+        let mut table = Table::new(&self.columns, None);
         for row in &self.rows {
-            let cells = row.values.iter().map(|value| one_line(&cell(value, Some(CELL_BYTES)), width));
-            table.add_row(cells.collect::<Vec<_>>());
+            table.row(row.values.iter().map(|value| one_line(&cell(value, Some(CELL_BYTES)), width)));
         }
-        lines(&table)
+        table.render()
     }
 
     /// Renders the rows at hand of a streamed result; CSV has its header once.
@@ -124,28 +123,6 @@ impl Rows {
         }
         Value::Object(object)
     }
-}
-
-/// Makes an aligned table without lines, as kubectl prints them.
-pub(crate) fn plain(titles: &[String], width: Option<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(Row::from(titles.to_vec()));
-    match width.and_then(|width| u16::try_from(width).ok()) {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(3)));
-    }
-    table
-}
-
-/// Renders a table without the spaces that would end its lines.
-pub(crate) fn lines(table: &Table) -> String {
-    let mut text = table.trim_fmt();
-    text.push('\n');
-    text
 }
 
 /// Renders a value as one line of JSON.

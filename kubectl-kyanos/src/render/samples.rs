@@ -76,6 +76,32 @@ pub(crate) fn push() -> v1::Exchange {
     }
 }
 
+/// What a container of a pod served, whose own end is behind a Service as is the other one's.
+pub(crate) fn in_pod() -> v1::Exchange {
+    let named = |end: v1::Endpoint, pod: &str, service: &str| v1::Endpoint {
+        namespace: "shop".to_owned(),
+        pod: pod.to_owned(),
+        service: service.to_owned(),
+        ..end
+    };
+    v1::Exchange {
+        side: v1::Side::Server.into(),
+        origin: Some(v1::Origin {
+            node: "node-1".to_owned(),
+            pid: 26278,
+            comm: "python3".to_owned(),
+            namespace: "shop".to_owned(),
+            pod: "orders-6d5f7c9b8-x2x4z".to_owned(),
+            container: "app".to_owned(),
+            workload: "Deployment/orders".to_owned(),
+            ..v1::Origin::default()
+        }),
+        local: Some(named(end([10, 0, 0, 4], 8080), "orders-6d5f7c9b8-x2x4z", "shop/orders")),
+        remote: Some(named(end([10, 0, 0, 5], 6379), "", "shop/redis")),
+        ..client()
+    }
+}
+
 /// What a proxy announced, sent by a library as it connected, with an answer that could not be read.
 pub(crate) fn announced() -> v1::Exchange {
     v1::Exchange {

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Cell, CellAlignment, Row};
 use proto::v1;
 use serde_json::{Map, Value, json};
 
 use super::json::{Renderer, side};
+use super::line;
+use super::table::{Cell, Table};
 use super::text::one_line;
 use super::units::{count, duration, size, whole};
-use super::{line, result};
 use crate::cli::values::Metric;
 
 /// Characters of a group's key in a table.
@@ -96,18 +96,18 @@ impl Layout {
         if self.wide {
             titles.extend(["MIN", "SUM", "KNOWN"].map(str::to_owned));
         }
-        let mut table = result::plain(&titles, width);
+        let mut table = Table::new(&titles, width);
         for row in rows {
             let mut cells: Vec<Cell> =
-                row.keys.iter().map(|key| Cell::new(one_line(key, KEY_WIDTH))).collect();
-            cells.push(Cell::new(side(row.side()).unwrap_or("-")));
-            cells.push(number(count(row.count)));
-            cells.push(number(count(row.errors)));
+                row.keys.iter().map(|key| Cell::from(one_line(key, KEY_WIDTH))).collect();
+            cells.push(side(row.side()).unwrap_or("-").into());
+            cells.push(Cell::number(count(row.count)));
+            cells.push(Cell::number(count(row.errors)));
             let found = row.distributions.get(place).copied().unwrap_or_default();
-            cells.extend(figures(&found, metric, self.wide).into_iter().map(number));
-            table.add_row(Row::from(cells));
+            cells.extend(figures(&found, metric, self.wide).into_iter().map(Cell::number));
+            table.row(cells);
         }
-        result::lines(&table)
+        table.render()
     }
 
     fn rank(&self, row: &v1::StatRow) -> f64 {
@@ -159,11 +159,12 @@ fn distribution(found: &v1::Distribution) -> Value {
 }
 
 fn samples(row: &v1::StatRow) -> String {
-    let mut text = format!("{}\n", row.keys.join(" / "));
+    let mut text = format!("{}\n", one_line(&row.keys.join(" / "), usize::MAX));
     for exchange in &row.samples {
         let total = exchange.segments.map(|segments| duration(segments.total_ns)).unwrap_or_default();
         let operation = one_line(&exchange.operation, KEY_WIDTH);
-        let (process, parts) = (line::process(exchange), line::segments(exchange));
+        let process = one_line(&line::who(exchange), usize::MAX);
+        let parts = line::segments(exchange);
         writeln!(text, "  {total:>8}  {process:<20}  {operation}  {parts}").ok();
     }
     text
@@ -176,8 +177,4 @@ fn average(found: &v1::Distribution) -> Option<f64> {
 #[expect(clippy::cast_precision_loss, reason = "counts beyond 2^53 need no last digit")]
 fn real(number: u64) -> f64 {
     number as f64
-}
-
-fn number(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
 }

@@ -47,3 +47,28 @@ fn long_values_are_cut_in_a_table_only() {
     assert!(!rows.render(Format::Table).expect("rendered").contains(&"x".repeat(60)));
     assert!(rows.render(Format::Wide).expect("rendered").contains(&"x".repeat(100)));
 }
+
+#[test]
+fn only_tables_escape_what_a_terminal_would_obey() {
+    let hostile = "a\u{202e}b\u{feff}\u{2028}c";
+    let value = |kind| v1::Value { kind: Some(kind) };
+    let rows = Rows {
+        columns: vec![hostile.to_owned(), "blob".to_owned()],
+        rows: vec![v1::Row {
+            values: vec![
+                value(Kind::Text(hostile.to_owned())),
+                value(Kind::Blob(hostile.as_bytes().to_vec())),
+            ],
+        }],
+    };
+    for format in [Format::Table, Format::Wide] {
+        let text = rows.render(format).expect("rendered");
+        assert_eq!(text.matches("a\\xe2\\x80\\xaeb\\xef\\xbb\\xbf\\xe2\\x80\\xa8c").count(), 3, "{text}");
+    }
+    assert_eq!(rows.render(Format::Json).expect("rendered").matches(hostile).count(), 3);
+    assert_eq!(rows.render(Format::Csv).expect("rendered").matches(hostile).count(), 3);
+    // YAML has escapes of its own for such characters.
+    let yaml = rows.render(Format::Yaml).expect("rendered");
+    let read: Vec<std::collections::BTreeMap<String, String>> = serde_yaml_ng::from_str(&yaml).expect("YAML");
+    assert_eq!(read[0].values().filter(|value| *value == hostile).count(), 2, "{yaml}");
+}
