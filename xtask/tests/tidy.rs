@@ -214,3 +214,26 @@ fn every_exception_has_a_reason() {
     let silent: Vec<&str> = entries.filter(|line| !line.contains("reason = ")).collect();
     assert!(silent.is_empty(), "give a reason: {silent:?}");
 }
+
+#[test]
+fn findings_say_what_they_show() {
+    let folder = root().join("findings");
+    let mut complaints = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder of findings") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "sh") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("scripts are text");
+        let lines: Vec<&str> = text.lines().collect();
+        let begins = |start: &str| lines.iter().take(8).any(|line| line.starts_with(start));
+        let stated = ["# Shows: ", "# With: ", "# Seen: "].iter().all(|start| begins(start));
+        if lines.first() != Some(&"#!/bin/sh") || !stated || !text.contains("\nset -eu\n") {
+            complaints.push(format!(
+                "{}: `#!/bin/sh`, lines `# Shows:`, `# With:`, `# Seen:`, and `set -eu` are the form",
+                path.display()
+            ));
+        }
+    }
+    must_be_empty(&complaints);
+}
