@@ -52,6 +52,9 @@ enum Command {
     SmokeServer,
     /// Play captures to us, and compare what we make of them with what tshark does.
     Replay(replay::Choice),
+    /// Play both ends of a capture's streams.
+    #[command(hide = true)]
+    ReplayPlayer(replay::Score),
     /// Measure what capturing costs a busy nginx, and the memory it takes.
     Bench {
         /// Length of the memory run in seconds.
@@ -109,6 +112,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Smoke { plugin } => kernels::smoke::report(plugin),
         Command::SmokeServer => kernels::smoke::server::serve()?,
         Command::Replay(choice) => return replay::run(choice),
+        Command::ReplayPlayer(score) => replay::player(score)?,
         Command::Bench { seconds } => return bench::run(*seconds),
         Command::Image { out, target } => image::run(out.as_deref(), *target)?,
         Command::Package { out, programs, platform } => {

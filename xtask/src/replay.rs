@@ -4,25 +4,32 @@ mod compare;
 mod direct;
 mod fragments;
 mod link;
+mod places;
+mod play;
+mod player;
 mod read;
 mod reassembly;
 mod report;
 mod spoken;
 mod streams;
+mod talk;
 mod witness;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use decoders::Side;
 
 use compare::{Comparison, Condition};
+pub use player::{Score, play as player};
 pub use report::Output;
 use report::Report;
 use spoken::Spoken;
 use streams::{Stream, Streams};
 use witness::Witness;
+
+use crate::{run, setup, workspace};
 
 /// What `replay` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -51,6 +58,9 @@ pub struct Choice {
     /// Show streams on which both agree too.
     #[arg(long)]
     all: bool,
+    /// Neither install nor build anything.
+    #[arg(long, hide = true)]
+    built: bool,
     /// For readers, or one JSON object a stream.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -68,49 +78,93 @@ pub enum End {
 /// How many messages of a stream pass before the capture begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
+    /// So many of each stream.
     Messages(usize),
+    /// Half of each stream's.
     Half,
 }
 
 /// Replays captures; fails where something is missing or too much.
 pub fn run(choice: &Choice) -> Result<ExitCode> {
     if !choice.direct {
-        bail!("only `--direct` is there yet");
+        run::need_root("replay")?;
+        if !choice.built {
+            setup::run(setup::Purpose::Replay)?;
+            workspace::build()?;
+        }
     }
     let witness = Witness { hints: choice.port_protocol.clone(), cache: choice.cache.clone() };
     let mut report = Report::new(choice.output, choice.all);
     for file in &choice.files {
-        let streams = streams(choice, file)?;
-        let said = witness.read(file, &streams)?;
+        let servers: Vec<u16> = choice.port_protocol.iter().map(|(port, _)| *port).collect();
+        let streams = streams_of(file, &servers)?;
+        let ours = ours(choice, file, &streams)?;
+        let mut said = witness.read(file, &streams)?;
+        witness.reconsider(file, &streams, &ours, &mut said)?;
         report.file(file, &streams);
-        for (index, stream) in streams.all.iter().enumerate() {
-            let theirs = said.get(&index).cloned().unwrap_or_default();
-            let first = choice.first(stream);
-            let side = if choice.side == End::Client { Side::Client } else { Side::Server };
-            let ours = direct::decode(stream, direct::Feeding { side, chunk: choice.chunk, first });
+        for (index, (stream, ours)) in streams.all.iter().zip(&ours).enumerate() {
+            let theirs = said.remove(&index).unwrap_or_default();
+            let first = first(choice.join_late, stream);
             let theirs = since(theirs, stream, first);
             let condition =
                 Condition { from_start: stream.opened && first == 0, complete: stream.missing() == 0 };
-            report.stream(index, stream, condition, &ours, &Comparison::of(&ours, &theirs));
+            report.stream(index, stream, condition, ours, &Comparison::of(ours, &theirs));
         }
     }
     Ok(report.finish())
 }
 
-fn streams(choice: &Choice, file: &Path) -> Result<Streams> {
+/// Returns what we make of each stream.
+fn ours(choice: &Choice, file: &Path, streams: &Streams) -> Result<Vec<Spoken>> {
+    if !choice.direct {
+        let played = play::play(choice, file, streams)?;
+        for note in played.notes {
+            eprintln!("{}: {note}", file.display());
+        }
+        return Ok(played.spoken);
+    }
+    let side = if choice.side == End::Client { Side::Client } else { Side::Server };
+    let decoded = streams.all.iter().map(|stream| {
+        let first = first(choice.join_late, stream);
+        direct::decode(stream, direct::Feeding { side, chunk: choice.chunk, first })
+    });
+    Ok(decoded.collect())
+}
+
+fn streams_of(file: &Path, servers: &[u16]) -> Result<Streams> {
     let capture = read::read(file).with_context(|| format!("reading `{}`", file.display()))?;
     if let Some(reason) = &capture.cut {
         eprintln!("warning: {}: {reason}", file.display());
     }
-    let servers: Vec<u16> = choice.port_protocol.iter().map(|(port, _)| *port).collect();
-    Ok(Streams::of(capture, &servers))
+    if capture.others > 0 {
+        let plural = if capture.others == 1 { "packet is" } else { "packets are" };
+        eprintln!(
+            "{}: {} {plural} neither TCP nor UDP, or of an unknown kind",
+            file.display(),
+            capture.others
+        );
+    }
+    Ok(Streams::of(capture, servers))
+}
+
+/// Returns the index of the first piece that the capture sees.
+fn first(late: Option<Late>, stream: &Stream) -> usize {
+    match late {
+        None => 0,
+        Some(Late::Messages(messages)) => stream.behind(messages),
+        Some(Late::Half) => stream.behind(stream.messages() / 2),
+    }
 }
 
 /// Leaves out what tshark read in packets before the capture began.
 fn since(mut theirs: Spoken, stream: &Stream, first: usize) -> Spoken {
-    let Some(piece) = stream.pieces.get(first).filter(|_| first > 0) else { return theirs };
+    if first == 0 {
+        return theirs;
+    }
+    // All of a stream may have passed.
+    let begins = stream.pieces.get(first).map_or(u64::MAX, |piece| piece.frame);
     for talk in theirs.talks.values_mut() {
-        let later = |said: &spoken::Said| said.frame.is_none_or(|frame| frame >= piece.frame);
+        let later = |said: &spoken::Said| said.frame.is_none_or(|frame| frame >= begins);
         talk.requests.retain(later);
         talk.responses.retain(later);
     }
@@ -134,15 +188,13 @@ fn late(text: &str) -> Result<Late, String> {
     text.parse().map(Late::Messages).map_err(|_unused| "expected a number of messages, or `half`".to_owned())
 }
 
-// === impl Choice ===
+// === impl Late ===
 
-impl Choice {
-    /// Returns the index of the first piece that the capture sees.
-    fn first(&self, stream: &Stream) -> usize {
-        match self.join_late {
-            None => 0,
-            Some(Late::Messages(messages)) => stream.behind(messages),
-            Some(Late::Half) => stream.behind(stream.messages() / 2),
+impl std::fmt::Display for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Messages(messages) => write!(f, "{messages}"),
+            Self::Half => f.write_str("half"),
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Comparison {
     /// tshark finds this protocol on the stream.
     pub(super) witnessed: bool,
     pub(super) malformed: u64,
+    /// What tshark lacks says nothing.
+    pub(super) vague: bool,
     pub(super) pushes: u64,
 }
 
@@ -63,7 +65,7 @@ pub(super) struct Totals {
     pub(super) missing: u64,
     pub(super) extra: u64,
     pub(super) bytes: u64,
-    /// Responses that only one of both has.
+    /// Responses that only tshark has. It waits for the end of bodies that end with the connection, and lacks some.
     pub(super) outcomes: u64,
     /// Exchanges and pushes on streams where tshark finds no protocol of ours.
     pub(super) foreign: u64,
@@ -85,6 +87,7 @@ impl Comparison {
                 responses: align(&mine.responses, &witness.responses),
                 witnessed: theirs.talks.contains_key(protocol),
                 malformed: witness.malformed,
+                vague: witness.vague,
                 pushes: mine.pushes,
             }
         });
@@ -93,21 +96,30 @@ impl Comparison {
 
     /// Says whether nothing differs.
     pub(super) fn agrees(&self) -> bool {
-        let mut pairs = self.requests.iter().chain(&self.responses);
-        pairs.all(|pair| pair.difference() == Difference::None)
+        let same = |pair: &Pair| self.judge(pair) == Difference::None;
+        self.requests.iter().all(same) && self.responses.iter().all(|pair| pair.ours.is_some())
+    }
+
+    /// Says how a pair of requests differs, where tshark can know.
+    pub(super) fn judge(&self, pair: &Pair) -> Difference {
+        match pair.difference() {
+            Difference::Extra if self.vague => Difference::None,
+            difference @ (Difference::None | Difference::Missing | Difference::Extra | Difference::Bytes) => {
+                difference
+            }
+        }
     }
 
     /// Counts.
     pub(super) fn totals(&self) -> Totals {
         let count = |wanted| {
-            let found = self.requests.iter().filter(|pair| pair.difference() == wanted).count();
+            let found = self.requests.iter().filter(|pair| self.judge(pair) == wanted).count();
             u64::try_from(found).unwrap_or(u64::MAX)
         };
         let have = |pairs: &[Pair], side: fn(&Pair) -> bool| {
             u64::try_from(pairs.iter().filter(|pair| side(pair)).count()).unwrap_or(u64::MAX)
         };
-        let outcomes =
-            self.responses.iter().filter(|pair| pair.ours.is_none() || pair.theirs.is_none()).count();
+        let outcomes = self.responses.iter().filter(|pair| pair.ours.is_none()).count();
         let ours = have(&self.requests, |pair| pair.ours.is_some());
         Totals {
             streams: 0,
@@ -123,7 +135,8 @@ impl Comparison {
 
     /// Returns the comparison for machines.
     pub(super) fn json(&self) -> Value {
-        let pairs = |pairs: &[Pair]| pairs.iter().map(Pair::json).collect::<Vec<_>>();
+        let json = |pair: &Pair| pair.json(self.judge(pair));
+        let pairs = |pairs: &[Pair]| pairs.iter().map(json).collect::<Vec<_>>();
         json!({
             "protocol": self.protocol,
             "witnessed": self.witnessed,
@@ -150,11 +163,11 @@ impl Pair {
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, difference: Difference) -> Value {
         let side = |said: &Option<Said>| {
             said.as_ref().map(|said| json!({ "text": said.shown, "bytes": said.bytes, "packet": said.frame }))
         };
-        json!({ "difference": self.difference().word(), "ours": side(&self.ours), "tshark": side(&self.theirs) })
+        json!({ "difference": difference.word(), "ours": side(&self.ours), "tshark": side(&self.theirs) })
     }
 }
 
@@ -194,7 +207,7 @@ impl std::fmt::Display for Totals {
         write!(
             f,
             "streams {streams}, requests tshark {witnessed} ours {ours}, missing {missing}, extra {extra}, \
-             bytes differing {bytes}, outcomes differing {outcomes}, on foreign streams {foreign}"
+             bytes differing {bytes}, outcomes missing {outcomes}, on foreign streams {foreign}"
         )
     }
 }

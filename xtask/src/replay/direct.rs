@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use decoders::{Context, Conversation, Exchange, Options, Outcome, Redaction, Side, Transport, Way};
 
-use super::spoken::{Said, Spoken, Talk, ours};
+use super::spoken::Spoken;
+use super::spoken::ours::Row;
 use super::streams::{Body, Piece, Stream};
 
 /// Payload bytes kept per message, as captures do by default.
@@ -129,12 +130,16 @@ impl Feed {
                 Outcome::Gap => spoken.gaps += 1,
             }
         }
-        // Datagrams are completed in the order of their answers; the comparison is in the order of questions.
+        // Datagrams are completed in the order of their answers; the comparison is in the order of each end's words.
         exchanges.sort_by_key(|exchange| exchange.request.as_ref().map(|request| request.start));
         for exchange in &exchanges {
-            let (request, response) = (self.size(exchange, true), self.size(exchange, false));
-            let talk = spoken.talk(exchange.protocol);
-            add(talk, exchange, request, response);
+            let bytes = self.size(exchange, true);
+            row(exchange).ask(spoken.talk(exchange.protocol), bytes);
+        }
+        exchanges.sort_by_key(|exchange| exchange.response.as_ref().map(|response| response.start));
+        for exchange in &exchanges {
+            let bytes = self.size(exchange, false);
+            row(exchange).answer(spoken.talk(exchange.protocol), bytes);
         }
         spoken
     }
@@ -153,27 +158,14 @@ impl Feed {
 
 // === free functions ===
 
-fn add(talk: &mut Talk, exchange: &Exchange, request: Option<u64>, response: Option<u64>) {
-    let attribute = |name: &str| {
-        let found = exchange.attributes.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_default()
-    };
-    let said = ours::Row {
+fn row(exchange: &Exchange) -> Row<'_> {
+    Row {
         protocol: exchange.protocol,
         operation: &exchange.operation,
-        command: attribute("command"),
         status: &exchange.status,
+        error: exchange.error,
         asked: exchange.request.is_some(),
         answered: exchange.response.is_some(),
-    };
-    if let Some(label) = said.request() {
-        talk.requests.push(Said::new(label, exchange.operation.clone(), request));
-    }
-    if let Some(label) = said.response() {
-        talk.responses.push(Said::new(label, exchange.status.clone(), response));
-    }
-    if exchange.request.is_none() {
-        talk.pushes += 1;
     }
 }
 

@@ -150,15 +150,15 @@ impl Report {
             let pushes =
                 if comparison.pushes > 0 { format!(", {} pushes", comparison.pushes) } else { String::new() };
             println!("  {}{witnessed}{pushes}", comparison.protocol);
-            self.pairs(&comparison.requests);
-            self.pairs(&comparison.responses);
+            self.pairs(&comparison.requests, |pair| comparison.judge(pair));
+            self.pairs(&comparison.responses, Pair::difference);
         }
     }
 
-    fn pairs(&self, pairs: &[Pair]) {
-        let shown = |pair: &&Pair| self.all || pair.difference() != Difference::None;
+    fn pairs(&self, pairs: &[Pair], judge: impl Fn(&Pair) -> Difference) {
+        let shown = |pair: &&Pair| self.all || judge(pair) != Difference::None;
         for pair in pairs.iter().filter(shown).take(ROWS) {
-            let mark = match pair.difference() {
+            let mark = match judge(pair) {
                 Difference::None => ' ',
                 Difference::Missing => '-',
                 Difference::Extra => '+',

@@ -34,6 +34,8 @@ pub(super) struct Talk {
     pub(super) pushes: u64,
     /// Messages that are not as they should be, by this reader.
     pub(super) malformed: u64,
+    /// The reader does not read all that the protocol allows here, so what it lacks says nothing.
+    pub(super) vague: bool,
 }
 
 /// What a reader found on a stream.
@@ -68,10 +70,22 @@ impl Spoken {
 
 // === free functions ===
 
-/// Returns the letters and digits at the beginning of a text, lower case.
+/// Returns the letters and digits at the beginning of a text, lower case. Escaped bytes, which every reader writes in its
+/// own way, are left out.
 pub(super) fn plain(text: &str) -> String {
-    let letters = text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
-    letters.take(COMPARED).collect()
+    let mut plain = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        if character == '\\' {
+            let mut digits = 0;
+            while digits < 3 && rest.next_if(char::is_ascii_digit).is_some() {
+                digits += 1;
+            }
+        } else if character.is_ascii_alphanumeric() && plain.len() < COMPARED {
+            plain.push(character.to_ascii_lowercase());
+        }
+    }
+    plain
 }
 
 /// Returns a text's first word, upper case.

@@ -136,6 +136,14 @@ impl Stream {
         self.pieces.iter().filter(|piece| last.replace(piece.from) != Some(piece.from)).count()
     }
 
+    /// Says whether the client begins a piece by a letter, as text protocols do.
+    pub(super) fn speaks_lines(&self) -> bool {
+        self.pieces.iter().any(|piece| {
+            let Body::Bytes(bytes) = &piece.body else { return false };
+            piece.from == Side::Client && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        })
+    }
+
     /// Returns how many bytes are missing in the capture.
     pub(super) fn missing(&self) -> u64 {
         self.pieces.iter().map(|piece| if let Body::Hole(length) = piece.body { length } else { 0 }).sum()

@@ -106,9 +106,53 @@ impl Witness {
             let Some(stream) = streams.all.get(*index) else { continue };
             let Some(protocol) = row.protocol(stream.transport) else { continue };
             let spoken = said.entry(*index).or_default();
+            if protocol == "redis" && stream.speaks_lines() {
+                // Inline commands, which it does not read.
+                spoken.talk(protocol).vague = true;
+            }
             take(&row, protocol, *from, spoken, memory.entry(*index).or_default());
         }
         Ok(said)
+    }
+
+    /// Asks again about streams where only we found a protocol, with a hint for their ports: what tshark then reads
+    /// without a complaint is there.
+    pub(super) fn reconsider(
+        &self,
+        path: &Path,
+        streams: &Streams,
+        ours: &[Spoken],
+        said: &mut HashMap<usize, Spoken>,
+    ) -> Result<()> {
+        let mut hints = self.hints.clone();
+        let mut doubtful = Vec::new();
+        for (index, (stream, spoken)) in streams.all.iter().zip(ours).enumerate() {
+            let known =
+                |protocol: &String| said.get(&index).is_some_and(|said| said.talks.contains_key(protocol));
+            let unknown = spoken.talks.keys().find(|protocol| !known(protocol));
+            let Some(protocol) = unknown.filter(|_| stream.transport == Transport::Tcp) else { continue };
+            let hint = (stream.server.port(), protocol.clone());
+            if !hints.iter().any(|(port, _)| *port == hint.0) {
+                hints.push(hint);
+            }
+            doubtful.push((index, protocol.clone()));
+        }
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let again = Self { hints, cache: self.cache.clone() }.read(path, streams)?;
+        for (index, protocol) in doubtful {
+            let found = again.get(&index).filter(|spoken| {
+                spoken
+                    .talks
+                    .get(&protocol)
+                    .is_some_and(|talk| !talk.requests.is_empty() && talk.malformed == 0)
+            });
+            if let Some(found) = found {
+                said.insert(index, found.clone());
+            }
+        }
+        Ok(())
     }
 
     fn text(&self, path: &Path) -> Result<String> {
@@ -211,22 +255,37 @@ fn redis_commands(row: &Row<'_>, requests: &mut Vec<Said>) {
 }
 
 fn dns(row: &Row<'_>, talk: &mut super::spoken::Talk) {
-    let name = row.first("dns.qry.name").unwrap_or_default();
-    let kind = row.first("dns.qry.type").map(kind_name).unwrap_or_default();
-    let stream =
-        row.first("dns.length").and_then(|length| length.parse::<u64>().ok()).map(|length| length + 2);
-    let datagram = row.last("udp.length").and_then(|length| length.parse::<u64>().ok());
-    let bytes = stream.or(datagram.map(|length| length.saturating_sub(8)));
-    if matches!(row.first("dns.flags.response"), Some("1" | "True")) {
-        let code: u16 = row.first("dns.flags.rcode").and_then(|code| code.parse().ok()).unwrap_or_default();
-        let status = RCODES.get(usize::from(code)).copied().unwrap_or(ANYTHING);
-        let label = if status == ANYTHING { ANYTHING.to_owned() } else { plain(status) };
-        talk.responses.push(Said::new(label, status.to_owned(), bytes));
-    } else {
-        let plainly = row.first("dns.flags.opcode").is_none_or(|opcode| opcode == "0");
-        let root = if name == "<Root>" { "" } else { name };
-        let label = if plainly { format!("{} {}", plain(&kind), plain(root)) } else { ANYTHING.to_owned() };
-        talk.requests.push(Said::new(label, format!("{kind} {name}"), bytes));
+    let responses: Vec<&str> = row.list("dns.flags.response").collect();
+    let several = |field: &str| {
+        let values: Vec<&str> = row.list(field).collect();
+        // Some messages of several have no question: then it is not known whose the others are.
+        if values.len() == responses.len() { values } else { Vec::new() }
+    };
+    let (names, kinds) = (several("dns.qry.name"), several("dns.qry.type"));
+    let (lengths, opcodes) = (several("dns.length"), several("dns.flags.opcode"));
+    let mut codes = row.list("dns.flags.rcode");
+    for (index, response) in responses.iter().enumerate() {
+        let stream =
+            lengths.get(index).and_then(|length| length.parse::<u64>().ok()).map(|length| length + 2);
+        let datagram = row.last("udp.length").and_then(|length| length.parse::<u64>().ok());
+        let bytes = stream.or(datagram.map(|length| length.saturating_sub(8)));
+        if matches!(*response, "1" | "True") {
+            let code: usize = codes.next().and_then(|code| code.parse().ok()).unwrap_or_default();
+            let status = RCODES.get(code).copied().unwrap_or(ANYTHING);
+            let label = if status == ANYTHING { ANYTHING.to_owned() } else { plain(status) };
+            talk.responses.push(Said::new(label, status.to_owned(), bytes));
+            continue;
+        }
+        let plainly = opcodes.get(index).is_none_or(|opcode| *opcode == "0");
+        let question = names.get(index).zip(kinds.get(index)).filter(|_| plainly);
+        let (label, shown) = question.map_or_else(
+            || (ANYTHING.to_owned(), "message without one question".to_owned()),
+            |(name, kind)| {
+                let (kind, root) = (kind_name(kind), if *name == "<Root>" { "" } else { name });
+                (format!("{} {}", plain(&kind), plain(root)), format!("{kind} {name}"))
+            },
+        );
+        talk.requests.push(Said::new(label, shown, bytes));
     }
 }
 
@@ -244,6 +303,10 @@ fn kind_name(number: &str) -> String {
         ("5", "CNAME"),
         ("6", "SOA"),
         ("10", "NULL"),
+        ("29", "LOC"),
+        ("41", "OPT"),
+        ("44", "SSHFP"),
+        ("51", "NSEC3PARAM"),
         ("12", "PTR"),
         ("13", "HINFO"),
         ("15", "MX"),

@@ -1,14 +1,13 @@
 //! Labels of our exchanges.
 
-use super::{plain, verb};
+use super::{Said, Talk, plain, verb};
 
 /// What of an exchange its labels are made from.
 pub(in crate::replay) struct Row<'a> {
     pub(in crate::replay) protocol: &'a str,
     pub(in crate::replay) operation: &'a str,
-    /// The protocol's command, where the exchange names it.
-    pub(in crate::replay) command: &'a str,
     pub(in crate::replay) status: &'a str,
+    pub(in crate::replay) error: bool,
     pub(in crate::replay) asked: bool,
     pub(in crate::replay) answered: bool,
 }
@@ -16,28 +15,35 @@ pub(in crate::replay) struct Row<'a> {
 // === impl Row ===
 
 impl Row<'_> {
-    /// Returns the request's label.
-    pub(in crate::replay) fn request(&self) -> Option<String> {
-        let label = match self.protocol {
-            "redis" => verb(self.operation),
-            "dns" => {
+    /// Adds what was asked.
+    pub(in crate::replay) fn ask(&self, talk: &mut Talk, bytes: Option<u64>) {
+        if self.asked {
+            talk.requests.push(Said::new(self.request(), self.operation.to_owned(), bytes));
+        } else {
+            talk.pushes += 1;
+        }
+    }
+
+    /// Adds what was answered, where outcomes of this kind are compared.
+    pub(in crate::replay) fn answer(&self, talk: &mut Talk, bytes: Option<u64>) {
+        // Witnesses name only the errors of the other protocols.
+        let compared = matches!(self.protocol, "http" | "dns") || self.error;
+        if self.answered && compared && !self.status.is_empty() {
+            talk.responses.push(Said::new(plain(self.status), self.status.to_owned(), bytes));
+        }
+    }
+
+    fn request(&self) -> String {
+        let first = self.operation.split(' ').next().unwrap_or_default();
+        match (self.protocol, first) {
+            ("redis", _) => verb(self.operation),
+            ("dns", _) => {
                 let (kind, name) = self.operation.split_once(' ').unwrap_or((self.operation, ""));
                 format!("{} {}", plain(kind), plain(name))
             }
-            "mysql" if self.command == "LOGIN" => "LOGIN".to_owned(),
-            "postgres" if matches!(self.command, "LOGIN" | "CANCEL") => self.command.to_owned(),
+            // The user's name is part of ours only.
+            ("mysql", "LOGIN") | ("postgres", "LOGIN" | "CANCEL") => first.to_owned(),
             _ => plain(self.operation),
-        };
-        self.asked.then_some(label)
-    }
-
-    /// Returns the response's label, where outcomes of this kind are compared.
-    pub(in crate::replay) fn response(&self) -> Option<String> {
-        let compared = match self.protocol {
-            "http" | "dns" => true,
-            // Of these, witnesses name errors only.
-            _ => self.status.starts_with("ERR "),
-        };
-        (self.answered && compared && !self.status.is_empty()).then(|| plain(self.status))
+        }
     }
 }

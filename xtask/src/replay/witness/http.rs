@@ -24,6 +24,13 @@ pub(super) fn take(row: &Row<'_>, talk: &mut Talk) {
 fn size(row: &Row<'_>) -> Option<u64> {
     let first = ["http.request.method", "http.request.uri", "http.request.version"];
     let mut bytes = 2;
+    // Of others, tshark does not print all lines.
+    if !matches!(
+        row.first("http.request.method"),
+        Some("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS")
+    ) {
+        return None;
+    }
     for field in first {
         let text = row.first(field)?;
         if text.contains('\\') || !text.is_ascii() {

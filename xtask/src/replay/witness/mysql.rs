@@ -29,6 +29,8 @@ const COMMANDS: [(&str, &str); 18] = [
     ("31", "RESET_CONNECTION"),
 ];
 
+const COMMANDS_THERE_ARE: std::ops::RangeInclusive<u8> = 1..=32;
+
 const QUERY: &str = "3";
 const PREPARE: &str = "22";
 const EXECUTE: &str = "23";
@@ -59,6 +61,10 @@ impl Memory {
         // A statement of several packets has one command: sizes are told only where each has its own.
         let told = commands.len() == lengths.len();
         for (index, command) in commands.iter().enumerate() {
+            // Packets within a log-in are taken for commands that there are not.
+            if !command.parse::<u8>().is_ok_and(|command| COMMANDS_THERE_ARE.contains(&command)) {
+                continue;
+            }
             let length = lengths.get(index).and_then(|length| length.parse::<u64>().ok()).filter(|_| told);
             let (label, shown) = self.command(command, &mut texts, &mut statements);
             talk.requests.push(Said::new(label, shown, length.map(|length| length + 4)));

@@ -55,7 +55,9 @@ impl Memory {
             "Cancel request" => say("CANCEL".to_owned(), kind, Some(length)),
             "Simple query" => {
                 let text = texts.next().unwrap_or_default();
-                say(statement(text), text, Some(length + 1));
+                // What is copied in belongs to the statement.
+                let copies = text.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy"));
+                say(statement(text), text, (!copies).then_some(length + 1));
                 (self.open, self.owes_sync) = (None, false);
             }
             "Termination" => say(plain("TERMINATE"), kind, Some(length + 1)),
