@@ -8,6 +8,8 @@
 mod calls;
 #[path = "kernel/cgroups.rs"]
 mod cgroups;
+#[path = "kernel/conversations.rs"]
+mod conversations;
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/group.rs"]

@@ -60,16 +60,16 @@ impl Kind {
 }
 
 /// Numbers that look thrown, the same at each run.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub(super) fn roll(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % below
     }
 
     /// A length: mostly small, now and then large.
-    fn len(&mut self) -> usize {
+    pub(super) fn len(&mut self) -> usize {
         match self.roll(12) {
             0 => 100_000 + self.roll(3_000_000),
             1 => 60_000 + self.roll(20_000),
