@@ -352,7 +352,18 @@ impl Session {
             | Event::Extend
             | Event::Discard => {}
         }
-        let sure = self.turns.are_sure();
+        // What a key pairs needs no turns.
+        let keyed = match &event {
+            Event::Request(request) => request.key.is_some(),
+            Event::Response(response) | Event::Unanswered(response) => response.key.is_some(),
+            Event::Part
+            | Event::Amend(_)
+            | Event::Push(_)
+            | Event::Single(_)
+            | Event::Extend
+            | Event::Discard => false,
+        };
+        let sure = keyed || self.turns.are_sure();
         Some(match event {
             Event::Part | Event::Discard => return None,
             Event::Extend => {

@@ -3,6 +3,7 @@
 mod ends;
 mod foreign;
 mod names;
+mod pipelined;
 mod transfers;
 mod unusual;
 

@@ -1,3 +1,5 @@
+//! Messages that were cut, and answers that never came.
+
 use super::*;
 
 const A: u16 = 1;

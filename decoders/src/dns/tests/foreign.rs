@@ -1,3 +1,5 @@
+//! What other protocols over datagrams and streams say is no DNS.
+
 use super::*;
 
 const NBSTAT: u16 = 33;
