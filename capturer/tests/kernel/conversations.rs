@@ -251,7 +251,7 @@ fn dns(dice: &mut Dice) -> Script {
     let mut script = Script::default();
     for round in 0..8 {
         script.turn();
-        for _ in 0..if round == 0 { 1 } else { 1 + dice.roll(400) } {
+        for _ in 0..=if round == 0 { 0 } else { dice.roll(400) } {
             let asked = script.asked;
             let label = format!("n{asked}");
             let id = u16::try_from(asked).unwrap().to_be_bytes();
