@@ -110,6 +110,21 @@ pub(crate) enum Event {
     Discard,
 }
 
+// === impl Event ===
+
+impl Event {
+    /// Returns what pairs a request with its response, where that is not their order.
+    pub(crate) fn key(&self) -> Option<u64> {
+        match self {
+            Self::Request(request) => request.key,
+            Self::Response(response) | Self::Unanswered(response) => response.key,
+            Self::Part | Self::Amend(_) | Self::Push(_) | Self::Single(_) | Self::Extend | Self::Discard => {
+                None
+            }
+        }
+    }
+}
+
 /// What a request says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {

@@ -353,16 +353,7 @@ impl Session {
             | Event::Discard => {}
         }
         // What a key pairs needs no turns.
-        let keyed = match &event {
-            Event::Request(request) => request.key.is_some(),
-            Event::Response(response) | Event::Unanswered(response) => response.key.is_some(),
-            Event::Part
-            | Event::Amend(_)
-            | Event::Push(_)
-            | Event::Single(_)
-            | Event::Extend
-            | Event::Discard => false,
-        };
+        let keyed = event.key().is_some();
         let sure = keyed || self.turns.are_sure();
         Some(match event {
             Event::Part | Event::Discard => return None,
