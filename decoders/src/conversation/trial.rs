@@ -28,6 +28,8 @@ pub(super) struct Trial {
     messages: Both<u32>,
     heard: Both<bool>,
     unreadable: u64,
+    /// Bytes passed over behind losses, where reading looked for a place to go on.
+    passed: u64,
     /// Bytes of the first way.
     bytes: u64,
     pub(super) withheld: VecDeque<Outcome>,
@@ -44,6 +46,7 @@ impl Trial {
             messages: Both::default(),
             heard: Both::default(),
             unreadable: 0,
+            passed: 0,
             bytes: 0,
             withheld: VecDeque::new(),
             is_wrong: false,
@@ -70,6 +73,17 @@ impl Trial {
         self.unreadable = self.unreadable.saturating_add(bytes);
         let in_the_middle = !self.from_start && self.first != Some(way) && *self.messages.of(way) == 0;
         self.is_wrong |= !in_the_middle || self.unreadable > MAX_UNREADABLE;
+    }
+
+    /// So many bytes were passed over behind a loss: they contradict nothing, but a place to go on must be among them.
+    pub(super) fn note_passed(&mut self, bytes: u64) {
+        self.passed = self.passed.saturating_add(bytes);
+        self.is_wrong |= self.passed > MAX_UNREADABLE;
+    }
+
+    /// Whether a whole message of a way was read.
+    pub(super) fn has_message(&self, way: Way) -> bool {
+        *self.messages.of(way) > 0
     }
 
     pub(super) fn is_right(&self) -> bool {

@@ -22,6 +22,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Probe {
         Probe::No if evidence.from_start && evidence.sender == Side::Client && is_refusal(evidence.other) => {
             Probe::Maybe
         }
+        // Its first word may be the end of a longer one.
+        Probe::Yes if !evidence.from_start && evidence.sender == Side::Client && !line::is_known(head) => {
+            Probe::No
+        }
         // Of a connection that was open before, any line may lie within a body or another protocol.
         Probe::Yes if !evidence.from_start => second_line(head),
         // Others say so too, but never to who asked as HTTP does.
@@ -135,6 +139,9 @@ mod tests {
             ("GET /x HTTP/1.1\r\nGET /y HTTP/1.1\r\n", Probe::No),
             ("GET /x HTTP/1.1\n200 12 \"-\"\n", Probe::No),
             ("GET x HTTP/1.1\r\nHost: a\r\n", Probe::No),
+            ("T /x HTTP/1.1\r\nHost: a\r\n", Probe::No),
+            ("URGE /x HTTP/1.1\r\nHost: a\r\n", Probe::No),
+            ("PURGE /x HTTP/1.1\r\nHost: a\r\n", Probe::Yes),
         ] {
             assert_eq!(ask(Side::Client, text.as_bytes(), false), claim, "{text:?}");
         }

@@ -19,7 +19,11 @@ impl Session {
             if let Some(mut outcome) = flow.completing.take() {
                 cut_at(&mut outcome, end);
                 self.emit(outcome, outcomes);
-            } else if synced && let Some(event) = self.decoder.finish(sender) {
+            } else if synced
+                // Half a message shows nobody that a claim is right.
+                && self.trial.as_ref().is_none_or(|trial| trial.has_message(way.other()))
+                && let Some(event) = self.decoder.finish(sender)
+            {
                 self.handle(way, event, span, outcomes);
             } else if sender == Side::Client && ending == Ending::Connection {
                 // Half a request, of which nothing else is told.

@@ -141,7 +141,10 @@ impl Session {
         if dropped > 0
             && let Some(trial) = &mut self.trial
         {
-            trial.note_unreadable(way, bytes);
+            match garbled {
+                Some(_) => trial.note_unreadable(way, bytes),
+                None => trial.note_passed(bytes),
+            }
         }
         if dropped > 0 && !garbled.is_some_and(|garbled| garbled.kept) {
             // Answers may be among what was dropped: a later one must not go to a request they were for.
@@ -167,7 +170,10 @@ impl Session {
         if left > 0
             && let Some(trial) = &mut self.trial
         {
-            trial.note_unreadable(way, left);
+            match flow.garbled {
+                Some(_) => trial.note_unreadable(way, left),
+                None => trial.note_passed(left),
+            }
         }
         drop_bytes(way, left, outcomes);
     }

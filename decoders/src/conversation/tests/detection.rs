@@ -175,6 +175,25 @@ fn half_an_answer_on_a_late_connection_is_no_contradiction() {
     let mut client = Client::new(false);
     client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nx").gap(Way::In, 20_000).end();
     assert_eq!(client.outcomes(), ["gap"]);
+    // The same, and more of it behind the hole, where no message begins.
+    let mut client = Client::new(false);
+    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\nx").gap(Way::In, 95_000);
+    client.answer(&[0xee; 9000]).end();
+    let outcomes = client.outcomes();
+    assert!(outcomes.contains(&"gap".to_owned()), "{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| outcome.starts_with("unparsable")), "{outcomes:?}");
+}
+
+#[test]
+fn half_a_message_on_a_late_connection_is_none() {
+    // PPTP, whose first bytes could announce a long log-in, and a line of letters that could announce a long query.
+    let pptp = [b"\0\x9c\0\x01\x1a\x2b\x3c\x4d\0\x01\0\0\x01\0\0\0".as_slice(), &[0; 140]].concat();
+    let line = [b"Q\0\0\xc0\x18".as_slice(), "1ExxfNQsIPMPq2ogrt67cUCa".repeat(40).as_bytes()].concat();
+    for bytes in [pptp, line] {
+        let mut client = Client::new(false);
+        client.ask(&bytes).end();
+        assert_eq!(client.outcomes(), [""; 0]);
+    }
 }
 
 #[test]
