@@ -1,3 +1,5 @@
+//! Names of types, classes, codes and options, as registries have them.
+
 use super::*;
 use crate::dns::{iana, message::Message};
 

@@ -1,3 +1,5 @@
+//! Zone transfers: one exchange, whatever its number of messages.
+
 use super::*;
 
 const AXFR: u16 = 252;

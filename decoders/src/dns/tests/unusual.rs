@@ -1,3 +1,5 @@
+//! Messages that are rare and valid.
+
 use super::*;
 
 const A: u16 = 1;

@@ -1,3 +1,5 @@
+//! Which database is current after each text.
+
 use super::super::server::Server;
 use super::*;
 

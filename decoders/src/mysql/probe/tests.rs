@@ -1,3 +1,5 @@
+//! What the first bytes of a side tell.
+
 use super::*;
 
 fn judged(sender: Side, head: &[u8], from_start: bool, spoke_first: bool) -> Probe {

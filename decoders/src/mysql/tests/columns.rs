@@ -1,3 +1,5 @@
+//! Results whose columns are described in part or not at all.
+
 use super::*;
 
 /// The capabilities of the connectors of `MariaDB`, its extended ones among them: extended metadata, cached metadata.

@@ -1,3 +1,5 @@
+//! Greetings, log-ins and refusals.
+
 use super::*;
 
 /// The greeting of a server of `MariaDB` with this version.

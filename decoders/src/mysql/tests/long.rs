@@ -1,3 +1,5 @@
+//! Large statements, results and files, with ranges that nobody saw.
+
 use super::*;
 
 /// Rows of one short column, numbered from `first` on.

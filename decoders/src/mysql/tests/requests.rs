@@ -1,3 +1,5 @@
+//! Commands, and how the requests of libraries are told from others.
+
 use super::*;
 
 /// An OK packet's body that tells of the current database.

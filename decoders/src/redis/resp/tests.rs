@@ -1,3 +1,5 @@
+//! Every kind of reply, in any pieces.
+
 use std::fmt::Write as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Where reading goes on behind a loss.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! What must not come out of commands and their answers.
+
 use super::super::tests::{Talk, words};
 use super::*;
 
