@@ -1,7 +1,8 @@
 //! Which commands client libraries send by themselves when they connect, to find out what the server can do.
 //!
-//! Source: the connection code of redis-py 8.1, node-redis 6, ioredis 6, go-redis 9, jedis 7, lettuce 7 and
-//! StackExchange.Redis 2, and `redis-cli` 7. Servers that are older than the library refuse part of it.
+//! Source: the connection code of redis-py 8.1, node-redis 6 and ioredis 6. What go-redis, jedis, lettuce,
+//! StackExchange.Redis and `redis-cli` send is as their documentation tells. Servers that are older than the library
+//! refuse part of it.
 
 use super::request::Command;
 
