@@ -331,7 +331,10 @@ impl Session {
     /// Takes an event of a message that lies at `span`, and returns what comes out of it.
     fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
         let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
+        // One that only announced its bytes is not whole.
+        let is_whole = self.flows.of(way).next.is_none_or(|next| span.end <= next);
         if let Some(trial) = &mut self.trial
+            && is_whole
             && !matches!(event, Event::Part | Event::Discard | Event::Extend)
         {
             let by_itself = matches!(&event, Event::Push(push) if push.by_itself);

@@ -193,6 +193,9 @@ fn half_a_message_on_a_late_connection_is_none() {
         let mut client = Client::new(false);
         client.ask(&bytes).end();
         assert_eq!(client.outcomes(), [""; 0]);
+        let mut client = Client::new(false);
+        client.ask(&bytes).answer(b"250 ok\r\n").end();
+        assert_eq!(client.outcomes(), [""; 0]);
     }
 }
 
