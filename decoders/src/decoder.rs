@@ -31,7 +31,6 @@ pub struct Redaction {
 
 /// What a probe is told of a connection.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "each protocol looks at what tells it apart")]
 pub(crate) struct Evidence<'a> {
     /// The side whose bytes are judged.
     pub sender: Side,
