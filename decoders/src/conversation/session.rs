@@ -135,6 +135,9 @@ impl Session {
         let mut withheld = std::mem::take(&mut trial.withheld);
         self.take_stretch(stretch, &mut withheld);
         if let Some(trial) = &mut self.trial {
+            for way in [Way::Out, Way::In] {
+                trial.note_passing(way, self.flows.of(way).next);
+            }
             if trial.is_right() {
                 outcomes.append(&mut withheld);
                 self.trial = None;
@@ -331,14 +334,12 @@ impl Session {
     /// Takes an event of a message that lies at `span`, and returns what comes out of it.
     fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
         let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
-        // One that only announced its bytes is not whole.
-        let is_whole = self.flows.of(way).next.is_none_or(|next| span.end <= next);
         if let Some(trial) = &mut self.trial
-            && is_whole
             && !matches!(event, Event::Part | Event::Discard | Event::Extend)
         {
             let by_itself = matches!(&event, Event::Push(push) if push.by_itself);
-            trial.note_message(way, by_itself);
+            trial.announce(way, span.end, by_itself);
+            trial.note_passing(way, self.flows.of(way).next);
         }
         match &event {
             Event::Request(Request { key: None, .. }) => {

@@ -18,6 +18,15 @@ const MAX_WITHHELD: usize = 64;
 /// the connection was joined is shorter, mostly.
 const MAX_UNREADABLE: u64 = 64 * 1024;
 
+/// A message whose bytes are not all there.
+#[derive(Debug)]
+struct Announced {
+    /// The position behind its last byte.
+    end: u64,
+    /// Whether a server sends it without being asked.
+    by_itself: bool,
+}
+
 /// The state of a trial.
 #[derive(Debug)]
 pub(super) struct Trial {
@@ -26,6 +35,8 @@ pub(super) struct Trial {
     /// Whether the connection was seen from its start, so that no side is in the middle of a message.
     from_start: bool,
     messages: Both<u32>,
+    /// The newest message of each way while bytes that it announced are still to come.
+    announced: Both<Option<Announced>>,
     heard: Both<bool>,
     unreadable: u64,
     /// Bytes passed over behind losses, where reading looked for a place to go on.
@@ -44,6 +55,7 @@ impl Trial {
             first: None,
             from_start,
             messages: Both::default(),
+            announced: Both::default(),
             heard: Both::default(),
             unreadable: 0,
             passed: 0,
@@ -62,10 +74,21 @@ impl Trial {
         }
     }
 
-    /// A whole message of a way was read; one that a server sends `by_itself` is expected to come alone.
-    pub(super) fn note_message(&mut self, way: Way, by_itself: bool) {
-        let messages = self.messages.of_mut(way);
-        *messages = messages.saturating_add(if by_itself { ENOUGH_ALONE } else { 1 });
+    /// A message of a way was read that goes on until `end`; one that a server sends `by_itself` is expected to come
+    /// alone.
+    pub(super) fn announce(&mut self, way: Way, end: u64, by_itself: bool) {
+        *self.announced.of_mut(way) = Some(Announced { end, by_itself });
+    }
+
+    /// The bytes of a way came as far as `next`: a message that ends there is whole.
+    pub(super) fn note_passing(&mut self, way: Way, next: Option<u64>) {
+        let Some(next) = next else { return };
+        if let Some(Announced { by_itself, .. }) =
+            self.announced.of_mut(way).take_if(|announced| announced.end <= next)
+        {
+            let messages = self.messages.of_mut(way);
+            *messages = messages.saturating_add(if by_itself { ENOUGH_ALONE } else { 1 });
+        }
     }
 
     /// So many bytes of a way could not be read.

@@ -200,6 +200,30 @@ fn half_a_message_on_a_late_connection_is_none() {
 }
 
 #[test]
+fn a_message_on_a_late_connection_is_whole_once_its_announced_bytes_came() {
+    const LEN: u64 = 10_000_000;
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".as_slice();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LEN}\r\n\r\n");
+    let bulk = format!("${}\r\n", LEN - 2);
+    for (ask, answer, shown) in [(GET, head, "GET /a 200"), (get, bulk, "GET k OK")] {
+        let mut client = Client::new(false);
+        client.ask(ask).answer(answer.as_bytes()).answer(&[b'x'; 2_000]);
+        assert_eq!(client.outcomes(), [""; 0], "{shown}");
+        client.skipped(Way::In, LEN - 2_000);
+        assert_eq!(client.outcomes(), [shown]);
+        client.ask(ask).answer(answer.as_bytes()).skipped(Way::In, LEN);
+        assert_eq!(client.outcomes(), [shown]);
+    }
+    let put = format!("PUT /a HTTP/1.1\r\nContent-Length: {LEN}\r\n\r\n");
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", LEN - 2);
+    for (ask, answer, shown) in [(put, OK, "PUT /a 200"), (set, b"+OK\r\n", "SET k OK")] {
+        let mut client = Client::new(false);
+        client.ask(ask.as_bytes()).skipped(Way::Out, LEN).answer(answer);
+        assert_eq!(client.outcomes(), [shown]);
+    }
+}
+
+#[test]
 fn ends_of_a_late_connection_are_not_swapped() {
     let ask = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
     for side in [None, Some(Side::Client)] {
