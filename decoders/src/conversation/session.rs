@@ -195,7 +195,10 @@ impl Session {
     fn note_quiet(&mut self, way: Way, at_ns: u64) {
         let silence = at_ns.saturating_sub(self.newest_ns);
         self.newest_ns = self.newest_ns.max(at_ns);
-        if !self.turns.are_sure() && silence >= QUIET_NS && self.side.sender(way) == Side::Client {
+        let asks = self.side.sender(way) == Side::Client && !self.flows.of(way).is_within_message();
+        // A client that pauses within a message has not asked again.
+        let asks = asks && self.flows.of(way).skip == 0 && !self.decoder.is_request_open();
+        if !self.turns.are_sure() && silence >= QUIET_NS && asks {
             self.turns.rest();
             self.decoder.lost(Side::Client);
         }

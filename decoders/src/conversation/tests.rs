@@ -224,6 +224,33 @@ fn a_client_that_pipelines_pairs_again_only_after_silence() {
 }
 
 #[test]
+fn a_pause_within_an_upload_is_no_new_request() {
+    let head = b"PUT /u HTTP/1.1\r\nContent-Length: 10\r\n\r\n".as_slice();
+    let large = b"PUT /u HTTP/1.1\r\nContent-Length: 9000\r\n\r\n".as_slice();
+    let chunked = b"PUT /u HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n".as_slice();
+    let (half, line) = (b"GET /h HT".as_slice(), b"TP/1.1\r\n\r\n".as_slice());
+    for (first, rest) in [
+        (head, b"0123456789".as_slice()),
+        (large, &[b'x'; 9000]),
+        (chunked, b"GET /\r\n0\r\n\r\n"),
+        (half, line),
+    ] {
+        let mut client = Client::new(true);
+        client.ask(GET).ask(GET).ask(GET).answer(OK).gap(Way::Out, 60).ask(GET);
+        client.answer(OK).answer(OK).answer(OK).answer(OK);
+        client.outcomes();
+        client.ask(first);
+        client.now += 1_000_000_000;
+        client.ask(rest).answer(OK);
+        let outcomes = client.outcomes();
+        assert!(outcomes.iter().all(|outcome| outcome == "gap" || outcome == "unpaired"), "{outcomes:?}");
+        client.now += 1_000_000_000;
+        client.ask(GET).answer(OK);
+        assert_eq!(client.outcomes(), ["GET /a 200"]);
+    }
+}
+
+#[test]
 fn a_lost_answer_shows_late_and_is_no_pipelining() {
     let mut client = Client::new(true);
     client.ask(GET).answer(OK).ask(GET);
