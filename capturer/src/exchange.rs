@@ -203,10 +203,9 @@ fn last(message: &decoders::Message) -> u64 {
 }
 
 fn message(ground: &Ground<'_>, way: usize, message: decoders::Message) -> v1::Message {
-    let decoders::Message { start, end, plain_bytes, payload, truncated } = message;
-    let datagrams = ground.connection.transport == layout::transport::UDP;
+    let bytes = message.bytes();
+    let decoders::Message { start, end, datagram: _, plain_bytes, payload, truncated } = message;
     let calls = ground.calls.get(way);
-    let bytes = if datagrams { calls.map_or(0, |calls| calls.bytes(start, end)) } else { end - start };
     let time = |call: &Call| if way == OUT { call.enter_ns } else { call.exit_ns };
     let syscalls = calls.map(|calls| calls.listed(start, end, ground.clock, time)).unwrap_or_default();
     v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
@@ -248,7 +247,14 @@ mod tests {
     }
 
     fn part(start: u64, end: u64) -> decoders::Message {
-        decoders::Message { start, end, plain_bytes: None, payload: Vec::new(), truncated: false }
+        decoders::Message {
+            start,
+            end,
+            datagram: None,
+            plain_bytes: None,
+            payload: Vec::new(),
+            truncated: false,
+        }
     }
 
     fn exchange(

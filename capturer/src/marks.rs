@@ -10,6 +10,10 @@ use crate::clock::Clock;
 /// ones between in larger steps; 1,000 connections that all carry such bodies take 28 MB.
 pub const CALLS: usize = 256;
 
+/// Datagrams kept per direction, each by itself: as many queries as wait for answers at a time. Beyond it the oldest
+/// go, and an answer that comes for them later has no times.
+pub const DATAGRAMS: usize = 4_096;
+
 /// Calls at the front that are not joined: the first bytes of a long message lie there.
 const FRONT: usize = 4;
 
@@ -40,17 +44,27 @@ pub struct Call {
 #[derive(Debug, Default)]
 pub struct Calls {
     calls: VecDeque<Call>,
+    /// Whether each call is a datagram, which is a message by itself.
+    datagrams: bool,
 }
 
 // === impl Calls ===
 
 impl Calls {
+    /// Makes the calls of a direction that moves datagrams, whose positions are ordinals.
+    #[must_use]
+    pub fn of_datagrams() -> Self {
+        Self { calls: VecDeque::new(), datagrams: true }
+    }
+
     /// Adds a call; positions must not fall behind the last one's end, or the call is left out.
     pub fn push(&mut self, call: Call) {
         if self.calls.back().is_some_and(|last| call.start < last.end) || call.start >= call.end {
             return;
         }
-        if self.calls.len() >= CALLS {
+        if self.datagrams && self.calls.len() >= DATAGRAMS {
+            self.calls.pop_front();
+        } else if !self.datagrams && self.calls.len() >= CALLS {
             self.join();
         }
         self.calls.push_back(call);
@@ -95,12 +109,6 @@ impl Calls {
             }
         }
         listed
-    }
-
-    /// Returns the bytes that calls moved of `start..end`: of datagrams their sizes.
-    #[must_use]
-    pub fn bytes(&self, start: u64, end: u64) -> u64 {
-        self.within(start, end).map(|call| share(call, start, end)).sum()
     }
 
     /// Forgets the calls wholly below `floor`.
@@ -164,6 +172,11 @@ mod tests {
         Call { start, end: start + len, enter_ns: at, exit_ns: at + 1, bytes: len, pid: 7 }
     }
 
+    /// The bytes that calls moved of `start..end`.
+    fn bytes(calls: &Calls, start: u64, end: u64) -> u64 {
+        calls.within(start, end).map(|call| share(call, start, end)).sum()
+    }
+
     #[test]
     fn finds_the_call_of_a_byte() {
         let mut calls = Calls::default();
@@ -174,7 +187,7 @@ mod tests {
         assert_eq!(calls.at(109).unwrap().enter_ns, 1);
         assert_eq!(calls.at(110).unwrap().enter_ns, 2);
         assert_eq!(calls.at(117), None, "a gap has no call");
-        assert_eq!(calls.bytes(105, 122), 5 + 5 + 2);
+        assert_eq!(bytes(&calls, 105, 122), 5 + 5 + 2);
         calls.prune(110);
         assert_eq!(calls.len(), 2);
         calls.push(call(100, 30, 9));
@@ -190,7 +203,7 @@ mod tests {
         }
         assert_eq!(calls.at(0).unwrap().enter_ns, 0);
         assert_eq!(calls.at(6_400 * 16_384 - 1).unwrap().enter_ns, 6_399);
-        assert_eq!(calls.bytes(0, u64::MAX), 6_400 * 16_384, "no byte is lost by joining");
+        assert_eq!(bytes(&calls, 0, u64::MAX), 6_400 * 16_384, "no byte is lost by joining");
         let listed = calls.listed(0, u64::MAX, &Clock::sampled(), |call| call.exit_ns);
         assert_eq!(listed.len(), LISTED);
         assert_eq!(listed.iter().map(|event| event.bytes).sum::<u64>(), 6_400 * 16_384);
@@ -206,9 +219,25 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_counts_its_own_bytes() {
-        let mut calls = Calls::default();
-        calls.push(Call { start: 3, end: 4, enter_ns: 0, exit_ns: 1, bytes: 77, pid: 1 });
-        assert_eq!(calls.bytes(3, 4), 77);
+    fn a_datagram_keeps_its_own_bytes_and_times() {
+        let mut calls = Calls::of_datagrams();
+        let mut push = |number: u64| {
+            let bytes = 70 + number % 9;
+            calls.push(Call {
+                start: number,
+                end: number + 1,
+                enter_ns: number,
+                exit_ns: number,
+                bytes,
+                pid: 1,
+            });
+        };
+        let last = DATAGRAMS as u64 + 9;
+        (0..=last).for_each(&mut push);
+        assert_eq!((calls.len(), calls.at(9)), (DATAGRAMS, None));
+        for number in 10..=last {
+            let listed = calls.listed(number, number + 1, &Clock::sampled(), |call| call.enter_ns);
+            assert_eq!((calls.at(number).unwrap().enter_ns, listed[0].bytes), (number, 70 + number % 9));
+        }
     }
 }

@@ -10,6 +10,8 @@ mod calls;
 mod cgroups;
 #[path = "kernel/conversations.rs"]
 mod conversations;
+#[path = "kernel/datagrams.rs"]
+mod datagrams;
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/group.rs"]

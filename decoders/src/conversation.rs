@@ -120,6 +120,8 @@ pub struct Message {
     pub start: u64,
     /// Position behind its last byte.
     pub end: u64,
+    /// The length of the datagram that it is; `None` in a stream.
+    pub datagram: Option<u64>,
     /// Size of the decoded content where it differs.
     pub plain_bytes: Option<u64>,
     /// Text to show, or raw bytes.
@@ -195,6 +197,16 @@ enum Content<'a> {
     Uncaptured(u64),
     /// So many bytes were lost, as far as known.
     Lost(Option<u64>),
+}
+
+// === impl Message ===
+
+impl Message {
+    /// Returns how many bytes it took on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.datagram.unwrap_or(self.end.saturating_sub(self.start))
+    }
 }
 
 // === impl Way ===

@@ -191,7 +191,7 @@ fn write_exchange(text: &mut String, exchange: &Exchange) {
     for (name, message) in [("request", request), ("response", response)] {
         match message {
             None => writeln!(text, "  {name} none").unwrap(),
-            Some(Message { start, end, plain_bytes, payload, truncated }) => {
+            Some(Message { start, end, datagram: _, plain_bytes, payload, truncated }) => {
                 let cut = if *truncated { " truncated" } else { "" };
                 let plain = plain_bytes.map(|plain| format!(" plain={plain}")).unwrap_or_default();
                 writeln!(text, "  {name} {start}..{end}{plain}{cut} {}", payload.escape_ascii()).unwrap();

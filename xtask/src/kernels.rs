@@ -1,13 +1,15 @@
-//! `cargo xtask kernels`: the same smoke capture on the kernels Debian ships and on this machine's own.
+//! `cargo xtask kernels`: the same smoke capture, and the capturer's tests of calls of every size and shape, on the
+//! kernels Debian ships and on this machine's own.
 //!
 //! The others boot under qemu's software emulation from a small initramfs that holds this workspace's binaries. Kernel
 //! packages are unpacked below the target directory; nothing is installed.
 
+mod calls;
 mod guest;
 mod initramfs;
 pub mod smoke;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -35,11 +37,12 @@ const BOOTS: usize = 5;
 /// Small kernels for virtual machines, with BTF.
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
-/// Runs the smoke capture on every kernel whose series contains one of `only` (all when empty; `own` is this
+/// Runs smoke capture and calls on every kernel whose series contains one of `only` (all when empty; `own` is this
 /// machine's), and prints one line for each.
 pub fn run(only: &[String]) -> Result<ExitCode> {
     setup::run(setup::Purpose::Kernels)?;
     workspace::build()?;
+    let tests = calls::build()?;
     let wanted = |series: &str| only.is_empty() || only.iter().any(|word| series == word);
     let (mut passed, mut failed) = (0_u32, 0_u32);
     let mut count = |series: &str, outcome: Result<String>| match outcome {
@@ -53,10 +56,11 @@ pub fn run(only: &[String]) -> Result<ExitCode> {
         }
     };
     for shipped in SHIPPED.iter().filter(|shipped| wanted(shipped.series)) {
-        count(shipped.series, boot(shipped));
+        count(shipped.series, boot(shipped, &tests));
     }
     if wanted("own") {
-        count("own", smoke::run(&workspace::binary("kubectl-kyanos")?));
+        let smoke = smoke::run(&workspace::binary("kubectl-kyanos")?);
+        count("own", smoke.and_then(|smoke| Ok(format!("{smoke}; {}", calls::run(&tests)?))));
     }
     println!("{passed} passed, {failed} failed");
     if passed + failed == 0 {
@@ -69,11 +73,11 @@ fn series() -> String {
     SHIPPED.map(|shipped| shipped.series).join(", ")
 }
 
-fn boot(shipped: &Shipped) -> Result<String> {
+fn boot(shipped: &Shipped, tests: &Path) -> Result<String> {
     let image = unpack(shipped).with_context(|| format!("fetching the kernel of {}", shipped.suite))?;
     let folder = tempfile::tempdir()?;
     let initramfs = folder.path().join("initramfs.cpio");
-    initramfs::write(&initramfs).context("writing the initramfs")?;
+    initramfs::write(&initramfs, tests).context("writing the initramfs")?;
     // Under emulation some kernels crash now and then before any program of ours is loaded: tried again, and said.
     let mut crashes = Vec::new();
     loop {

@@ -36,7 +36,8 @@ enum Command {
         /// Only test programs whose name contains one of these words, such as `decoders` or `xtask/tidy`.
         only: Vec<String>,
     },
-    /// Capture the same small traffic on Debian's 5.10, 6.1 and 6.12 kernels, under emulation, and on this machine's.
+    /// Capture the same small traffic, and calls of every size, on Debian's 5.10, 6.1 and 6.12 kernels, under emulation,
+    /// and on this machine's.
     Kernels {
         /// Only these: `5.10`, `6.1`, `6.12`, `own`.
         only: Vec<String>,
@@ -55,12 +56,8 @@ enum Command {
     /// Play both ends of a capture's streams.
     #[command(hide = true)]
     ReplayPlayer(replay::Score),
-    /// Measure what capturing costs a busy nginx, and the memory it takes.
-    Bench {
-        /// Length of the memory run in seconds.
-        #[arg(long)]
-        seconds: Option<u64>,
-    },
+    /// Measure what capturing costs a busy server, by small requests and by results of 3 MB, and the memory it takes.
+    Bench(bench::Choice),
     /// Build container images of hub and capturer, as archives that `ctr`, `kind` and `docker` load; needs no engine.
     Image {
         /// Folder for the archives, by default `images` in the target directory.
@@ -113,7 +110,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::SmokeServer => kernels::smoke::server::serve()?,
         Command::Replay(choice) => return replay::run(choice),
         Command::ReplayPlayer(score) => replay::player(score)?,
-        Command::Bench { seconds } => return bench::run(*seconds),
+        Command::Bench(choice) => return bench::run(choice),
         Command::Image { out, target } => image::run(out.as_deref(), *target)?,
         Command::Package { out, programs, platform } => {
             package::run(out.as_deref(), programs.as_deref(), platform)?;

@@ -86,20 +86,32 @@ pub fn unpacked_mysql() -> Result<PathBuf> {
     Ok(root)
 }
 
+/// Builds a test program of one crate and returns where it lies.
+pub fn program_of(crate_name: &str, test: &str) -> Result<PathBuf> {
+    let programs = build_programs(&["--package", crate_name, "--test", test])?;
+    let name = format!("{crate_name}/{test}");
+    let found = programs.into_iter().find(|program| program.name == name);
+    found.map(|program| program.path).with_context(|| format!("cargo built no `{name}`"))
+}
+
 fn build() -> Result<Vec<Program>> {
     // One command for programs, tests and examples: their features are resolved together and nothing is built twice.
+    let mut programs = build_programs(&["--workspace", "--all-targets"])?;
+    // Quick ones first, so that simple mistakes show early.
+    programs.sort_by(|a, b| (a.serial, &a.name).cmp(&(b.serial, &b.name)));
+    Ok(programs)
+}
+
+/// Builds what the arguments select, and returns the test programs among it.
+fn build_programs(select: &[&str]) -> Result<Vec<Program>> {
     let mut command = run::cargo();
-    command.args(["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"]);
-    eprintln!("$ cargo build --workspace --all-targets");
+    command.arg("build").args(select).args(["--message-format", "json-render-diagnostics"]);
+    eprintln!("$ cargo build {}", select.join(" "));
     let output = command.stderr(Stdio::inherit()).output().context("running cargo")?;
     if !output.status.success() {
         bail!("the build failed");
     }
-    let mut programs: Vec<Program> =
-        String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect();
-    // Quick ones first, so that simple mistakes show early.
-    programs.sort_by(|a, b| (a.serial, &a.name).cmp(&(b.serial, &b.name)));
-    Ok(programs)
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect())
 }
 
 /// Reads one of cargo's messages: a test program, or something else.

@@ -81,7 +81,7 @@ impl Tracked {
             stream: (!datagrams).then(|| Stream::new(&connection)),
             talk: Talk {
                 conversation: Conversation::new(context, options),
-                calls: Default::default(),
+                calls: [0; 2].map(|_| if datagrams { Calls::of_datagrams() } else { Calls::default() }),
                 offsets: [0; 2],
                 reached: [0; 2],
                 skipping: [0; 2],

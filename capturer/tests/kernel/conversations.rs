@@ -37,11 +37,14 @@ struct Round {
     responses: Vec<u8>,
 }
 
+/// The sizes of request and response, by the first words of each request.
+pub(super) type Truth = BTreeMap<String, (u64, u64)>;
+
 /// A conversation, and the sizes of what it asks and answers by the first words of each request.
 #[derive(Default)]
 struct Script {
     rounds: Vec<Round>,
-    truth: BTreeMap<String, (u64, u64)>,
+    truth: Truth,
     asked: usize,
 }
 
@@ -249,29 +252,33 @@ fn mysql(dice: &mut Dice) -> Script {
 
 fn dns(dice: &mut Dice) -> Script {
     let mut script = Script::default();
+    let framed = |message: Vec<u8>| {
+        [u16::try_from(message.len()).unwrap().to_be_bytes().as_slice(), &message].concat()
+    };
     for round in 0..8 {
         script.turn();
         for _ in 0..=if round == 0 { 0 } else { dice.roll(400) } {
-            let asked = script.asked;
-            let label = format!("n{asked}");
-            let id = u16::try_from(asked).unwrap().to_be_bytes();
-            let name = [&[label.len() as u8], label.as_bytes(), b"\x07example\0"].concat();
-            let question = [name.as_slice(), b"\0\x01\0\x01"].concat();
-            let query = [id.as_slice(), b"\x01\0\0\x01\0\0\0\0\0\0", &question].concat();
-            let mut records = Vec::new();
-            let count = dice.roll(200) as u16;
-            for _ in 0..count {
-                records.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
-            }
-            let header = [id.as_slice(), b"\x81\x80\0\x01", &count.to_be_bytes(), b"\0\0\0\0"].concat();
-            let framed = |message: Vec<u8>| {
-                [u16::try_from(message.len()).unwrap().to_be_bytes().as_slice(), &message].concat()
-            };
-            let response = [header, question, records].concat();
-            script.ask(format!("A {label}.example"), &framed(query), &framed(response));
+            let (words, query, response) = lookup(dice, script.asked);
+            script.ask(words, &framed(query), &framed(response));
         }
     }
     script
+}
+
+/// A lookup by its number: its words, the query and a response of some records.
+pub(super) fn lookup(dice: &mut Dice, number: usize) -> (String, Vec<u8>, Vec<u8>) {
+    let label = format!("n{number}");
+    let id = u16::try_from(number).unwrap().to_be_bytes();
+    let name = [&[label.len() as u8], label.as_bytes(), b"\x07example\0"].concat();
+    let question = [name.as_slice(), b"\0\x01\0\x01"].concat();
+    let query = [id.as_slice(), b"\x01\0\0\x01\0\0\0\0\0\0", &question].concat();
+    let mut records = Vec::new();
+    let count = dice.roll(200) as u16;
+    for _ in 0..count {
+        records.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
+    }
+    let header = [id.as_slice(), b"\x81\x80\0\x01", &count.to_be_bytes(), b"\0\0\0\0"].concat();
+    (format!("A {label}.example"), query, [header, question, records].concat())
 }
 
 /// A kind of call, and how many buffers it has.
@@ -353,9 +360,15 @@ fn drive(kernel: &mut Kernel, tracker: &mut Tracker, exchanges: &mut Vec<v1::Exc
     exchanges.extend(std::iter::from_fn(|| tracker.exchange()));
 }
 
-fn check(protocol: &'static str, script: Script, seed: u64) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let Some(mut capture) = Capture::start(listener.local_addr().unwrap().port(), RING) else { return };
+/// Watches a port of this process while both sides talk, and compares what comes out on each side with the truth.
+pub(super) fn check(
+    what: &str,
+    protocol: &str,
+    port: u16,
+    truth: &Truth,
+    talk: impl FnOnce() + Send + 'static,
+) {
+    let Some(mut capture) = Capture::start(port, RING) else { return };
     let redaction = Redaction { enabled: true, headers: Vec::new() };
     let options = Options { payload_bytes: 1_024, redaction, protocols: vec![protocol.to_owned()] };
     let nowhere = PathBuf::from("/nonexistent");
@@ -363,12 +376,7 @@ fn check(protocol: &'static str, script: Script, seed: u64) {
     let assembler = Assembler::new("here".to_owned(), 1, 1);
     let mut tracker = Tracker::new(Arc::new(options), assembler, Clock::sampled(), selection, nowhere);
     let mut exchanges = Vec::new();
-    let Script { rounds, truth, .. } = script;
-    let talking = thread::spawn(move || {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let server = listener.accept().unwrap().0;
-        talk(rounds, &client, &server, seed);
-    });
+    let talking = thread::spawn(talk);
     while !talking.is_finished() {
         drive(&mut capture.kernel, &mut tracker, &mut exchanges);
         thread::sleep(Duration::from_millis(1));
@@ -381,7 +389,7 @@ fn check(protocol: &'static str, script: Script, seed: u64) {
     }
     tracker.finish(now_ns());
     exchanges.extend(std::iter::from_fn(|| tracker.exchange()));
-    let what = format!("{protocol}, seed {seed}, {:?}", tracker.ledger());
+    let what = format!("{what}, {:?}", tracker.ledger());
     for side in [v1::Side::Client, v1::Side::Server] {
         let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for exchange in exchanges.iter().filter(|exchange| exchange.side == side as i32) {
@@ -408,37 +416,49 @@ fn check(protocol: &'static str, script: Script, seed: u64) {
     assert_eq!((unpaired, gap), (0, 0), "{what}");
 }
 
+/// Lets a script be spoken over TCP.
+fn check_stream(protocol: &str, script: Script, seed: u64) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let Script { rounds, truth, .. } = script;
+    check(&format!("{protocol}, seed {seed}"), protocol, port, &truth, move || {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        talk(rounds, &client, &server, seed);
+    });
+}
+
 #[test]
 fn redis_by_calls_of_any_kind() {
     for seed in [1, 2] {
-        check("redis", redis(&mut Dice(seed)), seed);
+        check_stream("redis", redis(&mut Dice(seed)), seed);
     }
 }
 
 #[test]
 fn http_by_calls_of_any_kind() {
     for seed in [3, 4] {
-        check("http", http(&mut Dice(seed)), seed);
+        check_stream("http", http(&mut Dice(seed)), seed);
     }
 }
 
 #[test]
 fn mysql_by_calls_of_any_kind() {
     for seed in [5, 6] {
-        check("mysql", mysql(&mut Dice(seed)), seed);
+        check_stream("mysql", mysql(&mut Dice(seed)), seed);
     }
 }
 
 #[test]
 fn postgres_by_calls_of_any_kind() {
     for seed in [7, 8] {
-        check("postgres", postgres(&mut Dice(seed)), seed);
+        check_stream("postgres", postgres(&mut Dice(seed)), seed);
     }
 }
 
 #[test]
 fn dns_by_calls_of_any_kind() {
     for seed in [9, 10] {
-        check("dns", dns(&mut Dice(seed)), seed);
+        check_stream("dns", dns(&mut Dice(seed)), seed);
     }
 }

@@ -3,13 +3,12 @@
 use std::{
     io::Read as _,
     mem::MaybeUninit,
-    net::UdpSocket,
     os::fd::{AsRawFd as _, RawFd},
     thread,
     time::Duration,
 };
 
-use capturer_ebpf::layout::{Verdict, flag, transport, verdict, way};
+use capturer_ebpf::layout::{Verdict, flag, verdict, way};
 
 use super::{Capture, Seen, pair};
 
@@ -21,7 +20,7 @@ const FRONT: usize = 256 << 10;
 const END: usize = 64 << 10;
 
 /// A ring that a whole test fills less than half.
-const RING: u32 = 64 << 20;
+pub(super) const RING: u32 = 64 << 20;
 
 /// How bytes are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +38,16 @@ pub(super) enum Call {
 }
 
 /// The byte at a position of a stream.
-fn truth(position: usize) -> u8 {
+pub(super) fn truth(position: usize) -> u8 {
     ((position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
-fn checked(result: isize) -> usize {
+pub(super) fn checked(result: isize) -> usize {
     usize::try_from(result).unwrap_or_else(|_| panic!("{}", std::io::Error::last_os_error()))
 }
 
 /// Cuts `bytes` into `count` buffers of uneven lengths, some of them empty.
-fn vectors(bytes: &mut [u8], count: usize) -> Vec<libc::iovec> {
+pub(super) fn vectors(bytes: &mut [u8], count: usize) -> Vec<libc::iovec> {
     let mut rest = bytes;
     (0..count)
         .map(|index| {
@@ -62,7 +61,7 @@ fn vectors(bytes: &mut [u8], count: usize) -> Vec<libc::iovec> {
         .collect()
 }
 
-fn header(vectors: &mut [libc::iovec]) -> libc::msghdr {
+pub(super) fn header(vectors: &mut [libc::iovec]) -> libc::msghdr {
     // SAFETY: all zeros is a message without address, buffers and control data.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_iov = vectors.as_mut_ptr();
@@ -313,64 +312,6 @@ fn a_call_is_captured_from_where_it_is_needed() {
         assert_eq!((runs[0].0, total), (90_000, 10_000), "{call:?}");
         for (offset, bytes) in runs {
             assert!(bytes.iter().zip(1 + offset..).all(|(byte, at)| *byte == truth(at)), "{call:?}");
-        }
-    }
-}
-
-/// A socket of a large receive buffer.
-fn datagrams() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let bytes: libc::c_int = 32 << 20;
-    let (at, len) = ((&raw const bytes).cast(), u32::try_from(size_of_val(&bytes)).unwrap());
-    // SAFETY: the value lives through the call.
-    let set =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, at, len) };
-    assert_eq!(set, 0);
-    socket
-}
-
-#[test]
-fn every_datagram_of_a_batch_is_seen_whole() {
-    for (many, buffers, largest) in [(1, 1, 65_000), (9, 3, 20_000), (300, 2, 3_000), (1_024, 3, 600)] {
-        let (client, server) = (datagrams(), datagrams());
-        client.connect(server.local_addr().unwrap()).unwrap();
-        let Some(capture) = Capture::start(client.local_addr().unwrap().port(), RING) else { return };
-        let text = |n: usize| (0..=n * 7919 % largest).map(|at| truth(at + n)).collect::<Vec<u8>>();
-        let mut texts: Vec<Vec<u8>> = (0..many).map(text).collect();
-        let mut parts: Vec<Vec<libc::iovec>> = texts.iter_mut().map(|text| vectors(text, buffers)).collect();
-        let mut out: Vec<libc::mmsghdr> =
-            parts.iter_mut().map(|part| libc::mmsghdr { msg_hdr: header(part), msg_len: 0 }).collect();
-        let count = u32::try_from(many).unwrap();
-        // SAFETY: messages, buffers and texts live through the call.
-        let sent = unsafe { libc::sendmmsg(client.as_raw_fd(), out.as_mut_ptr(), count, 0) };
-        assert_eq!(sent, i32::try_from(many).unwrap());
-        let mut rooms = vec![vec![0; 65_536]; many];
-        let mut parts: Vec<Vec<libc::iovec>> = rooms.iter_mut().map(|room| vectors(room, buffers)).collect();
-        let mut into: Vec<libc::mmsghdr> =
-            parts.iter_mut().map(|part| libc::mmsghdr { msg_hdr: header(part), msg_len: 0 }).collect();
-        // SAFETY: messages and rooms live through the call.
-        let got =
-            unsafe { libc::recvmmsg(server.as_raw_fd(), into.as_mut_ptr(), count, 0, std::ptr::null_mut()) };
-        assert_eq!(got, sent);
-        let (seen, totals) = capture.finish();
-        assert_eq!((totals.ring, totals.miss, totals.fault), (0, 0, 0), "{many} messages");
-        for direction in [way::OUT, way::IN] {
-            let of_way = |index: &usize| {
-                let head = &seen.moved[*index].0;
-                head.way == direction && head.connection.transport == transport::UDP
-            };
-            let seen_texts: Vec<Vec<u8>> = (0..seen.moved.len())
-                .filter(of_way)
-                .map(|index| {
-                    let runs = seen.runs(index);
-                    runs.iter().fold(Vec::new(), |mut whole, (offset, bytes)| {
-                        assert_eq!(whole.len(), *offset);
-                        whole.extend_from_slice(bytes);
-                        whole
-                    })
-                })
-                .collect();
-            assert!(seen_texts == texts, "{many} messages, way {direction}");
         }
     }
 }

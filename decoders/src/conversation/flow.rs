@@ -15,6 +15,8 @@ pub(super) struct Span {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) began_ns: u64,
+    /// The length of the datagram that it is; `None` in a stream.
+    pub(super) datagram: Option<u64>,
 }
 
 /// The state of one way.
@@ -102,7 +104,12 @@ impl Flow {
     /// Returns the open message, which begins here where none is open.
     pub(super) fn opened(&mut self) -> Span {
         let position = self.position();
-        *self.open.get_or_insert(Span { start: position, end: position, began_ns: self.at_ns })
+        *self.open.get_or_insert(Span {
+            start: position,
+            end: position,
+            began_ns: self.at_ns,
+            datagram: None,
+        })
     }
 
     /// Whether part of a message is here, or bytes that could not be read.

@@ -36,7 +36,8 @@ impl Rest {
     /// Completes a request that was paired before its end, which lies at `end`.
     pub(super) fn complete(self, request: &mut Message, end: u64) {
         let Self { payload, truncated, plain_bytes } = self;
-        *request = Message { start: request.start, end, plain_bytes, payload, truncated };
+        let start = request.start;
+        *request = Message { start, end, datagram: request.datagram, plain_bytes, payload, truncated };
     }
 }
 
@@ -172,7 +173,7 @@ impl Pairing {
             None => (None, Said::default()),
         };
         let (mut status, mut error, mut message) = (std::mem::take(&mut said.status), true, None);
-        if let Some((response, Span { start, end, began_ns: _ })) = answered {
+        if let Some((response, span)) = answered {
             said.tls |= response.tls;
             status = response.status;
             error = response.error;
@@ -185,7 +186,7 @@ impl Pairing {
             }
             said.handshake = response.handshake.unwrap_or(said.handshake);
             let (payload, truncated) = (response.payload, response.truncated);
-            message = Some(Message { start, end, plain_bytes: response.plain_bytes, payload, truncated });
+            message = Some(message_at(span, response.plain_bytes, payload, truncated));
         }
         Exchange {
             protocol: self.protocol,
@@ -217,7 +218,7 @@ struct Said {
 }
 
 fn split_request(waiting: Waiting) -> (Message, Said) {
-    let Waiting { request, span: Span { start, end, began_ns: _ } } = waiting;
+    let Waiting { request, span } = waiting;
     let Request {
         operation,
         target,
@@ -231,5 +232,10 @@ fn split_request(waiting: Waiting) -> (Message, Said) {
         handshake,
     } = request;
     let said = Said { operation, target, attributes, status, tls, handshake };
-    (Message { start, end, plain_bytes, payload, truncated }, said)
+    (message_at(span, plain_bytes, payload, truncated), said)
+}
+
+fn message_at(span: Span, plain_bytes: Option<u64>, payload: Vec<u8>, truncated: bool) -> Message {
+    let Span { start, end, began_ns: _, datagram } = span;
+    Message { start, end, datagram, plain_bytes, payload, truncated }
 }

@@ -182,7 +182,7 @@ impl Session {
         flow.at_ns = at_ns;
         match self.decoder.decode(self.side.sender(way), bytes) {
             Step::Take { event, .. } => {
-                let span = Span { start: position, end: next, began_ns: at_ns };
+                let span = Span { start: position, end: next, began_ns: at_ns, datagram: Some(len) };
                 self.handle(way, event, span, outcomes);
             }
             Step::NeedMore { .. } | Step::Malformed => {

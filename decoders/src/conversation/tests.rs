@@ -425,6 +425,21 @@ fn a_query_without_answer_comes_out_after_its_patience() {
 }
 
 #[test]
+fn a_datagram_has_the_size_that_it_was_sent_with() {
+    let mut client = Client::over(Transport::Udp, true);
+    let query = |id: u8| [&[0, id], &b"\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01"[..]].concat();
+    for id in 0..9 {
+        client.datagram(Way::Out, &query(id));
+    }
+    let answer = [&[0, 7, 0x81, 0x80], &query(7)[4..]].concat();
+    client.datagram(Way::In, &answer);
+    let exchange = client.exchange();
+    let size = |message: &Option<Message>| message.as_ref().map(Message::bytes);
+    assert_eq!(size(&exchange.request), Some(query(7).len() as u64));
+    assert_eq!(size(&exchange.response), Some(answer.len() as u64));
+}
+
+#[test]
 fn a_name_that_points_at_itself_is_not_a_message() {
     let mut client = Client::over(Transport::Udp, true);
     client.datagram(Way::Out, b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01");

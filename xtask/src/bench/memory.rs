@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::session::{self, Pids};
+
 /// How often memory is looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -20,12 +22,8 @@ pub(super) struct Memory {
 }
 
 /// Returns the largest values seen until told to stop.
-pub(super) fn largest(session: &str, stop: &AtomicBool) -> Result<Memory> {
-    let file = Path::new("/run/kyanos").join(session).join("session.json");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading `{}`", file.display()))?;
-    let session: serde_json::Value = serde_json::from_str(&text).context("the session's file")?;
-    let pid = |name: &str| session.get(name).and_then(serde_json::Value::as_u64).context("a process id");
-    let (capturer, hub) = (pid("capturer_pid")?, pid("hub_pid")?);
+pub(super) fn largest(stop: &AtomicBool) -> Result<Memory> {
+    let Pids { capturer, hub } = session::pids()?;
     let mut largest = Memory::default();
     while !stop.load(Ordering::Relaxed) {
         largest.capturer = largest.capturer.max(held(capturer)?);
@@ -35,7 +33,7 @@ pub(super) fn largest(session: &str, stop: &AtomicBool) -> Result<Memory> {
     Ok(largest)
 }
 
-fn held(pid: u64) -> Result<u64> {
+fn held(pid: u32) -> Result<u64> {
     let folder = Path::new("/proc").join(pid.to_string());
     let read =
         |name: &str| std::fs::read_to_string(folder.join(name)).context("a process of the session is gone");

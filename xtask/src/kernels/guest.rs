@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::calls;
 use super::smoke::VERDICT;
 
 /// Software emulation is some thirty times slower than the machine.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(25);
 
 /// What a kernel says last.
 const PANIC: &str = "Kernel panic";
@@ -19,28 +20,35 @@ const PANIC: &str = "Kernel panic";
 /// How many of the console's last lines an error shows.
 const TAIL: usize = 12;
 
-/// The guest's first process. tracefs and bpffs stay unmounted on purpose.
-pub(super) const INIT: &str = "#!/bin/busybox sh
-export PATH=/bin
+/// Returns the script that is the guest's first process. tracefs and bpffs stay unmounted on purpose.
+pub(super) fn init() -> String {
+    format!(
+        "#!/bin/busybox sh
+export PATH=/bin RUST_BACKTRACE=0
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs devtmpfs /dev
 busybox mount -t tmpfs tmpfs /tmp
 busybox ip link set lo up
 xtask smoke /bin/kubectl-kyanos
+{} {}
 busybox poweroff -f
-";
+",
+        calls::PROGRAM,
+        calls::ARGUMENTS.join(" ")
+    )
+}
 
 /// How a guest ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Its smoke capture was right, as this line says.
+    /// Its smoke capture and its calls were right, as this line says.
     Reported(String),
     /// Its kernel crashed, at this place.
     Crashed { place: String, console: String },
 }
 
-/// Boots an image and returns how it ended; a smoke capture that was not right is an error.
+/// Boots an image and returns how it ended; a capture that was not right is an error.
 pub(super) fn boot(image: &Path, initramfs: &Path) -> Result<Ended> {
     // A model that the emulator carries out faithfully: with `max`, 6.12 crashes in code that has nothing to do with us.
     let mut qemu = Command::new("qemu-system-x86_64")
@@ -90,24 +98,27 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
     });
     let deadline = Instant::now() + LIMIT;
     let mut seen: Vec<String> = Vec::new();
+    let mut smoke = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
             // The firmware's last escape codes may stand before it.
-            Ok(line) => match line.split_once(VERDICT) {
-                Some((_, verdict)) => {
-                    return match verdict.trim().strip_prefix("ok ") {
-                        Some(report) => Ok(Ended::Reported(report.to_owned())),
+            Ok(line) => {
+                if let Some((_, verdict)) = line.split_once(VERDICT) {
+                    match verdict.trim().strip_prefix("ok ") {
+                        Some(report) => smoke = Some(report.to_owned()),
                         None => bail!("{verdict}\n{}", tail(&seen)),
-                    };
-                }
-                None if line.contains(PANIC) => {
+                    }
+                } else if line.contains(PANIC) {
                     let place = seen.iter().find_map(|line| line.split_once("RIP: 0010:"));
                     let place = place.map_or_else(|| line.clone(), |(_, place)| place.to_owned());
                     return Ok(Ended::Crashed { place, console: tail(&seen) });
+                } else if let (Some(smoke), Some(outcome)) = (&smoke, calls::outcome(&line)) {
+                    let report = outcome.with_context(|| format!("{smoke}; {}", tail(&seen)))?;
+                    return Ok(Ended::Reported(format!("{smoke}; {report}")));
                 }
-                None => seen.push(line),
-            },
+                seen.push(line);
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 bail!("no result after {} s; the console's end:\n{}", LIMIT.as_secs(), tail(&seen))
             }
@@ -118,6 +129,7 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
     }
 }
 
-fn tail(lines: &[String]) -> String {
+/// Returns the last lines of what a program said, for an error.
+pub(super) fn tail(lines: &[String]) -> String {
     lines.iter().skip(lines.len().saturating_sub(TAIL)).cloned().collect::<Vec<_>>().join("\n")
 }

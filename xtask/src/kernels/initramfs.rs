@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::guest;
+use super::{calls, guest};
 use crate::{run, workspace};
 
-/// Writes an uncompressed initramfs to `path`.
-pub(super) fn write(path: &Path) -> Result<()> {
+/// Writes an uncompressed initramfs to `path` that holds the built test program of calls.
+pub(super) fn write(path: &Path, tests: &Path) -> Result<()> {
     let busybox = run::find("busybox").context("`busybox` is missing; `cargo xtask setup --for kernels`")?;
     let folder = tempfile::tempdir()?;
     let root = folder.path();
@@ -23,7 +23,8 @@ pub(super) fn write(path: &Path) -> Result<()> {
     let mut programs: Vec<PathBuf> =
         workspace::BINARIES.iter().map(|name| workspace::binary(name)).collect::<Result<_>>()?;
     programs.push(std::env::current_exe()?);
-    let mut libraries = BTreeSet::new();
+    let mut libraries = libraries_of(tests)?;
+    std::fs::copy(tests, root.join("bin").join(calls::PROGRAM))?;
     for program in &programs {
         let name = program.file_name().context("a program without a name")?;
         std::fs::copy(program, root.join("bin").join(name))?;
@@ -35,13 +36,13 @@ pub(super) fn write(path: &Path) -> Result<()> {
         std::fs::copy(&library, inside)?;
     }
     let init = root.join("init");
-    std::fs::write(&init, guest::INIT)?;
+    std::fs::write(&init, guest::init())?;
     std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o755))?;
     pack(root, path)
 }
 
 /// Returns the shared libraries that a program loads, its loader included.
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let listing = run::output(Command::new("ldd").arg(program))?;
     let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
     Ok(listing.lines().filter_map(path).collect())

@@ -1,0 +1,111 @@
+//! What makes a server busy, and how fast it answers meanwhile.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run;
+use crate::servers::{Nginx, Redis};
+
+/// Length of the value that the large results hold.
+const LARGE: usize = 3_000_000;
+
+/// Large results of one measurement: some seconds of them.
+const LARGE_RESULTS: u32 = 3_000;
+
+/// A server under load.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// nginx with one worker and a small file, asked by wrk over 32 connections for so long.
+    SmallFile(Nginx, Duration),
+    /// Redis and one value of 3 MB, asked by redis-benchmark over two connections.
+    LargeResult(Redis),
+}
+
+/// How fast a server answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    pub(super) requests_per_second: f64,
+    /// Requests of the whole measurement.
+    pub(super) requests: f64,
+}
+
+// === impl Load ===
+
+impl Load {
+    pub(super) fn small_file(length: Duration) -> Result<Self> {
+        Ok(Self::SmallFile(Nginx::start_with("access_log off;")?, length))
+    }
+
+    pub(super) fn large_result() -> Result<Self> {
+        let redis = Redis::start()?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port()))?;
+        stream.write_all(format!("*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n${LARGE}\r\n").as_bytes())?;
+        stream.write_all(&vec![b'v'; LARGE])?;
+        stream.write_all(b"\r\n")?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        ensure!(&answer == b"+OK\r\n", "Redis answers {} to SET", answer.escape_ascii());
+        Ok(Self::LargeResult(redis))
+    }
+
+    /// What it is, for a heading.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::SmallFile(_, length) => {
+                format!(
+                    "a small file: nginx with one worker, wrk with 32 connections, {} s",
+                    length.as_secs()
+                )
+            }
+            Self::LargeResult(_) => {
+                format!("a result of 3 MB: Redis, redis-benchmark with 2 connections, {LARGE_RESULTS} times")
+            }
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::SmallFile(nginx, _) => nginx.port(),
+            Self::LargeResult(redis) => redis.port(),
+        }
+    }
+
+    /// Makes the server busy once.
+    pub(super) fn run(&self) -> Result<Rate> {
+        match self {
+            Self::SmallFile(nginx, length) => wrk(nginx, *length),
+            Self::LargeResult(redis) => benchmark(redis),
+        }
+    }
+}
+
+// === free functions ===
+
+fn wrk(nginx: &Nginx, length: Duration) -> Result<Rate> {
+    let program = run::find("wrk").context("`wrk` is not installed")?;
+    let mut command = Command::new(program);
+    command.args(["--threads", "1", "--connections", "32", "--duration"]);
+    command.arg(format!("{}s", length.as_secs())).arg(nginx.url("/hello")).stderr(Stdio::inherit());
+    let text = run::output(&mut command)?;
+    let rate = text.lines().find_map(|line| line.trim().strip_prefix("Requests/sec:"));
+    let rate = rate.with_context(|| format!("wrk reports no rate: {text}"))?.trim().parse();
+    let requests_per_second: f64 = rate.context("wrk's rate is no number")?;
+    Ok(Rate { requests_per_second, requests: requests_per_second * length.as_secs_f64() })
+}
+
+fn benchmark(redis: &Redis) -> Result<Rate> {
+    let program = run::find("redis-benchmark").context("`redis-benchmark` is not installed")?;
+    let mut command = Command::new(program);
+    command.args(["-p", &redis.port().to_string(), "-c", "2", "-n", &LARGE_RESULTS.to_string()]);
+    command.args(["--csv", "GET", "large"]).stderr(Stdio::inherit());
+    let text = run::output(&mut command)?;
+    // "GET large","1234.56",… below a line of titles.
+    let rate = text.lines().last().and_then(|line| line.split(',').nth(1)).unwrap_or_default();
+    let requests_per_second =
+        rate.trim_matches('"').parse().with_context(|| format!("redis-benchmark reports no rate: {text}"))?;
+    Ok(Rate { requests_per_second, requests: f64::from(LARGE_RESULTS) })
+}

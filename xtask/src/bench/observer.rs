@@ -1,0 +1,130 @@
+//! Who watches a server while it is measured, and what that takes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
+
+use super::load::{Load, Rate};
+use super::session::{self, SESSION};
+use crate::process::{Plan, Process, scratch, wait_until};
+
+/// Who watches a server.
+#[derive(Clone, Debug)]
+pub(super) enum Observer {
+    /// Nobody.
+    Nobody,
+    /// The programs of a folder, under this name.
+    Kyanos { name: &'static str, folder: PathBuf },
+    /// `tcpdump -w`.
+    Tcpdump,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) requests_per_second: f64,
+    /// CPU time of all processes of the observer, in microseconds; 0 where it is not measured.
+    pub(super) us_per_request: f64,
+}
+
+/// A capture that runs until dropped.
+pub(super) struct Capture {
+    plugin: Process,
+    folder: tempfile::TempDir,
+}
+
+// === impl Observer ===
+
+impl Observer {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Nobody => "not observed",
+            Self::Kyanos { name, .. } => name,
+            Self::Tcpdump => "under tcpdump",
+        }
+    }
+
+    /// Watches while a server is made busy.
+    pub(super) fn measure(&self, load: &Load) -> Result<Measured> {
+        match self {
+            Self::Nobody => load.run().map(|rate| measured(rate, Duration::ZERO)),
+            Self::Kyanos { folder, .. } => {
+                let capture = Capture::start(folder, load.port())?;
+                let before = capture.cpu_time()?;
+                let rate = load.run()?;
+                let spent = capture.cpu_time()?.saturating_sub(before);
+                capture.end()?;
+                Ok(measured(rate, spent))
+            }
+            Self::Tcpdump => {
+                let folder = scratch("tcpdump")?;
+                let plan = Plan::new("tcpdump")?.stop_by(Signal::SIGINT);
+                let mut command = plan.command();
+                command.args(["-i", "lo", "-w", "/dev/null", "tcp", "port", &load.port().to_string()]);
+                let log = folder.path().join("log");
+                let mut tcpdump = plan.start(&mut command, &log)?;
+                let listens = || std::fs::read_to_string(&log).unwrap_or_default().contains("listening on");
+                wait_until("tcpdump to listen", Duration::from_secs(10), listens)?;
+                let before = session::cpu_time(tcpdump.id())?;
+                let rate = load.run()?;
+                let spent = session::cpu_time(tcpdump.id())?.saturating_sub(before);
+                tcpdump.stop()?;
+                Ok(measured(rate, spent))
+            }
+        }
+    }
+}
+
+fn measured(rate: Rate, spent: Duration) -> Measured {
+    let Rate { requests_per_second, requests } = rate;
+    Measured { requests_per_second, us_per_request: spent.as_secs_f64() * 1e6 / requests.max(1.0) }
+}
+
+// === impl Capture ===
+
+impl Capture {
+    /// Captures a server's port with the programs of a folder.
+    pub(super) fn start(programs: &Path, port: u16) -> Result<Self> {
+        let folder = scratch("bench")?;
+        let log = folder.path().join("errors.log");
+        let plan = Plan::at(&programs.join("kubectl-kyanos")).stop_by(Signal::SIGINT);
+        let mut command = plan.command();
+        command.args(["watch", "--local", "--name", SESSION, "--output", "json", "--side", "server"]);
+        command.args(["--local-ports", &port.to_string()]);
+        command.stdout(File::create("/dev/null")?).stderr(File::create(&log)?);
+        let mut plugin = plan.spawn(&mut command)?;
+        let mut running = true;
+        let capturing = || {
+            running = plugin.is_running();
+            !running || std::fs::read_to_string(&log).unwrap_or_default().contains("capturing")
+        };
+        wait_until("kyanos to capture", Duration::from_secs(20), capturing)?;
+        if !running {
+            bail!("kyanos ended at once: {}", std::fs::read_to_string(&log)?.trim());
+        }
+        Ok(Self { plugin, folder })
+    }
+
+    /// Ends the capture and returns what it said last: how much was captured, how much lost.
+    pub(super) fn end(mut self) -> Result<String> {
+        self.plugin.signal(Signal::SIGINT)?;
+        self.plugin.wait(Duration::from_mins(1))?;
+        let said = std::fs::read_to_string(self.folder.path().join("errors.log"))?;
+        let last: Vec<&str> =
+            said.lines().filter(|line| line.starts_with("captured ") || line.starts_with("lost ")).collect();
+        Ok(last.join("; "))
+    }
+
+    /// Returns the CPU time that plugin, hub and capturer have used.
+    fn cpu_time(&self) -> Result<Duration> {
+        let session::Pids { capturer, hub } = session::pids()?;
+        let mut total = session::cpu_time(self.plugin.id())?;
+        for pid in [capturer, hub] {
+            total += session::cpu_time(pid)?;
+        }
+        Ok(total)
+    }
+}
