@@ -381,6 +381,7 @@ fn moved(bytes: u64, result: u64) -> u64 {
     let unsure = skipped < bytes && draft.head.flags & flag::UNANCHORED != 0;
     draft.from = if unsure { 0 } else { skipped };
     cursor.frames(decided.framing, draft.head.counter, skip_until.max(boundary));
+    cursor.mode = u64::from(decided.mode);
     // Where messages were followed through a large call, they are until the calls begin where messages do.
     let followed = decided.framing.kind != framing::NONE
         && boundary > draft.head.counter
@@ -493,15 +494,22 @@ fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
 /// Bytes that the messages of one call moved.
 #[inline(always)]
 fn sum(messages: u64) -> u64 {
-    if let Some(scratch) = scratch(User::Calls) {
-        store(&raw mut scratch.bytes, 0);
-    }
+    add_messages(messages);
+    scratch(User::Calls).map_or(0, |scratch| load(&raw const scratch.bytes))
+}
+
+/// Adds up what so many messages moved. Verified once, and not again with all that follows each way out of the loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_messages(messages: u64) -> u32 {
+    let Some(scratch) = scratch(User::Calls) else { return 0 };
+    store(&raw mut scratch.bytes, 0);
     let mut index = 0;
     while index < MAX_MESSAGES && index < messages {
         add_message(index);
         index += 1;
     }
-    scratch(User::Calls).map_or(0, |scratch| load(&raw const scratch.bytes))
+    0
 }
 
 #[unsafe(no_mangle)]

@@ -11,7 +11,7 @@
 
 use aya_ebpf::{helpers::generated as helper, macros::map, maps::PerCpuArray};
 use capturer_ebpf::{
-    layout::{Framing, Kind, Moved, Piece, flag, framing, way},
+    layout::{Framing, Kind, Moved, Piece, flag, framing, verdict, way},
     settings::{CLASSES, HEAD_BYTES, STEP, total},
 };
 
@@ -100,6 +100,8 @@ pub(crate) struct Cursor {
     failed: u64,
     /// Steps left of the whole call.
     pub(crate) steps: u64,
+    /// What was decided of the connection.
+    pub(crate) mode: u64,
     /// How messages are followed.
     pub(crate) framing: Framing,
     reserved: u8,
@@ -177,7 +179,8 @@ impl Cursor {
     #[inline(always)]
     pub(crate) fn plan(&mut self, from: u64, end: u64, limit: u64) {
         let largest = largest_payload();
-        let (head, tail) = if limit < largest { (limit, limit) } else { (2 * largest, largest / 2) };
+        let (head, tail) =
+            if limit < largest { (limit, limit) } else { (u64::from(front_of_call()), largest / 2) };
         self.at = 0;
         self.end = end;
         self.from = from;
@@ -289,6 +292,18 @@ impl Cursor {
         self.vectors_left -= 1;
         Some(MORE)
     }
+}
+
+/// Bytes at the front of a large call that are read. While nobody knows what a new connection speaks, many small messages
+/// in one call are found only by reading them all.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn front_of_call() -> u32 {
+    let Some(scratch) = scratch(User::Calls) else { return 0 };
+    let usual = 2 * largest_payload();
+    let unknown = scratch.cursor.mode == u64::from(verdict::UNDECIDED) && scratch.draft.head.counter < BUDGET;
+    let front = if unknown { (rings::size() / 4).clamp(usual, BUDGET) } else { usual };
+    front as u32
 }
 
 /// Payload of the largest record that the rings take.

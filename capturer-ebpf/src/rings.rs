@@ -60,6 +60,13 @@ pub(crate) fn reserve(size: u64) -> *mut u8 {
     unsafe { helper::bpf_ringbuf_reserve(ring(), size, 0) }.cast()
 }
 
+/// Bytes of this CPU's ring.
+#[inline(always)]
+pub(crate) fn size() -> u64 {
+    // SAFETY: the map is one of this program's rings.
+    unsafe { helper::bpf_ringbuf_query(ring(), u64::from(BPF_RB_RING_SIZE)) }
+}
+
 /// Payload bytes that a record may take while the ring is as full as it is now: large bodies are left out before
 /// whole events are lost.
 #[inline(never)]

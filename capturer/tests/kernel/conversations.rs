@@ -93,14 +93,18 @@ fn redis(dice: &mut Dice) -> Script {
             script.ask(words, &request, &response);
         }
     }
-    // As many small commands as a client puts into one write.
-    script.turn();
-    for _ in 0..6_000 {
-        let key = format!("k{}", script.asked);
-        let parts = [b"*3\r\n".to_vec(), bulk(b"SET"), bulk(key.as_bytes()), bulk(b"small")];
-        script.ask(format!("SET {key}"), &parts.concat(), b"+OK\r\n");
-    }
+    pipeline(&mut script, 6_000);
     script
+}
+
+/// Adds a turn of many small commands, as a client puts them into one write.
+fn pipeline(script: &mut Script, commands: usize) {
+    script.turn();
+    for _ in 0..commands {
+        let key = format!("k{}", script.asked);
+        let request = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$5\r\nsmall\r\n", key.len());
+        script.ask(format!("SET {key}"), request.as_bytes(), b"+OK\r\n");
+    }
 }
 
 /// HTTP tells its lengths within its heads, which the kernel does not read: one large message in a batch.
@@ -432,6 +436,16 @@ fn check_stream(protocol: &str, script: Script, seed: u64) {
 fn redis_by_calls_of_any_kind() {
     for seed in [1, 2] {
         check_stream("redis", redis(&mut Dice(seed)), seed);
+    }
+}
+
+#[test]
+fn many_commands_in_a_connections_first_call_are_all_seen() {
+    for seed in [13, 14, 15] {
+        let mut script = Script::default();
+        pipeline(&mut script, 20_000);
+        assert!((700_000..1_000_000).contains(&script.rounds[0].requests.len()));
+        check_stream("redis", script, seed);
     }
 }
 
