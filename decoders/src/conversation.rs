@@ -251,6 +251,16 @@ impl Conversation {
         Self { context, options, state, preamble, mistakes: 0, outcomes: VecDeque::new() }
     }
 
+    /// Begins a conversation in a protocol that need not be in the registry, seen from its first byte.
+    #[cfg(test)]
+    pub(crate) fn speaking(protocol: &'static Protocol, side: Side, options: Arc<Options>) -> Self {
+        let transport = Transport::Tcp;
+        let context =
+            Context { transport, side: Some(side), local_port: 0, remote_port: 0, from_start: true };
+        let session = Session::new(Claim { protocol, side, on_trial: false }, context, &options);
+        Self { state: State::Decoding(Box::new(session)), ..Self::new(context, options) }
+    }
+
     /// Takes captured bytes at `position`, which is where the last call for this way ended, or behind a gap.
     pub fn bytes(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8]) {
         self.take_stretch(Stretch { way, position, at_ns, content: Content::Bytes(bytes) });

@@ -4,6 +4,7 @@
 //! `<[u8]>::escape_ascii`; `# transport udp` makes every line a datagram. Beside it lies its golden text, which
 //! `KYANOS_BLESS=1 cargo test -p decoders laws` writes anew.
 
+mod example;
 mod foreign;
 
 use std::fmt::Write as _;

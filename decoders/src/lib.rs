@@ -17,6 +17,15 @@
 mod conversation;
 mod decoder;
 mod dns;
+// What `docs/decoders.md` quotes, under the lints of a decoder that is built.
+#[cfg(test)]
+#[deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::string_slice
+)]
+mod example;
 mod http;
 #[cfg(test)]
 mod laws;
