@@ -185,3 +185,62 @@ fn shortened(line: &str) -> String {
     let pattern = Regex::new(r"--time \d+").expect("a valid pattern");
     pattern.replace(line, "--time 1").into_owned()
 }
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| format!("`{file}`: {error}"))
+}
+
+#[test]
+fn the_decoder_in_the_documents_is_the_one_that_is_tested() {
+    let guide = read("docs/decoders.md");
+    for (language, file) in [
+        ("rust", "decoders/src/example.rs"),
+        ("text", "decoders/src/example/ident.txt"),
+        ("text", "decoders/src/example/ident.golden"),
+    ] {
+        let block = format!("```{language}\n{}```\n", read(file));
+        assert!(guide.contains(&block), "docs/decoders.md should quote `{file}` whole:\n{block}");
+    }
+}
+
+/// Reads `ring 36, gap 4` and the like.
+fn stages(text: &str) -> Vec<(String, u64)> {
+    let pairs = text.split(", ").filter_map(|pair| pair.split_once(' '));
+    pairs.filter_map(|(stage, total)| Some((stage.to_owned(), total.parse().ok()?))).collect()
+}
+
+#[test]
+fn the_worked_example_of_losses_adds_up() {
+    let text = read("docs/losses.md");
+    let balance = Regex::new(
+        r"(?m)^balance \S+( \S+)? (events|exchanges): seen (\d+) = delivered (\d+) \+ filtered (\d+) \+ lost (\d+)(?: \((.*)\))?$",
+    )
+    .expect("a valid pattern");
+    let mut sums: std::collections::BTreeMap<(String, String), u64> = std::collections::BTreeMap::new();
+    let mut balances = 0;
+    for found in balance.captures_iter(&text) {
+        let word = |index: usize| found.get(index).map_or("", |word| word.as_str());
+        let number = |index: usize| word(index).parse::<u64>().expect("a number");
+        let lost = stages(word(7));
+        let total: u64 = lost.iter().map(|(_, total)| total).sum();
+        assert_eq!(number(6), total, "{}", word(0));
+        assert_eq!(number(3), number(4) + number(5) + total, "{}", word(0));
+        for (stage, total) in lost {
+            *sums.entry((word(2).to_owned(), stage)).or_default() += total;
+        }
+        balances += 1;
+    }
+    assert_eq!(balances, 4, "two of a capturer, one of a viewer, one of the store");
+    let closing =
+        Regex::new(r"(?m)^lost (\d+) events \((.*)\), (\d+) exchanges \((.*)\)$").expect("a valid pattern");
+    let closing = closing.captures(&text).expect("the closing line");
+    for (unit, total, list) in [("events", 1, 2), ("exchanges", 3, 4)] {
+        let listed = stages(&closing[list]);
+        let sum: u64 = listed.iter().map(|(_, total)| total).sum();
+        assert_eq!(closing[total].parse(), Ok(sum), "{unit}");
+        for (stage, total) in listed {
+            assert_eq!(sums.remove(&(unit.to_owned(), stage.clone())), Some(total), "{unit} {stage}");
+        }
+    }
+    assert!(sums.is_empty(), "the closing line leaves out {sums:?}");
+}
