@@ -237,3 +237,89 @@ fn findings_say_what_they_show() {
     }
     must_be_empty(&complaints);
 }
+
+/// Words in the documents' paths that stand for any name.
+const PLACEHOLDERS: [&str; 7] = ["NAME", "PROTOCOL", "FILE", "DIR", "X.Y.Z", "VERSION", "PLATFORM"];
+
+/// Ends of the names of files that are kept here.
+const ENDINGS: [&str; 11] =
+    ["rs", "md", "toml", "yaml", "yml", "proto", "svg", "sh", "sql", "golden", "schema.json"];
+
+/// Says whether a word between backticks is a path in these sources: it begins in a folder of theirs, or names a file
+/// of a kind that is kept here.
+fn is_path(word: &str, files: &[PathBuf]) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if !word.chars().all(plain) || word.starts_with('/') || PLACEHOLDERS.iter().any(|any| word.contains(any))
+    {
+        return false;
+    }
+    let in_a_folder =
+        word.split_once('/').is_some_and(|(first, _)| files.iter().any(|file| is_below(file, first)));
+    let stem = |ending: &&str| word.strip_suffix(*ending).and_then(|stem| stem.strip_suffix('.'));
+    in_a_folder || ENDINGS.iter().find_map(stem).is_some_and(|stem| !stem.is_empty())
+}
+
+/// Says whether a file lies in a folder of the root.
+fn is_below(file: &Path, folder: &str) -> bool {
+    file.components().count() > 1 && file.starts_with(folder)
+}
+
+/// Says whether a path is there: from the root, from the folder of the document, or, where it is a file's name alone,
+/// anywhere.
+fn is_there(word: &str, document: &Path, files: &[PathBuf]) -> bool {
+    let beside = document.parent().unwrap_or(Path::new("")).join(word);
+    let known = |path: &Path| files.iter().any(|file| file == path || file.starts_with(path));
+    let named = |file: &PathBuf| file.file_name().is_some_and(|name| name == word);
+    known(Path::new(word)) || known(&beside) || files.iter().any(named)
+}
+
+/// Returns the words between backticks, outside of fenced blocks.
+fn quoted(text: &str) -> Vec<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let quotes = Regex::new("`([^`\n]+)`").expect("a valid pattern");
+    quotes
+        .captures_iter(&prose)
+        .filter_map(|found| found.get(1))
+        .map(|word| word.as_str().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_path_in_the_documents_exists() {
+    let files = tracked_files().expect("git lists the files");
+    let is_document = |file: &str| file.starts_with("docs/") || !file.contains('/');
+    let mut complaints = Vec::new();
+    let mut checked = 0;
+    for (document, text) in sources("md").into_iter().filter(|(file, _)| is_document(file)) {
+        for word in quoted(&text).into_iter().filter(|word| is_path(word, &files)) {
+            checked += 1;
+            if !is_there(&word, Path::new(&document), &files) {
+                complaints.push(format!("{document}: there is no `{word}`"));
+            }
+        }
+    }
+    must_be_empty(&complaints);
+    assert!(checked > 50, "{checked} paths were found in the documents");
+}
+
+#[test]
+fn paths_in_documents_are_told_from_other_words() {
+    let files = ["docs/guide.md", "hub/src/main.rs", "Cargo.toml"].map(PathBuf::from);
+    for path in
+        ["hub/", "hub/src/main.rs", "hub/tests", "Cargo.toml", "main.rs", "guide.md", "hbu/src/main.rs"]
+    {
+        assert!(is_path(path, &files), "{path}");
+    }
+    for other in ["a/b", "shop/web-0", "/run/kyanos", "docs/NAME.md", "cargo xtask test", "hub", "10.0.0.0/8"]
+    {
+        assert!(!is_path(other, &files), "{other}");
+    }
+    let document = Path::new("docs/README.md");
+    for there in ["hub/", "hub/src", "hub/src/main.rs", "guide.md", "main.rs"] {
+        assert!(is_there(there, document, &files), "{there}");
+    }
+    for missing in ["hub/tests", "hbu/src/main.rs", "losses.md", "src/main.rs"] {
+        assert!(!is_there(missing, document, &files), "{missing}");
+    }
+    assert_eq!(quoted("`a` and\n```\n`b`\n```\n`c d`"), ["a", "c d"]);
+}
