@@ -107,7 +107,7 @@ fn agrees_but(mut capture: Capture, least: u64, hint: Option<(u16, &str)>, lone:
     ];
     let machine = kyanos::machine().unwrap();
     if machine.is_some() {
-        ways.extend([vec![], vec!["--side", "client"]]);
+        ways.extend([vec![], vec!["--side", "client"], vec!["--join-late", "half"]]);
     }
     for mut way in ways {
         let late = way.contains(&"--join-late");
