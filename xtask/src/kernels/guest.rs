@@ -12,7 +12,7 @@ use super::calls;
 use super::smoke::VERDICT;
 
 /// Software emulation is some thirty times slower than the machine.
-const LIMIT: Duration = Duration::from_mins(25);
+const LIMIT: Duration = Duration::from_mins(45);
 
 /// What a kernel says last.
 const PANIC: &str = "Kernel panic";
