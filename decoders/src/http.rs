@@ -61,9 +61,6 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     datagrams: None,
 };
 
-/// Requests whose methods are remembered until their responses: as many as the engine pairs.
-const MAX_PENDING: usize = 64 * 1024;
-
 /// Decodes one connection.
 #[derive(Debug)]
 struct Http {

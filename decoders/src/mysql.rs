@@ -60,9 +60,6 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     open: |options, from_start| Box::new(Mysql::new(options, from_start)),
 };
 
-/// Most requests remembered while they wait.
-const MAX_PENDING: usize = 4096;
-
 /// Decodes one connection of a client and its server.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -74,6 +71,8 @@ struct Mysql {
     known: Known,
     statements: Statements,
     pending: VecDeque<Pending>,
+    /// Requests beyond those remembered.
+    beyond: u64,
     answer: Option<Answer>,
     /// The sequence number of the server's next packet in an open answer, or in one to something unseen.
     next: u8,
@@ -136,6 +135,7 @@ impl Mysql {
             known: Known::default(),
             statements: Statements::default(),
             pending: VecDeque::new(),
+            beyond: 0,
             answer: None,
             next: 0,
             orphan: false,
@@ -198,6 +198,7 @@ impl Mysql {
             // The first packet of an answer to something not seen counts; what follows it does not.
             self.orphan = true;
             return Some(if packet.sequence == 1 {
+                self.beyond = self.beyond.saturating_sub(1);
                 Event::Response(Response::default())
             } else {
                 Event::Discard
@@ -395,6 +396,7 @@ impl Decoder for Mysql {
         self.frames(from).clear();
         self.drift = Drift::default();
         self.pending.clear();
+        self.beyond = 0;
         self.answer = None;
         self.orphan = false;
         self.maybe_eof = false;

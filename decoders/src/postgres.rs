@@ -53,9 +53,6 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     open: |options, _| Box::new(Postgres::new(options)),
 };
 
-/// Most requests remembered while they wait.
-const MAX_PENDING: usize = 4096;
-
 /// Most messages of the extended protocol that make up one request.
 const MAX_EXPECTS: usize = 1024;
 
@@ -88,6 +85,8 @@ struct Postgres {
     /// Messages of the extended protocol that nothing asked to answer yet.
     building: Option<Unit>,
     pending: VecDeque<Unit>,
+    /// Requests beyond those remembered.
+    beyond: u64,
     /// The server passes over what it reads, up to the next `Sync`.
     skipping: bool,
     /// `ReadyForQuery` is still to come for an answer that ended before it.
@@ -114,6 +113,7 @@ impl Postgres {
             ahead: 0,
             building: None,
             pending: VecDeque::new(),
+            beyond: 0,
             skipping: false,
             ready_is_late: false,
             in_handshake: false,
@@ -230,6 +230,7 @@ impl Decoder for Postgres {
         *self.blind(from) = false;
         self.building = None;
         self.pending.clear();
+        self.beyond = 0;
         self.skipping = false;
         self.ready_is_late = false;
         self.statements.lose();

@@ -183,7 +183,7 @@ impl Talk {
         let mut news = framing != self.framing;
         self.framing = framing;
         for way in [OUT, IN] {
-            let (Some(Some(until)), Some(reached), Some(offset), Some(base), Some(skipping)) = (
+            let (Some(until), Some(reached), Some(offset), Some(base), Some(skipping)) = (
                 skip_until.get(way),
                 self.reached.get(way),
                 self.offsets.get(way),
@@ -192,10 +192,18 @@ impl Talk {
             ) else {
                 continue;
             };
-            let counter = until.wrapping_add(*offset).wrapping_add(base.unwrap_or(0));
-            if until.saturating_sub(*reached) >= WORTH_SKIPPING && counter > *skipping {
-                *skipping = counter;
-                news = true;
+            let counter = |position: u64| position.wrapping_add(*offset).wrapping_add(base.unwrap_or(0));
+            match until {
+                Some(until) if until.saturating_sub(*reached) >= WORTH_SKIPPING => {
+                    news |= counter(*until) > *skipping;
+                    *skipping = (*skipping).max(counter(*until));
+                }
+                Some(_) => {}
+                // What was to be passed over is wanted after all.
+                None => {
+                    news |= *skipping > counter(*reached);
+                    *skipping = if *skipping > counter(*reached) { 0 } else { *skipping };
+                }
             }
         }
         news.then_some(layout::Verdict { mode, framing, skip_until: self.skipping })

@@ -119,7 +119,8 @@ impl Detector {
                     // What came before it may still tell the protocol.
                     self.held.push(stretch);
                 } else {
-                    self.held.forget(stretch.way);
+                    // What the other side said before may have its answer in the hole.
+                    self.held.take();
                     self.context.from_start = false;
                 }
                 return Detected::NotYet;
@@ -210,7 +211,10 @@ impl Detector {
             let (fit, claim) = self.best(options, first, &head, &other);
             match claim {
                 Some(claim) if fit >= Fit::Likely => return Detected::Yes(claim),
-                _ if fit == Fit::Open && head.len().max(other.len()) < MAX_HEAD => return Detected::NotYet,
+                _ if fit == Fit::Open && head.len().max(other.len()) < MAX_HEAD => {
+                    self.pause.wake(first.other());
+                    return Detected::NotYet;
+                }
                 _ if fit == Fit::Open => {
                     self.give_up();
                     self.context.from_start = false;
@@ -223,7 +227,7 @@ impl Detector {
                 _ => {}
             }
             self.held.pop_first();
-            if !self.pause.fruitless(&self.held) {
+            if !self.pause.fruitless(first, self.held.next(first)) {
                 return Detected::No;
             }
         }

@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 
 use super::flow::Span;
 use super::{Exchange, Message};
-use crate::decoder::{Request, Response, Rest, Side};
-
-/// Requests waiting on one connection: more than any client pipelines, and small without their payloads.
-pub(super) const MAX_WAITING: usize = 64 * 1024;
+use crate::decoder::{MAX_WAITING, Request, Response, Rest, Side};
 
 /// Payload bytes that waiting requests of one connection hold together; later ones wait without.
 const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -51,7 +48,8 @@ impl Pairing {
     /// Adds a request; `false` when there are too many.
     #[must_use]
     pub(super) fn push(&mut self, mut request: Request, span: Span) -> bool {
-        if self.waiting.len() >= MAX_WAITING {
+        // Behind one that was dropped, the next would take its response.
+        if self.waiting.len() >= MAX_WAITING || self.beyond > 0 {
             self.beyond = self.beyond.saturating_add(1);
             return false;
         }
@@ -136,6 +134,11 @@ impl Pairing {
         let waiting = self.waiting.remove(at)?;
         self.payload = self.payload.saturating_sub(waiting.request.payload.len());
         Some(self.exchange(Some(waiting), None))
+    }
+
+    /// All that was asked is answered, or never will be.
+    pub(super) fn rest(&mut self) {
+        self.beyond = 0;
     }
 
     /// Returns how many requests wait.

@@ -198,6 +198,9 @@ impl Session {
         let asks = self.side.sender(way) == Side::Client && !self.flows.of(way).is_within_message();
         // A client that pauses within a message has not asked again.
         let asks = asks && self.flows.of(way).skip == 0 && !self.decoder.is_request_open();
+        if asks && silence >= QUIET_NS {
+            self.pairing.rest();
+        }
         if !self.turns.are_sure() && silence >= QUIET_NS && asks {
             self.turns.rest();
             self.decoder.lost(Side::Client);

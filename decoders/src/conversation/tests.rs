@@ -8,7 +8,7 @@ mod rarities;
 use std::sync::Arc;
 
 use super::*;
-use crate::decoder::Redaction;
+use crate::decoder::{MAX_WAITING, Redaction};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -400,12 +400,12 @@ fn a_head_beyond_its_limit_is_given_up_and_the_next_is_read() {
 #[test]
 fn requests_beyond_the_limit_are_dropped_and_counted() {
     let mut client = Client::new(true);
-    for _ in 0..pairing::MAX_WAITING + 5 {
+    for _ in 0..MAX_WAITING + 5 {
         client.ask(b"GET / HTTP/1.1\r\n\r\n");
     }
     assert_eq!(client.outcomes(), ["unpaired"; 5]);
     client.end();
-    assert_eq!(client.outcomes().len(), pairing::MAX_WAITING);
+    assert_eq!(client.outcomes().len(), MAX_WAITING);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::body::{Body, Read};
 use super::head::{Framing, Head};
-use super::{Http, MAX_PENDING, line, resync, shown, take};
-use crate::decoder::{Event, Probe, Request, Rest, Side, Step};
+use super::{Http, line, resync, shown, take};
+use crate::decoder::{Event, MAX_WAITING, Probe, Request, Rest, Side, Step};
 
 /// A request's body.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Http {
             _ => Method::Other,
         };
         let asked = Asked { method: kind, upgrade: head.lists("connection", "upgrade") };
-        if self.pending.len() < MAX_PENDING {
+        if self.pending.len() < MAX_WAITING && self.beyond == 0 {
             self.pending.push_back(asked);
         } else {
             self.beyond = self.beyond.saturating_add(1);

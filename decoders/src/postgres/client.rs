@@ -6,8 +6,8 @@ use super::effects::Effect;
 use super::handshake;
 use super::statement::{Portal, Statement};
 use super::unit::{Expect, Kind, Step, Unit};
-use super::{MAX_AHEAD, MAX_EXPECTS, MAX_PENDING, Postgres, startup};
-use crate::decoder::{Event, Request};
+use super::{MAX_AHEAD, MAX_EXPECTS, Postgres, startup};
+use crate::decoder::{Event, MAX_WAITING, Request};
 use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
 
 impl Postgres {
@@ -278,8 +278,10 @@ impl Postgres {
     }
 
     fn wait(&mut self, unit: Unit) {
-        if self.pending.len() < MAX_PENDING {
+        if self.pending.len() < MAX_WAITING && self.beyond == 0 {
             self.pending.push_back(unit);
+        } else {
+            self.beyond = self.beyond.saturating_add(1);
         }
     }
 

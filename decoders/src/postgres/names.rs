@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Most names remembered per connection, and most bytes of their text; beyond it all are forgotten, and what is executed
 /// is shown without its text until it is prepared again.
-const MAX_NAMES: usize = 4096;
+pub(super) const MAX_NAMES: usize = 4096;
 const MAX_TEXT: usize = 1024 * 1024;
 
 /// Something that has a name, and how much memory it takes.

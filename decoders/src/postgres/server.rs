@@ -140,7 +140,10 @@ impl Postgres {
             return Event::Discard;
         }
         // An answer to something that was not seen counts once, at its end.
-        self.finish().unwrap_or_else(|| Event::Response(Response::default()))
+        self.finish().unwrap_or_else(|| {
+            self.beyond = self.beyond.saturating_sub(1);
+            Event::Response(Response::default())
+        })
     }
 
     fn finish(&mut self) -> Option<Event> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Verdict, Way};
-use crate::decoder::{Options, Redaction};
+use crate::decoder::{MAX_WAITING, Options, Redaction};
 
 /// A conversation as its client sees it.
 struct Talk {
@@ -522,14 +522,54 @@ fn a_connection_that_was_open_before_is_found() {
 }
 
 #[test]
+fn every_request_that_is_asked_ahead_gets_its_own_answer() {
+    let names = |from: usize, count: usize| (from..from + count).map(|number| format!("SELECT {number}"));
+    let asked = |from, count| names(from, count).flat_map(|text| query(&text)).collect::<Vec<u8>>();
+    let told = |from, count| {
+        names(from, count).flat_map(|text| [complete(&text), ready()].concat()).collect::<Vec<u8>>()
+    };
+    let shown = |from, count| names(from, count).map(|text| format!("{text} OK")).collect::<Vec<_>>();
+    let mut talk = Talk::logged_in();
+    talk.ask(&asked(0, 12_000)).answer(&told(0, 12_000));
+    assert!(talk.outcomes() == shown(0, 12_000));
+    // More than are remembered: those are dropped, and none takes the answer of another.
+    talk.ask(&asked(0, MAX_WAITING + 5)).answer(&told(0, 9)).ask(&asked(MAX_WAITING + 5, 3));
+    talk.answer(&told(9, MAX_WAITING - 1))
+        .ask(&query("SELECT 1"))
+        .answer(&[complete("SELECT 1"), ready()].concat());
+    let outcomes = talk.outcomes();
+    let exchanges: Vec<_> = outcomes.iter().filter(|outcome| outcome.ends_with(" OK")).cloned().collect();
+    assert!(exchanges == [shown(0, MAX_WAITING), vec!["SELECT 1 OK".to_owned()]].concat());
+    assert_eq!(outcomes.len() - exchanges.len(), 8 + 8);
+}
+
+#[test]
+fn every_execution_before_one_sync_gets_its_own_answer() {
+    let mut talk = Talk::logged_in();
+    talk.ask(&[parse("s", "SELECT 7"), sync()].concat()).answer(&[PARSED, &ready()].concat());
+    let each = [bind("", "s"), execute("")].concat();
+    talk.ask(&[each.repeat(6_000), sync()].concat());
+    talk.answer(&[[BOUND, &complete("SELECT 1")].concat().repeat(6_000), ready()].concat());
+    talk.ask(&query("SELECT 8")).answer(&[complete("SELECT 1"), ready()].concat());
+    let outcomes = talk.outcomes();
+    assert_eq!(outcomes.last().map(String::as_str), Some("SELECT 8 OK"));
+    assert_eq!(
+        outcomes.iter().filter(|outcome| *outcome == "SELECT 7 OK").count(),
+        6_000,
+        "{:?}",
+        &outcomes[..9]
+    );
+}
+
+#[test]
 fn names_are_forgotten_beyond_their_limits() {
     let mut talk = Talk::logged_in();
-    for number in 0..=super::MAX_PENDING {
+    for number in 0..=super::names::MAX_NAMES {
         talk.ask(&[parse(&format!("s{number}"), "SELECT 1"), sync()].concat());
         talk.answer(&[PARSED, &ready()].concat());
     }
     talk.outcomes();
-    let newest = format!("s{}", super::MAX_PENDING);
+    let newest = format!("s{}", super::names::MAX_NAMES);
     talk.ask(&run(&newest)).answer(&ran("SELECT 1"));
     talk.ask(&run("s0")).answer(&ran("SELECT 1"));
     assert_eq!(talk.outcomes(), ["SELECT 1 OK", "QUERY OK"]);

@@ -5,15 +5,13 @@ use std::collections::VecDeque;
 use super::reply::Reply;
 use super::request::Command;
 use super::secrets::{Guard, is_monitored};
-
-/// Most requests remembered: beyond it the connection is read as if they had been ordinary.
-const MAX_PENDING: usize = 64 * 1024;
+use crate::decoder::MAX_WAITING;
 
 /// The requests that wait, in order, and the connection's modes.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     waiting: VecDeque<Wait>,
-    /// Requests beyond [`MAX_PENDING`].
+    /// Requests beyond [`MAX_WAITING`].
     beyond: u64,
     /// Whether any request was seen; before, an error of the server's is no answer.
     asked: bool,
@@ -97,7 +95,7 @@ impl Pending {
             }
             Silence::Off => return false,
         }
-        if self.waiting.len() >= MAX_PENDING {
+        if self.waiting.len() >= MAX_WAITING || self.beyond > 0 {
             self.beyond = self.beyond.saturating_add(1);
             return true;
         }

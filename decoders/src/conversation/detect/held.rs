@@ -95,11 +95,6 @@ impl Holding {
         std::mem::take(&mut self.held)
     }
 
-    /// Forgets what is held of one way.
-    pub(super) fn forget(&mut self, way: Way) {
-        self.held.retain(|held| held.way != way);
-    }
-
     /// Returns the bytes held of one way, up to the first hole.
     pub(super) fn head(&self, way: Way) -> Vec<u8> {
         let mut head = Vec::new();

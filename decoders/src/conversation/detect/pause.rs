@@ -2,8 +2,10 @@
 //!
 //! The end of a long transfer is the first place where a message can begin, so nobody can say after how many calls
 //! looking is in vain. It is done less and less often instead: between two looks, bytes pass uncaptured.
+//!
+//! Each way has looks of its own. The side that was silent during a transfer is the one whose next word shows the
+//! protocol, and what it says is looked at together with the answer.
 
-use super::held::Holding;
 use crate::conversation::Way;
 use crate::conversation::flow::Both;
 
@@ -13,41 +15,54 @@ const FIRST_LOOK: u32 = 256;
 /// Calls looked at between two pauses.
 const LATER_LOOK: u32 = 32;
 
-/// Bytes of each way that the first pause passes over; each later one is twice as long.
+/// Bytes that the first pause of a way passes over; each later one is twice as long.
 const FIRST_PAUSE: u64 = 256 * 1024;
 
-/// Pauses after which looking ends: by then some hundred MiB have passed and nothing of ours was among them.
+/// Pauses of each way after which looking ends: by then some hundred MiB have passed both ways and nothing of ours was
+/// among them.
 const MAX_PAUSES: u32 = 10;
 
 /// Wrong claims that cost a connection a look's worth of calls, so that one that goes on to mislead is left soon.
 const MISTAKE: u32 = FIRST_LOOK / 8;
 
 /// When the next look is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pause {
+    ways: Both<Look>,
+}
+
+/// The looks at one way.
+#[derive(Debug)]
+struct Look {
     /// Calls left of this look.
     left: u32,
     pauses: u32,
-    until: Both<Option<u64>>,
+    until: Option<u64>,
+}
+
+// === impl Look ===
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { left: FIRST_LOOK, pauses: 0, until: None }
+    }
 }
 
 // === impl Pause ===
 
-impl Default for Pause {
-    fn default() -> Self {
-        Self { left: FIRST_LOOK, pauses: 0, until: Both::default() }
-    }
-}
-
 impl Pause {
     /// Begins on a connection that misled once.
     pub(super) fn after_a_mistake() -> Self {
-        Self { left: FIRST_LOOK.saturating_sub(MISTAKE), ..Self::default() }
+        let mut pause = Self::default();
+        for way in [Way::Out, Way::In] {
+            pause.ways.of_mut(way).left = FIRST_LOOK.saturating_sub(MISTAKE);
+        }
+        pause
     }
 
     /// Whether bytes of a way that end at `end` are to be looked at.
     pub(super) fn is_over(&mut self, way: Way, end: u64) -> bool {
-        let until = self.until.of_mut(way);
+        let until = &mut self.ways.of_mut(way).until;
         if until.is_some_and(|until| end <= until) {
             return false;
         }
@@ -55,23 +70,27 @@ impl Pause {
         true
     }
 
-    /// A call was looked at in vain; `false` when looking ends for good.
-    pub(super) fn fruitless(&mut self, held: &Holding) -> bool {
-        self.left = self.left.saturating_sub(1);
-        if self.left > 0 {
+    /// Looks at a way again: the other side said what may be ours.
+    pub(super) fn wake(&mut self, way: Way) {
+        self.ways.of_mut(way).until = None;
+    }
+
+    /// A call of a way that ends at `end` was looked at in vain; `false` when looking ends for good.
+    pub(super) fn fruitless(&mut self, way: Way, end: u64) -> bool {
+        let look = self.ways.of_mut(way);
+        look.left = look.left.saturating_sub(1);
+        if look.left > 0 {
             return true;
         }
-        self.left = LATER_LOOK;
-        let bytes = FIRST_PAUSE.checked_shl(self.pauses).unwrap_or(u64::MAX);
-        self.pauses = self.pauses.saturating_add(1);
-        for way in [Way::Out, Way::In] {
-            *self.until.of_mut(way) = Some(held.next(way).saturating_add(bytes));
-        }
-        self.pauses <= MAX_PAUSES
+        look.left = LATER_LOOK;
+        let bytes = FIRST_PAUSE.checked_shl(look.pauses.min(MAX_PAUSES)).unwrap_or(u64::MAX);
+        look.pauses = look.pauses.saturating_add(1);
+        look.until = Some(end.saturating_add(bytes));
+        [Way::Out, Way::In].iter().any(|way| self.ways.of(*way).pauses <= MAX_PAUSES)
     }
 
     /// Returns up to where payload is of no use, by way.
     pub(super) fn until(&self) -> [Option<u64>; 2] {
-        [Way::Out, Way::In].map(|way| *self.until.of(way))
+        [Way::Out, Way::In].map(|way| self.ways.of(way).until)
     }
 }

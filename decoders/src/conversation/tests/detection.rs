@@ -65,18 +65,62 @@ fn a_connection_that_says_nothing_of_ours_is_left_in_the_end() {
     let mut calls = 0;
     while client.conversation.verdict() != Verdict::Ignore {
         calls += 1;
-        assert!(calls < 2_000);
-        let at = client.at[1];
-        match client.conversation.verdict() {
-            Verdict::Undecided { skip_until: [_, Some(until)] } if at < until => {
-                client.skipped(Way::In, until - at);
-            }
-            Verdict::Undecided { .. } | Verdict::Trace { .. } | Verdict::Ignore => {
-                client.answer(b"\x17\x03\x03\x40\x00 encrypted");
-            }
+        assert!(calls < 3_000);
+        for way in [Way::Out, Way::In] {
+            say(&mut client, way, b"\x17\x03\x03\x40\x00 encrypted");
         }
     }
     assert_eq!(client.outcomes(), [""; 0], "it was nobody's, and nothing is lost");
+}
+
+/// Says something, or, where a way is passed over, as much as that.
+fn say(client: &mut Client, way: Way, bytes: &[u8]) {
+    let Verdict::Undecided { skip_until } = client.conversation.verdict() else {
+        client.bytes(way, bytes);
+        return;
+    };
+    let (until, at) = match way {
+        Way::Out => (skip_until[0], client.at[0]),
+        Way::In => (skip_until[1], client.at[1]),
+    };
+    match until {
+        Some(until) if at < until => client.skipped(way, until - at),
+        Some(_) | None => client.bytes(way, bytes),
+    };
+}
+
+#[test]
+fn a_connection_joined_within_a_transfer_is_found_with_the_next_request() {
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".as_slice();
+    let select = packet(0, b"\x03select 1");
+    let result =
+        [packet(1, b"\x01"), packet(2, b"\x03def\0\0\0\x01a\0\x0c\x21\0\0\0\0\0\x03\0\0\0\0\0")].concat();
+    let result =
+        [result, packet(3, b"\xfe\0\0\x02\0"), packet(4, b"\x011"), packet(5, b"\xfe\0\0\x02\0")].concat();
+    for (ask, answer, shown) in
+        [(GET, OK, "GET /a 200"), (get, b"$1\r\n6\r\n", "GET k OK"), (&select, &result, "select 1 OK")]
+    {
+        for calls in [1, 200, 300, 3_000, 100_000] {
+            let mut client = Client::new(false);
+            for _ in 0..calls {
+                say(&mut client, Way::In, b"the inside of a transfer that began before");
+            }
+            // Bytes of the first answer may pass before the kernel knows that they are wanted.
+            for _ in 0..2 {
+                client.ask(ask).answer(answer);
+            }
+            assert!(client.outcomes().contains(&shown.to_owned()), "{shown} after {calls}");
+            // The other way about.
+            let mut client = Client::new(false);
+            for _ in 0..calls {
+                say(&mut client, Way::Out, b"the inside of a transfer that began before");
+            }
+            for _ in 0..3 {
+                client.answer(answer).ask(ask);
+            }
+            assert!(client.outcomes().contains(&shown.to_owned()), "{shown} after {calls} of the client's");
+        }
+    }
 }
 
 #[test]

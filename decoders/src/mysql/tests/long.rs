@@ -1,6 +1,7 @@
 //! Large statements, results and files, with ranges that nobody saw.
 
 use super::*;
+use crate::decoder::MAX_WAITING;
 
 /// Rows of one short column, numbered from `first` on.
 fn rows(first: u8, count: usize) -> Vec<u8> {
@@ -19,6 +20,25 @@ fn size(wire: &mut Wire) -> (String, u64, bool) {
     let exchange = &exchanges[0];
     let response = exchange.response.as_ref().unwrap();
     (exchange.status.clone(), response.end - response.start, response.truncated)
+}
+
+#[test]
+fn every_command_that_is_asked_ahead_gets_its_own_answer() {
+    let texts = |from: usize, count: usize| (from..from + count).map(|number| format!("do {number}"));
+    let asked = |from, count| texts(from, count).flat_map(|text| query(&text)).collect::<Vec<u8>>();
+    let shown = |from, count| texts(from, count).map(|text| format!("{text} @shop OK")).collect::<Vec<_>>();
+    let mut wire = Wire::logged_in(NO_EOF);
+    wire.client(&asked(0, 12_000)).server(&packet(1, OK).repeat(12_000)).ask(&query("do 12000"));
+    assert!(wire.outcomes() == shown(0, 12_001));
+    // More than are remembered: those are dropped, and none takes the answer of another.
+    wire.client(&asked(0, MAX_WAITING + 5))
+        .server(&packet(1, OK).repeat(9))
+        .client(&asked(MAX_WAITING + 5, 3));
+    wire.server(&packet(1, OK).repeat(MAX_WAITING - 1)).ask(&query("do 1"));
+    let outcomes = wire.outcomes();
+    let exchanges: Vec<_> = outcomes.iter().filter(|outcome| outcome.ends_with(" OK")).cloned().collect();
+    assert!(exchanges == [shown(0, MAX_WAITING), shown(1, 1)].concat());
+    assert_eq!(outcomes.len() - exchanges.len(), 8 + 8);
 }
 
 /// A result of which an inner part was not captured, its packets' beginnings among it.
