@@ -37,6 +37,8 @@ pub(super) struct Session {
     pairing: Pairing,
     /// Whether a request was read since the beginning or the last loss; before, responses answer unseen ones.
     asked: bool,
+    /// Whether requests may have been under way when the connection was joined: until the client was silent once.
+    unsettled: bool,
     /// Whether responses can be given to requests that wait in order.
     turns: Turns,
     /// When the newest stretch came, of either way.
@@ -70,6 +72,7 @@ impl Session {
             flows: Both::default(),
             pairing: Pairing::new(protocol.name, side),
             asked: context.from_start,
+            unsettled: !context.from_start,
             turns: Turns::default(),
             newest_ns: 0,
             early: None,
@@ -200,6 +203,7 @@ impl Session {
         let asks = asks && self.flows.of(way).skip == 0 && !self.decoder.is_request_open();
         if asks && silence >= QUIET_NS {
             self.pairing.rest();
+            self.unsettled = false;
         }
         if !self.turns.are_sure() && silence >= QUIET_NS && asks {
             self.turns.rest();
@@ -414,7 +418,11 @@ impl Session {
             }
             Event::Response(mut response) => {
                 response.truncated |= hole;
-                self.pairing.answer(response, span).map_or(Outcome::Unpaired, Outcome::Exchange)
+                let exchange = self.pairing.answer(response, span);
+                if exchange.is_none() && !keyed && self.unsettled {
+                    self.turns.doubt();
+                }
+                exchange.map_or(Outcome::Unpaired, Outcome::Exchange)
             }
         })
     }

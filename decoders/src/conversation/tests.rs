@@ -318,6 +318,40 @@ fn a_connection_joined_before_a_response_does_not_shift_pairs() {
 }
 
 #[test]
+fn a_client_that_had_asked_ahead_when_it_was_joined_gets_no_others_answers() {
+    let mut client = Client::new(false);
+    let answer = |number: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{number:03}");
+    let ask = |number: usize| format!("GET /{number:03} HTTP/1.1\r\n\r\n");
+    // Always ten ahead: as many answers come at a time as happen to be there, and as much is asked anew.
+    let mut next = 0;
+    for count in [3, 1, 5, 2, 4].repeat(9) {
+        for number in next..next + count {
+            client.answer(answer(number).as_bytes());
+        }
+        for number in next..next + count {
+            client.ask(ask(number + 10).as_bytes());
+        }
+        next += count;
+    }
+    let (mut right, mut wrong) = (0, 0);
+    let mut check = |client: &mut Client| {
+        while let Some(outcome) = client.conversation.take() {
+            if let Outcome::Exchange(Exchange { operation, response: Some(response), .. }) = outcome {
+                let same = response.payload.ends_with(&operation.as_bytes()[5..8]);
+                *(if same { &mut right } else { &mut wrong }) += 1;
+            }
+        }
+    };
+    check(&mut client);
+    client.now += 1_000_000_000;
+    for number in 500..510 {
+        client.ask(ask(number).as_bytes()).answer(answer(number).as_bytes());
+    }
+    check(&mut client);
+    assert!(wrong <= 4 && right == 10, "{wrong} wrong, {right} right");
+}
+
+#[test]
 fn the_side_comes_from_who_asks() {
     let mut client = Client::new(true);
     client.answer(GET).ask(OK);

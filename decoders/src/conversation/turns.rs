@@ -66,6 +66,13 @@ impl Turns {
         }
     }
 
+    /// A response came for which nothing waits: it is for a request that nobody saw, and so were those before it.
+    pub(super) fn doubt(&mut self) {
+        if self.are_sure() {
+            self.state = State::Doubted(0);
+        }
+    }
+
     /// The client is known to ask ahead, and something was lost.
     pub(super) fn break_ahead(&mut self) {
         self.state = State::Ahead;
