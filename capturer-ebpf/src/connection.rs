@@ -43,7 +43,10 @@ pub(crate) struct Entry {
     pub(crate) reported: u8,
     /// TCP state at first sight.
     pub(crate) born: u8,
-    pub(crate) reserved: u8,
+    /// 1 when `last` is set.
+    pub(crate) closed: u8,
+    /// Sequence numbers when the connection was closed, by way: a close without lingering moves the socket's own.
+    pub(crate) last: [u32; 2],
 }
 
 /// How a socket was opened, noted before its first call.
@@ -149,7 +152,8 @@ fn make(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
     entry.fresh = u8::from(!open);
     entry.reported = 0;
     entry.born = born;
-    entry.reserved = 0;
+    entry.closed = 0;
+    entry.last = [0; 2];
     if protocol == Protocol::Tcp && open {
         entry.first = [socket::sequence(sk, way::OUT), socket::sequence(sk, way::IN)];
     }
@@ -346,8 +350,19 @@ pub(crate) fn state_changed(sk: u64, old: u8, new: u8, excluded: impl Fn() -> bo
         }
         // MPTCP sockets do not pass through `tcp_destroy_sock`.
         (_, state::CLOSE) if protocol == Protocol::Mptcp => ended(sk),
+        (_, state::CLOSE) => closed(sk),
         _ => {}
     }
+}
+
+/// Notes where the stream ends. What was received may still be read.
+#[inline(always)]
+fn closed(sk: u64) {
+    let Some(entry) = lookup(sk) else { return };
+    // SAFETY: a value of the map, valid while this program runs.
+    let entry = unsafe { &mut *entry };
+    entry.last = [socket::sequence(sk, way::OUT), socket::sequence(sk, way::IN)];
+    entry.closed = 1;
 }
 
 #[inline(always)]
@@ -457,8 +472,13 @@ fn unseen(sk: u64, entry: &Entry, way: u8) -> u64 {
     if !followed {
         return 0;
     }
-    let passed = socket::sequence(sk, way).wrapping_sub(entry.first[at]);
+    let last = if entry.closed != 0 { entry.last[at] } else { socket::sequence(sk, way) };
+    let passed = last.wrapping_sub(entry.first[at]);
     let unseen = passed.wrapping_sub(entry.covered[at] as u32);
+    if entry.closed != 0 && (unseen as i32) < 0 {
+        // Read after the close.
+        return 0;
+    }
     // One for the FIN, which has a sequence number; a little below zero when a call counted a byte twice.
     if unseen > u32::MAX - 0xffff { 0 } else { u64::from(unseen.saturating_sub(1)) }
 }

@@ -23,6 +23,7 @@ use std::{
     collections::BTreeMap,
     io::{IoSlice, Read as _, Write as _},
     net::{TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     thread,
     time::Duration,
 };
@@ -203,6 +204,29 @@ fn datagrams_stay_apart_by_peer() {
     let ids: std::collections::BTreeSet<u64> =
         seen.moved.iter().map(|(head, _)| head.connection.id).collect();
     assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn a_close_that_does_not_linger_leaves_nothing_unseen() {
+    for unread in [0, 300] {
+        let (mut client, mut server, port) = pair("127.0.0.1:0");
+        let Some(capture) = Capture::start(port, 4 << 20) else { return };
+        client.write_all(&[b'q'; 500]).unwrap();
+        server.read_exact(&mut [0; 500]).unwrap();
+        server.write_all(&[b'a'; 700]).unwrap();
+        client.read_exact(&mut vec![0; 700 - unread]).unwrap();
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as u32);
+        // SAFETY: the value lives through the call.
+        let set = unsafe { libc::setsockopt(client.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
+        assert_eq!(set, 0);
+        drop(client);
+        thread::sleep(Duration::from_millis(50));
+        drop(server);
+        let (seen, _) = capture.finish();
+        let ended: Vec<_> = seen.ended.iter().map(|ended| (ended.unseen_out, ended.unseen_in)).collect();
+        assert_eq!(ended, [(0, 0); 2], "{unread} bytes that nobody read");
+    }
 }
 
 #[test]
