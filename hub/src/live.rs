@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use proto::account::Balance;
 use proto::filter::{FilterError, Match};
 use proto::v1;
 use tokio::time::Instant;
@@ -95,7 +96,7 @@ trait Consumer: std::fmt::Debug + Send + Sync {
     /// Counts what is still waiting as lost.
     fn abandon(&self);
     fn is_finished(&self) -> bool;
-    fn balance(&self) -> v1::Balance;
+    fn balance(&self) -> Balance;
 }
 
 // === impl Live ===
@@ -125,14 +126,14 @@ impl Live {
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
-        self.join(request.from_start, |name| Watch::new(name, filter, payload_bytes))
+        self.join(request.from_start, |number| Watch::new(number, filter, payload_bytes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let table = Table::try_from(request)?;
-        self.join(true, |name| Stat::new(name, filter, table))
+        self.join(true, |number| Stat::new(number, filter, table))
     }
 
     /// Asks for labels here from now on.
@@ -156,7 +157,7 @@ impl Live {
     fn join<C: Consumer + 'static>(
         &self,
         from_start: bool,
-        make: impl FnOnce(String) -> C,
+        make: impl FnOnce(u64) -> C,
     ) -> Result<Arc<C>, LiveError> {
         let mut inner = self.inner();
         inner.consumers.retain(|consumer| consumer.strong_count() > 0);
@@ -164,7 +165,7 @@ impl Live {
             return Err(LiveError::TooMany);
         }
         inner.viewers += 1;
-        let consumer = Arc::new(make(format!("viewer {}", inner.viewers)));
+        let consumer = Arc::new(make(inner.viewers));
         if from_start && !inner.opening.is_over() {
             consumer.missed(inner.opening.dropped);
             consumer.take(inner.opening.kept.make_contiguous());
@@ -204,7 +205,7 @@ impl Live {
 
     /// Ledgers of all viewers.
     #[must_use]
-    pub fn balances(&self) -> Vec<v1::Balance> {
+    pub fn balances(&self) -> Vec<Balance> {
         let inner = self.inner();
         if inner.closed {
             return inner.last.iter().map(|consumer| consumer.balance()).collect();
@@ -265,19 +266,6 @@ impl Opening {
 
     fn end(&mut self) {
         *self = Self { over: true, ..Self::default() };
-    }
-}
-
-/// A viewer's ledger.
-fn ledger(name: &str, delivered: u64, filtered: u64, lost: u64) -> v1::Balance {
-    v1::Balance {
-        consumer: name.to_owned(),
-        unit: "exchanges".to_owned(),
-        seen: delivered.saturating_add(filtered).saturating_add(lost),
-        delivered,
-        filtered,
-        lost: vec![v1::Loss { stage: "viewer".to_owned(), unit: "exchanges".to_owned(), total: lost }],
-        process: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proto::account::Balance;
 use proto::v1;
 
 /// Names one stream from another hub, for as long as its viewer lives.
@@ -39,10 +40,12 @@ impl Relayed {
     }
 
     /// Takes the newest ledger of a stream.
-    pub(super) fn note(&mut self, relay: Relay, balance: Option<&v1::Balance>) {
-        let Some(balance) = balance else { return };
-        let lost = balance.lost.iter().map(|loss| loss.total).fold(0, u64::saturating_add);
-        self.passed.insert(relay, (balance.filtered, lost));
+    pub(super) fn note(&mut self, relay: Relay, balance: Option<v1::Balance>) {
+        match balance.map(Balance::try_from) {
+            Some(Ok(balance)) => drop(self.passed.insert(relay, (balance.filtered, balance.lost.total()))),
+            Some(Err(error)) => tracing::warn!(%error, "another hub's account of a viewer is not counted"),
+            None => {}
+        }
     }
 
     /// Ends a stream.

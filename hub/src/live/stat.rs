@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
 
 use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
+use crate::account::viewer;
 use crate::stats::Table;
 
 /// What one viewer has counted: folded in as it comes, so nothing waits and nothing is lost but the opening's overflow.
 #[derive(Debug)]
 pub struct Stat {
-    name: String,
+    number: u64,
     filter: Wanted,
     counts: Mutex<Counts>,
     /// Whether as many as wanted are counted, or the session ended here and at every other hub.
@@ -35,7 +37,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(name: String, filter: Wanted, table: Table) -> Self {
+    pub(super) fn new(number: u64, filter: Wanted, table: Table) -> Self {
         let counts = Counts {
             table,
             filtered: 0,
@@ -45,7 +47,7 @@ impl Stat {
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
-        Self { name, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+        Self { number, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
@@ -58,7 +60,7 @@ impl Stat {
     pub fn response(&self, last: bool) -> v1::StatResponse {
         let mut counts = self.counts();
         counts.table.settle(last);
-        let balance = Some(self.ledger(&counts));
+        let balance = Some(self.ledger(&counts).into());
         let (rows, over_limit) = if counts.parts.is_empty() {
             (counts.table.rows(), counts.table.groups_over_limit())
         } else {
@@ -74,7 +76,7 @@ impl Stat {
         counts.table.settle(end);
         v1::StatPart {
             groups: counts.table.part(),
-            balance: Some(self.ledger(&counts)),
+            balance: Some(self.ledger(&counts).into()),
             groups_over_limit: counts.table.groups_over_limit(),
             end,
         }
@@ -99,13 +101,13 @@ impl Stat {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ledger(&self, counts: &Counts) -> v1::Balance {
+    fn ledger(&self, counts: &Counts) -> Balance {
         let elsewhere = counts.parts.values().filter_map(|part| part.balance.as_ref());
         let counted =
             elsewhere.map(|balance| balance.delivered).fold(counts.table.counted(), u64::saturating_add);
         let filtered = counts.filtered.saturating_add(counts.table.passed_over());
         let filtered = filtered.saturating_add(counts.relayed.filtered());
-        super::ledger(&self.name, counted, filtered, counts.lost.saturating_add(counts.relayed.lost()))
+        viewer::balance(self.number, counted, filtered, counts.lost.saturating_add(counts.relayed.lost()))
     }
 
     /// Ends where nothing more is to be counted.
@@ -125,7 +127,7 @@ impl Takes<v1::WatchResponse> for Stat {
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
         let v1::WatchResponse { exchanges, balance, end } = response;
         let mut counts = self.counts();
-        counts.relayed.note(relay, balance.as_ref());
+        counts.relayed.note(relay, balance);
         for exchange in exchanges {
             counts.table.add(&Arc::new(exchange));
         }
@@ -146,7 +148,7 @@ impl Takes<v1::StatPart> for Stat {
 
     fn relay(&self, relay: Relay, part: v1::StatPart) -> bool {
         let mut counts = self.counts();
-        counts.relayed.note(relay, part.balance.as_ref());
+        counts.relayed.note(relay, part.balance.clone());
         let end = part.end;
         counts.parts.insert(relay, part);
         end
@@ -195,7 +197,7 @@ impl Consumer for Stat {
         self.counts().finished
     }
 
-    fn balance(&self) -> v1::Balance {
+    fn balance(&self) -> Balance {
         self.ledger(&self.counts())
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::account::Balance;
 use proto::v1;
 use tokio::sync::Notify;
 
 use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
+use crate::account::viewer;
 use crate::exchange;
 
 /// Exchanges that wait for a viewer.
@@ -19,7 +21,7 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
 pub struct Watch {
-    name: String,
+    number: u64,
     filter: Wanted,
     payload_bytes: usize,
     buffer: Mutex<Buffer>,
@@ -41,8 +43,8 @@ struct Buffer {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(name: String, filter: Wanted, payload_bytes: usize) -> Self {
-        Self { name, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(number: u64, filter: Wanted, payload_bytes: usize) -> Self {
+        Self { number, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Waits for exchanges, or for the end.
@@ -70,7 +72,7 @@ impl Watch {
         }
         buffer.delivered += taken.len() as u64;
         let end = buffer.is_over() && buffer.waiting.is_empty();
-        let balance = Some(self.ledger(&buffer));
+        let balance = Some(self.ledger(&buffer).into());
         drop(buffer);
         let exchanges =
             taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
@@ -87,10 +89,10 @@ impl Watch {
     }
 
     /// What waits is neither delivered nor lost yet, so it is not yet seen.
-    fn ledger(&self, buffer: &Buffer) -> v1::Balance {
+    fn ledger(&self, buffer: &Buffer) -> Balance {
         let filtered = buffer.filtered.saturating_add(buffer.relayed.filtered());
         let lost = buffer.lost.saturating_add(buffer.relayed.lost());
-        super::ledger(&self.name, buffer.delivered, filtered, lost)
+        viewer::balance(self.number, buffer.delivered, filtered, lost)
     }
 }
 
@@ -122,7 +124,7 @@ impl Takes<v1::WatchResponse> for Watch {
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
         let v1::WatchResponse { exchanges, balance, end } = response;
         let mut buffer = self.buffer();
-        buffer.relayed.note(relay, balance.as_ref());
+        buffer.relayed.note(relay, balance);
         for exchange in exchanges {
             buffer.put(&Arc::new(exchange));
         }
@@ -178,7 +180,7 @@ impl Consumer for Watch {
         self.buffer().finished
     }
 
-    fn balance(&self) -> v1::Balance {
+    fn balance(&self) -> Balance {
         self.ledger(&self.buffer())
     }
 }

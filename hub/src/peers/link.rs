@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::account::AccountError;
 use proto::launch::Identity;
 use proto::v1::follow_request::Kind;
 use proto::v1::peer_client::PeerClient;
@@ -14,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{ORDERS, Peer};
+use super::{ORDERS, Peer, State};
 use crate::service::MAX_MESSAGE_BYTES;
 use crate::session::Session;
 use crate::workloads::Workloads;
@@ -40,6 +41,9 @@ pub enum LinkError {
     /// It answered with an error, or the connection broke.
     #[error("it said: {0}")]
     Said(Box<Status>),
+    /// It told an account that cannot be read.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// It ended the stream, or said nothing at first.
     #[error("it said nothing")]
     Silent,
@@ -140,7 +144,7 @@ async fn connect(
     let v1::FollowResponse { instance, state } = first;
     let peer =
         Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, orders });
-    session.peers.add(Arc::clone(&peer), state.unwrap_or_default());
+    session.peers.add(Arc::clone(&peer), state.unwrap_or_default().try_into()?);
     Ok((peer, responses))
 }
 
@@ -174,7 +178,10 @@ async fn listen(
     loop {
         match responses.message().await {
             Ok(Some(v1::FollowResponse { instance: _, state })) => {
-                session.peers.note(peer.instance, state.unwrap_or_default());
+                match State::try_from(state.unwrap_or_default()) {
+                    Ok(state) => session.peers.note(peer.instance, state),
+                    Err(error) => return error.into(),
+                }
             }
             Ok(None) => return LinkError::Silent,
             Err(status) => return LinkError::Said(Box::new(status)),

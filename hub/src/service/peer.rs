@@ -91,7 +91,8 @@ impl Peer for PeerService {
         &self,
         request: Request<v1::DrainSessionRequest>,
     ) -> Result<Response<v1::DrainSessionResponse>, Status> {
-        viewer::drain(&self.session, request.into_inner()).await
+        let drained = viewer::drain(&self.session, request.into_inner()).await?;
+        Ok(Response::new(drained.into()))
     }
 }
 

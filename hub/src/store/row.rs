@@ -94,7 +94,7 @@ pub fn loss<'a>(scope: &'a Scope, row: &'a LossRow) -> Vec<Cell<'a>> {
         text(&scope.session),
         integer(*at_ns),
         Cell::Text(node.into()),
-        Cell::Text(stage.into()),
+        Cell::Text(stage.word().into()),
         integer(*total),
     ];
     fit(&LOSSES, &mut cells);

@@ -185,7 +185,8 @@ async fn viewers_of_the_leader_get_what_every_hub_sees() {
     assert!((last.rows[0].distributions[0].max - 239_000.0).abs() < 0.5);
     let drained = draining.await.unwrap();
     assert_eq!((drained.unconfirmed.len(), drained.confirmed.len()), (0, 3));
-    let viewers = drained.balances.iter().filter(|balance| balance.consumer.starts_with("viewer"));
+    let balances = Balance::read_all(drained.balances).unwrap();
+    let viewers = balances.iter().filter(|balance| matches!(balance.consumer, Consumer::Viewer(_)));
     assert_eq!(viewers.count(), 2);
     for feed in feeds {
         feed.await.unwrap();

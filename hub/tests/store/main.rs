@@ -21,6 +21,7 @@ use hub::store::mysql::{MysqlArchive, MysqlStore, Target};
 use hub::store::sqlite::{SqliteArchive, SqliteStore};
 use hub::store::writer::{BUFFER_BYTES, State, Writer};
 use hub::store::{Archive, Batch, CapturerRow, LossRow, Scope, Store, StoreError, Written};
+use proto::account::Stage;
 use proto::v1;
 use proto::v1::value::Kind;
 use tokio::sync::mpsc;
@@ -287,7 +288,7 @@ async fn capturers_and_losses_are_rows(engine: &impl Engine) {
         first_seen_ns: 1_000,
         last_seen_ns: 1_000,
     };
-    let loss = |total| LossRow { at_ns: total, node: String::new(), stage: "ring".to_owned(), total };
+    let loss = |total| LossRow { at_ns: total, node: String::new(), stage: Stage::Ring, total };
     for kernel in ["6.1", "6.12"] {
         kernel.clone_into(&mut capturer.kernel);
         let capturers = vec![capturer.clone()];
