@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::account::Stage;
+use proto::account::{Stage, Unit};
 use proto::v1;
 use tokio::sync::mpsc;
 
@@ -71,6 +71,8 @@ pub struct LossRow {
     pub node: String,
     /// Where it was lost.
     pub stage: Stage,
+    /// What was lost.
+    pub unit: Unit,
     /// Total since the session began.
     pub total: u64,
 }

@@ -192,6 +192,18 @@ impl Stage {
         Self::Store,
     ];
 
+    /// The unit that is lost there; `None` where both are.
+    #[must_use]
+    pub fn unit(self) -> Option<Unit> {
+        match self {
+            Self::Ring | Self::Miss | Self::Fault | Self::Unanchored | Self::Unseen | Self::Unparsable => {
+                Some(Unit::Event)
+            }
+            Self::Map | Self::Gap => None,
+            Self::Unpaired | Self::Uplink | Self::Viewer | Self::Store => Some(Unit::Exchange),
+        }
+    }
+
     /// Its name, the same in SQL, in JSON and on a terminal.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use proto::account::{Balance, Stage};
+use proto::account::{Balance, Stage, Unit};
 
 use crate::store::LossRow;
 
 /// Totals that the store was told.
 #[derive(Debug, Default)]
-pub struct Recorded(BTreeMap<(String, Stage), u64>);
+pub struct Recorded(BTreeMap<Place, u64>);
+
+/// Where something was lost: node, stage and what it was.
+type Place = (String, Stage, Unit);
 
 // === impl Recorded ===
 
@@ -20,10 +23,10 @@ impl Recorded {
         at_ns: u64,
         ledgers: impl Iterator<Item = (&'a str, &'a Balance)>,
     ) -> Vec<LossRow> {
-        let mut totals: BTreeMap<(String, Stage), u64> = BTreeMap::new();
+        let mut totals: BTreeMap<Place, u64> = BTreeMap::new();
         for (node, balance) in ledgers {
             for (stage, lost) in balance.by_stage() {
-                let total = totals.entry((node.to_owned(), stage)).or_default();
+                let total = totals.entry((node.to_owned(), stage, balance.unit)).or_default();
                 *total = total.saturating_add(lost);
             }
         }
@@ -31,8 +34,8 @@ impl Recorded {
         for (key, total) in totals {
             let known = self.0.get(&key).copied().unwrap_or_default();
             if total > known {
-                let (node, stage) = key.clone();
-                rows.push(LossRow { at_ns, node, stage, total });
+                let (node, stage, unit) = key.clone();
+                rows.push(LossRow { at_ns, node, stage, unit, total });
                 self.0.insert(key, total);
             }
         }
@@ -42,7 +45,7 @@ impl Recorded {
 
 #[cfg(test)]
 mod tests {
-    use proto::account::{Consumer, Losses, Unit};
+    use proto::account::{Consumer, Losses};
 
     use super::*;
 
@@ -52,7 +55,7 @@ mod tests {
     }
 
     fn row(at_ns: u64, node: &str, stage: Stage, total: u64) -> LossRow {
-        LossRow { at_ns, node: node.to_owned(), stage, total }
+        LossRow { at_ns, node: node.to_owned(), stage, unit: Unit::Event, total }
     }
 
     #[test]
@@ -71,5 +74,14 @@ mod tests {
         assert_eq!(rows, [row(3, "b", Stage::Gap, 4)]);
         // A total whose part is away for a moment does not shrink.
         assert_eq!(recorded.grown(4, all.into_iter()), []);
+    }
+
+    #[test]
+    fn units_are_not_added_up() {
+        let (events, exchanges) =
+            (lost(Stage::Gap, 7), Balance { unit: Unit::Exchange, ..lost(Stage::Gap, 2) });
+        let rows = Recorded::default().grown(1, [("a", &events), ("a", &exchanges)].into_iter());
+        let of_exchanges = LossRow { unit: Unit::Exchange, ..row(1, "a", Stage::Gap, 2) };
+        assert_eq!(rows, [row(1, "a", Stage::Gap, 7), of_exchanges]);
     }
 }

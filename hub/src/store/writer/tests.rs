@@ -1,6 +1,6 @@
 //! Outages, limits and refusals, against a store that does as it is told.
 
-use proto::account::Stage;
+use proto::account::{Stage, Unit};
 
 use super::*;
 use crate::exchange::CROWDED_PAYLOAD;
@@ -168,7 +168,8 @@ async fn losses_beyond_the_buffer_keep_the_newest() {
     let fake = Fake::default();
     fake.inside().down = true;
     let writer = Writer::start(fake.clone(), 0, None);
-    let row = |total| LossRow { at_ns: total, node: String::new(), stage: Stage::Ring, total };
+    let row =
+        |total| LossRow { at_ns: total, node: String::new(), stage: Stage::Ring, unit: Unit::Event, total };
     writer.note_losses((0..BUFFER_LOSSES as u64 + 5).map(row).collect());
     fake.inside().down = false;
     assert!(writer.flush(soon()).await);
