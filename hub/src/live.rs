@@ -2,6 +2,7 @@
 //!
 //! The data path holds viewers weakly: one that is gone costs nothing.
 
+mod departed;
 mod relayed;
 mod stat;
 mod watch;
@@ -15,6 +16,7 @@ use proto::filter::{FilterError, Match};
 use proto::v1;
 use tokio::time::Instant;
 
+use self::departed::Departed;
 pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
@@ -70,6 +72,8 @@ struct Inner {
     consumers: Vec<Weak<dyn Consumer>>,
     opening: Opening,
     viewers: u64,
+    /// What viewers counted that are gone.
+    departed: Departed,
     closed: bool,
     /// Those that were there at the end, for the final ledgers.
     last: Vec<Arc<dyn Consumer>>,
@@ -126,14 +130,14 @@ impl Live {
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
-        self.join(request.from_start, |number| Watch::new(number, filter, payload_bytes))
+        self.join(request.from_start, |number, departed| Watch::new(number, departed, filter, payload_bytes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let table = Table::try_from(request)?;
-        self.join(true, |number| Stat::new(number, filter, table))
+        self.join(true, |number, departed| Stat::new(number, departed, filter, table))
     }
 
     /// Asks for labels here from now on.
@@ -157,7 +161,7 @@ impl Live {
     fn join<C: Consumer + 'static>(
         &self,
         from_start: bool,
-        make: impl FnOnce(u64) -> C,
+        make: impl FnOnce(u64, Departed) -> C,
     ) -> Result<Arc<C>, LiveError> {
         let mut inner = self.inner();
         inner.consumers.retain(|consumer| consumer.strong_count() > 0);
@@ -165,7 +169,7 @@ impl Live {
             return Err(LiveError::TooMany);
         }
         inner.viewers += 1;
-        let consumer = Arc::new(make(inner.viewers));
+        let consumer = Arc::new(make(inner.viewers, inner.departed.clone()));
         if from_start && !inner.opening.is_over() {
             consumer.missed(inner.opening.dropped);
             consumer.take(inner.opening.kept.make_contiguous());
@@ -211,6 +215,15 @@ impl Live {
             return inner.last.iter().map(|consumer| consumer.balance()).collect();
         }
         inner.consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.balance()).collect()
+    }
+
+    /// Ledgers of all viewers that were ever there: of those that are gone their sum.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Balance> {
+        // Those that are gone first: a total that is short for a moment is not recorded, one that is too high stays.
+        let mut totals = self.inner().departed.balances();
+        totals.extend(self.balances());
+        totals
     }
 
     /// Viewers that are there.

@@ -473,7 +473,7 @@ impl Session {
         let of_nodes = nodes
             .iter()
             .flat_map(|(node, balances)| balances.iter().map(move |balance| (node.as_str(), balance)));
-        let mut own = self.live.balances();
+        let mut own = self.live.totals();
         own.push(self.store_balance(writer));
         let of_hub = own.iter().map(|balance| (self.hub.as_str(), balance));
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);

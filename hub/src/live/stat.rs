@@ -7,6 +7,7 @@ use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
 
+use super::departed::Departed;
 use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
 use crate::account::viewer;
@@ -16,6 +17,8 @@ use crate::stats::Table;
 #[derive(Debug)]
 pub struct Stat {
     number: u64,
+    /// Where its last ledger stays.
+    departed: Departed,
     filter: Wanted,
     counts: Mutex<Counts>,
     /// Whether as many as wanted are counted, or the session ended here and at every other hub.
@@ -37,7 +40,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(number: u64, filter: Wanted, table: Table) -> Self {
+    pub(super) fn new(number: u64, departed: Departed, filter: Wanted, table: Table) -> Self {
         let counts = Counts {
             table,
             filtered: 0,
@@ -47,7 +50,7 @@ impl Stat {
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
-        Self { number, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+        Self { number, departed, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
@@ -156,6 +159,12 @@ impl Takes<v1::StatPart> for Stat {
 
     fn relay_ends(&self) {
         self.relay_ends();
+    }
+}
+
+impl Drop for Stat {
+    fn drop(&mut self) {
+        self.departed.leave(&self.balance());
     }
 }
 

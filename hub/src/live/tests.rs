@@ -123,3 +123,27 @@ async fn what_a_hanging_viewer_did_not_take_is_lost_at_the_end() {
     let balances = live.balances();
     assert_eq!((balances[0].seen, balanced(&balances[0])), (7, 7));
 }
+
+#[tokio::test]
+async fn what_a_viewer_lost_stays_in_the_total_when_it_leaves() {
+    let live = Live::default();
+    let totals = || {
+        let totals = live.totals();
+        assert!(totals.iter().all(Balance::holds), "{totals:?}");
+        let sum = |of: fn(&Balance) -> u64| totals.iter().map(of).sum::<u64>();
+        (sum(|one| one.delivered), sum(|one| one.lost.total()))
+    };
+    let mut lost = 0;
+    for round in 1..=3 {
+        let slow = live.watch(&all(false)).unwrap();
+        let counts = live.stat(&v1::StatRequest::default()).unwrap();
+        live.publish(&exchanges(0..watch::BUFFER_EXCHANGES as u64 + 9, 0));
+        slow.next(100, 1 << 20).await;
+        lost += 9;
+        let before = totals();
+        assert_eq!(before.1, lost, "round {round}");
+        drop((slow, counts));
+        assert_eq!(totals(), before);
+        assert!(live.balances().is_empty());
+    }
+}

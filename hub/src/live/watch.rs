@@ -7,6 +7,7 @@ use proto::account::Balance;
 use proto::v1;
 use tokio::sync::Notify;
 
+use super::departed::Departed;
 use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Wanted};
 use crate::account::viewer;
@@ -22,6 +23,8 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 #[derive(Debug)]
 pub struct Watch {
     number: u64,
+    /// Where its last ledger stays.
+    departed: Departed,
     filter: Wanted,
     payload_bytes: usize,
     buffer: Mutex<Buffer>,
@@ -43,8 +46,8 @@ struct Buffer {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(number: u64, filter: Wanted, payload_bytes: usize) -> Self {
-        Self { number, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(number: u64, departed: Departed, filter: Wanted, payload_bytes: usize) -> Self {
+        Self { number, departed, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Waits for exchanges, or for the end.
@@ -136,6 +139,12 @@ impl Takes<v1::WatchResponse> for Watch {
     fn relay_ends(&self) {
         self.buffer().relayed.end();
         self.filled.notify_one();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.departed.leave(&self.balance());
     }
 }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use hub::store::sqlite::{Reader, Saver};
 use mysql_async::prelude::Queryable as _;
+use proto::account::{Stage, Unit};
 
 use super::{
-    Arc, Engine, Kind, Mysql, Server, Sqlite, SqliteArchive, Store as _, StoreError, Target, batch, exchange,
-    first, integer, query, scope, text, v1,
+    Arc, Archive, Batch, Engine, Kind, LossRow, Mysql, Server, Sqlite, SqliteArchive, Store as _, StoreError,
+    Target, batch, exchange, first, integer, query, scope, text, v1,
 };
 
 /// The schema as version 1 made it.
