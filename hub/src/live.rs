@@ -72,11 +72,24 @@ struct Inner {
     consumers: Vec<Weak<dyn Consumer>>,
     opening: Opening,
     viewers: u64,
+    /// Exchanges that there were for viewers.
+    published: u64,
     /// What viewers counted that are gone.
     departed: Departed,
     closed: bool,
     /// Those that were there at the end, for the final ledgers.
     last: Vec<Arc<dyn Consumer>>,
+}
+
+/// What a viewer is given when it joins.
+#[derive(Debug)]
+struct Joined {
+    /// Its number.
+    number: u64,
+    /// Exchanges that there were for viewers before the first that it sees.
+    began_at: u64,
+    /// Where its last ledger stays.
+    departed: Departed,
 }
 
 /// The session's first exchanges.
@@ -109,6 +122,7 @@ impl Live {
     /// Hands exchanges to all viewers.
     pub fn publish(&self, exchanges: &[Arc<v1::Exchange>]) {
         let mut inner = self.inner();
+        inner.published = inner.published.saturating_add(exchanges.len() as u64);
         inner.opening.keep(exchanges);
         inner.consumers.retain(|consumer| match consumer.upgrade() {
             Some(consumer) => {
@@ -121,7 +135,9 @@ impl Live {
 
     /// Counts exchanges that are for no viewer.
     pub fn pass_over(&self, exchanges: u64) {
-        for consumer in self.inner().consumers.iter().filter_map(Weak::upgrade) {
+        let mut inner = self.inner();
+        inner.published = inner.published.saturating_add(exchanges);
+        for consumer in inner.consumers.iter().filter_map(Weak::upgrade) {
             consumer.pass_over(exchanges);
         }
     }
@@ -130,14 +146,14 @@ impl Live {
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
-        self.join(request.from_start, |number, departed| Watch::new(number, departed, filter, payload_bytes))
+        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let table = Table::try_from(request)?;
-        self.join(true, |number, departed| Stat::new(number, departed, filter, table))
+        self.join(!request.from_now, |joined| Stat::new(joined, filter, table))
     }
 
     /// Asks for labels here from now on.
@@ -161,7 +177,7 @@ impl Live {
     fn join<C: Consumer + 'static>(
         &self,
         from_start: bool,
-        make: impl FnOnce(u64, Departed) -> C,
+        make: impl FnOnce(Joined) -> C,
     ) -> Result<Arc<C>, LiveError> {
         let mut inner = self.inner();
         inner.consumers.retain(|consumer| consumer.strong_count() > 0);
@@ -169,8 +185,14 @@ impl Live {
             return Err(LiveError::TooMany);
         }
         inner.viewers += 1;
-        let consumer = Arc::new(make(inner.viewers, inner.departed.clone()));
-        if from_start && !inner.opening.is_over() {
+        let with_opening = from_start && !inner.opening.is_over();
+        let opening = if with_opening { inner.opening.exchanges() } else { 0 };
+        let consumer = Arc::new(make(Joined {
+            number: inner.viewers,
+            began_at: inner.published.saturating_sub(opening),
+            departed: inner.departed.clone(),
+        }));
+        if with_opening {
             consumer.missed(inner.opening.dropped);
             consumer.take(inner.opening.kept.make_contiguous());
         }
@@ -268,6 +290,11 @@ impl Opening {
             self.bytes = self.bytes.saturating_sub(exchange::memory(&oldest));
             self.dropped += 1;
         }
+    }
+
+    /// How many there were, those included that are not kept any more.
+    fn exchanges(&self) -> u64 {
+        self.dropped.saturating_add(self.kept.len() as u64)
     }
 
     fn is_over(&mut self) -> bool {

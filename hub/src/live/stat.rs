@@ -7,18 +7,15 @@ use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
 
-use super::departed::Departed;
 use super::relayed::{Relay, Relayed, Takes};
-use super::{Consumer, Wanted};
+use super::{Consumer, Joined, Wanted};
 use crate::account::viewer;
 use crate::stats::Table;
 
 /// What one viewer has counted: folded in as it comes, so nothing waits and nothing is lost but the opening's overflow.
 #[derive(Debug)]
 pub struct Stat {
-    number: u64,
-    /// Where its last ledger stays.
-    departed: Departed,
+    joined: Joined,
     filter: Wanted,
     counts: Mutex<Counts>,
     /// Whether as many as wanted are counted, or the session ended here and at every other hub.
@@ -40,7 +37,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(number: u64, departed: Departed, filter: Wanted, table: Table) -> Self {
+    pub(super) fn new(joined: Joined, filter: Wanted, table: Table) -> Self {
         let counts = Counts {
             table,
             filtered: 0,
@@ -50,7 +47,7 @@ impl Stat {
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
-        Self { number, departed, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+        Self { joined, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
@@ -82,6 +79,7 @@ impl Stat {
             balance: Some(self.ledger(&counts).into()),
             groups_over_limit: counts.table.groups_over_limit(),
             end,
+            began_at: self.joined.began_at,
         }
     }
 
@@ -90,8 +88,12 @@ impl Stat {
         self.counts().finished = true;
     }
 
-    fn relay_begins(&self) -> Relay {
-        self.counts().relayed.begin()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.counts().relayed.begin(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.counts().relayed.has_told(hub)
     }
 
     fn relay_ends(&self) {
@@ -110,7 +112,12 @@ impl Stat {
             elsewhere.map(|balance| balance.delivered).fold(counts.table.counted(), u64::saturating_add);
         let filtered = counts.filtered.saturating_add(counts.table.passed_over());
         let filtered = filtered.saturating_add(counts.relayed.filtered());
-        viewer::balance(self.number, counted, filtered, counts.lost.saturating_add(counts.relayed.lost()))
+        viewer::balance(
+            self.joined.number,
+            counted,
+            filtered,
+            counts.lost.saturating_add(counts.relayed.lost()),
+        )
     }
 
     /// Ends where nothing more is to be counted.
@@ -123,14 +130,18 @@ impl Stat {
 
 /// Counts what another hub let through its filter.
 impl Takes<v1::WatchResponse> for Stat {
-    fn relay_begins(&self) -> Relay {
-        self.relay_begins()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.relay_begins(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
         let mut counts = self.counts();
-        counts.relayed.note(relay, balance);
+        counts.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
             counts.table.add(&Arc::new(exchange));
         }
@@ -145,13 +156,17 @@ impl Takes<v1::WatchResponse> for Stat {
 
 /// Takes what another hub counted.
 impl Takes<v1::StatPart> for Stat {
-    fn relay_begins(&self) -> Relay {
-        self.relay_begins()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.relay_begins(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, part: v1::StatPart) -> bool {
         let mut counts = self.counts();
-        counts.relayed.note(relay, part.balance.clone());
+        counts.relayed.note(relay, part.began_at, part.balance.clone());
         let end = part.end;
         counts.parts.insert(relay, part);
         end
@@ -164,7 +179,7 @@ impl Takes<v1::StatPart> for Stat {
 
 impl Drop for Stat {
     fn drop(&mut self) {
-        self.departed.leave(&self.balance());
+        self.joined.departed.leave(&self.balance());
     }
 }
 

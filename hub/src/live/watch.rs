@@ -7,9 +7,8 @@ use proto::account::Balance;
 use proto::v1;
 use tokio::sync::Notify;
 
-use super::departed::Departed;
 use super::relayed::{Relay, Relayed, Takes};
-use super::{Consumer, Wanted};
+use super::{Consumer, Joined, Wanted};
 use crate::account::viewer;
 use crate::exchange;
 
@@ -22,9 +21,7 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
 pub struct Watch {
-    number: u64,
-    /// Where its last ledger stays.
-    departed: Departed,
+    joined: Joined,
     filter: Wanted,
     payload_bytes: usize,
     buffer: Mutex<Buffer>,
@@ -46,8 +43,8 @@ struct Buffer {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(number: u64, departed: Departed, filter: Wanted, payload_bytes: usize) -> Self {
-        Self { number, departed, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize) -> Self {
+        Self { joined, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Waits for exchanges, or for the end.
@@ -79,7 +76,18 @@ impl Watch {
         drop(buffer);
         let exchanges =
             taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
-        Some(v1::WatchResponse { exchanges, balance, end })
+        Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at })
+    }
+
+    /// What a hub that relays it is told first: where it began.
+    #[must_use]
+    pub fn introduction(&self) -> v1::WatchResponse {
+        let balance = viewer::balance(self.joined.number, 0, 0, 0);
+        v1::WatchResponse {
+            balance: Some(balance.into()),
+            began_at: self.joined.began_at,
+            ..v1::WatchResponse::default()
+        }
     }
 
     /// Says that the last response was handed over.
@@ -95,7 +103,7 @@ impl Watch {
     fn ledger(&self, buffer: &Buffer) -> Balance {
         let filtered = buffer.filtered.saturating_add(buffer.relayed.filtered());
         let lost = buffer.lost.saturating_add(buffer.relayed.lost());
-        viewer::balance(self.number, buffer.delivered, filtered, lost)
+        viewer::balance(self.joined.number, buffer.delivered, filtered, lost)
     }
 }
 
@@ -120,14 +128,18 @@ impl Buffer {
 }
 
 impl Takes<v1::WatchResponse> for Watch {
-    fn relay_begins(&self) -> Relay {
-        self.buffer().relayed.begin()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.buffer().relayed.begin(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.buffer().relayed.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
         let mut buffer = self.buffer();
-        buffer.relayed.note(relay, balance);
+        buffer.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
             buffer.put(&Arc::new(exchange));
         }
@@ -144,7 +156,7 @@ impl Takes<v1::WatchResponse> for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.departed.leave(&self.balance());
+        self.joined.departed.leave(&self.balance());
     }
 }
 

@@ -73,6 +73,8 @@ impl Peer for PeerService {
         let watch =
             self.session.live.watch(&request.into_inner()).map_err(|error| viewer::invalid(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        // Should the stream break before anything passes, its beginning is known.
+        drop(sender.try_send(Ok(watch.introduction())));
         tokio::spawn(viewer::send_exchanges(watch, sender));
         Ok(Response::new(ReceiverStream::new(responses)))
     }
@@ -83,6 +85,7 @@ impl Peer for PeerService {
             if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { PARTS };
         let stat = self.session.live.stat(&request).map_err(|error| viewer::invalid(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        drop(sender.try_send(Ok(stat.part(false))));
         tokio::spawn(viewer::send_aggregates(stat, Some(interval), sender, Stat::part));
         Ok(Response::new(ReceiverStream::new(responses)))
     }

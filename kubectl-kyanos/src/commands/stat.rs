@@ -50,6 +50,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         interval_ns: 0,
         prefer_client: false,
         count: asked.capture.count.unwrap_or_default(),
+        from_now: false,
     };
     let layout = Layout {
         groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),

@@ -171,7 +171,7 @@ impl View for Watch {
     }
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
-        let v1::WatchResponse { mut exchanges, balance, end } = item;
+        let v1::WatchResponse { mut exchanges, balance, end, began_at: _ } = item;
         let whole = balance.map(client::ledger).transpose()?.map(|balance| match &self.before {
             Some(before) => summary::sum(before, &balance),
             None => balance,

@@ -1326,6 +1326,9 @@ pub struct WatchResponse {
     /// The session has drained; nothing follows.
     #[prost(bool, tag = "3")]
     pub end: bool,
+    /// Between hubs: exchanges that this hub had for its viewers before this stream began.
+    #[prost(uint64, tag = "4")]
+    pub began_at: u64,
 }
 /// StatRequest asks for aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1351,6 +1354,9 @@ pub struct StatRequest {
     /// Exchanges after which counting stops and the final response is sent; 0 is no limit.
     #[prost(uint64, tag = "7")]
     pub count: u64,
+    /// Between hubs: count from now on, since the viewer has what was counted before.
+    #[prost(bool, tag = "8")]
+    pub from_now: bool,
 }
 /// StatResponse is the aggregates since the session began.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2576,6 +2582,9 @@ pub struct StatPart {
     /// The session has drained; nothing follows.
     #[prost(bool, tag = "4")]
     pub end: bool,
+    /// Exchanges that this hub had for its viewers before this stream began.
+    #[prost(uint64, tag = "5")]
+    pub began_at: u64,
 }
 /// PartialGroup is one group and side of a part.
 #[derive(Clone, PartialEq, ::prost::Message)]
