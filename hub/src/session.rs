@@ -2,6 +2,7 @@
 
 pub mod capturers;
 mod drain;
+pub mod leaders;
 mod passed;
 pub mod slots;
 pub mod viewers;
@@ -16,11 +17,12 @@ use proto::account::{AccountError, Balance};
 use proto::filter::{FilterError, Match};
 use proto::launch::{HubLaunch, HubPlace, StoreChoice};
 use proto::{WIRE_REVISION, v1};
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use self::capturers::{Capturers, CapturersError, Claim, Heard, Judged};
 pub use self::drain::Drained;
+use self::leaders::Leaders;
 use self::passed::Passed;
 use self::slots::{Base, Slots, SlotsError};
 use self::viewers::Viewers;
@@ -69,10 +71,8 @@ pub struct Session {
     shared: Option<Shared>,
     /// Exchanges of which a mark was observed out of order and moved.
     clamped: AtomicU64,
-    /// Counts leaders that were followed.
-    leaders: AtomicU64,
-    /// Told when one of them is heard no more.
-    left_alone: Notify,
+    /// Who leads, where there are several hubs.
+    pub leaders: Leaders,
     workloads: OnceLock<Arc<Workloads>>,
     /// Whether what this hub asks of a store can be told from others' traffic.
     is_known: watch::Sender<bool>,
@@ -163,8 +163,7 @@ impl Session {
             peers: Peers::default(),
             shared,
             clamped: AtomicU64::new(0),
-            leaders: AtomicU64::new(0),
-            left_alone: Notify::new(),
+            leaders: Leaders::default(),
             workloads: OnceLock::new(),
             is_known,
             writer,
@@ -211,27 +210,6 @@ impl Session {
     #[must_use]
     pub fn instance(&self) -> u64 {
         self.instance
-    }
-
-    /// Begins to follow another hub; returns its turn.
-    pub fn follows_anew(&self) -> u64 {
-        self.leaders.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Says that a hub which led is heard no more.
-    pub fn leader_is_away(&self) {
-        self.left_alone.notify_one();
-    }
-
-    /// Waits until a hub which led is heard no more.
-    pub async fn left_alone(&self) {
-        self.left_alone.notified().await;
-    }
-
-    /// Whether no other hub has led since.
-    #[must_use]
-    pub fn follows(&self, turn: u64) -> bool {
-        self.leaders.load(Ordering::Relaxed) == turn
     }
 
     /// Notes a capturer's connection and gives it its ids, with several hubs by agreement: a process keeps what any of

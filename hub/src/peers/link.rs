@@ -44,6 +44,12 @@ pub enum LinkError {
     /// It told an account that cannot be read.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// It heard of a newer leader: this hub does not lead any more.
+    #[error("another hub leads by turn {turn}")]
+    Deposed {
+        /// That one's turn.
+        turn: u64,
+    },
     /// It ended the stream, or said nothing at first.
     #[error("it said nothing")]
     Silent,
@@ -134,14 +140,19 @@ async fn connect(
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (sender, requests) = mpsc::channel(IN_FLIGHT);
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let hello = v1::LeaderHello { wire_revision: WIRE_REVISION, name: session.hub_name().to_owned() };
+    let hello = v1::LeaderHello {
+        wire_revision: WIRE_REVISION,
+        name: session.hub_name().to_owned(),
+        turn: session.leaders.own(),
+    };
     drop(sender.try_send(v1::FollowRequest { kind: Some(Kind::Hello(hello)) }));
     tokio::spawn(tell(Arc::clone(workloads), ordered, sender));
     let said = |status: Status| LinkError::Said(Box::new(status));
     let mut responses = client.follow(ReceiverStream::new(requests)).await.map_err(said)?.into_inner();
     let first = tokio::time::timeout(PING, responses.message()).await;
     let first = first.map_err(|_elapsed| LinkError::Silent)?.map_err(said)?.ok_or(LinkError::Silent)?;
-    let v1::FollowResponse { instance, state } = first;
+    let v1::FollowResponse { instance, state, turn } = first;
+    still_leads(session, turn)?;
     let peer =
         Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, orders });
     session.peers.add(Arc::clone(&peer), state.unwrap_or_default().try_into()?);
@@ -177,7 +188,10 @@ async fn listen(
 ) -> LinkError {
     loop {
         match responses.message().await {
-            Ok(Some(v1::FollowResponse { instance: _, state })) => {
+            Ok(Some(v1::FollowResponse { instance: _, state, turn })) => {
+                if let Err(deposed) = still_leads(session, turn) {
+                    return deposed;
+                }
                 match State::try_from(state.unwrap_or_default()) {
                     Ok(state) => session.peers.note(peer.instance, state),
                     Err(error) => return error.into(),
@@ -187,6 +201,12 @@ async fn listen(
             Err(status) => return LinkError::Said(Box::new(status)),
         }
     }
+}
+
+/// Takes note of the newest turn that another hub heard of.
+fn still_leads(session: &Session, turn: u64) -> Result<(), LinkError> {
+    session.leaders.note(turn);
+    if turn > session.leaders.own() { Err(LinkError::Deposed { turn }) } else { Ok(()) }
 }
 
 async fn dial(identity: &Identity, address: &str) -> Result<Channel, tonic::transport::Error> {

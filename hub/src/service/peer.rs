@@ -61,7 +61,7 @@ impl Peer for PeerService {
                 result = learn(&session, stream) => result,
                 () = tell(&session, &sender) => Ok(()),
             };
-            session.leader_is_away();
+            session.leaders.is_away();
             if let Err(status) = result {
                 drop(sender.send(Err(status)).await);
             }
@@ -115,13 +115,15 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
     let Some(workloads) = session.workloads() else {
         return Err(Status::failed_precondition("this hub follows no cluster"));
     };
-    tracing::info!(leader = hello.name, "following the hub that leads");
-    let turn = session.follows_anew();
+    let following = session.leaders.follow(hello.turn).ok_or_else(another_leads)?;
+    tracing::info!(leader = hello.name, turn = hello.turn, "following the hub that leads");
     let mut learning = workloads.learning();
-    while let Some(message) = stream.message().await? {
-        if !session.follows(turn) {
-            return Err(Status::aborted("another hub leads"));
-        }
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message?,
+            () = session.leaders.superseded(following) => return Err(another_leads()),
+        };
+        let Some(message) = message else { return Ok(()) };
         match message.kind {
             Some(Kind::Facts(facts)) => learning.take(facts),
             Some(Kind::Release(release)) => session.capturers.release(&release.node, &release.hub),
@@ -129,14 +131,22 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
             None => {}
         }
     }
-    Ok(())
+}
+
+/// Of two leaders the one of the newer turn is followed; what is told beside this says which.
+fn another_leads() -> Status {
+    Status::aborted("another hub leads")
 }
 
 /// Says how this hub is, for as long as somebody listens.
 async fn tell(session: &Session, sender: &mpsc::Sender<Result<v1::FollowResponse, Status>>) {
     let mut changes = session.capturers.changes();
     loop {
-        let response = v1::FollowResponse { instance: session.instance(), state: Some(session.own_state()) };
+        let response = v1::FollowResponse {
+            instance: session.instance(),
+            state: Some(session.own_state()),
+            turn: session.leaders.newest(),
+        };
         if sender.send(Ok(response)).await.is_err() {
             return;
         }

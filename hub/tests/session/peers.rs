@@ -37,6 +37,7 @@ impl Several {
         }
         let (addresses, others) = tokio::sync::watch::channel(Addresses::new());
         let workloads = Arc::clone(hubs[0].session.workloads().unwrap());
+        hubs[0].session.leaders.lead(1);
         let leading = tokio::spawn(link::lead(
             Arc::clone(&hubs[0].session),
             workloads,
@@ -264,4 +265,31 @@ async fn only_a_hub_may_lead() {
         let error = client.watch(v1::WatchRequest::default()).await.unwrap_err();
         assert_eq!(error.code(), Code::PermissionDenied, "{wrong}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_does_not_lead_beside_its_successor() {
+    let several = Several::begin().await;
+    let [old, new, third] = several.hubs.as_slice() else { panic!("three hubs") };
+    // The API alone does not reach the old one: it leads on, while another hub took the Lease.
+    new.session.leaders.lead(2);
+    let (addresses, others) = tokio::sync::watch::channel(Addresses::new());
+    addresses.send_replace([(third.name.to_owned(), third.ingest())].into());
+    let leading = tokio::spawn(link::lead(
+        Arc::clone(&new.session),
+        Arc::clone(new.session.workloads().unwrap()),
+        several.authority.identity(role::HUB),
+        others,
+    ));
+    let deposed = tokio::time::timeout(SOON, old.session.leaders.deposed()).await;
+    assert!(deposed.is_ok(), "the old leader hears of the new one from who follows both");
+    let mut led = new.session.peers.connected();
+    let there = led.wait_for(|peers| peers.len() == 1);
+    assert!(tokio::time::timeout(SOON, there).await.is_ok_and(|there| there.is_ok()));
+    // The old one asks again and again, and is not followed.
+    led.mark_unchanged();
+    assert!(tokio::time::timeout(Duration::from_secs(2), led.changed()).await.is_err());
+    assert_eq!((third.session.leaders.newest(), led.borrow().len()), (2, 1));
+    assert!(old.session.peers.connected().borrow().iter().all(|peer| peer.name != third.name));
+    leading.abort();
 }

@@ -2381,6 +2381,9 @@ pub struct LeaderHello {
     /// Name of the leader's pod.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
+    /// Its turn, which the Lease counts: of two hubs that say they lead the one with the higher turn does.
+    #[prost(uint64, tag = "3")]
+    pub turn: u64,
 }
 /// Release sends a capturer to another hub.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2401,6 +2404,9 @@ pub struct FollowResponse {
     /// Its own state, with its own capturers only.
     #[prost(message, optional, tag = "2")]
     pub state: ::core::option::Option<DescribeResponse>,
+    /// Newest turn of a leader that it heard of; one above the listener's own says that another hub leads.
+    #[prost(uint64, tag = "3")]
+    pub turn: u64,
 }
 /// Facts are objects of the cluster: all that are known first, then changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
