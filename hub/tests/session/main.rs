@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hub::service::{Listen, Ports, serve};
 use hub::session::Session;
-use proto::account::{Balance, Consumer};
+use proto::account::{Balance, Consumer, Stage};
 use proto::launch::{HubLaunch, HubPlace, Identity, StoreChoice};
 use proto::v1::ingest_client::IngestClient;
 use proto::v1::viewer_client::ViewerClient;
