@@ -28,27 +28,4 @@ pub fn sums(parts: Vec<Balance>) -> Vec<Balance> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proto::account::{Consumer, Losses, Unit};
-
-    use super::*;
-
-    #[test]
-    fn processes_of_one_capturer_are_one_consumer() {
-        let of = |node: &str, process, unit, delivered| Balance {
-            process,
-            ..Balance::of_fates(Consumer::Capturer(node.to_owned()), unit, delivered, 0, Losses::default())
-        };
-        let parts = vec![
-            of("a", 1, Unit::Event, 3),
-            of("a", 1, Unit::Exchange, 2),
-            of("b", 7, Unit::Event, 9),
-            of("a", 2, Unit::Event, 4),
-        ];
-        let sums = sums(parts);
-        assert_eq!(
-            sums,
-            [of("a", 0, Unit::Event, 7), of("a", 0, Unit::Exchange, 2), of("b", 0, Unit::Event, 9)]
-        );
-    }
-}
+mod tests;
