@@ -21,7 +21,7 @@ pub(crate) fn captured(exchanges: u64, nodes: usize, time: Duration) -> String {
     format!(
         "captured {} {} on {nodes} {} in {seconds}",
         count(exchanges),
-        plural(exchanges, "exchange"),
+        Unit::Exchange.word(exchanges),
         plural(nodes as u64, "node")
     )
 }
@@ -42,7 +42,7 @@ pub(crate) fn lost(balances: &[Balance]) -> String {
 /// Says of how many exchanges marks were moved: `3 exchanges have times that were observed out of order, and were moved`.
 pub(crate) fn clamped(exchanges: u64) -> String {
     let have = if exchanges == 1 { "has" } else { "have" };
-    let noun = plural(exchanges, "exchange");
+    let noun = Unit::Exchange.word(exchanges);
     format!("{} {noun} {have} times that were observed out of order, and were moved", count(exchanges))
 }
 
