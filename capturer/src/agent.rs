@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proto::account::Consumer;
 use proto::filter::{FilterError, Match};
 use proto::launch::{CapturerLaunch, CapturerReady};
 use proto::v1::CapturerSettings;
@@ -85,7 +86,7 @@ pub struct Agent {
     wanted: Wanted,
     uplink: Uplink,
     sessions: Option<Sessions>,
-    consumer: String,
+    consumer: Consumer,
     phase: Phase,
     anchored: Instant,
 }
@@ -172,7 +173,7 @@ impl Agent {
             wanted,
             uplink,
             sessions,
-            consumer: format!("capturer {node}"),
+            consumer: Consumer::Capturer(node.clone()),
             phase: Phase::Capturing,
             anchored: Instant::now(),
         })

@@ -19,7 +19,7 @@
 //! While events are between kernel and fate they are not part of the balance; the last balance, made after the rings
 //! were emptied, takes the kernel's own count of what it saw, so a call without a fate would show.
 
-use proto::v1;
+use proto::account::{Balance, Consumer, Stage, Unit};
 
 /// The kernel's totals of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,69 +92,53 @@ pub struct Ledger {
 impl Ledger {
     /// Returns the balances of both units; `last` when nothing is on its way any more.
     #[must_use]
-    pub fn balances(&self, consumer: &str, kernel: &Kernel, last: bool) -> Vec<v1::Balance> {
-        vec![self.events(consumer, kernel, last), self.exchanges(consumer)]
+    pub fn balances(&self, consumer: &Consumer, kernel: &Kernel, last: bool) -> Vec<Balance> {
+        vec![self.events(consumer.clone(), kernel, last), self.exchanges(consumer.clone())]
     }
 
-    fn events(&self, consumer: &str, kernel: &Kernel, last: bool) -> v1::Balance {
+    fn events(&self, consumer: Consumer, kernel: &Kernel, last: bool) -> Balance {
         let Kernel { seen, delivered: _, filtered, ring, miss, fault, map } = *kernel;
         let Events { placed, notices, filtered: ignored, unanchored, gap, map: tables, unparsable, unseen } =
             self.events;
         let losses = [
-            ("ring", ring),
-            ("miss", miss),
-            ("fault", fault),
-            ("map", map + tables),
-            ("unanchored", unanchored),
-            ("gap", gap),
-            ("unseen", unseen),
-            ("unparsable", unparsable),
+            (Stage::Ring, ring),
+            (Stage::Miss, miss),
+            (Stage::Fault, fault),
+            (Stage::Map, map + tables),
+            (Stage::Unanchored, unanchored),
+            (Stage::Gap, gap),
+            (Stage::Unseen, unseen),
+            (Stage::Unparsable, unparsable),
         ];
         let decided = placed + notices + ignored + unanchored + gap + tables;
         let seen = if last { seen } else { decided + filtered + ring + miss + fault + map };
-        balance(
-            consumer,
-            "events",
-            seen + unseen,
-            placed.saturating_sub(unparsable) + notices,
-            filtered + ignored,
-            &losses,
-        )
+        Balance {
+            seen: seen + unseen,
+            delivered: placed.saturating_sub(unparsable) + notices,
+            filtered: filtered + ignored,
+            lost: losses.into_iter().collect(),
+            ..Balance::new(consumer, Unit::Event)
+        }
     }
 
-    fn exchanges(&self, consumer: &str) -> v1::Balance {
+    fn exchanges(&self, consumer: Consumer) -> Balance {
         let Exchanges { seen, filtered, unpaired, gap, map, uplink } = self.exchanges;
         let delivered = seen.saturating_sub(filtered + unpaired + gap + map + uplink);
-        let lost = [("unpaired", unpaired), ("gap", gap), ("map", map), ("uplink", uplink)];
-        balance(consumer, "exchanges", seen, delivered, filtered, &lost)
+        let lost =
+            [(Stage::Unpaired, unpaired), (Stage::Gap, gap), (Stage::Map, map), (Stage::Uplink, uplink)];
+        Balance {
+            seen,
+            delivered,
+            filtered,
+            lost: lost.into_iter().collect(),
+            ..Balance::new(consumer, Unit::Exchange)
+        }
     }
-}
-
-fn balance(
-    consumer: &str,
-    unit: &str,
-    seen: u64,
-    delivered: u64,
-    filtered: u64,
-    lost: &[(&str, u64)],
-) -> v1::Balance {
-    let lost = lost
-        .iter()
-        .filter(|(_, total)| *total > 0)
-        .map(|(stage, total)| v1::Loss { stage: (*stage).to_owned(), unit: unit.to_owned(), total: *total })
-        .collect();
-    let (consumer, unit) = (consumer.to_owned(), unit.to_owned());
-    v1::Balance { consumer, unit, seen, delivered, filtered, lost, process: 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn holds(balance: &v1::Balance) -> bool {
-        let lost: u64 = balance.lost.iter().map(|loss| loss.total).sum();
-        balance.seen == balance.delivered + balance.filtered + lost
-    }
 
     #[test]
     fn balances_hold_while_running_and_at_the_end() {
@@ -171,15 +155,16 @@ mod tests {
         };
         let exchanges = Exchanges { seen: 50, filtered: 10, unpaired: 2, gap: 1, map: 3, uplink: 2 };
         let mut ledger = Ledger { events, exchanges };
-        let balances = ledger.balances("capturer here", &kernel, false);
-        assert!(balances.iter().all(holds), "{balances:?}");
+        let here = Consumer::Capturer("here".to_owned());
+        let balances = ledger.balances(&here, &kernel, false);
+        assert!(balances.iter().all(Balance::holds), "{balances:?}");
         assert!(
-            !holds(&ledger.balances("capturer here", &kernel, true)[0]),
+            !ledger.balances(&here, &kernel, true)[0].holds(),
             "25 calls have no fate: the last balance shows it"
         );
         ledger.events.placed += 25;
-        let last = ledger.balances("capturer here", &kernel, true);
-        assert!(last.iter().all(holds), "{last:?}");
+        let last = ledger.balances(&here, &kernel, true);
+        assert!(last.iter().all(Balance::holds), "{last:?}");
         assert_eq!((last[0].seen, last[1].delivered), (202, 32));
     }
 }

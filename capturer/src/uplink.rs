@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use proto::account::Balance;
 use proto::v1::{self, CapturerHello, CapturerSettings, NodePods, uplink_request};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -226,7 +227,7 @@ impl Uplink {
     }
 
     /// Closes and sends the open batch if it is due; `balances` are made only then.
-    pub fn flush(&mut self, balances: impl FnOnce() -> Vec<v1::Balance>) {
+    pub fn flush(&mut self, balances: impl FnOnce() -> Vec<Balance>) {
         let now = Instant::now();
         if self.backlog.is_due(now) {
             self.backlog.seal(balances(), false, now);
@@ -235,7 +236,7 @@ impl Uplink {
     }
 
     /// Sends what is open as the last batch.
-    pub fn finish(&mut self, balances: Vec<v1::Balance>) {
+    pub fn finish(&mut self, balances: Vec<Balance>) {
         self.backlog.seal(balances, true, Instant::now());
         self.pump();
     }

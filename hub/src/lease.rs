@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::cluster::{Cluster, LeaseError};
-pub use self::election::win;
+pub use self::election::{Won, win};
 use crate::session::Session;
 
 /// Silence of all plugins after which a session ends.

@@ -4,6 +4,8 @@
 //! Without the feature `server` only the embedded store remains, which the plugin reads and writes files with.
 
 #[cfg(feature = "server")]
+pub mod account;
+#[cfg(feature = "server")]
 pub mod exchange;
 #[cfg(all(feature = "server", unix))]
 pub mod launch;

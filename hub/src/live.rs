@@ -2,6 +2,7 @@
 //!
 //! The data path holds viewers weakly: one that is gone costs nothing.
 
+mod departed;
 mod relayed;
 mod stat;
 mod watch;
@@ -10,10 +11,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use proto::account::Balance;
 use proto::filter::{FilterError, Match};
 use proto::v1;
 use tokio::time::Instant;
 
+use self::departed::Departed;
 pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
@@ -69,9 +72,24 @@ struct Inner {
     consumers: Vec<Weak<dyn Consumer>>,
     opening: Opening,
     viewers: u64,
+    /// Exchanges that there were for viewers.
+    published: u64,
+    /// What viewers counted that are gone.
+    departed: Departed,
     closed: bool,
     /// Those that were there at the end, for the final ledgers.
     last: Vec<Arc<dyn Consumer>>,
+}
+
+/// What a viewer is given when it joins.
+#[derive(Debug)]
+struct Joined {
+    /// Its number.
+    number: u64,
+    /// Exchanges that there were for viewers before the first that it sees.
+    began_at: u64,
+    /// Where its last ledger stays.
+    departed: Departed,
 }
 
 /// The session's first exchanges.
@@ -95,7 +113,7 @@ trait Consumer: std::fmt::Debug + Send + Sync {
     /// Counts what is still waiting as lost.
     fn abandon(&self);
     fn is_finished(&self) -> bool;
-    fn balance(&self) -> v1::Balance;
+    fn balance(&self) -> Balance;
 }
 
 // === impl Live ===
@@ -104,6 +122,7 @@ impl Live {
     /// Hands exchanges to all viewers.
     pub fn publish(&self, exchanges: &[Arc<v1::Exchange>]) {
         let mut inner = self.inner();
+        inner.published = inner.published.saturating_add(exchanges.len() as u64);
         inner.opening.keep(exchanges);
         inner.consumers.retain(|consumer| match consumer.upgrade() {
             Some(consumer) => {
@@ -116,7 +135,9 @@ impl Live {
 
     /// Counts exchanges that are for no viewer.
     pub fn pass_over(&self, exchanges: u64) {
-        for consumer in self.inner().consumers.iter().filter_map(Weak::upgrade) {
+        let mut inner = self.inner();
+        inner.published = inner.published.saturating_add(exchanges);
+        for consumer in inner.consumers.iter().filter_map(Weak::upgrade) {
             consumer.pass_over(exchanges);
         }
     }
@@ -125,14 +146,14 @@ impl Live {
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
-        self.join(request.from_start, |name| Watch::new(name, filter, payload_bytes))
+        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let table = Table::try_from(request)?;
-        self.join(true, |name| Stat::new(name, filter, table))
+        self.join(!request.from_now, |joined| Stat::new(joined, filter, table))
     }
 
     /// Asks for labels here from now on.
@@ -156,7 +177,7 @@ impl Live {
     fn join<C: Consumer + 'static>(
         &self,
         from_start: bool,
-        make: impl FnOnce(String) -> C,
+        make: impl FnOnce(Joined) -> C,
     ) -> Result<Arc<C>, LiveError> {
         let mut inner = self.inner();
         inner.consumers.retain(|consumer| consumer.strong_count() > 0);
@@ -164,8 +185,14 @@ impl Live {
             return Err(LiveError::TooMany);
         }
         inner.viewers += 1;
-        let consumer = Arc::new(make(format!("viewer {}", inner.viewers)));
-        if from_start && !inner.opening.is_over() {
+        let with_opening = from_start && !inner.opening.is_over();
+        let opening = if with_opening { inner.opening.exchanges() } else { 0 };
+        let consumer = Arc::new(make(Joined {
+            number: inner.viewers,
+            began_at: inner.published.saturating_sub(opening),
+            departed: inner.departed.clone(),
+        }));
+        if with_opening {
             consumer.missed(inner.opening.dropped);
             consumer.take(inner.opening.kept.make_contiguous());
         }
@@ -204,12 +231,21 @@ impl Live {
 
     /// Ledgers of all viewers.
     #[must_use]
-    pub fn balances(&self) -> Vec<v1::Balance> {
+    pub fn balances(&self) -> Vec<Balance> {
         let inner = self.inner();
         if inner.closed {
             return inner.last.iter().map(|consumer| consumer.balance()).collect();
         }
         inner.consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.balance()).collect()
+    }
+
+    /// Ledgers of all viewers that were ever there: of those that are gone their sum.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Balance> {
+        // Those that are gone first: a total that is short for a moment is not recorded, one that is too high stays.
+        let mut totals = self.inner().departed.balances();
+        totals.extend(self.balances());
+        totals
     }
 
     /// Viewers that are there.
@@ -256,6 +292,11 @@ impl Opening {
         }
     }
 
+    /// How many there were, those included that are not kept any more.
+    fn exchanges(&self) -> u64 {
+        self.dropped.saturating_add(self.kept.len() as u64)
+    }
+
     fn is_over(&mut self) -> bool {
         if !self.over && self.began.is_some_and(|began| began.elapsed() > OPENING_PERIOD) {
             self.end();
@@ -265,19 +306,6 @@ impl Opening {
 
     fn end(&mut self) {
         *self = Self { over: true, ..Self::default() };
-    }
-}
-
-/// A viewer's ledger.
-fn ledger(name: &str, delivered: u64, filtered: u64, lost: u64) -> v1::Balance {
-    v1::Balance {
-        consumer: name.to_owned(),
-        unit: "exchanges".to_owned(),
-        seen: delivered.saturating_add(filtered).saturating_add(lost),
-        delivered,
-        filtered,
-        lost: vec![v1::Loss { stage: "viewer".to_owned(), unit: "exchanges".to_owned(), total: lost }],
-        process: 0,
     }
 }
 

@@ -17,7 +17,9 @@ use proto::v1::peer_client::PeerClient;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
+pub use self::merge::State;
 pub use self::spread::spread;
+use crate::session::Drained;
 
 /// Time that a peer's answer to a drain may take beyond what the drain itself may.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -52,7 +54,7 @@ pub struct Peer {
 #[derive(Debug)]
 struct Known {
     name: String,
-    state: v1::DescribeResponse,
+    state: State,
     connected: bool,
 }
 
@@ -76,7 +78,7 @@ impl Peers {
     }
 
     /// A hub answers.
-    fn add(&self, peer: Arc<Peer>, state: v1::DescribeResponse) {
+    fn add(&self, peer: Arc<Peer>, state: State) {
         let known = Known { name: peer.name.clone(), state, connected: true };
         self.known().insert(peer.instance, known);
         self.connected.send_modify(|peers| {
@@ -85,7 +87,7 @@ impl Peers {
         });
     }
 
-    fn note(&self, instance: u64, state: v1::DescribeResponse) {
+    fn note(&self, instance: u64, state: State) {
         if let Some(known) = self.known().get_mut(&instance) {
             known.state = state;
         }
@@ -112,18 +114,17 @@ impl Peers {
 
     /// The whole session's state: `own` with those of all other hubs.
     #[must_use]
-    pub fn describe(&self, name: &str, own: v1::DescribeResponse) -> v1::DescribeResponse {
+    pub fn describe(&self, name: &str, own: State) -> State {
         let known = self.known();
-        let others = known.values().map(|known| merge::Other {
-            name: &known.name,
-            state: &known.state,
-            connected: known.connected,
-        });
-        merge::describe(name, own, others)
+        let others: Vec<_> = known
+            .values()
+            .map(|Known { name, state, connected }| merge::Other { name, state, connected: *connected })
+            .collect();
+        merge::describe(name, own, &others)
     }
 
     /// Ends capture at all other hubs; returns what they say at the end, of each that is there.
-    pub async fn drain(&self, by: &str, timeout: Duration) -> Vec<v1::DrainSessionResponse> {
+    pub async fn drain(&self, by: &str, timeout: Duration) -> Vec<Drained> {
         let request = v1::DrainSessionRequest {
             by: by.to_owned(),
             timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -136,15 +137,17 @@ impl Peers {
         let mut answers = Vec::new();
         for (peer, answer) in drained.await {
             match answer {
-                Ok(Ok(response)) => {
-                    let response = response.into_inner();
-                    if let Some(known) = self.known().get_mut(&peer.instance) {
-                        known.state.balances.clone_from(&response.balances);
-                        // Later than the state that it last told.
-                        known.state.clamped = response.clamped;
+                Ok(Ok(response)) => match Drained::try_from(response.into_inner()) {
+                    Ok(drained) => {
+                        if let Some(known) = self.known().get_mut(&peer.instance) {
+                            // Later than the state that it last told.
+                            known.state.balances.clone_from(&drained.balances);
+                            known.state.told.clamped = drained.clamped;
+                        }
+                        answers.push(drained);
                     }
-                    answers.push(response);
-                }
+                    Err(error) => tracing::warn!(hub = peer.name, %error, "a hub's account cannot be read"),
+                },
                 Ok(Err(status)) => tracing::warn!(hub = peer.name, %status, "a hub did not drain"),
                 Err(_elapsed) => tracing::warn!(hub = peer.name, "a hub did not drain in time"),
             }

@@ -2,34 +2,38 @@
 
 pub mod capturers;
 mod drain;
-pub(crate) mod ledger;
+pub mod leaders;
 mod passed;
 pub mod slots;
 pub mod viewers;
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use proto::account::{AccountError, Balance};
 use proto::filter::{FilterError, Match};
 use proto::launch::{HubLaunch, HubPlace, StoreChoice};
 use proto::{WIRE_REVISION, v1};
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
-use self::capturers::{Capturers, CapturersError, Claim, Judged};
+use self::capturers::{Capturers, CapturersError, Claim, Heard, Judged};
+pub use self::drain::Drained;
+use self::leaders::Leaders;
 use self::passed::Passed;
 use self::slots::{Base, Slots, SlotsError};
 use self::viewers::Viewers;
+use crate::account;
+use crate::account::losses::Recorded;
 use crate::live::Live;
-use crate::peers::Peers;
+use crate::peers::{self, Peers};
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
 use crate::store::writer::{State, Totals, Writer};
-use crate::store::{LossRow, Scope, StoreError};
+use crate::store::{Scope, StoreError};
 use crate::workloads::Workloads;
 
 /// How often loss totals and capturers are written to the store while they change.
@@ -67,10 +71,8 @@ pub struct Session {
     shared: Option<Shared>,
     /// Exchanges of which a mark was observed out of order and moved.
     clamped: AtomicU64,
-    /// Counts leaders that were followed.
-    leaders: AtomicU64,
-    /// Told when one of them is heard no more.
-    left_alone: Notify,
+    /// Who leads, where there are several hubs.
+    pub leaders: Leaders,
     workloads: OnceLock<Arc<Workloads>>,
     /// Whether what this hub asks of a store can be told from others' traffic.
     is_known: watch::Sender<bool>,
@@ -84,9 +86,9 @@ pub struct Session {
     /// Nothing is taken any more: what capturers have goes to another hub, or to the next one.
     closing: watch::Sender<bool>,
     ended: watch::Sender<String>,
-    drained: OnceCell<v1::DrainSessionResponse>,
-    /// Totals that the store knows, by node and stage.
-    recorded: Mutex<BTreeMap<(String, String), u64>>,
+    drained: OnceCell<Drained>,
+    /// Loss totals that the store knows.
+    recorded: Mutex<Recorded>,
 }
 
 /// Why a session cannot begin.
@@ -161,8 +163,7 @@ impl Session {
             peers: Peers::default(),
             shared,
             clamped: AtomicU64::new(0),
-            leaders: AtomicU64::new(0),
-            left_alone: Notify::new(),
+            leaders: Leaders::default(),
             workloads: OnceLock::new(),
             is_known,
             writer,
@@ -209,27 +210,6 @@ impl Session {
     #[must_use]
     pub fn instance(&self) -> u64 {
         self.instance
-    }
-
-    /// Begins to follow another hub; returns its turn.
-    pub fn follows_anew(&self) -> u64 {
-        self.leaders.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Says that a hub which led is heard no more.
-    pub fn leader_is_away(&self) {
-        self.left_alone.notify_one();
-    }
-
-    /// Waits until a hub which led is heard no more.
-    pub async fn left_alone(&self) {
-        self.left_alone.notified().await;
-    }
-
-    /// Whether no other hub has led since.
-    #[must_use]
-    pub fn follows(&self, turn: u64) -> bool {
-        self.leaders.load(Ordering::Relaxed) == turn
     }
 
     /// Notes a capturer's connection and gives it its ids, with several hubs by agreement: a process keeps what any of
@@ -295,10 +275,12 @@ impl Session {
     }
 
     /// Takes a batch to viewers and store, once; returns the number to acknowledge.
-    pub fn take_batch(&self, node: &str, connection: u64, mut batch: v1::Batch) -> u64 {
+    pub fn take_batch(&self, node: &str, connection: u64, mut batch: v1::Batch) -> Result<u64, AccountError> {
         let (sequence, last) = (batch.sequence, batch.r#final);
-        if *self.closing.borrow() || self.capturers.judge(node, connection, &mut batch) == Judged::Stale {
-            return self.capturers.taken(node, connection, 0, false);
+        let balances = Balance::read_all(std::mem::take(&mut batch.balances))?;
+        let heard = Heard { sequence, last, exchanges: batch.exchanges.len() as u64, balances };
+        if *self.closing.borrow() || self.capturers.judge(node, connection, heard) == Judged::Stale {
+            return Ok(self.capturers.taken(node, connection, 0, false));
         }
         if let Some(workloads) = self.workloads.get() {
             workloads.resolve(&mut batch.exchanges);
@@ -322,7 +304,7 @@ impl Session {
                 writer.offer(&exchanges);
             }
         }
-        self.capturers.taken(node, connection, sequence, last)
+        Ok(self.capturers.taken(node, connection, sequence, last))
     }
 
     /// Names what exchanges talk to from now on, and tells capturers of their pods.
@@ -390,35 +372,38 @@ impl Session {
     /// The session's state, with those of all hubs that this one leads.
     #[must_use]
     pub fn describe(&self) -> v1::DescribeResponse {
-        self.peers.describe(&self.hub, self.own_state())
+        self.state().into()
+    }
+
+    /// As [`Self::describe`], with the account to reckon with.
+    #[must_use]
+    pub fn state(&self) -> peers::State {
+        self.peers.describe(&self.hub, self.own())
     }
 
     /// This hub's own state.
     #[must_use]
     pub fn own_state(&self) -> v1::DescribeResponse {
+        self.own().into()
+    }
+
+    fn own(&self) -> peers::State {
         let totals = self.writer.as_ref().map(Writer::totals).unwrap_or_default();
-        let store = match self.writer.as_ref().map(Writer::state) {
-            None => "none".to_owned(),
-            Some(State::Starting(reason)) if reason.is_empty() => "starting".to_owned(),
-            Some(State::Starting(reason)) => format!("starting: {reason}"),
-            Some(State::Ready) => "ready".to_owned(),
-            Some(State::Down(reason)) => format!("down: {reason}"),
-            Some(State::Closed) => "closed".to_owned(),
-        };
-        v1::DescribeResponse {
+        let told = v1::DescribeResponse {
             wire_revision: WIRE_REVISION,
             session: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ns: self.started_ns,
             capturers: self.capturers.states(),
-            store,
-            balances: self.balances(),
+            store: self.writer.as_ref().map(|writer| writer.state().into()),
+            balances: Vec::new(),
             viewers: self.viewers.count(),
             stored: totals.stored.saturating_sub(totals.trimmed),
             trimmed: totals.trimmed,
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
-        }
+        };
+        peers::State { told, balances: self.balances() }
     }
 
     /// Takes nothing more and closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
@@ -438,7 +423,7 @@ impl Session {
 
     /// Ledgers of every consumer.
     #[must_use]
-    pub fn balances(&self) -> Vec<v1::Balance> {
+    pub fn balances(&self) -> Vec<Balance> {
         let mut balances: Vec<_> =
             self.capturers.balances().into_iter().flat_map(|(_, balances)| balances).collect();
         balances.extend(self.live.balances());
@@ -446,46 +431,31 @@ impl Session {
         balances
     }
 
-    fn store_balance(&self, writer: &Writer) -> v1::Balance {
+    fn store_balance(&self, writer: &Writer) -> Balance {
         // With several hubs what one acknowledged may be another's to store.
-        if self.shared.is_none() {
-            let passed = self.passed.before();
-            writer.note_acknowledged(self.capturers.acknowledged_before().saturating_sub(passed));
-        }
-        writer.balance()
+        let acknowledged = match &self.shared {
+            Some(_) => 0,
+            None => self.capturers.acknowledged_before().saturating_sub(self.passed.before()),
+        };
+        let totals = writer.totals();
+        let before = account::store::lost_before(acknowledged, writer.held(), totals.ignored);
+        account::store::balance(&totals, before)
     }
 
-    /// Writes the loss totals that changed since the last time.
+    /// Writes the loss totals that grew since the last time.
     fn record_losses(&self) {
         let Some(writer) = &self.writer else { return };
         let Totals { filtered, trimmed, .. } = writer.totals();
         self.passed.note(filtered.saturating_add(trimmed));
-        let mut totals: BTreeMap<(String, String), u64> = BTreeMap::new();
-        let mut add = |node: &str, balance: &v1::Balance| {
-            for loss in balance.lost.iter().filter(|loss| loss.total > 0) {
-                *totals.entry((node.to_owned(), loss.stage.clone())).or_default() += loss.total;
-            }
-        };
-        for (node, balances) in self.capturers.balances() {
-            for balance in &balances {
-                add(&node, balance);
-            }
-        }
-        for balance in self.live.balances() {
-            add(&self.hub, &balance);
-        }
-        add(&self.hub, &self.store_balance(writer));
-        let at_ns = now_ns();
+        let nodes = self.capturers.balances();
+        let of_nodes = nodes
+            .iter()
+            .flat_map(|(node, balances)| balances.iter().map(move |balance| (node.as_str(), balance)));
+        let mut own = self.live.totals();
+        own.push(self.store_balance(writer));
+        let of_hub = own.iter().map(|balance| (self.hub.as_str(), balance));
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows = Vec::new();
-        for ((node, stage), total) in totals {
-            let key = (node, stage);
-            if recorded.get(&key) != Some(&total) {
-                let (node, stage) = key.clone();
-                rows.push(LossRow { at_ns, node, stage, total });
-                recorded.insert(key, total);
-            }
-        }
+        let rows = recorded.grown(now_ns(), of_nodes.chain(of_hub));
         drop(recorded);
         if !rows.is_empty() {
             writer.note_losses(rows);

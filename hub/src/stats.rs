@@ -98,8 +98,16 @@ impl TryFrom<&v1::StatRequest> for Table {
     type Error = TableError;
 
     fn try_from(request: &v1::StatRequest) -> Result<Self, TableError> {
-        let v1::StatRequest { filter: _, metrics, group_by, samples, interval_ns: _, prefer_client, count } =
-            request;
+        let v1::StatRequest {
+            filter: _,
+            metrics,
+            group_by,
+            samples,
+            interval_ns: _,
+            prefer_client,
+            count,
+            from_now: _,
+        } = request;
         let fields: Vec<Field> = group_by
             .iter()
             .filter(|name| *name != "none")

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::account::{Stage, Unit};
 use proto::v1;
 use tokio::sync::mpsc;
 
@@ -68,8 +69,10 @@ pub struct LossRow {
     pub at_ns: u64,
     /// Node that lost, empty for the hub itself.
     pub node: String,
-    /// Stage by name.
-    pub stage: String,
+    /// Where it was lost.
+    pub stage: Stage,
+    /// What was lost.
+    pub unit: Unit,
     /// Total since the session began.
     pub total: u64,
 }

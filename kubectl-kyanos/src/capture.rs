@@ -5,8 +5,8 @@ mod following;
 
 use std::time::{Duration, Instant};
 
+use proto::account::Balance;
 use proto::launch::StoreChoice;
-use proto::v1;
 use tonic::Streaming;
 
 use self::ending::{Ending, end, lost};
@@ -70,7 +70,7 @@ pub(crate) trait View {
     fn printed(&self) -> Option<u64>;
 
     /// The hub's ledger of this viewer.
-    fn balance(&self) -> Option<&v1::Balance>;
+    fn balance(&self) -> Option<&Balance>;
 }
 
 /// What a capturing command was asked for.
@@ -108,7 +108,7 @@ struct Items<T> {
 #[derive(Debug, Default)]
 struct Account {
     nodes: usize,
-    balances: Vec<v1::Balance>,
+    balances: Vec<Balance>,
     unconfirmed: Vec<String>,
     /// Exchanges of which a mark was observed out of order and moved.
     clamped: u64,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hub::store::StoreError;
+use proto::account::{AccountError, Balance};
 use proto::launch::{Identity, VIEWER_PORT};
 use proto::v1;
 use proto::v1::viewer_client::ViewerClient;
@@ -123,6 +124,7 @@ impl Client {
             ))
             .hint(format!("use the plugin of version {} that started it", state.version)));
         }
+        readable(&state.balances)?;
         Ok(state)
     }
 
@@ -171,7 +173,9 @@ impl Client {
     ) -> Result<v1::DrainSessionResponse, Failure> {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         let request = v1::DrainSessionRequest { by, timeout_ns };
-        Ok(self.inner.drain(request).await.map_err(|status| failure(&status))?.into_inner())
+        let answer = self.inner.drain(request).await.map_err(|status| failure(&status))?.into_inner();
+        readable(&answer.balances)?;
+        Ok(answer)
     }
 
     /// Heartbeats until the session ends, and tells `notices` when it does; `standing` is asked while the hub does not
@@ -231,6 +235,21 @@ pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Fail
         let broke = status.code() == tonic::Code::Unknown;
         if broke { Failure::new(whole(&status)) } else { failure(&status) }
     })
+}
+
+/// Reads the ledger that comes with a response.
+pub(crate) fn ledger(balance: v1::Balance) -> Result<Balance, Failure> {
+    Balance::try_from(balance).map_err(unreadable)
+}
+
+/// Refuses an answer whose ledgers cannot be read.
+fn readable(balances: &[v1::Balance]) -> Result<(), Failure> {
+    Balance::read_all(balances.to_vec()).map(drop).map_err(unreadable)
+}
+
+fn unreadable(error: AccountError) -> Failure {
+    Failure::new(format!("the hub's account cannot be read: {error}"))
+        .hint("use the plugin of the version that started the session")
 }
 
 /// How the viewer service is reached, whatever the bytes go over.

@@ -2,28 +2,18 @@
 
 use std::time::Duration;
 
+use proto::account::{Balance, Consumer, Losses, Stage, Unit};
 use proto::v1;
 
 use crate::render::units::count;
 
-/// Stages in the order in which data passes them.
-const STAGES: [&str; 12] = [
-    "ring",
-    "miss",
-    "fault",
-    "map",
-    "unanchored",
-    "gap",
-    "unseen",
-    "unparsable",
-    "unpaired",
-    "uplink",
-    "viewer",
-    "store",
-];
+/// A viewer that had several streams, one after another: hubs number theirs from 1, so none of them has its ledger.
+const SEVERAL: Consumer = Consumer::Viewer(0);
 
-/// Words for the units of ledgers.
-const UNITS: [&str; 2] = ["events", "exchanges"];
+/// Reads the ledgers of an answer that the client has checked.
+pub(crate) fn read(balances: &[v1::Balance]) -> Vec<Balance> {
+    balances.iter().filter_map(|balance| Balance::try_from(balance.clone()).ok()).collect()
+}
 
 /// Says how much was captured: `captured 12,345 exchanges on 3 nodes in 42s`.
 pub(crate) fn captured(exchanges: u64, nodes: usize, time: Duration) -> String {
@@ -31,20 +21,19 @@ pub(crate) fn captured(exchanges: u64, nodes: usize, time: Duration) -> String {
     format!(
         "captured {} {} on {nodes} {} in {seconds}",
         count(exchanges),
-        plural(exchanges, "exchange"),
+        Unit::Exchange.word(exchanges),
         plural(nodes as u64, "node")
     )
 }
 
 /// Says what was lost: `lost 0`, or `lost 12 events (ring 12), 5 exchanges (gap 5)`.
-pub(crate) fn lost(balances: &[v1::Balance]) -> String {
-    let parts: Vec<String> = UNITS
+pub(crate) fn lost(balances: &[Balance]) -> String {
+    let parts: Vec<String> = Unit::ALL
         .into_iter()
         .filter_map(|unit| {
-            let stages = stages(balances.iter().filter(|balance| balance.unit == unit));
-            let total: u64 = stages.iter().map(|(_, total)| total).sum();
-            let unit = if total == 1 { unit.trim_end_matches('s') } else { unit };
-            (total > 0).then(|| format!("{} {unit} ({})", count(total), list(&stages)))
+            let losses = losses(balances.iter().filter(|balance| balance.unit == unit));
+            let total = losses.total();
+            (total > 0).then(|| format!("{} {} ({})", count(total), unit.word(total), list(&losses)))
         })
         .collect();
     if parts.is_empty() { "lost 0".to_owned() } else { format!("lost {}", parts.join(", ")) }
@@ -53,26 +42,24 @@ pub(crate) fn lost(balances: &[v1::Balance]) -> String {
 /// Says of how many exchanges marks were moved: `3 exchanges have times that were observed out of order, and were moved`.
 pub(crate) fn clamped(exchanges: u64) -> String {
     let have = if exchanges == 1 { "has" } else { "have" };
-    let noun = plural(exchanges, "exchange");
+    let noun = Unit::Exchange.word(exchanges);
     format!("{} {noun} {have} times that were observed out of order, and were moved", count(exchanges))
 }
 
 /// Says a ledger: `balance store exchanges: seen 12 = delivered 10 + filtered 1 + lost 1 (store 1)`.
-pub(crate) fn ledger(balance: &v1::Balance) -> String {
-    let v1::Balance { consumer, unit, seen, delivered, filtered, lost, process: _ } = balance;
-    let stages = stages(std::iter::once(balance));
-    let total: u64 = lost.iter().map(|loss| loss.total).sum();
-    let by_stage = if stages.is_empty() { String::new() } else { format!(" ({})", list(&stages)) };
+pub(crate) fn ledger(balance: &Balance) -> String {
+    let Balance { consumer, unit, process: _, seen, delivered, filtered, lost } = balance;
+    let (unit, total) = (unit.plural(), lost.total());
+    let by_stage = if total > 0 { format!(" ({})", list(lost)) } else { String::new() };
     format!(
         "balance {consumer} {unit}: seen {seen} = delivered {delivered} + filtered {filtered} + lost {total}{by_stage}"
     )
 }
 
 /// Returns the ledgers that matter to one viewer: all but those of other viewers.
-pub(crate) fn relevant(session: &[v1::Balance], own: Option<&v1::Balance>) -> Vec<v1::Balance> {
-    let is_other = |balance: &v1::Balance| balance.consumer.starts_with("viewer");
-    let mut relevant: Vec<v1::Balance> =
-        session.iter().filter(|balance| !is_other(balance)).cloned().collect();
+pub(crate) fn relevant(session: &[Balance], own: Option<&Balance>) -> Vec<Balance> {
+    let is_other = |balance: &Balance| matches!(balance.consumer, Consumer::Viewer(_));
+    let mut relevant: Vec<Balance> = session.iter().filter(|balance| !is_other(balance)).cloned().collect();
     // The session's account of this viewer is later than the stream's.
     if let Some(own) = own {
         let last = session.iter().find(|balance| balance.consumer == own.consumer).unwrap_or(own);
@@ -82,58 +69,39 @@ pub(crate) fn relevant(session: &[v1::Balance], own: Option<&v1::Balance>) -> Ve
 }
 
 /// Adds the ledgers of two streams of one viewer.
-pub(crate) fn sum(first: &v1::Balance, second: &v1::Balance) -> v1::Balance {
-    let lost = stages([first, second].into_iter()).into_iter().map(|(stage, total)| v1::Loss {
-        stage,
-        unit: second.unit.clone(),
-        total,
-    });
-    v1::Balance {
-        // No ledger of the hub has this name, so that it is not taken for the whole.
-        consumer: format!("{} and {}", first.consumer, second.consumer),
-        unit: second.unit.clone(),
-        seen: first.seen.saturating_add(second.seen),
-        delivered: first.delivered.saturating_add(second.delivered),
-        filtered: first.filtered.saturating_add(second.filtered),
-        lost: lost.collect(),
-        process: 0,
-    }
+pub(crate) fn sum(first: &Balance, second: &Balance) -> Balance {
+    let mut sum = Balance::new(SEVERAL, second.unit);
+    sum.add(first);
+    sum.add(second);
+    sum
 }
 
 /// Counts as lost to a viewer what was delivered to it and not written, in the ledgers that are its own.
 pub(crate) fn unprinted<'a>(
-    ledgers: impl Iterator<Item = &'a mut v1::Balance>,
-    own: Option<&v1::Balance>,
+    ledgers: impl Iterator<Item = &'a mut Balance>,
+    own: Option<&Balance>,
     printed: Option<u64>,
 ) {
     let (Some(own), Some(printed)) = (own, printed) else { return };
     for ledger in ledgers.filter(|ledger| ledger.consumer == own.consumer) {
         let missing = ledger.delivered.saturating_sub(printed);
-        if missing > 0 {
-            ledger.delivered -= missing;
-            let (stage, unit) = ("viewer".to_owned(), ledger.unit.clone());
-            ledger.lost.push(v1::Loss { stage, unit, total: missing });
-        }
+        ledger.delivered = ledger.delivered.saturating_sub(missing);
+        ledger.lost.lose(Stage::Viewer, missing);
     }
 }
 
-/// Adds losses by stage and leaves out stages without any.
-pub(crate) fn stages<'a>(balances: impl Iterator<Item = &'a v1::Balance>) -> Vec<(String, u64)> {
-    let mut stages: Vec<(String, u64)> = Vec::new();
-    for loss in balances.flat_map(|balance| &balance.lost) {
-        match stages.iter_mut().find(|(stage, _)| *stage == loss.stage) {
-            Some((_, total)) => *total = total.saturating_add(loss.total),
-            None => stages.push((loss.stage.clone(), loss.total)),
-        }
+/// Adds losses by stage.
+fn losses<'a>(balances: impl Iterator<Item = &'a Balance>) -> Losses {
+    let mut losses = Losses::default();
+    for balance in balances {
+        losses.add(&balance.lost);
     }
-    stages.retain(|(_, total)| *total > 0);
-    stages.sort_by_key(|(stage, _)| STAGES.iter().position(|known| known == stage).unwrap_or(STAGES.len()));
-    stages
+    losses
 }
 
-fn list(stages: &[(String, u64)]) -> String {
+fn list(losses: &Losses) -> String {
     let words: Vec<String> =
-        stages.iter().map(|(stage, total)| format!("{stage} {}", count(*total))).collect();
+        losses.by_stage().map(|(stage, total)| format!("{} {}", stage.word(), count(total))).collect();
     words.join(", ")
 }
 
@@ -145,33 +113,22 @@ fn plural(number: u64, word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn balance(consumer: &str, unit: &str, lost: &[(&str, u64)]) -> v1::Balance {
-        let lost = lost
-            .iter()
-            .map(|(stage, total)| v1::Loss {
-                stage: (*stage).to_owned(),
-                unit: unit.to_owned(),
-                total: *total,
-            })
-            .collect();
-        v1::Balance {
-            consumer: consumer.to_owned(),
-            unit: unit.to_owned(),
-            seen: 20,
-            delivered: 7,
-            filtered: 1,
-            lost,
-            process: 0,
-        }
+    fn balance(consumer: Consumer, unit: Unit, lost: &[(Stage, u64)]) -> Balance {
+        let lost = lost.iter().copied().collect();
+        Balance { seen: 20, delivered: 7, filtered: 1, lost, ..Balance::new(consumer, unit) }
+    }
+
+    fn capturer(node: &str) -> Consumer {
+        Consumer::Capturer(node.to_owned())
     }
 
     #[test]
     fn losses_are_told_by_unit_and_stage() {
-        assert_eq!(lost(&[balance("capturer a", "events", &[("ring", 0)])]), "lost 0");
+        assert_eq!(lost(&[balance(capturer("a"), Unit::Event, &[(Stage::Ring, 0)])]), "lost 0");
         let both = [
-            balance("capturer a", "events", &[("gap", 1), ("ring", 11)]),
-            balance("capturer b", "events", &[("ring", 1)]),
-            balance("store", "exchanges", &[("store", 1)]),
+            balance(capturer("a"), Unit::Event, &[(Stage::Gap, 1), (Stage::Ring, 11)]),
+            balance(capturer("b"), Unit::Event, &[(Stage::Ring, 1)]),
+            balance(Consumer::Store, Unit::Exchange, &[(Stage::Store, 1)]),
         ];
         assert_eq!(lost(&both), "lost 13 events (ring 12, gap 1), 1 exchange (store 1)");
     }
@@ -188,20 +145,22 @@ mod tests {
     #[test]
     fn a_ledger_is_one_equation() {
         let text = "balance capturer a events: seen 20 = delivered 7 + filtered 1 + lost 12 (ring 12)";
-        assert_eq!(ledger(&balance("capturer a", "events", &[("ring", 12)])), text);
+        assert_eq!(ledger(&balance(capturer("a"), Unit::Event, &[(Stage::Ring, 12)])), text);
+        let none = "balance store exchanges: seen 20 = delivered 7 + filtered 1 + lost 0";
+        assert_eq!(ledger(&balance(Consumer::Store, Unit::Exchange, &[])), none);
     }
 
     #[test]
     fn what_was_not_written_is_lost_to_its_viewer() {
-        let own = balance("viewer 1", "exchanges", &[("viewer", 3)]);
-        let mut ledgers = vec![balance("store", "exchanges", &[]), own.clone()];
+        let own = balance(Consumer::Viewer(1), Unit::Exchange, &[(Stage::Viewer, 3)]);
+        let mut ledgers = vec![balance(Consumer::Store, Unit::Exchange, &[]), own.clone()];
         unprinted(ledgers.iter_mut(), Some(&own), Some(7));
         assert_eq!(ledgers[1], own, "all was written");
         unprinted(ledgers.iter_mut(), Some(&own), None);
         assert_eq!(ledgers[1], own, "nothing is written");
         unprinted(ledgers.iter_mut(), Some(&own), Some(5));
-        assert_eq!(ledgers[0].lost, [], "what was stored is not lost");
-        let v1::Balance { seen, delivered, filtered, .. } = ledgers[1];
+        assert_eq!(ledgers[0].lost.total(), 0, "what was stored is not lost");
+        let Balance { seen, delivered, filtered, .. } = ledgers[1];
         assert_eq!((seen, delivered, filtered), (20, 5, 1));
         assert_eq!(lost(&ledgers), "lost 5 exchanges (viewer 5)");
     }
@@ -209,11 +168,20 @@ mod tests {
     #[test]
     fn other_viewers_losses_are_not_this_one_s() {
         let session = vec![
-            balance("store", "exchanges", &[]),
-            balance("viewer 1", "exchanges", &[("viewer", 3)]),
-            balance("viewer 2", "exchanges", &[("viewer", 9)]),
+            balance(Consumer::Store, Unit::Exchange, &[]),
+            balance(Consumer::Viewer(1), Unit::Exchange, &[(Stage::Viewer, 3)]),
+            balance(Consumer::Viewer(2), Unit::Exchange, &[(Stage::Viewer, 9)]),
         ];
-        let own = balance("viewer 1", "exchanges", &[]);
+        let own = balance(Consumer::Viewer(1), Unit::Exchange, &[]);
         assert_eq!(lost(&relevant(&session, Some(&own))), "lost 3 exchanges (viewer 3)");
+    }
+
+    #[test]
+    fn two_streams_of_one_viewer_are_nobody_else_s() {
+        let first = balance(Consumer::Viewer(1), Unit::Exchange, &[(Stage::Viewer, 12)]);
+        let second = balance(Consumer::Viewer(2), Unit::Exchange, &[(Stage::Viewer, 12)]);
+        let own = sum(&first, &second);
+        assert!(own.holds() && own.lost.total() == 24);
+        assert_eq!(lost(&relevant(&[second], Some(&own))), "lost 24 exchanges (viewer 24)");
     }
 }

@@ -1,11 +1,13 @@
-//! Wire types of `kyanos.v1`, the filter both ends evaluate, and how local children are launched.
+//! Wire types of `kyanos.v1`, the account and the filter that all ends share, and how local children are launched.
 
+pub mod account;
 pub mod filter;
 pub mod launch;
 pub mod reason;
+pub mod store_state;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 3;
+pub const WIRE_REVISION: u32 = 4;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";

@@ -46,6 +46,26 @@ const EDGES: [Edge; 6] = [
     },
 ];
 
+/// A word of the account that means something else in one file.
+struct Namesake {
+    word: &'static str,
+    file: &'static str,
+    reason: &'static str,
+}
+
+const NAMESAKES: [Namesake; 10] = [
+    Namesake { word: "viewer", file: "proto/src/lib.rs", reason: "a role in certificates" },
+    Namesake { word: "viewer", file: "hub/src/service.rs", reason: "a service" },
+    Namesake { word: "viewer", file: "kubectl-kyanos/src/cluster/names.rs", reason: "an object's name" },
+    Namesake { word: "store", file: "kubectl-kyanos/src/cluster/names.rs", reason: "a component's name" },
+    Namesake { word: "store", file: "kubectl-kyanos/src/cli.rs", reason: "a flag" },
+    Namesake { word: "store", file: "kubectl-kyanos/src/client.rs", reason: "a word of an error" },
+    Namesake { word: "store", file: "kubectl-kyanos/src/commands/version.rs", reason: "an image" },
+    Namesake { word: "store", file: "kubectl-kyanos/src/commands/status.rs", reason: "a field of JSON" },
+    Namesake { word: "exchanges", file: "hub/src/store/schema.rs", reason: "a table" },
+    Namesake { word: "exchanges", file: "kubectl-kyanos/src/save.rs", reason: "a table" },
+];
+
 /// Lines of code in a file, tests apart, beyond which it says in a line `// Long because …` why it is not two files.
 const LONG: usize = 550;
 
@@ -123,6 +143,41 @@ fn generated_wire_types_are_up_to_date() {
     let fresh = std::fs::read_to_string(folder.path().join(name)).expect("generated");
     let kept = std::fs::read_to_string(root().join("proto/src/generated").join(name)).expect("checked in");
     assert!(fresh == kept, "run `cargo xtask proto`");
+}
+
+#[test]
+fn stages_units_and_consumers_are_named_in_the_account_alone() {
+    let words = Regex::new(
+        r#""(ring|miss|fault|map|unanchored|gap|unseen|unparsable|unpaired|uplink|viewer|store|events?|exchanges?)"|"(capturer|viewer) "#,
+    )
+    .expect("a valid pattern");
+    let product = Regex::new(r"^(proto|hub|capturer|kubectl-kyanos)/src/").expect("a valid pattern");
+    let mut complaints = Vec::new();
+    let mut met = std::collections::BTreeSet::new();
+    for (file, text) in sources("rs").iter().filter(|(file, _)| product.is_match(file)) {
+        // Tests say what users see.
+        if file == "proto/src/account.rs" || file.contains("/tests/") || file.ends_with("tests.rs") {
+            continue;
+        }
+        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate();
+        for (number, line) in code {
+            for found in words.captures_iter(line) {
+                let word = found.get(1).or(found.get(2)).map_or("", |word| word.as_str());
+                match NAMESAKES.iter().position(|one| one.word == word && one.file == file) {
+                    Some(namesake) => drop(met.insert(namesake)),
+                    None => {
+                        complaints.push(format!("{file}:{}: `{word}` has a type: see account.rs", number + 1))
+                    }
+                }
+            }
+        }
+    }
+    for (number, Namesake { word, file, reason }) in NAMESAKES.iter().enumerate() {
+        if !met.contains(&number) {
+            complaints.push(format!("{file}: `{word}` ({reason}) is there no more: remove the exception"));
+        }
+    }
+    must_be_empty(&complaints);
 }
 
 #[test]

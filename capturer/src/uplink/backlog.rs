@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use proto::account::Balance;
 use proto::v1::{self, uplink_request};
 use tokio::time::Instant;
 
@@ -33,7 +34,7 @@ pub struct Backlog {
     sealed: VecDeque<Sealed>,
     sealed_bytes: usize,
     last_sealed: Option<Instant>,
-    balances: Vec<v1::Balance>,
+    balances: Vec<Balance>,
     sequence: u64,
     sent: u64,
 }
@@ -71,7 +72,7 @@ impl Backlog {
     }
 
     /// Closes the open batch; without exchanges only if the balances changed or it is the last one.
-    pub fn seal(&mut self, balances: Vec<v1::Balance>, last: bool, now: Instant) {
+    pub fn seal(&mut self, balances: Vec<Balance>, last: bool, now: Instant) {
         self.last_sealed = Some(now);
         if self.open.is_empty() && balances == self.balances && !last {
             return;
@@ -81,7 +82,7 @@ impl Backlog {
         let batch = v1::Batch {
             sequence: self.sequence,
             exchanges: std::mem::take(&mut self.open),
-            balances,
+            balances: balances.into_iter().map(v1::Balance::from).collect(),
             r#final: last,
         };
         let request = v1::UplinkRequest { kind: Some(uplink_request::Kind::Batch(batch)) };
@@ -149,6 +150,8 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use proto::account::{Consumer, Unit};
+
     use super::*;
 
     fn exchange(id: u64) -> v1::Exchange {
@@ -236,7 +239,8 @@ mod tests {
     fn balances_go_alone_only_when_they_changed() {
         let mut backlog = Backlog::default();
         let now = Instant::now();
-        let balance = vec![v1::Balance { seen: 1, ..v1::Balance::default() }];
+        let balance =
+            vec![Balance { seen: 1, ..Balance::new(Consumer::Capturer("a".to_owned()), Unit::Event) }];
         backlog.seal(balance.clone(), false, now);
         backlog.seal(balance.clone(), false, now);
         assert_eq!(backlog.sequence, 1);

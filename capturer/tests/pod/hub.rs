@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proto::account::Balance;
 use proto::launch::Identity;
 use proto::v1::ingest_server::{Ingest, IngestServer};
 use proto::v1::{self, UplinkRequest, UplinkResponse, uplink_request, uplink_response};
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Heard {
     pub(crate) nodes: Vec<String>,
     pub(crate) exchanges: Vec<v1::Exchange>,
-    pub(crate) balances: Vec<v1::Balance>,
+    pub(crate) balances: Vec<Balance>,
     pub(crate) last: bool,
 }
 
@@ -163,7 +164,7 @@ fn hear(heard: &Mutex<Heard>, kind: uplink_request::Kind) -> uplink_response::Ki
         }
         uplink_request::Kind::Batch(batch) => {
             heard.exchanges.extend(batch.exchanges);
-            heard.balances = batch.balances;
+            heard.balances = Balance::read_all(batch.balances).unwrap();
             heard.last |= batch.r#final;
             uplink_response::Kind::Acknowledged(batch.sequence)
         }

@@ -134,7 +134,11 @@ impl Leader<'_> {
     /// anew as one that follows.
     async fn run(&self) -> Result<Over, LaunchError> {
         let several = self.launch.hubs > 1;
-        let earlier = if several { Some(lease::win(self.cluster, self.session).await) } else { None };
+        let won = if several { Some(lease::win(self.cluster, self.session).await) } else { None };
+        let earlier = won.map(|won| won.earlier);
+        if let Some(won) = won {
+            self.session.leaders.lead(won.turn);
+        }
         self.session.leads(true);
         if earlier == Some(true) {
             self.session.peers.succeed();
@@ -157,6 +161,8 @@ impl Leader<'_> {
         );
         tokio::select! {
             over = keep => Ok(over),
+            // Cut off from the API alone it would renew the Lease in vain; another hub says who leads.
+            () = self.session.leaders.deposed() => Ok(Over::Deposed),
             () = led => Ok(Over::Deposed),
             () = self.look_around(&sender) => Ok(Over::Deposed),
         }

@@ -103,11 +103,11 @@ impl Cluster {
         Ok(Held { by, version: lease.metadata.resource_version.clone().unwrap_or_default(), lease })
     }
 
-    /// Takes the Lease as it was found; false when somebody else wrote it meanwhile.
-    pub(super) async fn take(&self, held: Held) -> Result<bool, LeaseError> {
-        match self.write(held.lease, &self.holder).await {
-            Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(false),
-            result => result.map(|()| true),
+    /// Takes the Lease as it was found and returns the turn; `None` when somebody else wrote it meanwhile.
+    pub(super) async fn take(&self, held: Held) -> Result<Option<u64>, LeaseError> {
+        match self.write_turn(held.lease, &self.holder).await {
+            Err(LeaseError::Api(error)) if code(&error) == Some(409) => Ok(None),
+            result => result.map(Some),
         }
     }
 
@@ -170,7 +170,12 @@ impl Cluster {
         self.write(lease, &self.holder).await
     }
 
-    async fn write(&self, mut lease: Lease, holder: &str) -> Result<(), LeaseError> {
+    async fn write(&self, lease: Lease, holder: &str) -> Result<(), LeaseError> {
+        self.write_turn(lease, holder).await.map(drop)
+    }
+
+    /// Writes the Lease; returns how often its holder changed, which is the turn of a hub that holds it.
+    async fn write_turn(&self, mut lease: Lease, holder: &str) -> Result<u64, LeaseError> {
         let spec = lease.spec.get_or_insert_default();
         let now = MicroTime(Timestamp::now());
         if spec.holder_identity.as_deref() != Some(holder) {
@@ -180,7 +185,8 @@ impl Cluster {
         }
         spec.renew_time = Some(now);
         spec.lease_duration_seconds = i32::try_from(PERIOD.as_secs()).ok();
-        call(self.leases().replace(LEASE, &PostParams::default(), &lease)).await.map(drop)
+        let turn = spec.lease_transitions.and_then(|turn| u64::try_from(turn).ok()).unwrap_or_default();
+        call(self.leases().replace(LEASE, &PostParams::default(), &lease)).await.map(|_written| turn)
     }
 
     /// Holds the dead man's switch this far ahead of now; it counts from the Job's start.

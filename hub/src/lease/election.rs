@@ -16,16 +16,25 @@ const SOON: Duration = Duration::from_millis(200);
 /// How long a Lease may stand unrenewed before another hub takes it: three renewals.
 const SILENT: Duration = Duration::from_secs(15);
 
-/// Waits until this hub holds the Lease; says whether another one had it before.
+/// How a hub came to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Won {
+    /// Whether another hub had the Lease before.
+    pub earlier: bool,
+    /// Its turn: higher than that of every leader before.
+    pub turn: u64,
+}
+
+/// Waits until this hub holds the Lease.
 ///
 /// It is taken from a hub whose pod is gone at once, and from one that does not renew it after a while, counted here:
 /// clocks of nodes differ.
-pub async fn win(cluster: &Cluster, session: &Session) -> bool {
+pub async fn win(cluster: &Cluster, session: &Session) -> Won {
     let mut silence = Silence::default();
     let mut said = false;
     loop {
         match attempt(cluster, &mut silence, &mut said).await {
-            Ok(Some(earlier)) => return earlier,
+            Ok(Some(won)) => return won,
             Ok(None) => {}
             Err(error) => {
                 // While the API server is away its holder cannot renew it either.
@@ -35,7 +44,7 @@ pub async fn win(cluster: &Cluster, session: &Session) -> bool {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            () = session.left_alone() => tokio::time::sleep(SOON).await,
+            () = session.leaders.left_alone() => tokio::time::sleep(SOON).await,
         }
     }
 }
@@ -62,7 +71,7 @@ async fn attempt(
     cluster: &Cluster,
     silence: &mut Silence,
     said: &mut bool,
-) -> Result<Option<bool>, super::LeaseError> {
+) -> Result<Option<Won>, super::LeaseError> {
     let held = cluster.held().await?;
     let Held { by, version, .. } = &held;
     let earlier = held.had_holder();
@@ -76,7 +85,7 @@ async fn attempt(
         }
         return Ok(None);
     }
-    Ok(cluster.take(held).await?.then_some(earlier))
+    Ok(cluster.take(held).await?.map(|turn| Won { earlier, turn }))
 }
 
 #[cfg(test)]

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
 
 use super::relayed::{Relay, Relayed, Takes};
-use super::{Consumer, Wanted};
+use super::{Consumer, Joined, Wanted};
+use crate::account::viewer;
 use crate::stats::Table;
 
 /// What one viewer has counted: folded in as it comes, so nothing waits and nothing is lost but the opening's overflow.
 #[derive(Debug)]
 pub struct Stat {
-    name: String,
+    joined: Joined,
     filter: Wanted,
     counts: Mutex<Counts>,
     /// Whether as many as wanted are counted, or the session ended here and at every other hub.
@@ -35,7 +37,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(name: String, filter: Wanted, table: Table) -> Self {
+    pub(super) fn new(joined: Joined, filter: Wanted, table: Table) -> Self {
         let counts = Counts {
             table,
             filtered: 0,
@@ -45,7 +47,7 @@ impl Stat {
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
-        Self { name, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+        Self { joined, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
@@ -58,7 +60,7 @@ impl Stat {
     pub fn response(&self, last: bool) -> v1::StatResponse {
         let mut counts = self.counts();
         counts.table.settle(last);
-        let balance = Some(self.ledger(&counts));
+        let balance = Some(self.ledger(&counts).into());
         let (rows, over_limit) = if counts.parts.is_empty() {
             (counts.table.rows(), counts.table.groups_over_limit())
         } else {
@@ -74,9 +76,10 @@ impl Stat {
         counts.table.settle(end);
         v1::StatPart {
             groups: counts.table.part(),
-            balance: Some(self.ledger(&counts)),
+            balance: Some(self.ledger(&counts).into()),
             groups_over_limit: counts.table.groups_over_limit(),
             end,
+            began_at: self.joined.began_at,
         }
     }
 
@@ -85,8 +88,12 @@ impl Stat {
         self.counts().finished = true;
     }
 
-    fn relay_begins(&self) -> Relay {
-        self.counts().relayed.begin()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.counts().relayed.begin(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.counts().relayed.has_told(hub)
     }
 
     fn relay_ends(&self) {
@@ -99,13 +106,18 @@ impl Stat {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ledger(&self, counts: &Counts) -> v1::Balance {
+    fn ledger(&self, counts: &Counts) -> Balance {
         let elsewhere = counts.parts.values().filter_map(|part| part.balance.as_ref());
         let counted =
             elsewhere.map(|balance| balance.delivered).fold(counts.table.counted(), u64::saturating_add);
         let filtered = counts.filtered.saturating_add(counts.table.passed_over());
         let filtered = filtered.saturating_add(counts.relayed.filtered());
-        super::ledger(&self.name, counted, filtered, counts.lost.saturating_add(counts.relayed.lost()))
+        viewer::balance(
+            self.joined.number,
+            counted,
+            filtered,
+            counts.lost.saturating_add(counts.relayed.lost()),
+        )
     }
 
     /// Ends where nothing more is to be counted.
@@ -118,14 +130,18 @@ impl Stat {
 
 /// Counts what another hub let through its filter.
 impl Takes<v1::WatchResponse> for Stat {
-    fn relay_begins(&self) -> Relay {
-        self.relay_begins()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.relay_begins(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
         let mut counts = self.counts();
-        counts.relayed.note(relay, balance.as_ref());
+        counts.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
             counts.table.add(&Arc::new(exchange));
         }
@@ -140,13 +156,17 @@ impl Takes<v1::WatchResponse> for Stat {
 
 /// Takes what another hub counted.
 impl Takes<v1::StatPart> for Stat {
-    fn relay_begins(&self) -> Relay {
-        self.relay_begins()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.relay_begins(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, part: v1::StatPart) -> bool {
         let mut counts = self.counts();
-        counts.relayed.note(relay, part.balance.as_ref());
+        counts.relayed.note(relay, part.began_at, part.balance.clone());
         let end = part.end;
         counts.parts.insert(relay, part);
         end
@@ -154,6 +174,12 @@ impl Takes<v1::StatPart> for Stat {
 
     fn relay_ends(&self) {
         self.relay_ends();
+    }
+}
+
+impl Drop for Stat {
+    fn drop(&mut self) {
+        self.joined.departed.leave(&self.balance());
     }
 }
 
@@ -195,7 +221,7 @@ impl Consumer for Stat {
         self.counts().finished
     }
 
-    fn balance(&self) -> v1::Balance {
+    fn balance(&self) -> Balance {
         self.ledger(&self.counts())
     }
 }

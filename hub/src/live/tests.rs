@@ -14,10 +14,9 @@ fn all(from_start: bool) -> v1::WatchRequest {
     v1::WatchRequest { filter: None, payload_bytes: 10, from_start }
 }
 
-fn balanced(balance: &v1::Balance) -> u64 {
-    let lost: u64 = balance.lost.iter().map(|loss| loss.total).sum();
-    assert_eq!(balance.seen, balance.delivered + balance.filtered + lost, "{balance:?}");
-    lost
+fn balanced(balance: &Balance) -> u64 {
+    assert!(balance.holds(), "{balance:?}");
+    balance.lost.total()
 }
 
 #[tokio::test]
@@ -63,7 +62,7 @@ async fn a_slow_viewer_loses_and_knows_how_much() {
         let response = slow.next(512, 1 << 20).await;
         received += response.exchanges.len() as u64;
         if response.end {
-            break response.balance.unwrap();
+            break Balance::try_from(response.balance.unwrap()).unwrap();
         }
     };
     assert_eq!((balance.seen, balance.delivered), (count + 200, received));
@@ -123,4 +122,28 @@ async fn what_a_hanging_viewer_did_not_take_is_lost_at_the_end() {
     live.flush(Instant::now() + Duration::from_secs(1)).await;
     let balances = live.balances();
     assert_eq!((balances[0].seen, balanced(&balances[0])), (7, 7));
+}
+
+#[tokio::test]
+async fn what_a_viewer_lost_stays_in_the_total_when_it_leaves() {
+    let live = Live::default();
+    let totals = || {
+        let totals = live.totals();
+        assert!(totals.iter().all(Balance::holds), "{totals:?}");
+        let sum = |of: fn(&Balance) -> u64| totals.iter().map(of).sum::<u64>();
+        (sum(|one| one.delivered), sum(|one| one.lost.total()))
+    };
+    let mut lost = 0;
+    for round in 1..=3 {
+        let slow = live.watch(&all(false)).unwrap();
+        let counts = live.stat(&v1::StatRequest::default()).unwrap();
+        live.publish(&exchanges(0..watch::BUFFER_EXCHANGES as u64 + 9, 0));
+        slow.next(100, 1 << 20).await;
+        let before = totals();
+        assert!(before.1 >= lost + 9, "round {round}: {before:?}");
+        lost = before.1;
+        drop((slow, counts));
+        assert_eq!(totals(), before);
+        assert!(live.balances().is_empty());
+    }
 }

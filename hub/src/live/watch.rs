@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::account::Balance;
 use proto::v1;
 use tokio::sync::Notify;
 
 use super::relayed::{Relay, Relayed, Takes};
-use super::{Consumer, Wanted};
+use super::{Consumer, Joined, Wanted};
+use crate::account::viewer;
 use crate::exchange;
 
 /// Exchanges that wait for a viewer.
@@ -19,7 +21,7 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
 pub struct Watch {
-    name: String,
+    joined: Joined,
     filter: Wanted,
     payload_bytes: usize,
     buffer: Mutex<Buffer>,
@@ -41,8 +43,8 @@ struct Buffer {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(name: String, filter: Wanted, payload_bytes: usize) -> Self {
-        Self { name, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize) -> Self {
+        Self { joined, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Waits for exchanges, or for the end.
@@ -70,11 +72,22 @@ impl Watch {
         }
         buffer.delivered += taken.len() as u64;
         let end = buffer.is_over() && buffer.waiting.is_empty();
-        let balance = Some(self.ledger(&buffer));
+        let balance = Some(self.ledger(&buffer).into());
         drop(buffer);
         let exchanges =
             taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
-        Some(v1::WatchResponse { exchanges, balance, end })
+        Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at })
+    }
+
+    /// What a hub that relays it is told first: where it began.
+    #[must_use]
+    pub fn introduction(&self) -> v1::WatchResponse {
+        let balance = viewer::balance(self.joined.number, 0, 0, 0);
+        v1::WatchResponse {
+            balance: Some(balance.into()),
+            began_at: self.joined.began_at,
+            ..v1::WatchResponse::default()
+        }
     }
 
     /// Says that the last response was handed over.
@@ -87,10 +100,10 @@ impl Watch {
     }
 
     /// What waits is neither delivered nor lost yet, so it is not yet seen.
-    fn ledger(&self, buffer: &Buffer) -> v1::Balance {
+    fn ledger(&self, buffer: &Buffer) -> Balance {
         let filtered = buffer.filtered.saturating_add(buffer.relayed.filtered());
         let lost = buffer.lost.saturating_add(buffer.relayed.lost());
-        super::ledger(&self.name, buffer.delivered, filtered, lost)
+        viewer::balance(self.joined.number, buffer.delivered, filtered, lost)
     }
 }
 
@@ -115,14 +128,18 @@ impl Buffer {
 }
 
 impl Takes<v1::WatchResponse> for Watch {
-    fn relay_begins(&self) -> Relay {
-        self.buffer().relayed.begin()
+    fn relay_begins(&self, hub: u64) -> Relay {
+        self.buffer().relayed.begin(hub)
+    }
+
+    fn has_told(&self, hub: u64) -> bool {
+        self.buffer().relayed.has_told(hub)
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
         let mut buffer = self.buffer();
-        buffer.relayed.note(relay, balance.as_ref());
+        buffer.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
             buffer.put(&Arc::new(exchange));
         }
@@ -134,6 +151,12 @@ impl Takes<v1::WatchResponse> for Watch {
     fn relay_ends(&self) {
         self.buffer().relayed.end();
         self.filled.notify_one();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.joined.departed.leave(&self.balance());
     }
 }
 
@@ -178,7 +201,7 @@ impl Consumer for Watch {
         self.buffer().finished
     }
 
-    fn balance(&self) -> v1::Balance {
+    fn balance(&self) -> Balance {
         self.ledger(&self.buffer())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::account::AccountError;
 use proto::launch::Identity;
 use proto::v1::follow_request::Kind;
 use proto::v1::peer_client::PeerClient;
@@ -14,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{ORDERS, Peer};
+use super::{ORDERS, Peer, State};
 use crate::service::MAX_MESSAGE_BYTES;
 use crate::session::Session;
 use crate::workloads::Workloads;
@@ -40,6 +41,15 @@ pub enum LinkError {
     /// It answered with an error, or the connection broke.
     #[error("it said: {0}")]
     Said(Box<Status>),
+    /// It told an account that cannot be read.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// It heard of a newer leader: this hub does not lead any more.
+    #[error("another hub leads by turn {turn}")]
+    Deposed {
+        /// That one's turn.
+        turn: u64,
+    },
     /// It ended the stream, or said nothing at first.
     #[error("it said nothing")]
     Silent,
@@ -130,17 +140,22 @@ async fn connect(
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (sender, requests) = mpsc::channel(IN_FLIGHT);
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let hello = v1::LeaderHello { wire_revision: WIRE_REVISION, name: session.hub_name().to_owned() };
+    let hello = v1::LeaderHello {
+        wire_revision: WIRE_REVISION,
+        name: session.hub_name().to_owned(),
+        turn: session.leaders.own(),
+    };
     drop(sender.try_send(v1::FollowRequest { kind: Some(Kind::Hello(hello)) }));
     tokio::spawn(tell(Arc::clone(workloads), ordered, sender));
     let said = |status: Status| LinkError::Said(Box::new(status));
     let mut responses = client.follow(ReceiverStream::new(requests)).await.map_err(said)?.into_inner();
     let first = tokio::time::timeout(PING, responses.message()).await;
     let first = first.map_err(|_elapsed| LinkError::Silent)?.map_err(said)?.ok_or(LinkError::Silent)?;
-    let v1::FollowResponse { instance, state } = first;
+    let v1::FollowResponse { instance, state, turn } = first;
+    still_leads(session, turn)?;
     let peer =
         Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, orders });
-    session.peers.add(Arc::clone(&peer), state.unwrap_or_default());
+    session.peers.add(Arc::clone(&peer), state.unwrap_or_default().try_into()?);
     Ok((peer, responses))
 }
 
@@ -173,13 +188,25 @@ async fn listen(
 ) -> LinkError {
     loop {
         match responses.message().await {
-            Ok(Some(v1::FollowResponse { instance: _, state })) => {
-                session.peers.note(peer.instance, state.unwrap_or_default());
+            Ok(Some(v1::FollowResponse { instance: _, state, turn })) => {
+                if let Err(deposed) = still_leads(session, turn) {
+                    return deposed;
+                }
+                match State::try_from(state.unwrap_or_default()) {
+                    Ok(state) => session.peers.note(peer.instance, state),
+                    Err(error) => return error.into(),
+                }
             }
             Ok(None) => return LinkError::Silent,
             Err(status) => return LinkError::Said(Box::new(status)),
         }
     }
+}
+
+/// Takes note of the newest turn that another hub heard of.
+fn still_leads(session: &Session, turn: u64) -> Result<(), LinkError> {
+    session.leaders.note(turn);
+    if turn > session.leaders.own() { Err(LinkError::Deposed { turn }) } else { Ok(()) }
 }
 
 async fn dial(identity: &Identity, address: &str) -> Result<Channel, tonic::transport::Error> {

@@ -2,48 +2,60 @@
 
 use std::collections::BTreeMap;
 
-use proto::v1;
+use proto::account::{AccountError, Balance};
+use proto::{store_state, v1};
 
-use crate::session::ledger;
+use crate::account::hubs;
+
+/// What a hub says of itself or of a whole session, its account read.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// All but the account.
+    pub told: v1::DescribeResponse,
+    /// The account.
+    pub balances: Vec<Balance>,
+}
 
 /// What another hub last said.
 pub(super) struct Other<'a> {
     /// Name of its pod.
     pub(super) name: &'a str,
     /// Its own state.
-    pub(super) state: &'a v1::DescribeResponse,
+    pub(super) state: &'a State,
     /// Whether it can still be heard.
     pub(super) connected: bool,
 }
 
-/// Adds up what hubs say: of a capturer's process the ledger that counts most is the newest, and of several stores'
-/// ledgers the sum counts.
-pub(super) fn describe<'a>(
-    name: &str,
-    own: v1::DescribeResponse,
-    others: impl Iterator<Item = Other<'a>>,
-) -> v1::DescribeResponse {
-    let mut whole = own;
-    let mut capturers = BTreeMap::new();
-    let mut ledgers = BTreeMap::new();
-    let mut rest = Vec::new();
-    let mut store: Option<v1::Balance> = None;
-    let own_capturers = std::mem::take(&mut whole.capturers);
-    for balance in std::mem::take(&mut whole.balances) {
-        match kind(&balance) {
-            Kind::Capturer => drop(ledgers.insert(ledger_key(&balance), balance)),
-            Kind::Store => store = Some(balance),
-            Kind::Viewer => rest.push(balance),
-        }
+// === impl State ===
+
+impl TryFrom<v1::DescribeResponse> for State {
+    type Error = AccountError;
+
+    fn try_from(mut told: v1::DescribeResponse) -> Result<Self, AccountError> {
+        let balances = Balance::read_all(std::mem::take(&mut told.balances))?;
+        Ok(Self { told, balances })
     }
-    for capturer in own_capturers {
+}
+
+impl From<State> for v1::DescribeResponse {
+    fn from(state: State) -> Self {
+        let State { told, balances } = state;
+        Self { balances: balances.into_iter().map(v1::Balance::from).collect(), ..told }
+    }
+}
+
+/// Adds up what hubs say.
+pub(super) fn describe(name: &str, own: State, others: &[Other<'_>]) -> State {
+    let State { told: mut whole, balances } = own;
+    let mut capturers = BTreeMap::new();
+    for capturer in std::mem::take(&mut whole.capturers) {
         capturers.insert(capturer.node.clone(), v1::CapturerState { hub: name.to_owned(), ..capturer });
     }
-    for Other { name, state, connected } in others {
-        for capturer in &state.capturers {
+    for Other { name, state: State { told, .. }, connected } in others {
+        for capturer in &told.capturers {
             let capturer = v1::CapturerState {
-                hub: name.to_owned(),
-                connected: capturer.connected && connected,
+                hub: (*name).to_owned(),
+                connected: capturer.connected && *connected,
                 ..capturer.clone()
             };
             match capturers.get(&capturer.node) {
@@ -51,45 +63,23 @@ pub(super) fn describe<'a>(
                 Some(_) | None => drop(capturers.insert(capturer.node.clone(), capturer)),
             }
         }
-        for balance in &state.balances {
-            match kind(balance) {
-                Kind::Capturer => match ledgers.get(&ledger_key(balance)) {
-                    Some(known) if known.seen >= balance.seen => {}
-                    Some(_) | None => drop(ledgers.insert(ledger_key(balance), balance.clone())),
-                },
-                Kind::Store => ledger::add(store.get_or_insert_with(empty_store), balance),
-                // Streams to this hub, which its own viewers' ledgers hold.
-                Kind::Viewer => {}
-            }
-        }
-        whole.stored = whole.stored.saturating_add(state.stored);
-        whole.clamped = whole.clamped.saturating_add(state.clamped);
-        whole.trimmed = whole.trimmed.saturating_add(state.trimmed);
-        if connected && state.store.starts_with("down") && !whole.store.starts_with("down") {
-            whole.store = format!("{} (hub {name})", state.store);
+        whole.stored = whole.stored.saturating_add(told.stored);
+        whole.clamped = whole.clamped.saturating_add(told.clamped);
+        whole.trimmed = whole.trimmed.saturating_add(told.trimmed);
+        let is_down = |store: &Option<v1::StoreState>| store.as_ref().is_some_and(store_state::is_down);
+        if *connected && is_down(&told.store) && !is_down(&whole.store) {
+            whole.store = told.store.as_ref().map(|store| store_of(name, store));
         }
     }
     whole.capturers = capturers.into_values().collect();
-    whole.balances = ledgers.into_values().chain(rest).chain(store).collect();
-    whole
+    let balances = hubs::merged(balances, others.iter().flat_map(|other| &other.state.balances));
+    State { told: whole, balances }
 }
 
-enum Kind {
-    Capturer,
-    Store,
-    Viewer,
-}
-
-fn kind(balance: &v1::Balance) -> Kind {
-    match balance.consumer.split(' ').next() {
-        Some("capturer") => Kind::Capturer,
-        Some("store") => Kind::Store,
-        Some(_) | None => Kind::Viewer,
-    }
-}
-
-fn ledger_key(balance: &v1::Balance) -> (String, String, u64) {
-    (balance.consumer.clone(), balance.unit.clone(), balance.process)
+/// The state of a store that is down, and whose it is.
+fn store_of(hub: &str, store: &v1::StoreState) -> v1::StoreState {
+    let reason = format!("{} (hub {hub})", store_state::reason(store).unwrap_or("unknown"));
+    v1::StoreState { kind: Some(v1::store_state::Kind::Down(v1::StoreDown { reason })) }
 }
 
 /// A connected one first, then the one heard of last.
@@ -97,81 +87,59 @@ fn is_newer(one: &v1::CapturerState, other: &v1::CapturerState) -> bool {
     (one.connected, one.last_seen_ns) >= (other.connected, other.last_seen_ns)
 }
 
-fn empty_store() -> v1::Balance {
-    v1::Balance { consumer: "store".to_owned(), unit: "exchanges".to_owned(), ..v1::Balance::default() }
-}
-
 #[cfg(test)]
 mod tests {
+    use proto::account::{Consumer, Losses, Unit};
+    use proto::v1::store_state::Kind;
+
     use super::*;
 
     fn capturer(node: &str, connected: bool, last_seen_ns: u64) -> v1::CapturerState {
         v1::CapturerState { node: node.to_owned(), connected, last_seen_ns, ..Default::default() }
     }
 
-    fn balance(consumer: &str, delivered: u64, lost: u64) -> v1::Balance {
-        v1::Balance {
-            consumer: consumer.to_owned(),
-            unit: "exchanges".to_owned(),
-            seen: delivered + lost,
-            delivered,
-            filtered: 0,
-            lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
-            process: 0,
-        }
+    fn state(capturers: Vec<v1::CapturerState>, store: Kind) -> State {
+        let store = Some(v1::StoreState { kind: Some(store) });
+        let balance = Balance::of_fates(Consumer::Store, Unit::Exchange, 5, 0, Losses::default());
+        let told = v1::DescribeResponse { capturers, store, stored: 5, ..Default::default() };
+        State { told, balances: vec![balance] }
     }
 
-    fn state(
-        capturers: Vec<v1::CapturerState>,
-        balances: Vec<v1::Balance>,
-        store: &str,
-    ) -> v1::DescribeResponse {
-        v1::DescribeResponse { capturers, balances, store: store.to_owned(), stored: 5, ..Default::default() }
+    fn store(state: &State) -> String {
+        store_state::in_full(state.told.store.as_ref().unwrap())
     }
 
     #[test]
     fn hubs_make_one_session() {
         let own = state(
             vec![capturer("one", true, 10), capturer("moved", false, 5)],
-            vec![
-                balance("capturer one", 7, 0),
-                balance("capturer moved", 3, 0),
-                balance("viewer 1", 1, 0),
-                balance("store", 10, 1),
-            ],
-            "ready",
+            Kind::Ready(v1::StoreReady {}),
         );
-        let other = state(
-            vec![capturer("moved", true, 9), capturer("two", true, 9)],
-            vec![
-                balance("capturer moved", 8, 0),
-                balance("capturer two", 2, 0),
-                // It was started anew and came to another hub.
-                v1::Balance { process: 7, ..balance("capturer one", 4, 0) },
-                balance("viewer 1", 99, 0),
-                balance("store", 10, 2),
-            ],
-            "down: gone",
-        );
+        let down = Kind::Down(v1::StoreDown { reason: "gone".to_owned() });
+        let other = state(vec![capturer("moved", true, 9), capturer("two", true, 9)], down);
         let others = [Other { name: "b", state: &other, connected: true }];
-        let whole = describe("a", own.clone(), others.into_iter());
-        let at = |node: &str| whole.capturers.iter().find(|one| one.node == node).unwrap();
-        assert_eq!(whole.capturers.len(), 3);
+        let whole = describe("a", own.clone(), &others);
+        let at = |node: &str| whole.told.capturers.iter().find(|one| one.node == node).unwrap();
+        assert_eq!(whole.told.capturers.len(), 3);
         assert_eq!((at("one").hub.as_str(), at("moved").hub.as_str()), ("a", "b"));
         assert!(at("moved").connected);
-        let of = |consumer: &str| whole.balances.iter().find(|one| one.consumer == consumer).unwrap();
-        let all: u64 =
-            whole.balances.iter().filter(|one| one.consumer == "capturer one").map(|one| one.delivered).sum();
-        assert_eq!((whole.balances.len(), all), (6, 11));
-        assert_eq!(of("capturer moved").delivered, 8);
-        assert_eq!(of("viewer 1").delivered, 1);
-        assert_eq!((of("store").seen, of("store").delivered, of("store").lost[0].total), (23, 20, 3));
-        assert_eq!((whole.stored, whole.store.as_str()), (10, "down: gone (hub b)"));
+        assert_eq!((whole.told.stored, store(&whole).as_str()), (10, "down: gone (hub b)"));
+        assert_eq!((whole.balances.len(), whole.balances[0].delivered), (1, 10));
 
         // One that is gone keeps its counts, and its capturers are away until they are heard elsewhere.
         let others = [Other { name: "b", state: &other, connected: false }];
-        let whole = describe("a", own, others.into_iter());
-        assert_eq!((whole.stored, whole.store.as_str()), (10, "ready"));
-        assert!(whole.capturers.iter().all(|one| one.connected == (one.node == "one")));
+        let whole = describe("a", own, &others);
+        assert_eq!((whole.told.stored, store(&whole).as_str()), (10, "ready"));
+        assert_eq!(whole.balances[0].delivered, 10);
+        assert!(whole.told.capturers.iter().all(|one| one.connected == (one.node == "one")));
+    }
+
+    #[test]
+    fn a_state_goes_over_the_wire_whole() {
+        let state = state(vec![capturer("one", true, 10)], Kind::Ready(v1::StoreReady {}));
+        let again = State::try_from(v1::DescribeResponse::from(state.clone())).unwrap();
+        assert_eq!((again.told, again.balances), (state.told, state.balances));
+        let damaged = v1::DescribeResponse { balances: vec![v1::Balance::default()], ..Default::default() };
+        assert!(State::try_from(damaged).is_err());
     }
 }

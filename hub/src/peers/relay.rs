@@ -2,15 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use proto::v1;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Peer;
 use crate::live::{Relay, Stat, Takes, Watch};
 use crate::stats::SAMPLE_PAYLOAD;
+
+/// Between two attempts to open a stream that broke.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// How a stream of responses is opened at another hub.
 trait Ask<R>: Clone + Send + Sync + 'static {
@@ -21,6 +25,7 @@ trait Ask<R>: Clone + Send + Sync + 'static {
 /// A stream from another hub, which ends however its task does.
 struct Open<R, V: Takes<R>> {
     viewer: Weak<V>,
+    peer: Arc<Peer>,
     relay: Relay,
     responses: std::marker::PhantomData<fn(R)>,
 }
@@ -66,13 +71,13 @@ fn begin<R: Send + 'static, V: Takes<R>>(
 ) -> JoinSet<()> {
     let viewer = Arc::downgrade(viewer);
     let mut pulls = JoinSet::new();
-    let mut known = HashSet::new();
     let mut running: Vec<(Arc<Peer>, AbortHandle)> = Vec::new();
     // Those that are there now count as open before the viewer reads its first response.
-    for peer in peers.borrow_and_update().iter() {
-        known.insert(peer.instance);
-        let task = pulls.spawn(pull(Arc::clone(peer), ask.clone(), from_start, Open::new(&viewer)));
-        running.push((Arc::clone(peer), task));
+    let first = peers.borrow_and_update().clone();
+    let there: HashSet<u64> = first.iter().map(|peer| peer.instance).collect();
+    for peer in first {
+        let task = pulls.spawn(pull(ask.clone(), from_start, Open::new(&viewer, &peer)));
+        running.push((peer, task));
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -85,14 +90,14 @@ fn begin<R: Send + 'static, V: Takes<R>>(
                 }
                 stays
             });
-            for peer in &now {
-                if running.iter().any(|(other, _)| Arc::ptr_eq(peer, other)) {
+            for peer in now {
+                if running.iter().any(|(other, _)| Arc::ptr_eq(&peer, other)) {
                     continue;
                 }
-                // All of a hub that came later is new to the viewer; one that is back goes on where it is.
-                let all = known.insert(peer.instance);
-                let task = pulls.spawn(pull(Arc::clone(peer), ask.clone(), all, Open::new(&viewer)));
-                running.push((Arc::clone(peer), task));
+                // All of a hub that came later is new to the viewer.
+                let all = from_start || !there.contains(&peer.instance);
+                let task = pulls.spawn(pull(ask.clone(), all, Open::new(&viewer, &peer)));
+                running.push((peer, task));
             }
             while pulls.try_join_next().is_some() {}
         }
@@ -100,21 +105,39 @@ fn begin<R: Send + 'static, V: Takes<R>>(
     tasks
 }
 
-async fn pull<R, V: Takes<R>>(peer: Arc<Peer>, ask: impl Ask<R>, from_start: bool, open: Open<R, V>) {
-    let mut stream = match ask.ask(&peer, from_start).await {
-        Ok(stream) => stream,
-        Err(status) => return tracing::warn!(hub = peer.name, %status, "a hub's stream does not open"),
-    };
+/// Follows a hub for a viewer, by one stream after another while it can be called; the first brings `all` that the hub
+/// has of the session's start, the next ones go on where the hub is.
+async fn pull<R, V: Takes<R>>(ask: impl Ask<R>, all: bool, mut open: Open<R, V>) {
     loop {
-        match stream.message().await {
-            Ok(Some(response)) => {
-                let Some(viewer) = open.viewer.upgrade() else { return };
-                if viewer.relay(open.relay, response) {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(status) => return tracing::warn!(hub = peer.name, %status, "a hub's stream broke"),
+        let from_start = all && !open.has_told();
+        let status = match follow(&ask, from_start, &open).await {
+            Ok(()) => return,
+            Err(status) => status,
+        };
+        tracing::warn!(hub = open.peer.name, %status, "a hub's stream broke");
+        // It will not take this viewer, however often it is asked.
+        if status.code() == Code::InvalidArgument {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+        // The next one begins before this one ends: the viewer waits for it.
+        open = Open::new(&open.viewer, &open.peer);
+    }
+}
+
+/// Takes one stream to its end.
+async fn follow<R, V: Takes<R>>(
+    ask: &impl Ask<R>,
+    from_start: bool,
+    open: &Open<R, V>,
+) -> Result<(), Status> {
+    let mut stream = ask.ask(&open.peer, from_start).await?;
+    loop {
+        let broken = || Status::unavailable("the stream ended without the session");
+        let response = stream.message().await?.ok_or_else(broken)?;
+        let Some(viewer) = open.viewer.upgrade() else { return Ok(()) };
+        if viewer.relay(open.relay, response) {
+            return Ok(());
         }
     }
 }
@@ -122,9 +145,15 @@ async fn pull<R, V: Takes<R>>(peer: Arc<Peer>, ask: impl Ask<R>, from_start: boo
 // === impl Open ===
 
 impl<R, V: Takes<R>> Open<R, V> {
-    fn new(viewer: &Weak<V>) -> Self {
-        let relay = viewer.upgrade().map_or(0, |viewer| viewer.relay_begins());
-        Self { viewer: Weak::clone(viewer), relay, responses: std::marker::PhantomData }
+    fn new(viewer: &Weak<V>, peer: &Arc<Peer>) -> Self {
+        let hub = peer.instance;
+        let relay = viewer.upgrade().map_or(Relay { hub, stream: 0 }, |viewer| viewer.relay_begins(hub));
+        let (viewer, peer) = (Weak::clone(viewer), Arc::clone(peer));
+        Self { viewer, peer, relay, responses: std::marker::PhantomData }
+    }
+
+    fn has_told(&self) -> bool {
+        self.viewer.upgrade().is_some_and(|viewer| viewer.has_told(self.peer.instance))
     }
 }
 
@@ -144,7 +173,8 @@ impl Ask<v1::WatchResponse> for v1::WatchRequest {
 }
 
 impl Ask<v1::StatPart> for v1::StatRequest {
-    async fn ask(&self, peer: &Peer, _from_start: bool) -> Result<Streaming<v1::StatPart>, Status> {
-        Ok(peer.client().stat(self.clone()).await?.into_inner())
+    async fn ask(&self, peer: &Peer, from_start: bool) -> Result<Streaming<v1::StatPart>, Status> {
+        let request = v1::StatRequest { from_now: !from_start, ..self.clone() };
+        Ok(peer.client().stat(request).await?.into_inner())
     }
 }

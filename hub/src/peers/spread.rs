@@ -25,7 +25,7 @@ pub fn spread(session: &Session, own_address: &str) {
     let peers = session.peers.connected().borrow().clone();
     let own = session.hub_name();
     let hubs = peers.iter().map(|peer| peer.name.as_str()).chain([own]);
-    let Some(Step { node, from, to }) = step(hubs, &session.describe().capturers, now_ns()) else { return };
+    let Some(Step { node, from, to }) = step(hubs, &session.state().told.capturers, now_ns()) else { return };
     let named = |name: &str| peers.iter().find(|peer| peer.name == name);
     let address = if to == own { Some(own_address) } else { named(&to).map(|peer| peer.address.as_str()) };
     let Some(address) = address else { return };

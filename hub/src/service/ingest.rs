@@ -134,7 +134,8 @@ async fn take_batches(
         let Some(message) = message else { return Ok(()) };
         match message.kind {
             Some(Up::Batch(batch)) => {
-                let sequence = session.take_batch(node, connection, batch);
+                let taken = session.take_batch(node, connection, batch);
+                let sequence = taken.map_err(|error| Status::invalid_argument(error.to_string()))?;
                 acknowledged.send_replace(sequence);
             }
             Some(Up::Hello(_)) => return Err(Status::invalid_argument("a second hello")),

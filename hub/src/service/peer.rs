@@ -61,7 +61,7 @@ impl Peer for PeerService {
                 result = learn(&session, stream) => result,
                 () = tell(&session, &sender) => Ok(()),
             };
-            session.leader_is_away();
+            session.leaders.is_away();
             if let Err(status) = result {
                 drop(sender.send(Err(status)).await);
             }
@@ -73,6 +73,8 @@ impl Peer for PeerService {
         let watch =
             self.session.live.watch(&request.into_inner()).map_err(|error| viewer::invalid(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        // Should the stream break before anything passes, its beginning is known.
+        drop(sender.try_send(Ok(watch.introduction())));
         tokio::spawn(viewer::send_exchanges(watch, sender));
         Ok(Response::new(ReceiverStream::new(responses)))
     }
@@ -83,6 +85,7 @@ impl Peer for PeerService {
             if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { PARTS };
         let stat = self.session.live.stat(&request).map_err(|error| viewer::invalid(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
+        drop(sender.try_send(Ok(stat.part(false))));
         tokio::spawn(viewer::send_aggregates(stat, Some(interval), sender, Stat::part));
         Ok(Response::new(ReceiverStream::new(responses)))
     }
@@ -91,7 +94,8 @@ impl Peer for PeerService {
         &self,
         request: Request<v1::DrainSessionRequest>,
     ) -> Result<Response<v1::DrainSessionResponse>, Status> {
-        viewer::drain(&self.session, request.into_inner()).await
+        let drained = viewer::drain(&self.session, request.into_inner()).await?;
+        Ok(Response::new(drained.into()))
     }
 }
 
@@ -111,13 +115,15 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
     let Some(workloads) = session.workloads() else {
         return Err(Status::failed_precondition("this hub follows no cluster"));
     };
-    tracing::info!(leader = hello.name, "following the hub that leads");
-    let turn = session.follows_anew();
+    let following = session.leaders.follow(hello.turn).ok_or_else(another_leads)?;
+    tracing::info!(leader = hello.name, turn = hello.turn, "following the hub that leads");
     let mut learning = workloads.learning();
-    while let Some(message) = stream.message().await? {
-        if !session.follows(turn) {
-            return Err(Status::aborted("another hub leads"));
-        }
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message?,
+            () = session.leaders.superseded(following) => return Err(another_leads()),
+        };
+        let Some(message) = message else { return Ok(()) };
         match message.kind {
             Some(Kind::Facts(facts)) => learning.take(facts),
             Some(Kind::Release(release)) => session.capturers.release(&release.node, &release.hub),
@@ -125,14 +131,22 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
             None => {}
         }
     }
-    Ok(())
+}
+
+/// Of two leaders the one of the newer turn is followed; what is told beside this says which.
+fn another_leads() -> Status {
+    Status::aborted("another hub leads")
 }
 
 /// Says how this hub is, for as long as somebody listens.
 async fn tell(session: &Session, sender: &mpsc::Sender<Result<v1::FollowResponse, Status>>) {
     let mut changes = session.capturers.changes();
     loop {
-        let response = v1::FollowResponse { instance: session.instance(), state: Some(session.own_state()) };
+        let response = v1::FollowResponse {
+            instance: session.instance(),
+            state: Some(session.own_state()),
+            turn: session.leaders.newest(),
+        };
         if sender.send(Ok(response)).await.is_err() {
             return;
         }

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::account;
 use crate::live::{Stat, Watch};
-use crate::peers::relay;
-use crate::session::{Session, ledger};
+use crate::peers::{State, relay};
+use crate::session::{Drained, Session};
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
 
@@ -64,9 +65,9 @@ impl Viewer for ViewerService {
         }
         // While capturers start a plugin asks and does not beat yet.
         self.session.viewers.hear();
-        let mut state = self.session.describe();
-        state.balances = ledger::sums(state.balances);
-        Ok(Response::new(state))
+        let State { told, balances } = self.session.state();
+        let state = State { told, balances: account::sums(balances) };
+        Ok(Response::new(state.into()))
     }
 
     async fn heartbeat(
@@ -123,9 +124,8 @@ impl Viewer for ViewerService {
         request: Request<v1::DrainSessionRequest>,
     ) -> Result<Response<v1::DrainSessionResponse>, Status> {
         let mut drained = drain(&self.session, request.into_inner()).await?;
-        let balances = std::mem::take(&mut drained.get_mut().balances);
-        drained.get_mut().balances = ledger::sums(balances);
-        Ok(drained)
+        drained.balances = account::sums(drained.balances);
+        Ok(Response::new(drained.into()))
     }
 }
 
@@ -133,12 +133,12 @@ impl Viewer for ViewerService {
 pub(super) async fn drain(
     session: &Arc<Session>,
     request: v1::DrainSessionRequest,
-) -> Result<Response<v1::DrainSessionResponse>, Status> {
+) -> Result<Drained, Status> {
     let v1::DrainSessionRequest { by, timeout_ns } = request;
     let session = Arc::clone(session);
     let timeout = Duration::from_nanos(timeout_ns).min(MAX_DRAIN);
     let drained = tokio::spawn(async move { session.drain(&by, timeout).await });
-    drained.await.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+    drained.await.map_err(|error| Status::internal(error.to_string()))
 }
 
 async fn heartbeat(

@@ -1,14 +1,19 @@
-//! What the hub knows of each capturer.
+//! The nodes of a session and their connections; what belongs to one process of a capturer is a [`Process`].
+
+mod process;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::process::Heard;
+use self::process::Process;
 use super::now_ns;
 use super::slots::{Base, Slots, SlotsError};
 use crate::store::CapturerRow;
@@ -61,29 +66,21 @@ pub enum Judged {
 
 #[derive(Debug)]
 struct Capturer {
-    base: Base,
-    /// Number under which the base was noted for the store.
-    noted: Option<u64>,
+    /// Base that was given last, above which the next process's is.
+    newest: Base,
+    /// The process that is connected, or was last.
     instance: u64,
-    /// Processes before this one that were heard of here.
-    former: Vec<u64>,
-    last_sequence: u64,
-    /// Exchanges taken from this process, until its first ledger tells how many others took.
-    first_taken: Option<u64>,
-    /// Exchanges that earlier hubs took from this node's processes.
-    acknowledged: u64,
+    /// All that were heard of here, by their random numbers.
+    processes: BTreeMap<u64, Process>,
     connection: u64,
     connected: bool,
     /// Since when not connected.
     gone: Option<Instant>,
     capturing: bool,
-    drained: bool,
     kernel: String,
     version: String,
     first_seen_ns: u64,
     last_seen_ns: u64,
-    /// Newest ledgers of each of its processes.
-    ledgers: BTreeMap<u64, Vec<v1::Balance>>,
 }
 
 // === impl Capturers ===
@@ -118,8 +115,10 @@ impl Capturers {
         let mut slots = self.slots();
         let slots = slots.as_mut().ok_or(CapturersError::NotBegun)?;
         let base = match nodes.get(&hello.node) {
-            Some(known) if known.instance == hello.instance => known.base,
-            Some(known) => slots.after(known.base)?,
+            Some(known) => match known.processes.get(&hello.instance) {
+                Some(process) => process.base,
+                None => slots.after(known.newest)?,
+            },
             None => slots.claim(&hello.node)?,
         };
         Ok(self.note_connection(nodes, hello, base))
@@ -134,7 +133,7 @@ impl Capturers {
     #[must_use]
     pub fn base_of(&self, node: &str, instance: u64) -> Option<Base> {
         let nodes = self.nodes();
-        nodes.get(node).filter(|known| known.instance == instance).map(|known| known.base)
+        Some(nodes.get(node)?.processes.get(&instance)?.base)
     }
 
     fn note_connection(
@@ -156,27 +155,19 @@ impl Capturers {
         let capturer = match nodes.entry(node.clone()) {
             Entry::Occupied(known) => {
                 let capturer = known.into_mut();
-                if capturer.instance != instance {
-                    capturer.noted = None;
-                    capturer.replace(instance);
-                }
-                capturer.base = base;
                 capturer.connection += 1;
                 capturer
             }
-            Entry::Vacant(place) => place.insert(Capturer::new(base, instance)),
+            Entry::Vacant(place) => place.insert(Capturer::new(base)),
         };
+        let (base, last_sequence) = capturer.speaks(instance, base);
         capturer.connected = true;
         capturer.gone = None;
         capturer.capturing = capturing;
         capturer.kernel = kernel;
         capturer.version = version;
         capturer.last_seen_ns = now_ns();
-        let claim = Claim {
-            id_base: capturer.base.id_base(),
-            last_sequence: capturer.last_sequence,
-            connection: capturer.connection,
-        };
+        let claim = Claim { id_base: base.id_base(), last_sequence, connection: capturer.connection };
         drop(nodes);
         // An order that was given while it was here before leads elsewhere by now.
         self.released.send_if_modified(|released| released.remove(&node).is_some());
@@ -214,7 +205,9 @@ impl Capturers {
     /// The number under which a node's base was noted first: this one, unless it was before.
     #[must_use]
     pub fn noted(&self, node: &str, number: u64) -> u64 {
-        self.nodes().get_mut(node).map_or(number, |capturer| *capturer.noted.get_or_insert(number))
+        let mut nodes = self.nodes();
+        let process = nodes.get_mut(node).and_then(Capturer::process_mut);
+        process.map_or(number, |process| *process.noted.get_or_insert(number))
     }
 
     /// Notes the end of a connection, unless a newer one replaced it.
@@ -229,24 +222,19 @@ impl Capturers {
     }
 
     /// Says whether a batch is new, and notes its ledgers; call [`Self::taken`] when its exchanges are handed on.
-    pub fn judge(&self, node: &str, connection: u64, batch: &mut v1::Batch) -> Judged {
+    pub fn judge(&self, node: &str, connection: u64, heard: Heard) -> Judged {
         let mut nodes = self.nodes();
         let Some(capturer) = nodes.get_mut(node).filter(|capturer| capturer.connection == connection) else {
             return Judged::Stale;
         };
         capturer.last_seen_ns = now_ns();
-        if batch.sequence <= capturer.last_sequence {
+        let (instance, last) = (capturer.instance, heard.last);
+        let Some(process) = capturer.process_mut().filter(|process| heard.sequence > process.last_sequence)
+        else {
             return Judged::Stale;
-        }
-        capturer.capturing = !batch.r#final;
-        if !batch.balances.is_empty() {
-            let mut balances = std::mem::take(&mut batch.balances);
-            for balance in &mut balances {
-                balance.process = capturer.instance;
-            }
-            capturer.ledgers.insert(capturer.instance, balances);
-        }
-        capturer.note_first(batch.exchanges.len() as u64);
+        };
+        process.hear(node, instance, heard);
+        capturer.capturing = !last;
         Judged::Fresh
     }
 
@@ -254,11 +242,14 @@ impl Capturers {
     pub fn taken(&self, node: &str, connection: u64, sequence: u64, last: bool) -> u64 {
         let mut newest = 0;
         if let Some(capturer) = self.nodes().get_mut(node) {
-            if capturer.connection == connection {
-                capturer.last_sequence = capturer.last_sequence.max(sequence);
-                capturer.drained |= last;
+            let current = capturer.connection == connection;
+            if let Some(process) = capturer.process_mut() {
+                if current {
+                    process.last_sequence = process.last_sequence.max(sequence);
+                    process.drained |= last;
+                }
+                newest = process.last_sequence;
             }
-            newest = capturer.last_sequence;
         }
         if last {
             self.change();
@@ -279,7 +270,7 @@ impl Capturers {
             drop(tokio::time::timeout_at(look, changed.changed()).await);
         }
         let nodes = self.nodes();
-        nodes.iter().filter(|(_, one)| one.drained).map(|(node, _)| node.clone()).collect()
+        nodes.iter().filter(|(_, one)| one.is_drained()).map(|(node, _)| node.clone()).collect()
     }
 
     /// How the capturers are.
@@ -293,7 +284,7 @@ impl Capturers {
             connected: capturer.connected,
             capturing: capturer.capturing,
             last_seen_ns: capturer.last_seen_ns,
-            id_base: capturer.base.id_base(),
+            id_base: capturer.process().map_or(capturer.newest, |process| process.base).id_base(),
             hub: String::new(),
         });
         states.collect()
@@ -306,7 +297,7 @@ impl Capturers {
         let here = nodes.iter().filter(|(_, capturer)| capturer.connected || !connected_only);
         let rows = here.map(|(node, capturer)| CapturerRow {
             node: node.clone(),
-            slot: capturer.base.slot,
+            slot: capturer.newest.slot,
             kernel: capturer.kernel.clone(),
             version: capturer.version.clone(),
             first_seen_ns: capturer.first_seen_ns,
@@ -318,14 +309,17 @@ impl Capturers {
     /// Exchanges that earlier hubs of the session took from the processes known here.
     #[must_use]
     pub fn acknowledged_before(&self) -> u64 {
-        self.nodes().values().fold(0, |sum, capturer| sum.saturating_add(capturer.acknowledged))
+        let nodes = self.nodes();
+        let processes = nodes.values().flat_map(|capturer| capturer.processes.values());
+        processes.fold(0, |sum, process| sum.saturating_add(process.acknowledged_before))
     }
 
     /// Newest ledgers by node, of each of its processes.
     #[must_use]
-    pub fn balances(&self) -> Vec<(String, Vec<v1::Balance>)> {
+    pub fn balances(&self) -> Vec<(String, Vec<Balance>)> {
         let nodes = self.nodes();
-        let of = |capturer: &Capturer| capturer.ledgers.values().flatten().cloned().collect();
+        let of =
+            |capturer: &Capturer| capturer.processes.values().flat_map(Process::ledgers).cloned().collect();
         nodes.iter().map(|(node, capturer)| (node.clone(), of(capturer))).collect()
     }
 
@@ -345,51 +339,50 @@ impl Capturers {
 // === impl Capturer ===
 
 impl Capturer {
-    fn new(base: Base, instance: u64) -> Self {
+    fn new(base: Base) -> Self {
         Self {
-            base,
-            noted: None,
-            instance,
-            former: Vec::new(),
-            last_sequence: 0,
-            first_taken: Some(0),
-            acknowledged: 0,
+            newest: base,
+            instance: 0,
+            processes: BTreeMap::new(),
             connection: 1,
             connected: true,
             gone: None,
             capturing: false,
-            drained: false,
             kernel: String::new(),
             version: String::new(),
             first_seen_ns: now_ns(),
             last_seen_ns: 0,
-            ledgers: BTreeMap::new(),
         }
     }
 
-    /// Another process speaks for the node.
-    fn replace(&mut self, instance: u64) {
-        self.former.push(self.instance);
-        // One that was here before says nothing new of earlier hubs.
-        self.first_taken = (!self.former.contains(&instance)).then_some(0);
+    /// A process speaks for the node from now on; one that was here before keeps its base and goes on where it was.
+    /// Returns its base and its newest batch.
+    fn speaks(&mut self, instance: u64, base: Base) -> (Base, u64) {
         self.instance = instance;
-        self.last_sequence = 0;
-        self.drained = false;
+        let process = match self.processes.entry(instance) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.newest = base;
+                place.insert(Process::new(base))
+            }
+        };
+        (process.base, process.last_sequence)
     }
 
-    /// Takes a process's first ledger: what it delivered beyond what came here, earlier hubs took.
-    fn note_first(&mut self, exchanges: u64) {
-        let Some(taken) = self.first_taken.map(|taken| taken.saturating_add(exchanges)) else { return };
-        self.first_taken = Some(taken);
-        let ledgers = self.ledgers.get(&self.instance);
-        if let Some(balance) = ledgers.into_iter().flatten().find(|balance| balance.unit == "exchanges") {
-            self.acknowledged = self.acknowledged.saturating_add(balance.delivered.saturating_sub(taken));
-            self.first_taken = None;
-        }
+    fn process(&self) -> Option<&Process> {
+        self.processes.get(&self.instance)
+    }
+
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        self.processes.get_mut(&self.instance)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.process().is_some_and(|process| process.drained)
     }
 
     fn is_waited_for(&self) -> bool {
-        !self.drained && (self.connected || self.gone.is_some_and(|gone| gone.elapsed() < GONE))
+        !self.is_drained() && (self.connected || self.gone.is_some_and(|gone| gone.elapsed() < GONE))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use proto::account::{AccountError, Balance};
 use proto::v1;
 use tokio::time::Instant;
 
 use super::Session;
 use super::slots::Base;
+use crate::account;
+use crate::peers::State;
 
 /// Time for the loss totals of a drain that took all of its time.
 const LAST_ROWS: Duration = Duration::from_millis(300);
@@ -14,14 +17,29 @@ const LAST_ROWS: Duration = Duration::from_millis(300);
 /// Share of a drain's time that capturers get: the rest is for viewers and the store.
 const CAPTURERS_SHARE: f64 = 0.6;
 
+/// The final account of a session.
+#[derive(Clone, Debug)]
+pub struct Drained {
+    /// Ledgers of every consumer.
+    pub balances: Vec<Balance>,
+    /// Capturers that did not confirm their end in time.
+    pub unconfirmed: Vec<String>,
+    /// Capturers that did.
+    pub confirmed: Vec<String>,
+    /// Exchanges of which a mark was observed out of order and moved.
+    pub clamped: u64,
+}
+
+// === impl Session ===
+
 impl Session {
     /// Ends capture: asks every capturer for what it still has, waits until viewers and store have all of it, and
     /// returns the final ledgers. Whoever asks again gets the same answer.
-    pub async fn drain(&self, by: &str, timeout: Duration) -> v1::DrainSessionResponse {
+    pub async fn drain(&self, by: &str, timeout: Duration) -> Drained {
         self.drained.get_or_init(|| self.drain_once(by, timeout)).await.clone()
     }
 
-    async fn drain_once(&self, by: &str, timeout: Duration) -> v1::DrainSessionResponse {
+    async fn drain_once(&self, by: &str, timeout: Duration) -> Drained {
         let deadline = Instant::now() + timeout;
         self.draining.send_replace(true);
         // Each hub has the whole time: they drain beside each other.
@@ -29,7 +47,7 @@ impl Session {
         self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
         let mut confirmed = own;
         confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
-        let v1::DescribeResponse { mut balances, clamped, capturers, .. } = self.describe();
+        let State { told: v1::DescribeResponse { clamped, capturers, .. }, mut balances } = self.state();
         // Also those of hubs that are gone, or did not answer; one that went from hub to hub confirmed where it was at
         // last.
         let mut unconfirmed: Vec<String> = capturers.into_iter().map(|capturer| capturer.node).collect();
@@ -42,7 +60,7 @@ impl Session {
         if self.peers.lost_one() {
             self.settle_store(&mut balances, deadline).await;
         }
-        v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped }
+        Drained { balances, unconfirmed, confirmed, clamped }
     }
 
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
@@ -67,24 +85,34 @@ impl Session {
         confirmed
     }
 
-    /// Counts in the database what is there, where a hub that is gone cannot say what it stored; what such a hub
-    /// passed over counts as lost, too.
-    async fn settle_store(&self, balances: &mut [v1::Balance], deadline: Instant) {
+    /// Counts in the database what is there, where a hub that is gone cannot say what it stored.
+    async fn settle_store(&self, balances: &mut [Balance], deadline: Instant) {
         let Some(shared) = &self.shared else { return };
-        let state = self.describe();
+        let state = self.state().told;
         let bases: Vec<_> = state.capturers.iter().map(|one| Base::from(one.id_base).slot).collect();
-        let stored = match tokio::time::timeout_at(deadline, shared.count(&bases)).await {
-            Ok(Ok(stored)) => stored.saturating_add(state.trimmed),
-            Ok(Err(error)) => return tracing::warn!(%error, "the store's rows could not be counted"),
-            Err(_elapsed) => return tracing::warn!("the store's rows could not be counted in time"),
-        };
-        let of =
-            |balance: &&v1::Balance| balance.consumer.starts_with("capturer ") && balance.unit == "exchanges";
-        let acknowledged: u64 = balances.iter().filter(of).map(|balance| balance.delivered).sum();
-        let Some(store) = balances.iter_mut().find(|balance| balance.consumer == "store") else { return };
-        let lost = acknowledged.saturating_sub(stored.saturating_add(store.filtered));
-        store.seen = stored.saturating_add(store.filtered).saturating_add(lost);
-        store.delivered = stored;
-        store.lost = vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }];
+        match tokio::time::timeout_at(deadline, shared.count(&bases)).await {
+            Ok(Ok(rows)) => account::store::settle(balances, rows.saturating_add(state.trimmed)),
+            Ok(Err(error)) => tracing::warn!(%error, "the store's rows could not be counted"),
+            Err(_elapsed) => tracing::warn!("the store's rows could not be counted in time"),
+        }
+    }
+}
+
+// === impl Drained ===
+
+impl TryFrom<v1::DrainSessionResponse> for Drained {
+    type Error = AccountError;
+
+    fn try_from(response: v1::DrainSessionResponse) -> Result<Self, AccountError> {
+        let v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped } = response;
+        Ok(Self { balances: Balance::read_all(balances)?, unconfirmed, confirmed, clamped })
+    }
+}
+
+impl From<Drained> for v1::DrainSessionResponse {
+    fn from(drained: Drained) -> Self {
+        let Drained { balances, unconfirmed, confirmed, clamped } = drained;
+        let balances = balances.into_iter().map(v1::Balance::from).collect();
+        Self { balances, unconfirmed, confirmed, clamped }
     }
 }

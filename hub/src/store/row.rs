@@ -89,13 +89,14 @@ pub fn capturer<'a>(scope: &'a Scope, dialect: Dialect, row: &'a CapturerRow) ->
 /// The row of a loss.
 #[must_use]
 pub fn loss<'a>(scope: &'a Scope, row: &'a LossRow) -> Vec<Cell<'a>> {
-    let LossRow { at_ns, node, stage, total } = row;
+    let LossRow { at_ns, node, stage, unit, total } = row;
     let mut cells = vec![
         text(&scope.session),
         integer(*at_ns),
         Cell::Text(node.into()),
-        Cell::Text(stage.into()),
+        Cell::Text(stage.word().into()),
         integer(*total),
+        Cell::Text(unit.plural().into()),
     ];
     fit(&LOSSES, &mut cells);
     cells

@@ -1,9 +1,12 @@
 //! The schema, written once for both engines.
 
+mod rekey;
+mod units;
+
 use std::fmt::Write as _;
 
 /// Newest schema version; a database with a higher one is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Table that holds the versions a database went through.
 pub const VERSION_TABLE: &str = "kyanos_schema";
@@ -190,8 +193,10 @@ pub const LOSSES: Table = Table {
         required("node", Kind::Name),
         required("stage", Kind::Word(32)),
         required("total", Kind::Integer),
+        // Empty in rows of earlier versions, which added up both units, where the stage does not tell.
+        since(3, required("unit", Kind::Word(16))),
     ],
-    primary: &["session", "at_ns", "node", "stage"],
+    primary: &["session", "at_ns", "node", "stage", "unit"],
     indexes: &[],
 };
 
@@ -218,10 +223,17 @@ impl Table {
         self.columns.iter().filter(move |column| column.since == version)
     }
 
+    /// The primary key as a version has it.
+    fn key(&self, version: u32) -> String {
+        let is_there =
+            |name: &&str| self.columns.iter().any(|column| column.name == *name && column.since <= version);
+        self.primary.iter().copied().filter(is_there).collect::<Vec<_>>().join(", ")
+    }
+
     /// Statements that create the table as version 1 has it, and its indexes.
     fn create(&self, dialect: Dialect) -> Vec<String> {
         let mut lines: Vec<String> = self.brought_by(1).map(|column| column.definition(dialect)).collect();
-        lines.push(format!("PRIMARY KEY ({})", self.primary.join(", ")));
+        lines.push(format!("PRIMARY KEY ({})", self.key(1)));
         let indexes = self.indexes.iter();
         match dialect {
             Dialect::Mysql => {
@@ -256,10 +268,15 @@ impl Table {
     }
 
     /// Statements that add the columns of a later version, one each: where another hub was faster, or an attempt ended
-    /// half-way, the rest still follows.
-    fn extend(&self, dialect: Dialect, version: u32) -> impl Iterator<Item = String> {
-        self.brought_by(version)
-            .map(move |column| format!("ALTER TABLE {} ADD COLUMN {}", self.name, column.definition(dialect)))
+    /// half-way, the rest still follows. Then those that give it its key, where that version changed it.
+    fn extend(&self, dialect: Dialect, version: u32) -> Vec<String> {
+        let add =
+            |column: &Column| format!("ALTER TABLE {} ADD COLUMN {}", self.name, column.definition(dialect));
+        let mut statements: Vec<String> = self.brought_by(version).map(add).collect();
+        if self.key(version) != self.key(version.saturating_sub(1)) {
+            statements.extend(rekey::statements(self, dialect, version));
+        }
+        statements
     }
 
     /// Statement that inserts this many rows and passes over those whose key is there already.
@@ -320,11 +337,12 @@ impl Table {
 // === impl Column ===
 
 impl Column {
-    /// Name, type and what it must be; a column that comes to rows that are there already is 0 in them, or unknown.
+    /// Name, type and what it must be; a column that comes to rows that are there already is 0 or empty in them, or
+    /// unknown.
     fn definition(&self, dialect: Dialect) -> String {
         let null = match (self.required, self.since) {
             (true, 1) => " NOT NULL",
-            (true, _) => " NOT NULL DEFAULT 0",
+            (true, _) => &format!(" NOT NULL DEFAULT {}", self.kind.nothing()),
             (false, _) => "",
         };
         format!("{} {}{null}", self.name, self.kind.sql(dialect))
@@ -333,7 +351,7 @@ impl Column {
     /// An expression for what it is in rows of a store that does not have it.
     #[must_use]
     pub fn absent(&self) -> String {
-        format!("{} AS {}", if self.required { "0" } else { "NULL" }, self.name)
+        format!("{} AS {}", if self.required { self.kind.nothing() } else { "NULL" }, self.name)
     }
 }
 
@@ -349,6 +367,11 @@ impl Kind {
             Self::Operation => Some(OPERATION_CHARS),
             Self::Integer | Self::Flag | Self::Time | Self::Bytes => None,
         }
+    }
+
+    /// What is in rows that came before the column.
+    fn nothing(self) -> &'static str {
+        if self.chars().is_some() { "''" } else { "0" }
     }
 
     fn sql(self, dialect: Dialect) -> String {
@@ -373,6 +396,10 @@ impl Kind {
 pub fn migration(from: u32, dialect: Dialect) -> Vec<String> {
     match from {
         0 => TABLES.iter().flat_map(|table| table.create(dialect)).collect(),
+        2 => {
+            let brought = TABLES.iter().flat_map(|table| table.extend(dialect, 3));
+            brought.chain(units::of_stages(dialect)).collect()
+        }
         _ => TABLES.iter().flat_map(|table| table.extend(dialect, from + 1)).collect(),
     }
 }

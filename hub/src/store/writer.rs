@@ -57,8 +57,7 @@ pub enum State {
     Closed,
 }
 
-/// Totals of the store, all monotonic; `seen` = `stored` + `ignored` + `lost` once nothing waits;
-/// `before` is beside them.
+/// Totals of the store, all monotonic; `seen` = `stored` + `ignored` + `lost` once nothing waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Offered.
@@ -73,8 +72,6 @@ pub struct Totals {
     pub filtered: u64,
     /// Removed again because the store reached its limit; they count as stored.
     pub trimmed: u64,
-    /// Acknowledged by earlier hubs of the session and not in the store.
-    pub before: u64,
 }
 
 /// The way into the store.
@@ -114,6 +111,21 @@ struct Task<S> {
     measured: Instant,
     /// The batch that was written last had rows of capturers that the store did not take.
     unrecorded: bool,
+}
+
+// === impl State ===
+
+impl From<State> for v1::StoreState {
+    fn from(state: State) -> Self {
+        use v1::store_state::Kind;
+        let kind = match state {
+            State::Starting(reason) => Kind::Starting(v1::StoreStarting { reason }),
+            State::Ready => Kind::Ready(v1::StoreReady {}),
+            State::Down(reason) => Kind::Down(v1::StoreDown { reason }),
+            State::Closed => Kind::Closed(v1::StoreClosed {}),
+        };
+        Self { kind: Some(kind) }
+    }
 }
 
 // === impl Writer ===
@@ -192,9 +204,10 @@ impl Writer {
         self.shared.earlier.subscribe()
     }
 
-    /// Notes how many exchanges earlier hubs of the session acknowledged: those that the store lacks are lost.
-    pub fn note_acknowledged(&self, exchanges: u64) {
-        self.shared.queue().acknowledged = exchanges;
+    /// Exchanges that the store held before this hub wrote to it; `None` until it answers.
+    #[must_use]
+    pub fn held(&self) -> Option<u64> {
+        self.shared.earlier.borrow().as_ref().map(|earlier| earlier.exchanges)
     }
 
     /// Records capturers as they are now; returns a number for [`Self::recorded`].
@@ -275,29 +288,7 @@ impl Writer {
     /// Totals so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let held = self.shared.earlier.borrow().as_ref().map(|earlier| earlier.exchanges);
-        let queue = self.shared.queue();
-        let Totals { ignored, .. } = queue.totals;
-        // What was there and came again is not among what earlier hubs acknowledged.
-        let before = held.map_or(0, |held| queue.acknowledged.saturating_sub(held.saturating_sub(ignored)));
-        Totals { before, ..queue.totals }
-    }
-
-    /// The store's ledger of what is settled; what waits is not yet seen.
-    #[must_use]
-    pub fn balance(&self) -> v1::Balance {
-        let totals = self.totals();
-        let delivered = totals.stored.saturating_add(totals.ignored);
-        let lost = totals.lost.saturating_add(totals.before);
-        v1::Balance {
-            consumer: "store".to_owned(),
-            unit: "exchanges".to_owned(),
-            seen: delivered.saturating_add(lost).saturating_add(totals.filtered),
-            delivered,
-            filtered: totals.filtered,
-            lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
-            process: 0,
-        }
+        self.shared.queue().totals
     }
 }
 

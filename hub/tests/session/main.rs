@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use hub::service::{Listen, Ports, serve};
 use hub::session::Session;
+use proto::account::{Balance, Consumer, Stage};
 use proto::launch::{HubLaunch, HubPlace, Identity, StoreChoice};
 use proto::v1::ingest_client::IngestClient;
 use proto::v1::viewer_client::ViewerClient;
-use proto::{SERVER_NAME, WIRE_REVISION, role, v1};
+use proto::{SERVER_NAME, WIRE_REVISION, role, store_state, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -135,7 +136,7 @@ async fn a_role_opens_its_own_service_only() {
     assert_eq!(error.code(), Code::PermissionDenied);
     let right = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
     let answer = ViewerClient::new(right).describe(describe).await.unwrap().into_inner();
-    assert_eq!((answer.session.as_str(), answer.store.as_str()), ("fixed", "none"));
+    assert_eq!((answer.session.as_str(), answer.store), ("fixed", None));
 }
 
 #[tokio::test]
@@ -206,7 +207,8 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     assert_eq!((last.rows[0].count, last.rows[0].errors), (21, 10));
     let drained = draining.await.unwrap();
     assert!(drained.unconfirmed.is_empty());
-    let store = drained.balances.iter().find(|balance| balance.consumer == "store").unwrap();
+    let balances = Balance::read_all(drained.balances).unwrap();
+    let store = balances.iter().find(|balance| balance.consumer == Consumer::Store).unwrap();
     assert_eq!((store.seen, store.delivered), (21, 21));
 
     let query = |sql: &str| v1::QueryRequest { sql: sql.to_owned() };
@@ -244,9 +246,9 @@ async fn a_hub_that_closes_acknowledges_nothing_that_it_will_not_store() {
     let rest = tokio::time::timeout(Duration::from_secs(5), capturer.responses.message()).await.unwrap();
     assert!(matches!(rest, Ok(None) | Err(_)), "{rest:?}");
     let state = session.own_state();
-    assert_eq!((state.stored, state.store.as_str()), (10, "closed"));
-    let lost = session.balances().into_iter().flat_map(|balance| balance.lost);
-    assert_eq!(lost.map(|loss| loss.total).sum::<u64>(), 0);
+    assert_eq!((state.stored, store_state::word(&state.store.unwrap_or_default())), (10, "closed"));
+    let lost = session.balances().into_iter().map(|balance| balance.lost.total());
+    assert_eq!(lost.sum::<u64>(), 0);
 }
 
 #[tokio::test]

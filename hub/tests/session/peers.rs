@@ -37,6 +37,7 @@ impl Several {
         }
         let (addresses, others) = tokio::sync::watch::channel(Addresses::new());
         let workloads = Arc::clone(hubs[0].session.workloads().unwrap());
+        hubs[0].session.leaders.lead(1);
         let leading = tokio::spawn(link::lead(
             Arc::clone(&hubs[0].session),
             workloads,
@@ -185,7 +186,8 @@ async fn viewers_of_the_leader_get_what_every_hub_sees() {
     assert!((last.rows[0].distributions[0].max - 239_000.0).abs() < 0.5);
     let drained = draining.await.unwrap();
     assert_eq!((drained.unconfirmed.len(), drained.confirmed.len()), (0, 3));
-    let viewers = drained.balances.iter().filter(|balance| balance.consumer.starts_with("viewer"));
+    let balances = Balance::read_all(drained.balances).unwrap();
+    let viewers = balances.iter().filter(|balance| matches!(balance.consumer, Consumer::Viewer(_)));
     assert_eq!(viewers.count(), 2);
     for feed in feeds {
         feed.await.unwrap();
@@ -263,4 +265,85 @@ async fn only_a_hub_may_lead() {
         let error = client.watch(v1::WatchRequest::default()).await.unwrap_err();
         assert_eq!(error.code(), Code::PermissionDenied, "{wrong}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_does_not_lead_beside_its_successor() {
+    let several = Several::begin().await;
+    let [old, new, third] = several.hubs.as_slice() else { panic!("three hubs") };
+    // The API alone does not reach the old one: it leads on, while another hub took the Lease.
+    new.session.leaders.lead(2);
+    let (addresses, others) = tokio::sync::watch::channel(Addresses::new());
+    addresses.send_replace([(third.name.to_owned(), third.ingest())].into());
+    let leading = tokio::spawn(link::lead(
+        Arc::clone(&new.session),
+        Arc::clone(new.session.workloads().unwrap()),
+        several.authority.identity(role::HUB),
+        others,
+    ));
+    let deposed = tokio::time::timeout(SOON, old.session.leaders.deposed()).await;
+    assert!(deposed.is_ok(), "the old leader hears of the new one from who follows both");
+    let mut led = new.session.peers.connected();
+    let there = led.wait_for(|peers| peers.len() == 1);
+    assert!(tokio::time::timeout(SOON, there).await.is_ok_and(|there| there.is_ok()));
+    // The old one asks again and again, and is not followed.
+    led.mark_unchanged();
+    assert!(tokio::time::timeout(Duration::from_secs(2), led.changed()).await.is_err());
+    assert_eq!((third.session.leaders.newest(), led.borrow().len()), (2, 1));
+    assert!(old.session.peers.connected().borrow().iter().all(|peer| peer.name != third.name));
+    leading.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_link_to_a_living_hub_is_broken_is_lost_and_nothing_counts_twice() {
+    let several = Several::begin().await;
+    let mut viewer = several.viewer().await;
+    let request = v1::WatchRequest { filter: None, payload_bytes: 8, from_start: true };
+    let mut watched = viewer.watch(request).await.unwrap().into_inner();
+    let request = v1::StatRequest { interval_ns: 50_000_000, ..Default::default() };
+    let mut counted = viewer.stat(request).await.unwrap().into_inner();
+    let mut capturer = several.capturer(1, "node-b").await;
+    let mut send = async |sequence, ids| {
+        capturer.sender.send(batch(sequence, ids, false)).await.unwrap();
+        while capturer.next().await != Kind::Acknowledged(sequence) {}
+    };
+    send(1, 0..10).await;
+    let mut ids = Vec::new();
+    while ids.len() < 10 {
+        let response = tokio::time::timeout(SOON, watched.message()).await.unwrap().unwrap().unwrap();
+        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+    }
+    while counted.message().await.unwrap().unwrap().balance.unwrap().delivered < 10 {}
+    // The link breaks; what the hub takes meanwhile goes to its own viewers, of which there are none.
+    let whole = several.addresses.borrow().clone();
+    several.addresses.send_modify(|others| drop(others.remove("b")));
+    several.connected(1).await;
+    send(2, 10..20).await;
+    several.addresses.send_replace(whole);
+    several.connected(2).await;
+    // Until the streams are open, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    send(3, 20..30).await;
+    drop(capturer);
+    drained(&mut viewer).await;
+    let balance = loop {
+        let response = tokio::time::timeout(SOON, watched.message()).await.unwrap().unwrap().unwrap();
+        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        if response.end {
+            break Balance::try_from(response.balance.unwrap()).unwrap();
+        }
+    };
+    assert_eq!(ids, (0..10).chain(20..30).collect::<Vec<_>>());
+    assert!(balance.holds());
+    assert_eq!((balance.seen, balance.delivered, balance.lost.at(Stage::Viewer)), (30, 20, 10));
+    let last = loop {
+        let response = tokio::time::timeout(SOON, counted.message()).await.unwrap().unwrap().unwrap();
+        if response.r#final {
+            break response;
+        }
+    };
+    let balance = Balance::try_from(last.balance.unwrap()).unwrap();
+    assert!(balance.holds());
+    let counts = (last.rows[0].count, balance.seen, balance.delivered, balance.lost.at(Stage::Viewer));
+    assert_eq!(counts, (20, 30, 20, 10));
 }

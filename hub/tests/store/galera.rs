@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hub::session::Session;
 use hub::session::capturers::Claim;
+use proto::account::Consumer;
 use proto::launch::{HubPlace, StoreChoice};
 
 use super::hubs::{count, hello, ids, launch, take};
@@ -232,8 +233,8 @@ async fn galera() {
     let mut sum = (0, 0, 0);
     for hub in &hubs {
         hub.close(true, Instant::now() + SOON).await;
-        let store = hub.balances().into_iter().find(|balance| balance.consumer == "store").unwrap();
-        sum = (sum.0 + store.seen, sum.1 + store.delivered, sum.2 + store.lost[0].total);
+        let store = hub.balances().into_iter().find(|balance| balance.consumer == Consumer::Store).unwrap();
+        sum = (sum.0 + store.seen, sum.1 + store.delivered, sum.2 + store.lost.total());
     }
     assert_eq!(sum, (offered, offered, 0));
     let archive = Mysql(url).archive("shared").await;

@@ -21,6 +21,7 @@ use hub::store::mysql::{MysqlArchive, MysqlStore, Target};
 use hub::store::sqlite::{SqliteArchive, SqliteStore};
 use hub::store::writer::{BUFFER_BYTES, State, Writer};
 use hub::store::{Archive, Batch, CapturerRow, LossRow, Scope, Store, StoreError, Written};
+use proto::account::{Stage, Unit};
 use proto::v1;
 use proto::v1::value::Kind;
 use tokio::sync::mpsc;
@@ -287,22 +288,27 @@ async fn capturers_and_losses_are_rows(engine: &impl Engine) {
         first_seen_ns: 1_000,
         last_seen_ns: 1_000,
     };
-    let loss = |total| LossRow { at_ns: total, node: String::new(), stage: "ring".to_owned(), total };
+    let loss =
+        |total| LossRow { at_ns: total, node: String::new(), stage: Stage::Gap, unit: Unit::Event, total };
     for kernel in ["6.1", "6.12"] {
         kernel.clone_into(&mut capturer.kernel);
         let capturers = vec![capturer.clone()];
-        let losses = vec![loss(5), loss(9)];
+        // At one moment, in one place, of either unit.
+        let losses = vec![loss(5), LossRow { unit: Unit::Exchange, total: 3, ..loss(5) }, loss(9)];
         store.write(Arc::new(Batch { capturers, losses, ..Default::default() })).await.unwrap();
     }
     let archive = engine.archive("nodes").await;
     let (_, rows) =
         query(&archive, "SELECT node, kernel FROM capturers WHERE session = 'nodes'").await.unwrap();
     assert_eq!(rows, [[text("here"), text("6.12")]]);
-    let (_, rows) =
-        query(&archive, "SELECT node, stage, total FROM losses WHERE session = 'nodes' ORDER BY at_ns")
-            .await
-            .unwrap();
-    assert_eq!(rows, [[text(""), text("ring"), integer(5)], [text(""), text("ring"), integer(9)]]);
+    let (_, rows) = query(
+        &archive,
+        "SELECT node, stage, unit, total FROM losses WHERE session = 'nodes' ORDER BY at_ns, unit",
+    )
+    .await
+    .unwrap();
+    let row = |unit, total| [text(""), text("gap"), text(unit), integer(total)];
+    assert_eq!(rows, [row("events", 5), row("exchanges", 3), row("events", 9)]);
     engine.close(archive).await;
 }
 
@@ -475,6 +481,8 @@ async fn server_suite(mut server: Server) {
     let engine = Mysql(server.url());
     migration::hubs_bring_it_up_together(&engine).await;
     migration::half_a_step_is_completed(&server).await;
+    migration::make_second(&server).await;
+    migration::the_second_version_is_brought_up(&engine).await;
     let note = async |sql: &str| migration::run(&server, &[sql]).await;
     migration::a_newer_one_is_refused(&engine, note).await;
     suite(&Mysql(server.url())).await;

@@ -1,13 +1,14 @@
-//! Databases that the version before made.
+//! Databases that earlier versions made.
 
 use std::path::Path;
 
 use hub::store::sqlite::{Reader, Saver};
 use mysql_async::prelude::Queryable as _;
+use proto::account::{Stage, Unit};
 
 use super::{
-    Arc, Engine, Kind, Mysql, Server, Sqlite, SqliteArchive, Store as _, StoreError, Target, batch, exchange,
-    first, integer, query, scope, text, v1,
+    Arc, Archive, Batch, Engine, Kind, LossRow, Mysql, Server, Sqlite, SqliteArchive, Store as _, StoreError,
+    Target, batch, exchange, first, integer, query, scope, text, v1,
 };
 
 /// The schema as version 1 made it.
@@ -22,7 +23,15 @@ INSERT INTO exchanges (session, id, node, protocol, tls, operation, status, erro
     ('old', 1, 'here', 'redis', 0, 'GET a', 'ERR', 1, '2023-11-14 22:13:20.123456', 1700000000123456789, 1, 'abc'),
     ('old', 2, 'here', 'redis', 0, 'GET b', 'OK', 0, '2023-11-14 22:13:21.123456', 1700000001123456789, 1, NULL);
 INSERT INTO hops (session, exchange_id, seq, at_ns, place) VALUES ('old', 1, 0, -3, 'process');
-INSERT INTO capturers VALUES ('old', 'here', 0, '6.1', '0.1.0', '2023-11-14 22:13:20', '2023-11-14 22:13:20')";
+INSERT INTO capturers VALUES ('old', 'here', 0, '6.1', '0.1.0', '2023-11-14 22:13:20', '2023-11-14 22:13:20');
+INSERT INTO losses VALUES ('old', 5, 'here', 'ring', 3), ('old', 5, 'here', 'gap', 4), ('old', 6, '', 'viewer', 2)";
+
+/// What made a database of version 1 one of version 2.
+const SECOND: &str = "ALTER TABLE exchanges ADD COLUMN handshake TINYINT NOT NULL DEFAULT 0;
+ALTER TABLE exchanges ADD COLUMN announced_addr VARCHAR(45);
+ALTER TABLE exchanges ADD COLUMN announced_port BIGINT;
+ALTER TABLE exchanges ADD COLUMN reason VARCHAR(16);
+INSERT INTO kyanos_schema (version) VALUES (2)";
 
 /// Hubs that open one database at the same moment.
 const HUBS: usize = 8;
@@ -33,6 +42,17 @@ const BROUGHT: &str = "handshake, announced_addr, announced_port, reason";
 pub(crate) fn make_sqlite(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.execute_batch(&format!("PRAGMA auto_vacuum=INCREMENTAL; {SQLITE} {ROWS};")).unwrap();
+}
+
+/// Makes a server's database one of version 2 again, as far as losses go.
+pub(crate) async fn make_second(server: &Server) {
+    let undo = [
+        "DELETE FROM kyanos_schema WHERE version >= 3",
+        "DELETE FROM losses WHERE session != 'old'",
+        "ALTER TABLE losses DROP PRIMARY KEY, ADD PRIMARY KEY (session, at_ns, node, stage)",
+        "ALTER TABLE losses DROP COLUMN unit",
+    ];
+    run(server, &undo).await;
 }
 
 /// Makes a database of version 1 in a server's, in which the suite goes on.
@@ -74,7 +94,8 @@ pub(crate) async fn hubs_bring_it_up_together(engine: &impl Engine) {
     opening.join_all().await;
     let archive = engine.archive("brought").await;
     let version = "SELECT COUNT(*), MAX(version) FROM kyanos_schema";
-    assert_eq!(first(&archive, version).await, [integer(2), integer(2)]);
+    assert_eq!(first(&archive, version).await, [integer(3), integer(3)]);
+    losses_have_a_unit(&archive).await;
     let (_, rows) =
         query(&archive, &format!("SELECT {BROUGHT} FROM exchanges WHERE session = 'old'")).await.unwrap();
     assert_eq!(rows, [[integer(0), None, None, None], [integer(0), None, None, None]]);
@@ -95,10 +116,44 @@ pub(crate) async fn hubs_bring_it_up_together(engine: &impl Engine) {
     engine.close(archive).await;
 }
 
+/// Rows that are there have the unit that their stage tells, and those that come have their own.
+async fn losses_have_a_unit(archive: &impl Archive) {
+    let sql =
+        "SELECT at_ns, node, stage, unit, total FROM losses WHERE session = 'old' ORDER BY at_ns, stage";
+    let (_, rows) = query(archive, sql).await.unwrap();
+    let row =
+        |at, node, stage, unit, total| [integer(at), text(node), text(stage), text(unit), integer(total)];
+    let expected = [
+        row(5, "here", "gap", "", 4),
+        row(5, "here", "ring", "events", 3),
+        row(6, "", "viewer", "exchanges", 2),
+    ];
+    assert_eq!(rows, expected);
+}
+
+/// A database of version 2 keeps its losses and takes those of one moment and either unit.
+pub(crate) async fn the_second_version_is_brought_up(engine: &impl Engine) {
+    let mut store = engine.store(scope("third"));
+    store.open().await.unwrap();
+    let loss = |unit, total| LossRow { at_ns: 9, node: "here".to_owned(), stage: Stage::Gap, unit, total };
+    let losses = vec![loss(Unit::Event, 1), loss(Unit::Exchange, 2)];
+    store.write(Arc::new(Batch { losses, ..Batch::default() })).await.unwrap();
+    store.close().await;
+    let archive = engine.archive("third").await;
+    losses_have_a_unit(&archive).await;
+    let sql = "SELECT unit, total FROM losses WHERE session = 'third' ORDER BY unit";
+    let (_, rows) = query(&archive, sql).await.unwrap();
+    assert_eq!(rows, [[text("events"), integer(1)], [text("exchanges"), integer(2)]]);
+    let (columns, _) = query(&archive, "SELECT * FROM losses WHERE 1 = 0").await.unwrap();
+    assert_eq!(columns, hub::store::schema::LOSSES.column_names().collect::<Vec<_>>());
+    engine.close(archive).await;
+}
+
 /// A hub that ended half-way through leaves columns without their version; the next one goes on.
 pub(crate) async fn half_a_step_is_completed(server: &Server) {
     let undo = [
-        "DELETE FROM kyanos_schema WHERE version = 2",
+        "DELETE FROM kyanos_schema WHERE version >= 2",
+        "UPDATE losses SET unit = ''",
         "ALTER TABLE exchanges DROP COLUMN reason",
         "ALTER TABLE exchanges DROP COLUMN announced_port",
     ];
@@ -118,10 +173,10 @@ pub(crate) async fn half_a_step_is_completed(server: &Server) {
 
 /// A newer version's database stays as it is.
 pub(crate) async fn a_newer_one_is_refused(engine: &impl Engine, note: impl AsyncFn(&str)) {
-    note("INSERT INTO kyanos_schema (version) VALUES (3)").await;
+    note("INSERT INTO kyanos_schema (version) VALUES (4)").await;
     let error = engine.store(scope("newer")).open().await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 3, known: 2 }), "{error:?}");
-    note("DELETE FROM kyanos_schema WHERE version = 3").await;
+    assert!(matches!(error, StoreError::Newer { found: 4, known: 3 }), "{error:?}");
+    note("DELETE FROM kyanos_schema WHERE version = 4").await;
     engine.store(scope("newer")).open().await.unwrap();
 }
 
@@ -136,6 +191,21 @@ async fn a_file_is_brought_up_once_by_many() {
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     };
     a_newer_one_is_refused(&engine, note).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_the_second_version_is_brought_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("second.sqlite");
+    make_sqlite(&path);
+    rusqlite::Connection::open(&path).unwrap().execute_batch(SECOND).unwrap();
+    // As it is, it reads like one of this version.
+    let archive = SqliteArchive::new(path.clone(), "old".to_owned());
+    let sql = "SELECT stage, unit, total FROM losses ORDER BY total DESC LIMIT 1";
+    assert_eq!(first(&archive, sql).await, [text("gap"), text(""), integer(4)]);
+    let (columns, _) = query(&archive, "SELECT * FROM losses").await.unwrap();
+    assert_eq!(columns, hub::store::schema::LOSSES.column_names().collect::<Vec<_>>());
+    the_second_version_is_brought_up(&Sqlite(path)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +234,7 @@ async fn a_saved_file_of_the_version_before_reads_as_one_of_this() {
     };
     Reader::open(&path).unwrap().pull(Some("old"), &mut save).unwrap();
     saver.finish().unwrap();
-    assert_eq!(new, 4, "two exchanges, a hop and a capturer");
+    assert_eq!(new, 7, "two exchanges, a hop, a capturer and three losses");
     let copy = SqliteArchive::new(target, "old".to_owned());
     let everything = "SELECT * FROM exchanges LEFT JOIN hops ON exchange_id = id ORDER BY id";
     assert_eq!(query(&copy, everything).await.unwrap(), query(&archive, everything).await.unwrap());

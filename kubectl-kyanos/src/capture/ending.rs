@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use proto::account::Consumer;
 use proto::v1;
 
 use super::{Account, Flow, Items, LAST_ITEMS, View};
@@ -9,6 +10,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::{Notice, Session};
 use crate::stop::{Stop, Stops};
+use crate::summary;
 
 /// Longest that capturers may take to send what they have.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -18,9 +20,6 @@ const SUCCESSOR: Duration = Duration::from_secs(5);
 
 /// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
 const LAST_ROWS: Duration = Duration::from_millis(500);
-
-/// The consumer of a store's ledger.
-const STORE: &str = "store";
 
 /// What a session's end has to see to.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub(super) async fn end<V: View>(
     let mut account = Account::default();
     if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS, client.describe()).await {
         account.nodes = state.capturers.len();
-        account.balances = state.balances;
+        account.balances = summary::read(&state.balances);
         account.clamped = state.clamped;
     }
     if !session.is_own() || matches!(stop, Stop::Ended(_)) {
@@ -80,7 +79,7 @@ pub(super) async fn end<V: View>(
             }
             match drained {
                 Ok(answer) => {
-                    account.balances = answer.balances;
+                    account.balances = summary::read(&answer.balances);
                     account.unconfirmed = answer.unconfirmed;
                     account.clamped = account.clamped.max(answer.clamped);
                 }
@@ -116,7 +115,8 @@ async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::Dra
 /// The ledgers of a session whose stream has ended and whose store is not waited for, which is not in them.
 async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
     let mut balances = client.describe().await?.balances;
-    balances.retain(|balance| balance.consumer != STORE);
+    let store = Some(v1::Consumer::from(Consumer::Store));
+    balances.retain(|balance| balance.consumer != store);
     Ok(v1::DrainSessionResponse { balances, ..v1::DrainSessionResponse::default() })
 }
 

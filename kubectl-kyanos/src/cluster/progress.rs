@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::api::{ListParams, LogParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use proto::v1;
+use proto::{store_state, v1};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -314,7 +314,7 @@ pub(crate) async fn others(
         }
         // A hub that is away for a moment says nothing of its capturers.
         let Some(state) = state(&mut client).await else { continue };
-        store = store.and_then(|_| state.store.starts_with("starting").then(|| state.store.clone()));
+        store = store.and_then(|_| waited_for(&state).map(store_state::in_full));
         let now = pods.capturers(&nodes, &capturing(&state)).await;
         let news = Standing {
             failed: now
@@ -363,7 +363,14 @@ fn capturing(state: &v1::DescribeResponse) -> BTreeSet<String> {
 
 /// Why the store is not there, where capturers may wait for what it alone knows.
 fn store_waited_for(state: &v1::DescribeResponse) -> Option<String> {
-    state.store.strip_prefix("starting: ").map(|reason| format!("the store is not there yet: {reason}"))
+    waited_for(state)
+        .and_then(store_state::reason)
+        .map(|reason| format!("the store is not there yet: {reason}"))
+}
+
+/// The session's store, while it was never reached.
+fn waited_for(state: &v1::DescribeResponse) -> Option<&v1::StoreState> {
+    state.store.as_ref().filter(|store| store_state::is_starting(store))
 }
 
 async fn keep(api: Api<Pod>, config: watcher::Config, sender: watch::Sender<BTreeMap<String, Pod>>) {

@@ -116,11 +116,7 @@ fn table(seen: &[Seen], wide: bool) -> String {
         cells.extend(render::session::cells(state));
         if wide {
             cells.push(state.map_or_else(|| "-".to_owned(), render::session::nodes));
-            // What it waits for is in the other formats.
-            let store = state.map(|state| state.store.as_str());
-            cells.push(dash(
-                store.map(|store| if store.starts_with("starting") { "starting" } else { store }),
-            ));
+            cells.push(state.map_or_else(|| "-".to_owned(), render::session::store));
             cells.push(one.session.namespace());
             cells.push(dash(one.holder.as_deref()));
             cells.push(dash(one.annotation(names::VERSION_ANNOTATION)));

@@ -32,6 +32,7 @@ pub(crate) async fn run(
         interval_ns: 0,
         prefer_client: true,
         count: asked.capture.count.unwrap_or_default(),
+        from_now: false,
     };
     let layout = Layout {
         groups,

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use proto::account::Balance;
 use proto::v1;
 use tonic::Streaming;
 
@@ -12,7 +13,7 @@ use super::{print_part, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::values::Metric;
 use crate::cli::{AggregateArgs, StatArgs};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::json::Renderer;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         interval_ns: 0,
         prefer_client: false,
         count: asked.capture.count.unwrap_or_default(),
+        from_now: false,
     };
     let layout = Layout {
         groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),
@@ -116,6 +118,8 @@ pub(crate) struct Stat {
     redraws: bool,
     renderer: Renderer,
     last: Option<v1::StatResponse>,
+    /// The ledger that came last.
+    balance: Option<Balance>,
     console: Console,
     /// Whether the last response was written.
     written: bool,
@@ -138,6 +142,7 @@ impl Stat {
             redraws,
             renderer: Renderer { session: String::new(), print_bytes: usize::try_from(EXAMPLE_BYTES).ok() },
             last: None,
+            balance: None,
             console: console.clone(),
             written: false,
         }
@@ -177,7 +182,7 @@ impl Stat {
 }
 
 /// Whether the hub counted as many as were asked for, and so ended the stream and not the session.
-fn is_enough(wanted: u64, balance: Option<&v1::Balance>) -> bool {
+fn is_enough(wanted: u64, balance: Option<&Balance>) -> bool {
     wanted > 0 && balance.is_some_and(|balance| balance.delivered >= wanted)
 }
 
@@ -221,9 +226,12 @@ impl View for Stat {
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
         let is_final = item.r#final;
+        if let Some(balance) = item.balance.clone() {
+            self.balance = Some(client::ledger(balance)?);
+        }
         self.written = false;
         let shown = if self.redraws || self.repeats { self.show(&item)? } else { Flow::More };
-        let enough = is_enough(self.request.count, item.balance.as_ref());
+        let enough = is_enough(self.request.count, self.balance.as_ref());
         self.last = Some(item);
         Ok(match shown {
             Flow::More if is_final && enough => Flow::Enough,
@@ -265,13 +273,15 @@ impl View for Stat {
         None
     }
 
-    fn balance(&self) -> Option<&v1::Balance> {
-        self.last.as_ref().and_then(|last| last.balance.as_ref())
+    fn balance(&self) -> Option<&Balance> {
+        self.balance.as_ref()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::account::{Consumer, Losses, Unit};
+
     use super::*;
 
     fn stat(format: &str, interval: Option<Duration>) -> Stat {
@@ -312,7 +322,9 @@ mod tests {
 
     #[test]
     fn the_final_result_of_a_count_ends_no_session() {
-        let balance = |delivered| v1::Balance { delivered, ..Default::default() };
+        let balance = |delivered| {
+            Balance::of_fates(Consumer::Viewer(1), Unit::Exchange, delivered, 0, Losses::default()).into()
+        };
         for (wanted, delivered, flow) in [(3, 3, Flow::Enough), (3, 2, Flow::Last), (0, 3, Flow::Last)] {
             let mut stat = stat("table", None);
             stat.request.count = wanted;

@@ -1,6 +1,6 @@
 //! `status`: the sessions of this machine or of a cluster.
 
-use proto::v1;
+use proto::{store_state, v1};
 use serde_json::{Value, json};
 
 use super::{print, terminal_width};
@@ -86,7 +86,9 @@ fn cells(seen: &Seen, wide: bool) -> Vec<String> {
     cells.extend(session::cells(state));
     if wide {
         cells.push(file.map_or_else(dash, |file| file.plugin_pid.to_string()));
-        cells.push(state.map_or_else(dash, |state| state.store.clone()));
+        cells.push(
+            state.map_or_else(dash, |state| store_state::in_full(&state.store.clone().unwrap_or_default())),
+        );
         cells.push(file.map_or_else(dash, |file| file.version.clone()));
     }
     cells

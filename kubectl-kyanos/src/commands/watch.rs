@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use jiff::tz::TimeZone;
+use proto::account::Balance;
 use proto::v1;
 use tonic::Streaming;
 
@@ -13,7 +14,7 @@ use super::setup::{self, Needs};
 use super::{print, terminal_width};
 use crate::capture::{self, Flow, View};
 use crate::cli::{OutputArgs, WatchArgs};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::printer::{Printer, Settings, Style};
@@ -80,9 +81,9 @@ struct Watch {
     count: Option<u64>,
     /// Payload bytes that are asked for.
     payload_bytes: u32,
-    balance: Option<v1::Balance>,
+    balance: Option<Balance>,
     /// Ledger of the streams before this one, which broke.
-    before: Option<v1::Balance>,
+    before: Option<Balance>,
     console: Console,
 }
 
@@ -170,8 +171,8 @@ impl View for Watch {
     }
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
-        let v1::WatchResponse { mut exchanges, balance, end } = item;
-        let whole = balance.map(|balance| match &self.before {
+        let v1::WatchResponse { mut exchanges, balance, end, began_at: _ } = item;
+        let whole = balance.map(client::ledger).transpose()?.map(|balance| match &self.before {
             Some(before) => summary::sum(before, &balance),
             None => balance,
         });
@@ -210,7 +211,7 @@ impl View for Watch {
         Some(self.captured())
     }
 
-    fn balance(&self) -> Option<&v1::Balance> {
+    fn balance(&self) -> Option<&Balance> {
         self.balance.as_ref()
     }
 }

@@ -1,6 +1,7 @@
 //! What a session's hub says of it, in `status`.
 
-use proto::v1;
+use proto::account::{Balance, Consumer, Unit};
+use proto::{store_state, v1};
 use serde_json::{Map, Value, json};
 
 use super::units::{count, rfc3339};
@@ -12,12 +13,12 @@ pub(crate) const TITLES: [&str; 4] = ["VIEWERS", "STORED", "CAPTURED", "LOST"];
 /// Cells under [`TITLES`]; dashes where the hub does not answer.
 pub(crate) fn cells(state: Option<&v1::DescribeResponse>) -> [String; 4] {
     let Some(state) = state else { return ["-", "-", "-", "-"].map(str::to_owned) };
-    let balances = &state.balances;
+    let balances = summary::read(&state.balances);
     [
         state.viewers.to_string(),
         count(state.stored),
-        count(captured(balances)),
-        summary::lost(&summary::relevant(balances, None)).replacen("lost ", "", 1),
+        count(captured(&balances)),
+        summary::lost(&summary::relevant(&balances, None)).replacen("lost ", "", 1),
     ]
 }
 
@@ -37,14 +38,24 @@ pub(crate) fn nodes(state: &v1::DescribeResponse) -> String {
     state.capturers.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
+/// How the store is, in a cell: why it starts is in the other formats.
+pub(crate) fn store(state: &v1::DescribeResponse) -> String {
+    let store = state.store.clone().unwrap_or_default();
+    if store_state::is_starting(&store) {
+        store_state::word(&store).to_owned()
+    } else {
+        store_state::in_full(&store)
+    }
+}
+
 /// Fields of JSON and YAML; null where the hub does not answer.
 pub(crate) fn fields(state: Option<&v1::DescribeResponse>) -> Map<String, Value> {
-    let balances = state.map(|state| state.balances.as_slice()).unwrap_or_default();
+    let balances = state.map(|state| summary::read(&state.balances)).unwrap_or_default();
     let fields = json!({
-        "store_state": state.map(|state| state.store.clone()),
+        "store_state": state.map(|state| store_state::in_full(&state.store.clone().unwrap_or_default())),
         "stored": state.map(|state| state.stored),
         "viewers": state.map(|state| state.viewers),
-        "captured": state.map(|_| captured(balances)),
+        "captured": state.map(|_| captured(&balances)),
         "clamped": state.map(|state| state.clamped),
         "capturers": state.map(|state| state.capturers.iter().map(capturer).collect::<Vec<_>>()),
         "balances": balances.iter().map(balance).collect::<Vec<_>>(),
@@ -56,9 +67,9 @@ pub(crate) fn fields(state: Option<&v1::DescribeResponse>) -> Map<String, Value>
 }
 
 /// Exchanges that capturers delivered.
-fn captured(balances: &[v1::Balance]) -> u64 {
-    let of_capturers = balances.iter().filter(|balance| balance.consumer.starts_with("capturer"));
-    of_capturers.filter(|balance| balance.unit == "exchanges").map(|balance| balance.delivered).sum()
+fn captured(balances: &[Balance]) -> u64 {
+    let of_capturers = balances.iter().filter(|balance| matches!(balance.consumer, Consumer::Capturer(_)));
+    of_capturers.filter(|balance| balance.unit == Unit::Exchange).map(|balance| balance.delivered).sum()
 }
 
 fn capturer(capturer: &v1::CapturerState) -> Value {
@@ -73,14 +84,12 @@ fn capturer(capturer: &v1::CapturerState) -> Value {
     })
 }
 
-fn balance(balance: &v1::Balance) -> Value {
-    let lost: Map<String, Value> = summary::stages(std::iter::once(balance))
-        .into_iter()
-        .map(|(stage, total)| (stage, total.into()))
-        .collect();
+fn balance(balance: &Balance) -> Value {
+    let lost: Map<String, Value> =
+        balance.by_stage().map(|(stage, total)| (stage.word().to_owned(), total.into())).collect();
     json!({
-        "consumer": balance.consumer,
-        "unit": balance.unit,
+        "consumer": balance.consumer.to_string(),
+        "unit": balance.unit.plural(),
         "seen": balance.seen,
         "delivered": balance.delivered,
         "filtered": balance.filtered,
@@ -90,6 +99,8 @@ fn balance(balance: &v1::Balance) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proto::account::Stage;
+
     use super::*;
 
     #[test]
@@ -101,15 +112,11 @@ mod tests {
 
     #[test]
     fn totals_are_the_capturers_and_losses_of_all_but_viewers() {
-        let balance = |consumer: &str, delivered, lost| v1::Balance {
-            consumer: consumer.to_owned(),
-            unit: "exchanges".to_owned(),
-            seen: delivered + lost,
-            delivered,
-            filtered: 0,
-            lost: vec![v1::Loss { stage: "store".to_owned(), unit: "exchanges".to_owned(), total: lost }],
-            process: 0,
+        let balance = |consumer, delivered, lost| {
+            let lost = (Stage::Store, lost).into();
+            v1::Balance::from(Balance::of_fates(consumer, Unit::Exchange, delivered, 0, lost))
         };
+        let of = |node: &str| Consumer::Capturer(node.to_owned());
         let capturer = |node: &str, connected| v1::CapturerState {
             node: node.to_owned(),
             connected,
@@ -121,15 +128,19 @@ mod tests {
             stored: 1234,
             capturers: vec![capturer("n1", true), capturer("n2", false)],
             balances: vec![
-                balance("capturer n1", 1000, 0),
-                balance("capturer n2", 300, 0),
-                balance("viewer 1", 5, 9),
-                balance("store", 1234, 3),
+                balance(of("n1"), 1000, 0),
+                balance(of("n2"), 300, 0),
+                balance(Consumer::Viewer(1), 5, 9),
+                balance(Consumer::Store, 1234, 3),
             ],
             ..v1::DescribeResponse::default()
         };
         assert_eq!(cells(Some(&state)), ["2", "1,234", "1,300", "3 exchanges (store 3)"]);
         assert_eq!((capturers(&state).as_str(), nodes(&state).as_str()), ("1/2", "n1, (n2)"));
-        assert_eq!(fields(Some(&state))["captured"], 1300);
+        let fields = fields(Some(&state));
+        assert_eq!((&fields["captured"], &fields["store_state"]), (&json!(1300), &json!("none")));
+        let store = json!({"consumer": "store", "unit": "exchanges", "seen": 1237, "delivered": 1234, "filtered": 0,
+            "lost": {"store": 3}});
+        assert_eq!(fields["balances"][3], store);
     }
 }

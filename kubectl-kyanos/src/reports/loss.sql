@@ -1,4 +1,4 @@
-SELECT session, node, stage, MAX(total) AS lost
+SELECT session, node, stage, unit, MAX(total) AS lost
 FROM losses
-GROUP BY session, node, stage
+GROUP BY session, node, stage, unit
 ORDER BY lost DESC

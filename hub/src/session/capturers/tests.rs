@@ -1,13 +1,20 @@
 //! Connections, ids and ledgers of capturers that come, go and come again.
 
+use proto::account::{Consumer, Stage, Unit};
+
 use super::*;
 
 fn hello(node: &str, instance: u64) -> v1::CapturerHello {
     v1::CapturerHello { node: node.to_owned(), instance, capturing: true, ..Default::default() }
 }
 
-fn batch(sequence: u64) -> v1::Batch {
-    v1::Batch { sequence, ..Default::default() }
+fn batch(sequence: u64) -> Heard {
+    Heard { sequence, ..Default::default() }
+}
+
+fn counted(unit: Unit, delivered: u64, lost: u64) -> Balance {
+    let lost = (Stage::Ring, lost).into();
+    Balance::of_fates(Consumer::Capturer("one".to_owned()), unit, delivered, 0, lost)
 }
 
 fn begun() -> Capturers {
@@ -27,19 +34,15 @@ fn nothing_is_given_before_it_is_known_what_earlier_hubs_gave() {
 #[test]
 fn what_earlier_hubs_took_is_told_by_the_first_ledger() {
     let capturers = begun();
-    let exchanges = |count, sequence, delivered| v1::Batch {
-        sequence,
-        exchanges: vec![v1::Exchange::default(); count],
-        balances: vec![
-            v1::Balance { unit: "events".to_owned(), delivered: 99, ..Default::default() },
-            v1::Balance { unit: "exchanges".to_owned(), delivered, ..Default::default() },
-        ],
-        ..Default::default()
+    let exchanges = |exchanges, sequence, delivered| Heard {
+        exchanges,
+        balances: vec![counted(Unit::Event, 99, 0), counted(Unit::Exchange, delivered, 0)],
+        ..batch(sequence)
     };
-    let take = |instance, mut batch: v1::Batch| {
+    let take = |instance, batch: Heard| {
         let claim = capturers.connect(hello("one", instance)).unwrap();
         let sequence = batch.sequence;
-        assert_eq!(capturers.judge("one", claim.connection, &mut batch), Judged::Fresh);
+        assert_eq!(capturers.judge("one", claim.connection, batch), Judged::Fresh);
         capturers.taken("one", claim.connection, sequence, false);
         capturers.acknowledged_before()
     };
@@ -69,18 +72,18 @@ fn ids_never_meet() {
 fn resent_batches_and_replaced_connections_are_stale() {
     let capturers = begun();
     let first = capturers.connect(hello("one", 1)).unwrap();
-    assert_eq!(capturers.judge("one", first.connection, &mut batch(1)), Judged::Fresh);
+    assert_eq!(capturers.judge("one", first.connection, batch(1)), Judged::Fresh);
     assert_eq!(capturers.taken("one", first.connection, 1, false), 1);
-    assert_eq!(capturers.judge("one", first.connection, &mut batch(1)), Judged::Stale);
+    assert_eq!(capturers.judge("one", first.connection, batch(1)), Judged::Stale);
     let second = capturers.connect(hello("one", 1)).unwrap();
     assert_eq!(second.last_sequence, 1);
-    assert_eq!(capturers.judge("one", first.connection, &mut batch(2)), Judged::Stale);
-    assert_eq!(capturers.judge("one", second.connection, &mut batch(2)), Judged::Fresh);
+    assert_eq!(capturers.judge("one", first.connection, batch(2)), Judged::Stale);
+    assert_eq!(capturers.judge("one", second.connection, batch(2)), Judged::Fresh);
     capturers.disconnect("one", first.connection);
     assert!(capturers.states()[0].connected);
     let restarted = capturers.connect(hello("one", 9)).unwrap();
     assert_eq!(restarted.last_sequence, 0);
-    assert_eq!(capturers.judge("one", restarted.connection, &mut batch(1)), Judged::Fresh);
+    assert_eq!(capturers.judge("one", restarted.connection, batch(1)), Judged::Fresh);
 }
 
 #[test]
@@ -88,19 +91,35 @@ fn a_restarted_capturer_keeps_what_it_counted_before() {
     let capturers = begun();
     let take = |instance, sequence, seen, lost| {
         let claim = capturers.connect(hello("one", instance)).unwrap();
-        let loss = v1::Loss { stage: "ring".to_owned(), unit: "events".to_owned(), total: lost };
-        let (consumer, unit) = ("capturer one".to_owned(), "events".to_owned());
-        let balance = v1::Balance { consumer, unit, seen, lost: vec![loss], ..Default::default() };
-        let mut batch = v1::Batch { balances: vec![balance], ..batch(sequence) };
-        assert_eq!(capturers.judge("one", claim.connection, &mut batch), Judged::Fresh);
-        let balances = crate::session::ledger::sums(capturers.balances().remove(0).1);
+        let balance = counted(Unit::Event, seen - lost, lost);
+        let batch = Heard { balances: vec![balance], ..batch(sequence) };
+        assert_eq!(capturers.judge("one", claim.connection, batch), Judged::Fresh);
+        let balances = crate::account::sums(capturers.balances().remove(0).1);
         assert_eq!(balances.len(), 1);
-        (balances[0].seen, balances[0].lost[0].total)
+        (balances[0].seen, balances[0].lost.total())
     };
     assert_eq!(take(1, 1, 10, 2), (10, 2));
     assert_eq!(take(1, 2, 15, 3), (15, 3));
     assert_eq!(take(2, 1, 1, 0), (16, 3));
     assert_eq!(take(2, 2, 4, 1), (19, 4));
+}
+
+#[test]
+fn a_process_that_is_heard_again_goes_on_where_it_was() {
+    let capturers = begun();
+    let take = |instance, sequence| {
+        let claim = capturers.connect(hello("one", instance)).unwrap();
+        let judged = capturers.judge("one", claim.connection, batch(sequence));
+        (judged, capturers.taken("one", claim.connection, sequence, false), claim.id_base)
+    };
+    assert_eq!(take(1, 5), (Judged::Fresh, 5, 0));
+    assert_eq!(take(2, 1), (Judged::Fresh, 1, 1 << 40));
+    // What it sent before another process spoke is not new.
+    assert_eq!(take(1, 5), (Judged::Stale, 5, 0));
+    assert_eq!(take(1, 6), (Judged::Fresh, 6, 0));
+    assert_eq!(take(2, 2), (Judged::Fresh, 2, 1 << 40));
+    // A third one's ids are above all that were given.
+    assert_eq!(take(3, 1), (Judged::Fresh, 1, 2 << 40));
 }
 
 #[tokio::test(start_paused = true)]

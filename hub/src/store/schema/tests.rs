@@ -33,6 +33,12 @@ fn later_columns_are_at_the_end_and_rows_that_are_there_can_have_them() {
             "ALTER TABLE exchanges ADD COLUMN announced_addr VARCHAR(45)",
             "ALTER TABLE exchanges ADD COLUMN announced_port BIGINT",
             "ALTER TABLE exchanges ADD COLUMN reason VARCHAR(16)",
+            "ALTER TABLE losses ADD COLUMN unit VARCHAR(16) NOT NULL DEFAULT ''",
+            "ALTER TABLE losses DROP PRIMARY KEY, ADD PRIMARY KEY (session, at_ns, node, stage, unit)",
+            "UPDATE IGNORE losses SET unit = 'events' WHERE unit = '' AND stage IN ('ring', 'miss', 'fault', \
+             'unanchored', 'unseen', 'unparsable')",
+            "UPDATE IGNORE losses SET unit = 'exchanges' WHERE unit = '' AND stage IN ('unpaired', 'uplink', \
+             'viewer', 'store')",
         ]
     );
 }

@@ -24,8 +24,6 @@ pub(super) struct Queue {
     pub(super) unrecorded: bool,
     pub(super) losses: VecDeque<LossRow>,
     pub(super) totals: Totals,
-    /// What earlier hubs acknowledged.
-    pub(super) acknowledged: u64,
     pub(super) closing: bool,
 }
 
