@@ -1,10 +1,14 @@
-//! Wire types of `kyanos.v1`, the account and the filter that all ends share, and how local children are launched.
+//! Wire types of `kyanos.v1`, the account, the columns of an exchange and the filter that all ends share, and how local
+//! children are launched.
 
 pub mod account;
+pub mod columns;
 pub mod filter;
 pub mod launch;
 pub mod reason;
+pub mod side;
 pub mod store_state;
+mod words;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
 pub const WIRE_REVISION: u32 = 4;

@@ -1,20 +1,24 @@
 //! Why an exchange has no response, as a word: the same in SQL, in JSON and on a terminal.
 
 use crate::v1::Reason;
+use crate::words;
 
 /// What is known, and its word.
-const WORDS: [(Reason, &str); 1] = [(Reason::Unreadable, "unreadable")];
+const TABLE: [(Reason, &str); 1] = [(Reason::Unreadable, "unreadable")];
+
+/// All words of reasons.
+pub const WORDS: [&str; TABLE.len()] = words::of(&TABLE);
 
 /// Returns the word of a reason; `None` where none is known.
 #[must_use]
 pub fn word(reason: Reason) -> Option<&'static str> {
-    WORDS.iter().find(|(known, _)| *known == reason).map(|(_, word)| *word)
+    TABLE.iter().find(|(known, _)| *known == reason).map(|(_, word)| *word)
 }
 
 /// Finds a reason by its word; what is no such word says nothing.
 #[must_use]
 pub fn named(word: &str) -> Reason {
-    WORDS.iter().find(|(_, known)| *known == word).map_or(Reason::Unspecified, |(reason, _)| *reason)
+    TABLE.iter().find(|(_, known)| *known == word).map_or(Reason::Unspecified, |(reason, _)| *reason)
 }
 
 #[cfg(test)]
