@@ -286,7 +286,7 @@ async fn write(connection: &mut Conn, scope: &Scope, packet: usize, batch: &Batc
         rows.push(cells);
     }
     let stored = insert(&mut transaction, &EXCHANGES, packet, rows).await?;
-    let hops = exchanges.iter().flat_map(|exchange| row::hops(scope, exchange)).collect();
+    let hops = exchanges.iter().flat_map(|exchange| row::hops(scope, Dialect::Mysql, exchange)).collect();
     insert(&mut transaction, &HOPS, packet, hops).await?;
     for capturer in capturers {
         let cells = row::capturer(scope, Dialect::Mysql, capturer);

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use proto::{reason, v1};
+use proto::columns::exchange::Source;
+use proto::columns::hop::HopSource;
+use proto::columns::{self, Column, Kind, exchange, hop};
+use proto::v1;
 
-use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table};
+use super::schema::{CAPTURERS, Dialect, LOSSES, Table};
 use super::{CapturerRow, LossRow, Scope};
 
 /// One value of a row.
@@ -23,48 +26,21 @@ pub enum Cell<'a> {
 /// The row of an exchange, in the order of the table's columns.
 #[must_use]
 pub fn exchange<'a>(scope: &'a Scope, dialect: Dialect, exchange: &'a v1::Exchange) -> Vec<Cell<'a>> {
-    let total = exchange.segments.as_ref().map(|segments| segments.total_ns);
-    let mut cells = Vec::with_capacity(EXCHANGES.columns.len());
-    cells.extend([text(&scope.session), integer(exchange.id)]);
-    origin(&mut cells, exchange);
-    ends(&mut cells, exchange);
-    cells.extend([text(&exchange.operation), text(&exchange.target), text(&exchange.status)]);
-    cells.push(Cell::Integer(exchange.error.into()));
-    cells.push(Cell::Text(time(exchange.start_ns, dialect).into()));
-    cells.push(total.map_or(Cell::Null, |total| {
-        Cell::Text(time(exchange.start_ns.saturating_add(total), dialect).into())
-    }));
-    cells.push(integer(exchange.start_ns));
-    segments(&mut cells, exchange.segments.as_ref());
-    cells.push(maybe(exchange.retransmits.map(u64::from)));
-    cells.push(integer(u64::from(exchange.sample_weight.max(1))));
-    messages(&mut cells, scope, exchange);
-    findings(&mut cells, exchange);
-    fit(&EXCHANGES, &mut cells);
-    cells
+    let payload_bytes = usize::try_from(scope.max_store_bytes).unwrap_or(usize::MAX);
+    let source = Source { session: &scope.session, payload_bytes, exchange };
+    let fields = exchange::FIELDS.iter();
+    fields.map(|field| cell(scope, dialect, &field.column, (field.get)(source))).collect()
 }
 
 /// The rows of an exchange's hops.
 #[must_use]
-pub fn hops<'a>(scope: &'a Scope, exchange: &'a v1::Exchange) -> Vec<Vec<Cell<'a>>> {
+pub fn hops<'a>(scope: &'a Scope, dialect: Dialect, exchange: &'a v1::Exchange) -> Vec<Vec<Cell<'a>>> {
     (0_u64..)
         .zip(&exchange.hops)
         .map(|(seq, hop)| {
-            let v1::Hop { at_ns, place, name, netns, direction, message, bytes } = hop;
-            let mut cells = vec![
-                text(&scope.session),
-                integer(exchange.id),
-                integer(seq),
-                Cell::Integer(*at_ns),
-                Cell::Text(place.into()),
-                text(name),
-                known(u64::from(*netns)),
-                text(direction),
-                text(message),
-                integer(*bytes),
-            ];
-            fit(&HOPS, &mut cells);
-            cells
+            let source = HopSource { session: &scope.session, exchange: exchange.id, seq, hop };
+            let fields = hop::FIELDS.iter();
+            fields.map(|field| cell(scope, dialect, &field.column, (field.get)(source))).collect()
         })
         .collect()
 }
@@ -132,84 +108,22 @@ pub fn time(ns: u64, dialect: Dialect) -> String {
     format!("{}{join}{}.{micros:06}{end}", stamp.strftime("%Y-%m-%d"), stamp.strftime("%H:%M:%S"))
 }
 
-fn origin<'a>(cells: &mut Vec<Cell<'a>>, exchange: &'a v1::Exchange) {
-    match &exchange.origin {
-        Some(v1::Origin { node, pid, comm, container_id: _, namespace, pod, container, workload }) => {
-            cells.extend([text(node), text(namespace), text(pod), text(container), text(workload)]);
-            cells.extend([known(u64::from(*pid)), text(comm)]);
+/// What a column's cell is in SQL.
+fn cell<'a>(scope: &Scope, dialect: Dialect, column: &Column, value: columns::Cell<'a>) -> Cell<'a> {
+    match value {
+        columns::Cell::Null => Cell::Null,
+        // What names nothing is NULL where it may be.
+        columns::Cell::Number(0) if column.kind == Kind::Id && !column.required => Cell::Null,
+        columns::Cell::Number(value) => integer(value),
+        columns::Cell::Signed(value) => Cell::Integer(value),
+        columns::Cell::Flag(value) => Cell::Integer(value.into()),
+        columns::Cell::Text(text) => Cell::Text(fitting(column, text.into())),
+        columns::Cell::Address(address) => Cell::Text(address.to_string().into()),
+        columns::Cell::Time(ns) => Cell::Text(time(ns, dialect).into()),
+        columns::Cell::Payload(payload) => {
+            Cell::Bytes(cut(payload, usize::try_from(scope.max_store_bytes).unwrap_or(usize::MAX)))
         }
-        None => cells.extend(std::iter::repeat_n(Cell::Null, 7)),
     }
-    cells.push(known(exchange.connection_id));
-    cells.push(match exchange.side() {
-        v1::Side::Client => Cell::Text("client".into()),
-        v1::Side::Server => Cell::Text("server".into()),
-        v1::Side::Unspecified => Cell::Null,
-    });
-    cells.push(Cell::Text((&exchange.protocol).into()));
-    cells.push(Cell::Integer((exchange.encryption() != v1::Encryption::None).into()));
-}
-
-fn ends<'a>(cells: &mut Vec<Cell<'a>>, exchange: &'a v1::Exchange) {
-    cells.extend(place(exchange.local.as_ref()));
-    cells.extend(place(exchange.remote.as_ref()));
-    match &exchange.remote {
-        Some(end) => cells.extend([text(&end.namespace), text(&end.pod), text(&end.service)]),
-        None => cells.extend(std::iter::repeat_n(Cell::Null, 3)),
-    }
-}
-
-/// Address and port.
-fn place<'a>(end: Option<&v1::Endpoint>) -> [Cell<'a>; 2] {
-    let address = end.and_then(proto::filter::address);
-    [
-        address.map_or(Cell::Null, |address| Cell::Text(address.to_string().into())),
-        end.map_or(Cell::Null, |end| known(u64::from(end.port))),
-    ]
-}
-
-/// What decoders found out beside request and response.
-fn findings(cells: &mut Vec<Cell<'_>>, exchange: &v1::Exchange) {
-    cells.push(Cell::Integer(exchange.handshake.into()));
-    cells.extend(place(exchange.announced.as_ref()));
-    cells.push(reason::word(exchange.reason()).map_or(Cell::Null, |word| Cell::Text(word.into())));
-}
-
-fn segments(cells: &mut Vec<Cell<'_>>, segments: Option<&v1::Segments>) {
-    match segments {
-        Some(v1::Segments {
-            total_ns,
-            send_ns,
-            network_ns,
-            transfer_ns,
-            receive_ns,
-            queue_ns,
-            internal_ns,
-            read_ns,
-        }) => {
-            cells.push(integer(*total_ns));
-            cells.extend(
-                [send_ns, network_ns, transfer_ns, receive_ns, queue_ns, internal_ns, read_ns]
-                    .map(|part| maybe(*part)),
-            );
-        }
-        None => cells.extend(std::iter::repeat_n(Cell::Null, 8)),
-    }
-}
-
-fn messages<'a>(cells: &mut Vec<Cell<'a>>, scope: &Scope, exchange: &'a v1::Exchange) {
-    let both = [exchange.request.as_ref(), exchange.response.as_ref()];
-    let limit = usize::try_from(scope.max_store_bytes).unwrap_or(usize::MAX);
-    cells.extend(both.map(|message| maybe(message.map(|message| message.bytes))));
-    cells.extend(both.map(|message| maybe(message.and_then(|message| message.plain_bytes))));
-    cells.extend(
-        both.map(|message| message.map_or(Cell::Null, |message| Cell::Bytes(cut(&message.payload, limit)))),
-    );
-    cells.extend(both.map(|message| {
-        message.map_or(Cell::Null, |message| {
-            Cell::Integer((message.truncated || message.payload.len() > limit).into())
-        })
-    }));
 }
 
 /// Shortens a payload, where it is text at a character.
@@ -232,33 +146,34 @@ pub fn cut(payload: &[u8], limit: usize) -> &[u8] {
     }
 }
 
-/// Cuts text to its column and replaces NUL, at which some clients stop reading.
+/// Cuts the text of a row to its columns.
 fn fit(table: &Table, cells: &mut [Cell<'_>]) {
     debug_assert_eq!(table.columns.len(), cells.len(), "{}", table.name);
     for (column, cell) in table.columns.iter().zip(cells) {
-        let Cell::Text(text) = cell else { continue };
-        let Some(chars) = column.kind.chars() else { continue };
-        if let Some((at, _)) = text.char_indices().nth(chars) {
-            *text = Cow::Owned(text.get(..at).unwrap_or_default().to_owned());
-        }
-        if text.contains('\0') {
-            *text = Cow::Owned(text.replace('\0', "\u{FFFD}"));
+        if let Cell::Text(text) = cell {
+            *text = fitting(column, std::mem::take(text));
         }
     }
+}
+
+/// Cuts text to its column and replaces NUL, at which some clients stop reading.
+fn fitting<'a>(column: &Column, mut text: Cow<'a, str>) -> Cow<'a, str> {
+    let Some(chars) = column.kind.chars() else { return text };
+    if let Some((at, _)) = text.char_indices().nth(chars) {
+        text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.get(..at).unwrap_or_default()),
+            Cow::Owned(mut text) => {
+                text.truncate(at);
+                Cow::Owned(text)
+            }
+        };
+    }
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { text }
 }
 
 /// Text; empty is unknown.
 fn text(value: &str) -> Cell<'_> {
     if value.is_empty() { Cell::Null } else { Cell::Text(value.into()) }
-}
-
-/// A number whose zero is unknown.
-fn known<'a>(value: u64) -> Cell<'a> {
-    if value == 0 { Cell::Null } else { integer(value) }
-}
-
-fn maybe<'a>(value: Option<u64>) -> Cell<'a> {
-    value.map_or(Cell::Null, integer)
 }
 
 /// A number; the few that exceed the signed range keep their bits.
@@ -268,6 +183,7 @@ fn integer<'a>(value: u64) -> Cell<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::{EXCHANGES, HOPS};
     use super::*;
 
     #[test]
@@ -320,6 +236,6 @@ mod tests {
             (&Cell::Text("203.0.113.7".into()), &Cell::Null)
         );
         assert_eq!(at("reason"), &Cell::Text("unreadable".into()));
-        assert_eq!(hops(&scope, &full)[0].len(), HOPS.columns.len());
+        assert_eq!(hops(&scope, Dialect::Sqlite, &full)[0].len(), HOPS.columns.len());
     }
 }

@@ -5,55 +5,21 @@ mod units;
 
 use std::fmt::Write as _;
 
+use proto::columns::{ADDRESS_CHARS, Column, Kind, NAME_CHARS, OPERATION_CHARS, SESSION, exchange, hop};
+
 /// Newest schema version; a database with a higher one is refused.
 pub const VERSION: u32 = 3;
 
 /// Table that holds the versions a database went through.
 pub const VERSION_TABLE: &str = "kyanos_schema";
 
-/// Characters of a name: the longest DNS name.
-pub const NAME_CHARS: usize = 253;
-
-/// Characters of an operation.
-pub const OPERATION_CHARS: usize = 512;
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A name of at most [`NAME_CHARS`] characters.
-    Name,
-    /// A word of at most this many characters.
-    Word(usize),
-    /// Text of at most [`OPERATION_CHARS`] characters.
-    Operation,
-    /// A 64-bit integer.
-    Integer,
-    /// Yes or no, 1 or 0.
-    Flag,
-    /// Date and time in UTC with microseconds.
-    Time,
-    /// Bytes of a payload.
-    Bytes,
-}
-
-/// A column.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    /// Its name in SQL and JSON.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: Kind,
-    /// Whether it is never NULL.
-    pub required: bool,
-    /// The schema version that brought it.
-    pub since: u32,
-}
-
 /// A table.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
     /// Its name.
     pub name: &'static str,
+    /// What its rows are.
+    pub help: &'static str,
     /// Its columns, in order; later versions add theirs at the end.
     pub columns: &'static [Column],
     /// Its primary key, which begins with `session`.
@@ -71,75 +37,11 @@ pub enum Dialect {
     Mysql,
 }
 
-const fn required(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, required: true, since: 1 }
-}
-
-const fn optional(name: &'static str, kind: Kind) -> Column {
-    Column { name, kind, required: false, since: 1 }
-}
-
-const fn since(version: u32, column: Column) -> Column {
-    Column { since: version, ..column }
-}
-
-/// Characters of a session name (`--name`).
-const SESSION: Kind = Kind::Word(40);
-
 /// One row per exchange.
 pub const EXCHANGES: Table = Table {
     name: "exchanges",
-    columns: &[
-        required("session", SESSION),
-        required("id", Kind::Integer),
-        optional("node", Kind::Name),
-        optional("namespace", Kind::Name),
-        optional("pod", Kind::Name),
-        optional("container", Kind::Name),
-        optional("workload", Kind::Name),
-        optional("pid", Kind::Integer),
-        optional("comm", Kind::Name),
-        optional("connection_id", Kind::Integer),
-        optional("side", Kind::Word(8)),
-        required("protocol", Kind::Word(32)),
-        required("tls", Kind::Flag),
-        optional("local_addr", Kind::Word(45)),
-        optional("local_port", Kind::Integer),
-        optional("remote_addr", Kind::Word(45)),
-        optional("remote_port", Kind::Integer),
-        optional("remote_namespace", Kind::Name),
-        optional("remote_pod", Kind::Name),
-        optional("remote_service", Kind::Name),
-        optional("operation", Kind::Operation),
-        optional("target", Kind::Name),
-        optional("status", Kind::Name),
-        required("error", Kind::Flag),
-        required("start_time", Kind::Time),
-        optional("end_time", Kind::Time),
-        required("start_ns", Kind::Integer),
-        optional("total_ns", Kind::Integer),
-        optional("send_ns", Kind::Integer),
-        optional("network_ns", Kind::Integer),
-        optional("transfer_ns", Kind::Integer),
-        optional("receive_ns", Kind::Integer),
-        optional("queue_ns", Kind::Integer),
-        optional("internal_ns", Kind::Integer),
-        optional("read_ns", Kind::Integer),
-        optional("retransmits", Kind::Integer),
-        required("sample_weight", Kind::Integer),
-        optional("request_bytes", Kind::Integer),
-        optional("response_bytes", Kind::Integer),
-        optional("request_plain_bytes", Kind::Integer),
-        optional("response_plain_bytes", Kind::Integer),
-        optional("request", Kind::Bytes),
-        optional("response", Kind::Bytes),
-        optional("request_truncated", Kind::Flag),
-        optional("response_truncated", Kind::Flag),
-        since(2, required("handshake", Kind::Flag)),
-        since(2, optional("announced_addr", Kind::Word(45))),
-        since(2, optional("announced_port", Kind::Integer)),
-        since(2, optional("reason", Kind::Word(16))),
-    ],
+    help: "One row per exchange.",
+    columns: exchange::COLUMNS,
     primary: &["session", "id"],
     indexes: &[
         ("exchanges_start", false, &["session", "start_ns"]),
@@ -152,18 +54,8 @@ pub const EXCHANGES: Table = Table {
 /// One row per place an exchange was seen at.
 pub const HOPS: Table = Table {
     name: "hops",
-    columns: &[
-        required("session", SESSION),
-        required("exchange_id", Kind::Integer),
-        required("seq", Kind::Integer),
-        required("at_ns", Kind::Integer),
-        required("place", Kind::Word(16)),
-        optional("name", Kind::Name),
-        optional("netns", Kind::Integer),
-        optional("direction", Kind::Word(8)),
-        optional("message", Kind::Word(16)),
-        optional("bytes", Kind::Integer),
-    ],
+    help: "One row per place an exchange was seen at, in time order.",
+    columns: hop::COLUMNS,
     primary: &["session", "exchange_id", "seq"],
     indexes: &[],
 };
@@ -171,14 +63,15 @@ pub const HOPS: Table = Table {
 /// One row per capturer.
 pub const CAPTURERS: Table = Table {
     name: "capturers",
+    help: "One row per node that had a capturer.",
     columns: &[
-        required("session", SESSION),
-        required("node", Kind::Name),
-        required("slot", Kind::Integer),
-        optional("kernel", Kind::Name),
-        optional("version", Kind::Name),
-        required("first_seen", Kind::Time),
-        required("last_seen", Kind::Time),
+        SESSION,
+        Column::required("node", Kind::Name, "Node name"),
+        Column::required("slot", Kind::Count, "Upper 15 bits of the node's exchange identifiers"),
+        Column::optional("kernel", Kind::Name, "Kernel release"),
+        Column::optional("version", Kind::Name, "Capturer version"),
+        Column::required("first_seen", Kind::Time, "When the hub first heard of it"),
+        Column::required("last_seen", Kind::Time, "When the hub last heard of it"),
     ],
     primary: &["session", "node"],
     indexes: &[("capturers_slot", true, &["session", "slot"])],
@@ -187,14 +80,20 @@ pub const CAPTURERS: Table = Table {
 /// One row per reading of a loss total that had changed.
 pub const LOSSES: Table = Table {
     name: "losses",
+    help: "One row per reading of a loss total that had changed.",
     columns: &[
-        required("session", SESSION),
-        required("at_ns", Kind::Integer),
-        required("node", Kind::Name),
-        required("stage", Kind::Word(32)),
-        required("total", Kind::Integer),
-        // Empty in rows of earlier versions, which added up both units, where the stage does not tell.
-        since(3, required("unit", Kind::Word(16))),
+        SESSION,
+        Column::required("at_ns", Kind::Count, "When it was read, nanoseconds since the Unix epoch"),
+        Column::required("node", Kind::Name, "Node that lost; empty for the hub itself"),
+        Column::required("stage", Kind::Word(32), "Stage that lost"),
+        Column::required("total", Kind::Count, "Total since the session began"),
+        // Earlier versions added up both units.
+        Column::required(
+            "unit",
+            Kind::Word(16),
+            "What was lost: events or exchanges; empty in rows of earlier versions where the stage does not tell",
+        )
+        .since(3),
     ],
     primary: &["session", "at_ns", "node", "stage", "unit"],
     indexes: &[],
@@ -232,7 +131,7 @@ impl Table {
 
     /// Statements that create the table as version 1 has it, and its indexes.
     fn create(&self, dialect: Dialect) -> Vec<String> {
-        let mut lines: Vec<String> = self.brought_by(1).map(|column| column.definition(dialect)).collect();
+        let mut lines: Vec<String> = self.brought_by(1).map(|column| definition(column, dialect)).collect();
         lines.push(format!("PRIMARY KEY ({})", self.key(1)));
         let indexes = self.indexes.iter();
         match dialect {
@@ -271,7 +170,7 @@ impl Table {
     /// half-way, the rest still follows. Then those that give it its key, where that version changed it.
     fn extend(&self, dialect: Dialect, version: u32) -> Vec<String> {
         let add =
-            |column: &Column| format!("ALTER TABLE {} ADD COLUMN {}", self.name, column.definition(dialect));
+            |column: &Column| format!("ALTER TABLE {} ADD COLUMN {}", self.name, definition(column, dialect));
         let mut statements: Vec<String> = self.brought_by(version).map(add).collect();
         if self.key(version) != self.key(version.saturating_sub(1)) {
             statements.extend(rekey::statements(self, dialect, version));
@@ -334,59 +233,48 @@ impl Table {
     }
 }
 
-// === impl Column ===
-
-impl Column {
-    /// Name, type and what it must be; a column that comes to rows that are there already is 0 or empty in them, or
-    /// unknown.
-    fn definition(&self, dialect: Dialect) -> String {
-        let null = match (self.required, self.since) {
-            (true, 1) => " NOT NULL",
-            (true, _) => &format!(" NOT NULL DEFAULT {}", self.kind.nothing()),
-            (false, _) => "",
-        };
-        format!("{} {}{null}", self.name, self.kind.sql(dialect))
-    }
-
-    /// An expression for what it is in rows of a store that does not have it.
-    #[must_use]
-    pub fn absent(&self) -> String {
-        format!("{} AS {}", if self.required { self.kind.nothing() } else { "NULL" }, self.name)
-    }
+/// Name, type and what it must be; a column that comes to rows that are there already is 0 or empty in them, or unknown.
+fn definition(column: &Column, dialect: Dialect) -> String {
+    let null = match (column.required, column.since) {
+        (true, 1) => " NOT NULL",
+        (true, _) => &format!(" NOT NULL DEFAULT {}", nothing(column.kind)),
+        (false, _) => "",
+    };
+    format!("{} {}{null}", column.name, sql_type(column.kind, dialect))
 }
 
-// === impl Kind ===
+/// An expression for what a column is in rows of a store that does not have it.
+#[must_use]
+pub fn absent(column: &Column) -> String {
+    format!("{} AS {}", if column.required { nothing(column.kind) } else { "NULL" }, column.name)
+}
 
-impl Kind {
-    /// Characters of text that fit; `None` for what is not text.
-    #[must_use]
-    pub fn chars(self) -> Option<usize> {
-        match self {
-            Self::Name => Some(NAME_CHARS),
-            Self::Word(chars) => Some(chars),
-            Self::Operation => Some(OPERATION_CHARS),
-            Self::Integer | Self::Flag | Self::Time | Self::Bytes => None,
+/// What is in rows that came before a column that is never NULL.
+fn nothing(kind: Kind) -> &'static str {
+    if kind.chars().is_some() { "''" } else { "0" }
+}
+
+fn sql_type(kind: Kind, dialect: Dialect) -> String {
+    match (dialect, kind) {
+        (
+            Dialect::Sqlite,
+            Kind::Name | Kind::Word(_) | Kind::Choice(..) | Kind::Operation | Kind::Address | Kind::Time,
+        ) => "TEXT".to_owned(),
+        (
+            Dialect::Sqlite,
+            Kind::Id | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed | Kind::Flag,
+        ) => "INTEGER".to_owned(),
+        (Dialect::Sqlite, Kind::Payload) => "BLOB".to_owned(),
+        (Dialect::Mysql, Kind::Name) => format!("VARCHAR({NAME_CHARS})"),
+        (Dialect::Mysql, Kind::Word(chars) | Kind::Choice(chars, _)) => format!("VARCHAR({chars})"),
+        (Dialect::Mysql, Kind::Operation) => format!("VARCHAR({OPERATION_CHARS})"),
+        (Dialect::Mysql, Kind::Address) => format!("VARCHAR({ADDRESS_CHARS})"),
+        (Dialect::Mysql, Kind::Id | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed) => {
+            "BIGINT".to_owned()
         }
-    }
-
-    /// What is in rows that came before the column.
-    fn nothing(self) -> &'static str {
-        if self.chars().is_some() { "''" } else { "0" }
-    }
-
-    fn sql(self, dialect: Dialect) -> String {
-        match (dialect, self) {
-            (Dialect::Sqlite, Self::Name | Self::Word(_) | Self::Operation | Self::Time) => "TEXT".to_owned(),
-            (Dialect::Sqlite, Self::Integer | Self::Flag) => "INTEGER".to_owned(),
-            (Dialect::Sqlite, Self::Bytes) => "BLOB".to_owned(),
-            (Dialect::Mysql, Self::Name) => format!("VARCHAR({NAME_CHARS})"),
-            (Dialect::Mysql, Self::Word(chars)) => format!("VARCHAR({chars})"),
-            (Dialect::Mysql, Self::Operation) => format!("VARCHAR({OPERATION_CHARS})"),
-            (Dialect::Mysql, Self::Integer) => "BIGINT".to_owned(),
-            (Dialect::Mysql, Self::Flag) => "TINYINT".to_owned(),
-            (Dialect::Mysql, Self::Time) => "DATETIME(6)".to_owned(),
-            (Dialect::Mysql, Self::Bytes) => "LONGBLOB".to_owned(),
-        }
+        (Dialect::Mysql, Kind::Flag) => "TINYINT".to_owned(),
+        (Dialect::Mysql, Kind::Time) => "DATETIME(6)".to_owned(),
+        (Dialect::Mysql, Kind::Payload) => "LONGBLOB".to_owned(),
     }
 }
 

@@ -95,7 +95,7 @@ impl Database {
                 }
                 written.stored += 1;
                 written.bytes = written.bytes.saturating_add(row::size(&cells) as u64);
-                for cells in row::hops(&self.scope, exchange) {
+                for cells in row::hops(&self.scope, Dialect::Sqlite, exchange) {
                     execute(&mut insert_hop, &cells)?;
                 }
             }

@@ -13,7 +13,7 @@ use super::{Arc, Archive, Instant, Mysql, Server, Sqlite, exchange, first, integ
 use crate::Engine as _;
 
 /// Longest wait for the store.
-const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 pub(crate) fn launch(session: &str, place: HubPlace, store: StoreChoice) -> HubLaunch {
     HubLaunch {
@@ -58,7 +58,7 @@ pub(crate) fn ids(claim: Claim, counter: std::ops::Range<u64>) -> Vec<u64> {
 }
 
 /// Waits until the store has this many exchanges by this hub.
-async fn stored(session: &Session, exchanges: u64) {
+pub(crate) async fn stored(session: &Session, exchanges: u64) {
     let deadline = Instant::now() + SOON;
     while session.describe().stored != exchanges {
         assert!(Instant::now() < deadline, "{:?}", session.describe());

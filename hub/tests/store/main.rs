@@ -7,6 +7,9 @@
     reason = "what the tests lean on, too, fails them, and says `Some` for them"
 )]
 
+mod fields;
+#[path = "../../../proto/tests/samples/full.rs"]
+mod full;
 mod galera;
 mod hubs;
 mod migration;
@@ -146,6 +149,7 @@ fn text(value: &str) -> Option<Kind> {
 
 async fn suite(engine: &impl Engine) {
     rows_mean_the_same(engine).await;
+    fields::every_field_has_its_column(engine).await;
     payloads_survive(engine).await;
     a_huge_payload_keeps_its_row(engine).await;
     repeating_changes_nothing(engine).await;
@@ -498,6 +502,7 @@ async fn sqlite() {
     let folder = tempfile::tempdir().unwrap();
     suite(&Sqlite(folder.path().join("store.sqlite"))).await;
     hubs::a_name_may_be_used_again(&folder.path().join("again.sqlite")).await;
+    fields::every_field_passes_a_hub(&folder.path().join("hub.sqlite")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Another primary key for a table that has rows.
 
-use super::{Dialect, Table};
+use super::{Dialect, Table, definition};
 
 /// Statements that give a table the key of a version whose columns it has. Each can be repeated where hubs run them
 /// beside each other: the embedded store runs all of them in one transaction.
@@ -12,7 +12,7 @@ pub(super) fn statements(table: &Table, dialect: Dialect, version: u32) -> Vec<S
         // There a key is part of the table, so its rows go into another one.
         Dialect::Sqlite => {
             let columns: Vec<_> = table.columns.iter().filter(|column| column.since <= version).collect();
-            let mut lines: Vec<String> = columns.iter().map(|column| column.definition(dialect)).collect();
+            let mut lines: Vec<String> = columns.iter().map(|column| definition(column, dialect)).collect();
             lines.push(format!("PRIMARY KEY ({key})"));
             let (lines, names) = (lines.join(", "), columns.iter().map(|column| column.name));
             let names = names.collect::<Vec<_>>().join(", ");

@@ -1,5 +1,7 @@
 //! Versions: the first stays what it was, and each later one only adds.
 
+mod reference;
+
 use super::*;
 
 /// What version 1 of the product makes.

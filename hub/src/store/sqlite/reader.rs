@@ -238,7 +238,7 @@ fn complete(connection: &Connection, found: u32) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store=MEMORY;")?;
     for table in &TABLES {
         let missing: Vec<String> =
-            table.columns.iter().filter(|column| column.since > found).map(schema::Column::absent).collect();
+            table.columns.iter().filter(|column| column.since > found).map(schema::absent).collect();
         if !missing.is_empty() {
             let (name, missing) = (table.name, missing.join(", "));
             connection.execute_batch(&format!(
