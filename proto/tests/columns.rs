@@ -88,6 +88,20 @@ fn every_hop_is_in_its_columns_and_read_back() {
 }
 
 #[test]
+fn any_two_columns_that_are_swapped_are_noticed() {
+    let fulls = full::all();
+    for (place, one) in FIELDS.iter().enumerate() {
+        for other in FIELDS.iter().skip(place + 1) {
+            let differ = fulls.iter().any(|full| {
+                let source = source(&full.exchange);
+                (one.get)(source) != (other.get)(source)
+            });
+            assert!(differ, "{} and {} hold the same", one.column.name, other.column.name);
+        }
+    }
+}
+
+#[test]
 fn names_are_unique_and_explained() {
     for columns in [proto::columns::exchange::COLUMNS, hop::COLUMNS] {
         let names: BTreeSet<&str> = columns.iter().map(|column| column.name).collect();
