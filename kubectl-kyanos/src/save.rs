@@ -178,15 +178,15 @@ fn write_lines(from: &Path, to: &Path) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
     let file = OpenOptions::new().write(true).truncate(true).open(to).map_err(|error| failed(&error))?;
     let mut file = BufWriter::new(file);
-    let mut columns = Vec::new();
+    let mut reader = stored::Reader::new(&[]);
     let mut line = Vec::new();
     let mut renderer = json::Renderer { session: String::new(), print_bytes: Some(usize::MAX) };
-    store::read(from, stored::SELECT, LONGEST, &mut |part| {
+    store::read(from, &stored::select(), LONGEST, &mut |part| {
         if !part.columns.is_empty() {
-            columns = part.columns;
+            reader = stored::Reader::new(&part.columns);
         }
         for row in &part.rows {
-            let (session, exchange) = stored::exchange(&columns, row);
+            let (session, exchange) = reader.exchange(row);
             renderer.session = session;
             line.clear();
             renderer.line(&exchange, &mut line).map_err(|error| failed(&error))?;

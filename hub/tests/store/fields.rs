@@ -41,7 +41,7 @@ pub(crate) async fn every_field_passes_a_hub(path: &Path) {
     let exchanges: Vec<_> = fulls.iter().map(|full| full.exchange.clone()).collect();
     let sent = v1::Batch { sequence: 1, exchanges: exchanges.clone(), ..Default::default() };
     let sent = v1::Batch::decode(sent.encode_to_vec().as_slice()).unwrap();
-    assert_eq!(hub.take_batch("here", claim.connection, sent), 1);
+    assert_eq!(hub.take_batch("here", claim.connection, sent).unwrap(), 1);
     let seen = viewer.next(fulls.len(), usize::MAX).await;
     let seen = v1::WatchResponse::decode(seen.encode_to_vec().as_slice()).unwrap();
     assert_eq!(seen.exchanges, exchanges);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use proto::columns::exchange::is_encrypted;
 use proto::{reason, v1};
 
 use super::text::{lines, one_line, payload};
@@ -41,7 +42,7 @@ pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> Stri
 }
 
 fn connection(exchange: &v1::Exchange) -> String {
-    let tls = if super::json::is_encrypted(exchange) { ", tls not read" } else { "" };
+    let tls = if is_encrypted(exchange) { ", tls not read" } else { "" };
     format!(
         "{} ↔ {} ({}{tls})",
         line::own_end(exchange.local.as_ref()),

@@ -1,11 +1,13 @@
 //! One exchange as a line of JSON: the contract's names and the original's beside them.
 
-use proto::filter::address;
-use proto::{reason, v1};
+mod columns;
+
+use proto::columns::exchange::is_encrypted;
+use proto::v1;
 use serde::Serialize;
 
-use super::text::payload;
-use super::units::{milliseconds, rfc3339};
+use self::columns::Columns;
+use super::units::milliseconds;
 
 /// Name of this form of an exchange.
 pub(crate) const SCHEMA: &str = "kyanos/v1";
@@ -22,56 +24,10 @@ pub(crate) struct Renderer {
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
-    session: &'a str,
-    id: String,
-    start_time: String,
-    end_time: Option<String>,
-    protocol: &'a str,
-    side: Option<&'static str>,
-    tls: bool,
-    node: Option<&'a str>,
-    namespace: Option<&'a str>,
-    pod: Option<&'a str>,
-    container: Option<&'a str>,
-    workload: Option<&'a str>,
-    pid: Option<u32>,
-    comm: Option<&'a str>,
-    connection_id: String,
-    local_addr: Option<String>,
-    local_port: Option<u32>,
-    remote_addr: Option<String>,
-    remote_port: Option<u32>,
-    remote_namespace: Option<&'a str>,
-    remote_pod: Option<&'a str>,
-    remote_service: Option<&'a str>,
-    operation: Option<&'a str>,
-    target: Option<&'a str>,
-    status: Option<&'a str>,
-    error: bool,
-    total_ns: Option<u64>,
-    send_ns: Option<u64>,
-    network_ns: Option<u64>,
-    transfer_ns: Option<u64>,
-    receive_ns: Option<u64>,
-    queue_ns: Option<u64>,
-    internal_ns: Option<u64>,
-    read_ns: Option<u64>,
+    #[serde(flatten)]
+    columns: Columns<'a>,
     segments: Segments,
     hops: Vec<Hop<'a>>,
-    retransmits: Option<u32>,
-    request_bytes: Option<u64>,
-    response_bytes: Option<u64>,
-    request_plain_bytes: Option<u64>,
-    response_plain_bytes: Option<u64>,
-    request: Option<String>,
-    response: Option<String>,
-    request_truncated: Option<bool>,
-    response_truncated: Option<bool>,
-    sample_weight: u32,
-    handshake: bool,
-    announced_addr: Option<String>,
-    announced_port: Option<u32>,
-    reason: Option<&'static str>,
     #[serde(flatten)]
     aliases: Aliases,
 }
@@ -139,9 +95,6 @@ struct NicAttributes {
     direction: String,
 }
 
-/// One end's address and port.
-type End = (Option<String>, Option<u32>);
-
 // === impl Renderer ===
 
 impl Renderer {
@@ -158,96 +111,14 @@ impl Renderer {
     }
 
     fn document<'a>(&'a self, exchange: &'a v1::Exchange) -> Document<'a> {
-        let origin = exchange.origin.as_ref();
-        let remote = exchange.remote.as_ref();
-        let (local_addr, local_port) = end(exchange.local.as_ref());
-        let (remote_addr, remote_port) = end(remote);
-        let (announced_addr, announced_port) = end(exchange.announced.as_ref());
-        let (request, request_truncated) = self.text(exchange.request.as_ref());
-        let (response, response_truncated) = self.text(exchange.response.as_ref());
         let segments = segments(exchange);
         Document {
             schema: SCHEMA,
-            session: &self.session,
-            id: exchange.id.to_string(),
-            start_time: rfc3339(exchange.start_ns),
-            end_time: segments.total.map(|total| rfc3339(exchange.start_ns.saturating_add(total))),
-            protocol: &exchange.protocol,
-            side: side(exchange.side()),
-            tls: is_encrypted(exchange),
-            node: origin.and_then(|origin| known(&origin.node)),
-            namespace: origin.and_then(|origin| known(&origin.namespace)),
-            pod: origin.and_then(|origin| known(&origin.pod)),
-            container: origin.and_then(|origin| known(&origin.container)),
-            workload: origin.and_then(|origin| known(&origin.workload)),
-            pid: origin.map(|origin| origin.pid).filter(|pid| *pid != 0),
-            comm: origin.and_then(|origin| known(&origin.comm)),
-            connection_id: exchange.connection_id.to_string(),
-            local_addr,
-            local_port,
-            remote_addr,
-            remote_port,
-            remote_namespace: remote.and_then(|remote| known(&remote.namespace)),
-            remote_pod: remote.and_then(|remote| known(&remote.pod)),
-            remote_service: remote.and_then(|remote| known(&remote.service)),
-            operation: known(&exchange.operation),
-            target: known(&exchange.target),
-            status: known(&exchange.status),
-            error: exchange.error,
-            total_ns: segments.total,
-            send_ns: segments.send,
-            network_ns: segments.network,
-            transfer_ns: segments.transfer,
-            receive_ns: segments.receive,
-            queue_ns: segments.queue,
-            internal_ns: segments.internal,
-            read_ns: segments.read,
+            columns: Columns::new(&self.session, self.print_bytes, exchange),
             segments,
             hops: exchange.hops.iter().map(hop).collect(),
-            retransmits: exchange.retransmits,
-            request_bytes: exchange.request.as_ref().map(|message| message.bytes),
-            response_bytes: exchange.response.as_ref().map(|message| message.bytes),
-            request_plain_bytes: exchange.request.as_ref().and_then(|message| message.plain_bytes),
-            response_plain_bytes: exchange.response.as_ref().and_then(|message| message.plain_bytes),
-            request,
-            response,
-            request_truncated,
-            response_truncated,
-            sample_weight: exchange.sample_weight.max(1),
-            handshake: exchange.handshake,
-            announced_addr,
-            announced_port,
-            reason: reason::word(exchange.reason()),
             aliases: aliases(exchange, segments),
         }
-    }
-
-    fn text(&self, message: Option<&v1::Message>) -> (Option<String>, Option<bool>) {
-        let Some(message) = message else { return (None, None) };
-        match self.print_bytes {
-            Some(limit) => {
-                let (text, cut) = payload(&message.payload, limit);
-                (Some(text), Some(cut || message.truncated))
-            }
-            None => (None, Some(message.truncated)),
-        }
-    }
-}
-
-/// Names a side; `None` where it is not known.
-pub(crate) fn side(side: v1::Side) -> Option<&'static str> {
-    match side {
-        v1::Side::Client => Some("client"),
-        v1::Side::Server => Some("server"),
-        v1::Side::Unspecified => None,
-    }
-}
-
-/// Whether the connection was encrypted.
-pub(crate) fn is_encrypted(exchange: &v1::Exchange) -> bool {
-    match exchange.encryption() {
-        v1::Encryption::None => false,
-        v1::Encryption::Unread => true,
     }
 }
 
@@ -317,11 +188,6 @@ fn together(parts: [Option<u64>; 3]) -> Option<u64> {
     parts.into_iter().flatten().reduce(u64::saturating_add)
 }
 
-fn end(endpoint: Option<&v1::Endpoint>) -> End {
-    let Some(endpoint) = endpoint else { return (None, None) };
-    (address(endpoint).map(|address| address.to_string()), Some(endpoint.port).filter(|port| *port != 0))
-}
-
 fn hop(hop: &v1::Hop) -> Hop<'_> {
     let v1::Hop { at_ns, place, name, netns, direction, message, bytes } = hop;
     Hop { at_ns: *at_ns, place, name, netns: *netns, direction, message, bytes: *bytes }
@@ -347,10 +213,6 @@ fn nic_events(exchange: &v1::Exchange, message: &str) -> Vec<NicEvent> {
             },
         })
         .collect()
-}
-
-fn known(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

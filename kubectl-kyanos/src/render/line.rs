@@ -2,9 +2,8 @@
 
 use jiff::tz::TimeZone;
 use proto::filter::{address, counts_as_error};
-use proto::{reason, v1};
+use proto::{reason, side, v1};
 
-use super::json::side;
 use super::text::{both_ends, one_line};
 use super::units;
 
@@ -326,7 +325,7 @@ fn node(exchange: &v1::Exchange) -> String {
 }
 
 fn side_name(exchange: &v1::Exchange) -> String {
-    side(exchange.side()).unwrap_or("-").to_owned()
+    side::word(exchange.side()).unwrap_or("-").to_owned()
 }
 
 fn protocol(exchange: &v1::Exchange) -> String {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use proto::v1;
+use proto::{side, v1};
 use serde_json::{Map, Value, json};
 
-use super::json::{Renderer, side};
+use super::json::Renderer;
 use super::line;
 use super::table::{Cell, Table};
 use super::text::one_line;
@@ -72,7 +72,7 @@ impl Layout {
             .collect();
         let mut value = json!({
             "keys": row.keys,
-            "side": side(row.side()),
+            "side": side::word(row.side()),
             "count": row.count,
             "errors": row.errors,
             "metrics": metrics,
@@ -100,7 +100,7 @@ impl Layout {
         for row in rows {
             let mut cells: Vec<Cell> =
                 row.keys.iter().map(|key| Cell::from(one_line(key, KEY_WIDTH))).collect();
-            cells.push(side(row.side()).unwrap_or("-").into());
+            cells.push(side::word(row.side()).unwrap_or("-").into());
             cells.push(Cell::number(count(row.count)));
             cells.push(Cell::number(count(row.errors)));
             let found = row.distributions.get(place).copied().unwrap_or_default();

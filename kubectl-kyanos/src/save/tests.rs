@@ -1,4 +1,8 @@
-//! Saved lines against the schema of live ones.
+//! Saved lines against the schema of live ones, and every field in every format.
+
+mod fields;
+#[path = "../../../proto/tests/samples/full.rs"]
+mod full;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,15 +16,18 @@ use crate::render::samples;
 
 const SCHEMA_FILE: &str = include_str!("../../../docs/exchange.schema.json");
 
-/// Stores exchanges as the hub does, and saves them as lines.
-async fn saved(folder: &Path, exchanges: Vec<v1::Exchange>) -> Vec<Value> {
+/// The session whose exchanges are saved.
+const SESSION: &str = "abcde";
+
+/// Stores exchanges as the hub does, and saves them in a format.
+async fn saved(folder: &Path, exchanges: Vec<v1::Exchange>, name: &str) -> PathBuf {
     let stored = folder.join("stored.sqlite");
-    let scope = Scope { session: "abcde".to_owned(), max_store_bytes: u32::MAX };
+    let scope = Scope { session: SESSION.to_owned(), max_store_bytes: u32::MAX };
     let mut database = Database::open(&stored, scope).expect("made");
     let batch = Batch { exchanges: exchanges.into_iter().map(Arc::new).collect(), ..Batch::default() };
     database.write(&batch).expect("written");
     database.finish().expect("finished");
-    let target = Target::new(&folder.join("saved.jsonl")).expect("a target");
+    let target = Target::new(&folder.join(name)).expect("a target");
     let mut sink = target.open().expect("open");
     let (mut table, mut rows) = (String::new(), Rows::default());
     let mut take_part = |part: v1::PullResponse| {
@@ -31,7 +38,12 @@ async fn saved(folder: &Path, exchanges: Vec<v1::Exchange>) -> Vec<Value> {
     };
     Reader::open(&stored).expect("open").pull(None, &mut take_part).expect("pulled");
     finish(sink).await.expect("finished");
-    let text = std::fs::read_to_string(target.path()).expect("text");
+    target.path().to_owned()
+}
+
+/// Reads what was saved as lines.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -48,10 +60,11 @@ async fn saved_lines_are_live_lines() {
     announced.connection_id = 9;
     announced.hops.clear();
     announced.announced = Some(v1::Endpoint { address: vec![0x20; 16], port: 1, ..v1::Endpoint::default() });
-    let found = saved(folder.path(), vec![client.clone(), announced.clone(), unanswered.clone()]).await;
+    let exchanges = vec![client.clone(), announced.clone(), unanswered.clone()];
+    let found = lines(&saved(folder.path(), exchanges, "saved.jsonl").await);
     let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is one");
-    let renderer = json::Renderer { session: "abcde".to_owned(), print_bytes: Some(usize::MAX) };
+    let renderer = json::Renderer { session: SESSION.to_owned(), print_bytes: Some(usize::MAX) };
     // Oldest first.
     for (object, exchange) in found.iter().zip([unanswered, announced, client]) {
         let errors: Vec<String> = validator.iter_errors(object).map(|error| error.to_string()).collect();

@@ -114,8 +114,11 @@ impl Fill {
     }
 
     fn exchange(&mut self) -> (v1::Exchange, Vec<Values>) {
-        let (side, word) =
-            if self.raised % 2 == 0 { (v1::Side::Client, "client") } else { (v1::Side::Server, "server") };
+        let (side, word) = if self.raised.is_multiple_of(2) {
+            (v1::Side::Client, "client")
+        } else {
+            (v1::Side::Server, "server")
+        };
         let (hops, values): (Vec<_>, Vec<_>) = (0..HOPS).map(|_| self.hop()).unzip();
         let start_ns = START_NS + u64::from(self.last) * 1_000_000_007;
         self.values.push(("start_ns", Kind::Integer(start_ns.cast_signed())));

@@ -1,5 +1,7 @@
 //! The JSON form against its schema and against the contract's rules.
 
+mod schema;
+
 use serde_json::{Value, json};
 
 use super::super::samples;

@@ -47,6 +47,6 @@ pub(super) fn port<'a>(end: Option<&v1::Endpoint>) -> Cell<'a> {
 }
 
 /// A name of one end.
-pub(super) fn named<'a>(end: Option<&'a v1::Endpoint>, part: fn(&v1::Endpoint) -> &str) -> Cell<'a> {
+pub(super) fn named(end: Option<&v1::Endpoint>, part: fn(&v1::Endpoint) -> &str) -> Cell<'_> {
     end.map_or(Cell::Null, |end| Cell::text(part(end)))
 }
