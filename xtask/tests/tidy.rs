@@ -166,7 +166,8 @@ fn stages_units_and_consumers_are_named_in_the_account_alone() {
                 match NAMESAKES.iter().position(|one| one.word == word && one.file == file) {
                     Some(namesake) => drop(met.insert(namesake)),
                     None => {
-                        complaints.push(format!("{file}:{}: `{word}` has a type: see account.rs", number + 1));
+                        complaints
+                            .push(format!("{file}:{}: `{word}` has a type: see account.rs", number + 1));
                     }
                 }
             }
