@@ -475,7 +475,7 @@ fn unseen(sk: u64, entry: &Entry, way: u8) -> u64 {
     let last = if entry.closed != 0 { entry.last[at] } else { socket::sequence(sk, way) };
     let passed = last.wrapping_sub(entry.first[at]);
     let unseen = passed.wrapping_sub(entry.covered[at] as u32);
-    if entry.closed != 0 && (unseen as i32) < 0 {
+    if entry.closed != 0 && unseen.cast_signed() < 0 {
         // Read after the close.
         return 0;
     }
