@@ -16,7 +16,7 @@ Unknown is NULL, never 0 or -1. A column that a later version of the schema brou
 microseconds: text such as `2023-11-14T22:13:20.123456Z` in SQLite, DATETIME(6) in MySQL. Payloads are bytes, at most `--max-store-bytes` of each. Text that is longer than its
 column in MySQL is cut at a character, in SQLite too. Text is compared by its bytes (`utf8mb4_bin`).
 
-This page is written from the tables: `KYANOS_BLESS=1 cargo test -p hub --lib reference`.
+This page is written from the tables: `KYANOS_BLESS=1 cargo test -p hub reference`.
 ";
 
 /// The page.
