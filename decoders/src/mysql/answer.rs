@@ -271,7 +271,10 @@ impl Answer {
 
     fn column(&mut self, packet: &Packet<'_>, agreed: Agreed) {
         if self.columns.len() < MAX_COLUMNS {
-            self.columns.push(Column::read(packet.head, agreed.extended_metadata).unwrap_or_default());
+            let mut column = Column::read(packet.head, agreed.extended_metadata).unwrap_or_default();
+            // A column without a name of its own is called by its expression.
+            self.secrets.hide(&mut column.name);
+            self.columns.push(column);
         }
     }
 

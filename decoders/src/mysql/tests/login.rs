@@ -129,6 +129,28 @@ fn what_an_error_repeats_of_a_secret_is_hidden() {
 }
 
 #[test]
+fn what_a_columns_name_repeats_of_a_secret_is_hidden() {
+    for (statement, name, shown) in [
+        ("SELECT PASSWORD('hush-hush')", "PASSWORD('hush-hush')", "PASSWORD('[redacted]')"),
+        ("SELECT OLD_PASSWORD(\"hush-hush\")", "OLD_PASSWORD(\"hush-hush\")", "OLD_PASSWORD(\"[redacted]\")"),
+        ("SELECT PASSWORD('hush-hush') AS hash", "hash", "hash"),
+        ("SELECT 'plain-words'", "plain-words", "plain-words"),
+    ] {
+        let mut wire = Wire::logged_in(0);
+        wire.client(&query(statement));
+        let result = [
+            b"\x01".to_vec(),
+            column(name, 0xfd),
+            b"\xfe\0\0\x02\0".to_vec(),
+            b"\x02*9".to_vec(),
+            b"\xfe\0\0\x02\0".to_vec(),
+        ];
+        wire.server(&packets(1, &result.each_ref().map(Vec::as_slice)));
+        assert_eq!(wire.response().lines().next(), Some(shown), "{statement}");
+    }
+}
+
+#[test]
 fn a_librarys_own_statements_are_marked_up_to_the_users_first() {
     let mut wire = Wire::logged_in(0);
     let error = packet(1, b"\xff\x28\x04#42000You have an error");
