@@ -193,6 +193,17 @@ impl Kubectl {
         Ok(())
     }
 
+    /// Waits until a namespace that an earlier run removed is gone; one that lives stays.
+    pub fn wait_for_end(&self, namespace: &str) -> Result<()> {
+        let phase = || {
+            let phase = "jsonpath={.status.phase}";
+            self.run(&["get", "namespace", namespace, "--ignore-not-found", "-o", phase])
+        };
+        let is_over = || phase().is_ok_and(|phase| phase.trim() != "Terminating");
+        wait_until(&format!("the end of namespace {namespace}"), PATIENCE, is_over)?;
+        Ok(())
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
@@ -201,6 +212,7 @@ impl Kubectl {
 
     /// Makes a user with the rights of a deployer and returns its kubeconfig.
     fn deployer(&self) -> Result<String> {
+        self.wait_for_end(USER)?;
         let role = workspace::root().join("manifests/deployer.yaml");
         let role = std::fs::read_to_string(&role).with_context(|| format!("reading `{}`", role.display()))?;
         let user = json!({ "apiVersion": "v1", "kind": "List", "items": [

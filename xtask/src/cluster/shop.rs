@@ -30,6 +30,7 @@ pub struct Shop {
 impl Shop {
     /// Applies it and waits until all of it runs; what is there already stays.
     pub fn open(kubectl: &Kubectl, image: &str) -> Result<Self> {
+        kubectl.wait_for_end(NAMESPACE)?;
         let manifests = MANIFESTS.replace("NAMESPACE", NAMESPACE).replace("IMAGE_OF_DATABASE", DATABASE);
         kubectl.apply(&manifests.replace("IMAGE_OF_WORKLOADS", image))?;
         for workload in ["deployment/web", "deployment/cache", "deployment/db", "daemonset/loader"] {
