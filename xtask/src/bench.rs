@@ -56,6 +56,7 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
     let observers = observers(&folder, choice.against.as_deref())?;
     let small = Load::small_file(ROUND)?;
     costs(&small, &observers, choice.rounds)?;
+    costs(&Load::paced(ROUND)?, &observers, choice.rounds)?;
     costs(&Load::large_result()?, &observers, choice.rounds)?;
     let length = choice.seconds.map_or(LONG_RUN, Duration::from_secs);
     if length.is_zero() {
@@ -109,12 +110,17 @@ fn costs(load: &Load, observers: &[Observer], rounds: usize) -> Result<()> {
     let medians: Vec<Measured> = found.iter().map(|found| median(found)).collect();
     let plain = medians.first().map_or(f64::NAN, |plain| plain.requests_per_second);
     let (mut ours, mut other) = (None, None);
-    for (observer, Measured { requests_per_second: rate, us_per_request }) in observers.iter().zip(medians) {
+    for (observer, Measured { requests_per_second: rate, us_per_request, said }) in
+        observers.iter().zip(medians)
+    {
         let name = observer.name();
         println!(
             "  {name:<16} {rate:>8.0} requests/s  × {:.2}  CPU {us_per_request:>6.1} µs each",
             rate / plain
         );
+        if !said.is_empty() {
+            println!("  {:<16} the last time: {said}", "");
+        }
         if let Observer::Kyanos { .. } = observer {
             let place = if ours.is_none() { &mut ours } else { &mut other };
             *place = Some((rate, us_per_request));
@@ -145,7 +151,7 @@ fn memory_under_load(load: &Load, folder: &Path, length: Duration) -> Result<Mem
     memory.unwrap_or_else(|_| bail!("the memory was not watched to the end"))
 }
 
-/// Returns the median of each figure by itself.
+/// Returns the median of each figure by itself, with what was said the last time.
 fn median(measured: &[Measured]) -> Measured {
     let of = |figure: fn(&Measured) -> f64| {
         let mut sorted: Vec<f64> = measured.iter().map(figure).collect();
@@ -155,6 +161,7 @@ fn median(measured: &[Measured]) -> Measured {
     Measured {
         requests_per_second: of(|measured| measured.requests_per_second),
         us_per_request: of(|measured| measured.us_per_request),
+        said: measured.last().map(|measured| measured.said.clone()).unwrap_or_default(),
     }
 }
 

@@ -16,11 +16,19 @@ const LARGE: usize = 3_000_000;
 /// Large results of one measurement: some seconds of them.
 const LARGE_RESULTS: u32 = 3_000;
 
+/// Requests a second of the paced load: few enough that everything is delivered, so that equal work is compared.
+const PACE: u32 = 6_400;
+
+/// Connections of the paced load.
+const PACED_CONNECTIONS: u32 = 16;
+
 /// A server under load.
 #[derive(Debug)]
 pub(super) enum Load {
     /// nginx with one worker and a small file, asked by wrk over 32 connections for so long.
     SmallFile(Nginx, Duration),
+    /// The same server and file, asked by h2load at a steady pace for so long.
+    Paced(Nginx, Duration),
     /// Redis and one value of 3 MB, asked by redis-benchmark over two connections.
     LargeResult(Redis),
 }
@@ -38,6 +46,10 @@ pub(super) struct Rate {
 impl Load {
     pub(super) fn small_file(length: Duration) -> Result<Self> {
         Ok(Self::SmallFile(Nginx::start_with("access_log off;")?, length))
+    }
+
+    pub(super) fn paced(length: Duration) -> Result<Self> {
+        Ok(Self::Paced(Nginx::start_with("access_log off;")?, length))
     }
 
     pub(super) fn large_result() -> Result<Self> {
@@ -61,6 +73,12 @@ impl Load {
                     length.as_secs()
                 )
             }
+            Self::Paced(_, length) => {
+                format!(
+                    "a small file at a steady pace: h2load asks for {PACE} requests/s, {} s",
+                    length.as_secs()
+                )
+            }
             Self::LargeResult(_) => {
                 format!("a result of 3 MB: Redis, redis-benchmark with 2 connections, {LARGE_RESULTS} times")
             }
@@ -69,7 +87,7 @@ impl Load {
 
     pub(super) fn port(&self) -> u16 {
         match self {
-            Self::SmallFile(nginx, _) => nginx.port(),
+            Self::SmallFile(nginx, _) | Self::Paced(nginx, _) => nginx.port(),
             Self::LargeResult(redis) => redis.port(),
         }
     }
@@ -78,6 +96,7 @@ impl Load {
     pub(super) fn run(&self) -> Result<Rate> {
         match self {
             Self::SmallFile(nginx, length) => wrk(nginx, *length),
+            Self::Paced(nginx, length) => h2load(nginx, *length),
             Self::LargeResult(redis) => benchmark(redis),
         }
     }
@@ -95,6 +114,23 @@ fn wrk(nginx: &Nginx, length: Duration) -> Result<Rate> {
     let rate = rate.with_context(|| format!("wrk reports no rate: {text}"))?.trim().parse();
     let requests_per_second: f64 = rate.context("wrk's rate is no number")?;
     Ok(Rate { requests_per_second, requests: requests_per_second * length.as_secs_f64() })
+}
+
+fn h2load(nginx: &Nginx, length: Duration) -> Result<Rate> {
+    let program = run::find("h2load").context("`h2load` is not installed")?;
+    let mut command = Command::new(program);
+    command.args(["--h1", "--clients", &PACED_CONNECTIONS.to_string()]);
+    command.args(["--rps", &(PACE / PACED_CONNECTIONS).to_string()]);
+    command.args(["--duration", &length.as_secs().to_string()]);
+    command.arg(nginx.url("/hello")).stderr(Stdio::inherit());
+    let text = run::output(&mut command)?;
+    // "requests: 32000 total, 32000 started, 32000 done, 31990 succeeded, …".
+    let done = text.lines().find_map(|line| line.strip_prefix("requests: ")?.split(", ").nth(2));
+    let done = done.and_then(|done| done.strip_suffix(" done"));
+    let requests: f64 = done
+        .and_then(|done| done.parse().ok())
+        .with_context(|| format!("h2load reports no requests: {text}"))?;
+    Ok(Rate { requests_per_second: requests / length.as_secs_f64(), requests })
 }
 
 fn benchmark(redis: &Redis) -> Result<Rate> {

@@ -23,11 +23,14 @@ pub(super) enum Observer {
 }
 
 /// One measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Measured {
     pub(super) requests_per_second: f64,
     /// CPU time of all processes of the observer, in microseconds; 0 where it is not measured.
     pub(super) us_per_request: f64,
+    /// What the observer said last: how much it captured and lost; empty where it says nothing. Without it a figure
+    /// tells little, for what is lost costs nothing.
+    pub(super) said: String,
 }
 
 /// A capture that runs until dropped.
@@ -50,14 +53,13 @@ impl Observer {
     /// Watches while a server is made busy.
     pub(super) fn measure(&self, load: &Load) -> Result<Measured> {
         match self {
-            Self::Nobody => load.run().map(|rate| measured(rate, Duration::ZERO)),
+            Self::Nobody => load.run().map(|rate| measured(rate, Duration::ZERO, String::new())),
             Self::Kyanos { folder, .. } => {
                 let capture = Capture::start(folder, load.port())?;
                 let before = capture.cpu_time()?;
                 let rate = load.run()?;
                 let spent = capture.cpu_time()?.saturating_sub(before);
-                capture.end()?;
-                Ok(measured(rate, spent))
+                Ok(measured(rate, spent, capture.end()?))
             }
             Self::Tcpdump => {
                 let folder = scratch("tcpdump")?;
@@ -72,15 +74,15 @@ impl Observer {
                 let rate = load.run()?;
                 let spent = session::cpu_time(tcpdump.id())?.saturating_sub(before);
                 tcpdump.stop()?;
-                Ok(measured(rate, spent))
+                Ok(measured(rate, spent, String::new()))
             }
         }
     }
 }
 
-fn measured(rate: Rate, spent: Duration) -> Measured {
+fn measured(rate: Rate, spent: Duration, said: String) -> Measured {
     let Rate { requests_per_second, requests } = rate;
-    Measured { requests_per_second, us_per_request: spent.as_secs_f64() * 1e6 / requests.max(1.0) }
+    Measured { requests_per_second, us_per_request: spent.as_secs_f64() * 1e6 / requests.max(1.0), said }
 }
 
 // === impl Capture ===

@@ -24,7 +24,7 @@ enum Sign {
     Package,
 }
 
-const NEEDED: [(Purpose, &str, Sign); 22] = [
+const NEEDED: [(Purpose, &str, Sign); 23] = [
     // What compiles: a linker, the C compiler for SQLite, and the LLVM that links kernel programs.
     (Purpose::Build, "gcc", Sign::Program("cc")),
     (Purpose::Build, "libc6-dev", Sign::Package),
@@ -42,6 +42,7 @@ const NEEDED: [(Purpose, &str, Sign); 22] = [
     (Purpose::Test, "postgresql", Sign::Versions("/usr/lib/postgresql", "bin/postgres")),
     (Purpose::Test, "dnsmasq-base", Sign::Program("dnsmasq")),
     (Purpose::Test, "wrk", Sign::Program("wrk")),
+    (Purpose::Test, "nghttp2-client", Sign::Program("h2load")),
     (Purpose::Test, "curl", Sign::Program("curl")),
     (Purpose::Test, "iproute2", Sign::Program("ip")),
     (Purpose::Test, "bpftool", Sign::Program("bpftool")),
