@@ -24,10 +24,10 @@ pub(super) fn write(path: &Path, tests: &Path) -> Result<()> {
         workspace::BINARIES.iter().map(|name| workspace::binary(name)).collect::<Result<_>>()?;
     programs.push(std::env::current_exe()?);
     let mut libraries = libraries_of(tests)?;
-    std::fs::copy(tests, root.join("bin").join(calls::PROGRAM))?;
+    without_debug_info(tests, &root.join("bin").join(calls::PROGRAM))?;
     for program in &programs {
         let name = program.file_name().context("a program without a name")?;
-        std::fs::copy(program, root.join("bin").join(name))?;
+        without_debug_info(program, &root.join("bin").join(name))?;
         libraries.extend(libraries_of(program)?);
     }
     for library in libraries {
@@ -39,6 +39,12 @@ pub(super) fn write(path: &Path, tests: &Path) -> Result<()> {
     std::fs::write(&init, guest::init())?;
     std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o755))?;
     pack(root, path)
+}
+
+/// Copies a program without what debuggers read, which is most of it: the guest's memory holds the archive and what it
+/// unpacks to.
+fn without_debug_info(program: &Path, into: &Path) -> Result<()> {
+    run::output(Command::new("strip").args(["--strip-debug", "-o"]).arg(into).arg(program)).map(drop)
 }
 
 /// Returns the shared libraries that a program loads, its loader included.
