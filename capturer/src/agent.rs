@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::account::Consumer;
-use proto::filter::{FilterError, Match};
+use proto::filter::Match;
 use proto::launch::{CapturerLaunch, CapturerReady};
 use proto::v1::CapturerSettings;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -147,9 +147,9 @@ impl Agent {
         };
         let wanted = Wanted::new(&settings)?;
         let mut sessions = sessions.map(Sessions::new);
-        let mut filter = kernel_filter(&settings.filter.clone().unwrap_or_default())?;
+        let mut filter = kernel_filter(wanted.matching());
         filter.cgroups = settings.cluster;
-        let selection = Selection::new(rules(&settings)?, PathBuf::from(PROC));
+        let selection = Selection::new(rules(&settings, wanted.matching()), PathBuf::from(PROC));
         let mut kernel = match prepared.filter(|prepared| prepared.is_for(&filter)) {
             Some(prepared) => prepared.attach()?,
             None => Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?,
@@ -161,7 +161,7 @@ impl Agent {
         uplink.capturing(true, kernel.source());
         let assembler = Assembler::new(node.clone(), settings.id_base, settings.sample);
         let tracker = Tracker::new(
-            decoder_options(&settings),
+            decoder_options(&settings, wanted.matching()),
             assembler,
             Clock::sampled(),
             selection,
@@ -414,12 +414,8 @@ fn totals(kernel: &Kernel) -> ledger::Kernel {
 }
 
 /// Returns what of a cluster's node is wanted; `None` outside of a cluster.
-fn rules(settings: &CapturerSettings) -> Result<Option<Rules>, FilterError> {
-    if !settings.cluster {
-        return Ok(None);
-    }
-    let matching = Match::try_from(&settings.filter.clone().unwrap_or_default())?;
-    Ok(Some(Rules { host_processes: settings.host_processes, matching }))
+fn rules(settings: &CapturerSettings, matching: &Match) -> Option<Rules> {
+    settings.cluster.then(|| Rules { host_processes: settings.host_processes, matching: matching.clone() })
 }
 
 /// Returns the kernel's release.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use proto::filter::{FilterError, Match, Network, address, address_of};
+use proto::filter::{Early, FilterError, Match, Network, address, address_of};
 use proto::v1;
 
 use crate::kernel::{KernelFilter, Net};
@@ -37,6 +37,12 @@ impl Wanted {
         })
     }
 
+    /// Returns the compiled filter.
+    #[must_use]
+    pub fn matching(&self) -> &Match {
+        &self.matching
+    }
+
     /// Takes where sessions of Kyanos are: what a hub asks of a store in a watched pod would bring forth more of itself.
     pub fn tell(&mut self, sessions: &v1::SessionAddresses) {
         self.sessions = sessions.addresses.iter().filter_map(|address| address_of(address)).collect();
@@ -61,42 +67,31 @@ impl Wanted {
 }
 
 /// Returns the part of a filter that the kernel can test on every call.
-pub fn kernel_filter(filter: &v1::Filter) -> Result<KernelFilter, FilterError> {
-    let networks = |field: &str, texts: &[String]| {
-        texts
-            .iter()
-            .map(|text| {
-                let network = Network::parse(text).map_err(|reason| FilterError {
-                    field: field.to_owned(),
-                    value: text.clone(),
-                    reason,
-                })?;
-                Ok(net(network))
-            })
-            .collect::<Result<Vec<Net>, FilterError>>()
-    };
-    let ports = |ports: &[u32]| ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
-    Ok(KernelFilter {
-        pids: filter.pids.clone(),
-        comms: filter.comms.clone(),
-        local_ports: ports(&filter.local_ports),
-        remote_ports: ports(&filter.remote_ports),
-        local_nets: networks("local-ips", &filter.local_ips)?,
-        remote_nets: networks("remote-ips", &filter.remote_ips)?,
+#[must_use]
+pub fn kernel_filter(matching: &Match) -> KernelFilter {
+    let Early { pids, comms, local, remote } = matching.early();
+    KernelFilter {
+        pids,
+        comms,
+        local_ports: local.ports,
+        remote_ports: remote.ports,
+        local_nets: local.networks.into_iter().map(net).collect(),
+        remote_nets: remote.networks.into_iter().map(net).collect(),
         cgroups: false,
-    })
+    }
 }
 
 /// Returns what the decoders are told.
 #[must_use]
-pub fn decoder_options(settings: &v1::CapturerSettings) -> Arc<decoders::Options> {
+pub fn decoder_options(settings: &v1::CapturerSettings, matching: &Match) -> Arc<decoders::Options> {
     let redaction =
         settings.redaction.clone().unwrap_or(v1::Redaction { enabled: true, headers: Vec::new() });
-    let matching =
-        settings.filter.as_ref().and_then(|filter| Match::try_from(filter).ok()).unwrap_or_default();
-    let all: Vec<&str> = decoders::registry().iter().map(|protocol| protocol.name).collect();
-    let mut protocols: Vec<String> =
-        all.iter().filter(|name| matching.wants_protocol(name)).map(|name| (*name).to_owned()).collect();
+    let all = decoders::registry();
+    let mut protocols: Vec<String> = all
+        .iter()
+        .filter(|protocol| matching.wants_protocol(protocol.name))
+        .map(|protocol| protocol.name.to_owned())
+        .collect();
     if protocols.len() == all.len() {
         protocols.clear();
     }
@@ -127,16 +122,42 @@ mod tests {
     fn the_kernel_gets_its_part() {
         let filter = v1::Filter {
             pids: vec![3],
+            comms: vec!["a-name-of-18-bytes".to_owned()],
             local_ports: vec![80],
             remote_ips: vec!["10.0.0.0/8".to_owned(), "::1".to_owned()],
+            statuses: vec!["404".to_owned()],
             ..v1::Filter::default()
         };
-        let kernel = kernel_filter(&filter).unwrap();
-        assert_eq!((kernel.pids, kernel.local_ports), (vec![3], vec![80]));
-        assert_eq!((kernel.remote_nets[0].family, kernel.remote_nets[0].prefix), (4, 8));
-        assert_eq!((kernel.remote_nets[1].family, kernel.remote_nets[1].prefix), (6, 128));
-        let bad = v1::Filter { local_ips: vec!["ten".to_owned()], ..v1::Filter::default() };
-        assert_eq!(kernel_filter(&bad).unwrap_err().field, "local-ips");
+        let kernel = kernel_filter(&Match::try_from(&filter).unwrap());
+        let nets: Vec<(u8, u8)> = kernel.remote_nets.iter().map(|net| (net.family, net.prefix)).collect();
+        assert_eq!(nets, [(4, 8), (6, 128)]);
+        let expected = KernelFilter {
+            pids: vec![3],
+            comms: vec!["a-name-of-18-bytes".to_owned()],
+            local_ports: vec![80],
+            remote_nets: kernel.remote_nets.clone(),
+            ..KernelFilter::default()
+        };
+        assert_eq!(kernel, expected);
+        assert_eq!(kernel_filter(&Match::default()), KernelFilter::default());
+    }
+
+    #[test]
+    fn decoders_are_told_which_protocols_can_pass() {
+        let told = |filter: v1::Filter| {
+            let matching = Match::try_from(&filter).unwrap();
+            decoder_options(&v1::CapturerSettings::default(), &matching).protocols.clone()
+        };
+        assert_eq!(told(v1::Filter::default()), [] as [&str; 0], "all of them");
+        let named = v1::Filter { protocols: vec!["dns".to_owned()], ..v1::Filter::default() };
+        assert_eq!(told(named), ["dns"]);
+        let field = v1::FieldTest {
+            field: "path".to_owned(),
+            values: vec!["/".to_owned()],
+            protocols: vec!["http".to_owned()],
+            ..v1::FieldTest::default()
+        };
+        assert_eq!(told(v1::Filter { fields: vec![field], ..v1::Filter::default() }), ["http"]);
     }
 
     #[test]

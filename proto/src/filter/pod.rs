@@ -1,18 +1,66 @@
-//! Pods and workloads that a filter names.
+//! Pods by namespace, name, workload and container.
 
-use super::FilterError;
+use std::sync::Arc;
+
+use super::{FilterError, Test, among, asked};
+use crate::v1;
+
+/// A process outside pods fails each of these.
+#[derive(Debug)]
+struct Pods {
+    namespaces: Vec<String>,
+    names: Vec<PodName>,
+    workloads: Vec<String>,
+    containers: Vec<String>,
+}
 
 /// A pod by name, in any namespace or in one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PodName {
+#[derive(Debug)]
+struct PodName {
     namespace: Option<String>,
     name: String,
+}
+
+pub(super) fn compile(filter: &v1::Filter) -> Result<Option<Arc<dyn Test>>, FilterError> {
+    let v1::Filter { namespaces, pods, workloads, containers, .. } = filter;
+    let asks = [namespaces, pods, workloads, containers].iter().any(|values| !values.is_empty());
+    let test = Pods {
+        namespaces: namespaces.clone(),
+        names: pods.iter().map(|pod| PodName::parse(pod)).collect::<Result<_, _>>()?,
+        workloads: workloads.iter().map(|workload| known_workload(workload)).collect::<Result<_, _>>()?,
+        containers: containers.clone(),
+    };
+    Ok(asked(test, asks))
+}
+
+impl Test for Pods {
+    fn passes(&self, exchange: &v1::Exchange) -> bool {
+        exchange.origin.as_ref().is_some_and(|origin| {
+            self.wants_pod(&origin.namespace, &origin.pod, &origin.workload)
+                && self.wants_container(&origin.container)
+        })
+    }
+
+    fn wants_pod(&self, namespace: &str, name: &str, workload: &str) -> bool {
+        among(&self.namespaces, namespace)
+            && (self.names.is_empty() || self.names.iter().any(|pod| pod.is(namespace, name)))
+            && (self.workloads.is_empty()
+                || self.workloads.iter().any(|wanted| same_workload(wanted, workload)))
+    }
+
+    fn wants_container(&self, name: &str) -> bool {
+        among(&self.containers, name)
+    }
+
+    fn wants_pods_only(&self) -> bool {
+        true
+    }
 }
 
 // === impl PodName ===
 
 impl PodName {
-    pub(super) fn parse(text: &str) -> Result<Self, FilterError> {
+    fn parse(text: &str) -> Result<Self, FilterError> {
         let (namespace, name) = match text.split_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, text),
@@ -23,13 +71,13 @@ impl PodName {
         Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
     }
 
-    pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
+    fn is(&self, namespace: &str, name: &str) -> bool {
         self.name == name && self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
     }
 }
 
 /// Compares workloads as `KIND/NAME`, the kind in any case.
-pub(super) fn same_workload(wanted: &str, found: &str) -> bool {
+fn same_workload(wanted: &str, found: &str) -> bool {
     match (wanted.split_once('/'), found.split_once('/')) {
         (Some((wanted_kind, wanted)), Some((kind, name))) => {
             wanted_kind.eq_ignore_ascii_case(kind) && wanted == name
@@ -39,7 +87,7 @@ pub(super) fn same_workload(wanted: &str, found: &str) -> bool {
 }
 
 /// Checks that a workload has its form.
-pub(super) fn known_workload(text: &str) -> Result<String, FilterError> {
+fn known_workload(text: &str) -> Result<String, FilterError> {
     match text.split_once('/') {
         Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(text.to_owned())

@@ -1,6 +1,7 @@
 //! Truth tables of every test, and laws over random exchanges.
 
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
 use crate::v1::{Comparison, Errors, Exchange, FieldTest, Filter, Side};
@@ -115,6 +116,71 @@ fn truth_table() {
     for (expected, filter) in table {
         assert_eq!(passes(&filter), expected, "{filter:?}");
     }
+}
+
+#[test]
+fn every_field_of_the_filter_is_a_test() {
+    let words = |word: &str| vec![word.to_owned()];
+    let full = Filter {
+        protocols: words("http"),
+        pids: vec![1],
+        comms: words("a"),
+        local_ports: vec![1],
+        remote_ports: vec![1],
+        local_ips: words("::1"),
+        remote_ips: words("::1"),
+        side: Side::Client.into(),
+        container_ids: words("0123456789ab"),
+        min_total_ns: 1,
+        min_request_bytes: 1,
+        min_response_bytes: 1,
+        statuses: words("OK"),
+        errors: Errors::All.into(),
+        fields: field("path", Comparison::Exact, &["/"], &[]).fields,
+        namespaces: words("a"),
+        pods: words("a"),
+        containers: words("a"),
+        workloads: words("Job/a"),
+        nodes: words("a"),
+        // Whoever knows labels evaluates it.
+        selector: String::new(),
+    };
+    // Each field goes over the wire on its own: what follows its tag is that field.
+    let mut rest = full.encode_to_vec();
+    let mut alone = Vec::new();
+    while !rest.is_empty() {
+        let first = (1..=rest.len()).find(|len| Filter::decode(&rest[..*len]).is_ok()).unwrap();
+        let tail = rest.split_off(first);
+        alone.push(Filter::decode(rest.as_slice()).unwrap());
+        rest = tail;
+    }
+    assert_eq!(alone.len(), 20);
+    for filter in alone {
+        let compiled = Match::try_from(&filter).unwrap();
+        assert!(!compiled.is_empty(), "{filter:?}");
+        assert!(!compiled.passes(&Exchange::default()), "{filter:?}");
+    }
+    assert!(Match::try_from(&Filter::default()).unwrap().is_empty());
+}
+
+#[test]
+fn what_the_kernel_can_test_is_told_apart() {
+    let filter = Filter {
+        pids: vec![7],
+        comms: strings(&["a-name-of-18-bytes"]),
+        local_ports: vec![80],
+        remote_ips: strings(&["10.0.0.0/8"]),
+        statuses: strings(&["404"]),
+        ..Filter::default()
+    };
+    let expected = Early {
+        pids: vec![7],
+        comms: strings(&["a-name-of-18-bytes"]),
+        local: End { ports: vec![80], networks: Vec::new() },
+        remote: End { ports: Vec::new(), networks: vec![Network::parse("10.0.0.0/8").unwrap()] },
+    };
+    assert_eq!(Match::try_from(&filter).unwrap().early(), expected);
+    assert_eq!(Match::default().early(), Early::default());
 }
 
 #[test]
