@@ -1,8 +1,10 @@
 //! Running other programs: found, announced, checked.
 
 use std::ffi::OsString;
+use std::io::{IsTerminal as _, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,6 +12,9 @@ use crate::workspace;
 
 /// How a user becomes root and keeps the tool chain that is installed in the home folder.
 pub const SUDO: &str = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"";
+
+/// How often the end of a long step is looked for.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs a command, announces it, and fails unless it succeeds. All that it prints goes to standard error: standard
 /// output is for what the developer command itself was asked for.
@@ -21,6 +26,37 @@ pub fn check(command: &mut Command) -> Result<()> {
         bail!("`{}` failed: {status}", shown(command));
     }
     Ok(())
+}
+
+/// Runs a command that takes a while: one line on standard error says what is done and for how long. What the command
+/// itself says is returned, and shown where it fails.
+pub fn step(what: &str, command: &mut Command) -> Result<String> {
+    let mut said = tempfile::tempfile().context("making a temporary file")?;
+    let start = Instant::now();
+    let is_terminal = std::io::stderr().is_terminal();
+    eprint!("{what} … ");
+    let spawned = command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?).spawn();
+    let mut child = spawned.with_context(|| format!("running `{}`", shown(command)))?;
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("waiting for `{}`", shown(command)))? {
+            break status;
+        }
+        std::thread::sleep(LOOK);
+        if is_terminal {
+            eprint!("\r{what} … {} s", start.elapsed().as_secs());
+        }
+    };
+    // On a terminal the line is written anew.
+    let again = if is_terminal { format!("\r{what} … ") } else { String::new() };
+    eprintln!("{again}{} s", start.elapsed().as_secs());
+    let mut bytes = Vec::new();
+    said.rewind().and_then(|()| said.read_to_end(&mut bytes)).context("reading what a command said")?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if !status.success() {
+        eprint!("{text}");
+        bail!("`{}` failed: {status}", shown(command));
+    }
+    Ok(text)
 }
 
 /// Runs a command silently and returns its standard output; a failure carries its standard error.
@@ -133,5 +169,31 @@ mod tests {
         assert!(run.status.success(), "{err}");
         assert!(!out.contains("to-out"), "{out}");
         assert_eq!((err.matches("\nto-out\n").count(), err.matches("\nto-err\n").count()), (2, 1), "{err}");
+    }
+    #[test]
+    fn a_long_step_is_one_line() {
+        if let Some(script) = std::env::var_os(CHILD) {
+            let said = step("making", Command::new("sh").arg("-c").arg(script));
+            println!("returned {said:?}");
+            return;
+        }
+        let name = "run::tests::a_long_step_is_one_line";
+        let test = std::env::current_exe().expect("a program");
+        let run = |script: &str| {
+            let run = Command::new(&test).args(["--exact", name, "--nocapture"]).env(CHILD, script).output();
+            let run = run.expect("it runs");
+            (
+                String::from_utf8_lossy(&run.stdout).into_owned(),
+                String::from_utf8_lossy(&run.stderr).into_owned(),
+            )
+        };
+        let (out, err) = run("echo many; echo lines >&2");
+        assert!(out.contains("returned Ok(\"many\\nlines\\n\")"), "{out}");
+        assert_eq!(err.lines().filter(|line| *line == "making … 0 s").count(), 1, "{err}");
+        assert!(!err.contains("many") && !err.contains("lines"), "{err}");
+        // What a failed step said is all there is to go by.
+        let (out, err) = run("echo no such thing; exit 3");
+        assert!(out.contains("returned Err"), "{out}");
+        assert!(err.contains("making … 0 s\nno such thing\n"), "{err}");
     }
 }

@@ -74,7 +74,9 @@ pub(crate) fn rust_target(triple: &str) -> Result<()> {
     if installed.lines().any(|line| line.trim() == triple) {
         return Ok(());
     }
-    run::check(rustup().args(["target", "add", triple]).current_dir(workspace::root()))
+    let mut add = rustup();
+    add.args(["target", "add", triple]).current_dir(workspace::root());
+    run::step(&format!("installing the library for {triple}"), &mut add).map(drop)
 }
 
 fn missing(purpose: Purpose) -> Vec<Missing> {

@@ -46,7 +46,11 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 pub fn build() -> Result<()> {
     // Not `xtask`: its running program would be replaced.
     let packages = BINARIES.iter().flat_map(|name| ["--package", *name]);
-    run::check(run::cargo().args(["build", "--bins"]).args(packages))
+    let mut cargo = run::cargo();
+    cargo.args(["build", "--quiet", "--bins"]).args(packages);
+    // Where all is well it says nothing but warnings.
+    eprint!("{}", run::step(&format!("building {}", BINARIES.join(", ")), &mut cargo)?);
+    Ok(())
 }
 
 /// Returns every file that git tracks or would track, relative to the root.

@@ -54,6 +54,9 @@ const NEEDED: [(Purpose, &str, Sign); 23] = [
     (Purpose::Kernels, "busybox-static", Sign::Package),
 ];
 
+/// How packages are installed without a question.
+const INSTALL: [&str; 3] = ["install", "--yes", "--no-install-recommends"];
+
 /// Consulted by every package before it starts its service; exit code 101 means no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -90,7 +93,8 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("watching for signals")?;
     }
     let guard = NoServices::begin()?;
-    let installed = apt("update", &[]).and_then(|()| apt("install", packages));
+    let installed = apt("reading the lists of packages", &["update"])
+        .and_then(|()| apt(&format!("installing {list}"), &[&INSTALL, packages].concat()));
     drop(guard);
     if interrupted.load(Ordering::Relaxed) {
         bail!("interrupted");
@@ -127,13 +131,10 @@ impl Drop for NoServices {
     }
 }
 
-fn apt(verb: &str, packages: &[&str]) -> Result<()> {
+fn apt(what: &str, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").args([verb, "--quiet=2"]);
-    if !packages.is_empty() {
-        command.args(["--yes", "--no-install-recommends"]).args(packages);
-    }
-    run::check(&mut command)
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+    run::step(what, &mut command).map(drop)
 }
 
 fn is_present(package: &str, sign: Sign) -> bool {

@@ -37,28 +37,29 @@ pub(super) fn missing() -> Vec<Tool> {
 impl Tool {
     /// Installs the tool for the current user.
     pub(super) fn install(self) -> Result<()> {
-        match self {
-            Self::HostComponents => run::check(
-                rustup().args(["component", "add", "clippy", "rustfmt"]).current_dir(workspace::root()),
-            ),
-            Self::Nightly => {
-                run::check(rustup().args(["toolchain", "install", NIGHTLY, "--no-self-update"]).args([
-                    "--profile",
-                    "minimal",
-                    "--component",
-                    "rust-src",
-                    "--component",
-                    "clippy",
-                ]))
+        let (what, mut command) = match self {
+            Self::HostComponents => {
+                let mut command = rustup();
+                command.args(["component", "add", "clippy", "rustfmt"]).current_dir(workspace::root());
+                ("installing clippy and rustfmt".to_owned(), command)
             }
-            Self::Linker => run::check(
-                Command::new("cargo")
-                    .args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER])
-                    .args(["--no-default-features", "--features", "llvm-22"])
-                    .env("LLVM_PREFIX", LLVM)
-                    .env_remove("CARGO_TARGET_DIR"),
-            ),
-        }
+            Self::Nightly => {
+                let mut command = rustup();
+                command.args(["toolchain", "install", NIGHTLY, "--no-self-update", "--profile", "minimal"]);
+                command.args(["--component", "rust-src", "--component", "clippy"]);
+                (format!("installing the tool chain {NIGHTLY}"), command)
+            }
+            Self::Linker => {
+                let mut command = Command::new("cargo");
+                command.args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER]);
+                command.args(["--no-default-features", "--features", "llvm-22"]);
+                command.env("LLVM_PREFIX", LLVM).env_remove("CARGO_TARGET_DIR");
+                // LLVM, which is there already, does its work: what is compiled here need not be fast.
+                command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+                (format!("building bpf-linker {LINKER}"), command)
+            }
+        };
+        run::step(&what, &mut command).map(drop)
     }
 
     fn is_present(self) -> bool {
