@@ -19,7 +19,6 @@ pub mod kyanos;
 pub mod lint_programs;
 pub mod package;
 pub mod process;
-pub mod proto;
 pub mod replay;
 pub mod run;
 pub mod servers;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::image::Architecture;
-use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, proto, replay, setup, suite};
+use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, replay, run, setup, suite};
 
 /// Developer commands of Kyanos.
 #[derive(Parser)]
@@ -117,7 +117,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::E2e(choice) => return e2e::run(choice),
         Command::LintPrograms => lint_programs::run()?,
-        Command::Proto => proto::generate()?,
+        Command::Proto => run::check(run::cargo().args(["run", "--quiet", "--package", "codegen"]))?,
     }
     Ok(ExitCode::SUCCESS)
 }

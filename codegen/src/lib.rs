@@ -1,27 +1,27 @@
 //! Generates the Rust types of the wire from its `.proto` files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::workspace::root;
+/// The file that is generated.
+pub const FILE: &str = "kyanos.v1.rs";
 
 /// Messages that also travel as JSON, in what a parent tells its children.
 const SERDE_MESSAGES: [&str; 3] = ["Filter", "FieldTest", "Redaction"];
 
-/// Writes `proto/src/generated/kyanos.v1.rs`.
-pub fn generate() -> Result<()> {
-    let out = root().join("proto/src/generated");
-    std::fs::create_dir_all(&out).context("creating the output directory")?;
-    generate_into(&out)
+/// Returns the folder where the generated file is kept.
+#[must_use]
+pub fn kept() -> PathBuf {
+    wire().join("src/generated")
 }
 
-/// Writes `kyanos.v1.rs` into a folder.
+/// Writes [`FILE`] into a folder, which is made where it is missing.
 pub fn generate_into(out: &Path) -> Result<()> {
-    let include = root().join("proto/proto");
-    let folder = include.join("kyanos/v1");
+    std::fs::create_dir_all(out).with_context(|| format!("creating `{}`", out.display()))?;
+    let include = wire().join("proto");
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(&folder).context("reading the .proto files")? {
+    for entry in std::fs::read_dir(include.join("kyanos/v1")).context("reading the .proto files")? {
         files.push(entry?.path());
     }
     files.sort();
@@ -34,4 +34,9 @@ pub fn generate_into(out: &Path) -> Result<()> {
         );
     }
     builder.compile_fds(descriptors).context("generating code")
+}
+
+/// The folder of the crate `proto`.
+fn wire() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto")
 }
