@@ -1,5 +1,4 @@
 //! The generated file that is kept is the one that the `.proto` files give.
-#![expect(clippy::expect_used, reason = "a test that cannot read the sources has failed")]
 
 #[test]
 fn generated_wire_types_are_up_to_date() {

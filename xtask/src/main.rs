@@ -56,6 +56,8 @@ enum Command {
     /// Play both ends of a capture's streams.
     #[command(hide = true)]
     ReplayPlayer(replay::Score),
+    /// Run a client, and write what it and its server say to each other as fixtures of a decoder.
+    Record(replay::record::Choice),
     /// Measure what capturing costs a busy server, by small requests and by results of 3 MB, and the memory it takes.
     Bench(bench::Choice),
     /// Build container images of hub and capturer, as archives that `ctr`, `kind` and `docker` load; needs no engine.
@@ -110,6 +112,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::SmokeServer => kernels::smoke::server::serve()?,
         Command::Replay(choice) => return replay::run(choice),
         Command::ReplayPlayer(score) => replay::player(score)?,
+        Command::Record(choice) => return replay::record::run(choice),
         Command::Bench(choice) => return bench::run(choice),
         Command::Image { out, target } => image::run(out.as_deref(), *target)?,
         Command::Package { out, programs, platform } => {

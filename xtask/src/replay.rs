@@ -9,6 +9,7 @@ mod play;
 mod player;
 mod read;
 mod reassembly;
+pub mod record;
 mod report;
 mod spoken;
 mod streams;

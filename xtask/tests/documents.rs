@@ -76,7 +76,8 @@ fn every_flag_in_the_documents_exists() {
     let plugin = binary("kubectl-kyanos").expect("built");
     let tool = Path::new(env!("CARGO_BIN_EXE_xtask"));
     let mut known = help(tool, &[]);
-    for command in ["setup", "demo", "test", "bench", "replay", "kernels", "image", "package", "e2e", "proto"]
+    for command in
+        ["setup", "demo", "test", "bench", "replay", "kernels", "image", "package", "e2e", "proto", "record"]
     {
         known.push_str(&help(tool, &[command]));
     }

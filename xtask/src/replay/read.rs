@@ -67,6 +67,10 @@ struct Interface {
     resolution: u64,
 }
 
+/// Reads packets that come one by one, from no file.
+#[derive(Debug, Default)]
+pub(super) struct Reader(Reading);
+
 /// Reading in progress.
 #[derive(Debug, Default)]
 struct Reading {
@@ -113,6 +117,30 @@ pub(super) fn read(path: &Path) -> Result<Capture> {
         reader.consume(consumed);
     }
     Ok(reading.capture)
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Takes the next packet of an Ethernet interface, if it is from or to one of these ports; says whether it is.
+    pub(super) fn ethernet(&mut self, bytes: &[u8], ports: &[u16]) -> bool {
+        let before = self.0.capture.packets.len();
+        self.0.packet(Linktype::ETHERNET, 0, bytes);
+        let packets = &mut self.0.capture.packets;
+        let is_wanted = |packet: &Packet| {
+            [packet.source, packet.destination].iter().any(|end| ports.contains(&end.port()))
+        };
+        let wanted = packets.len() > before && packets.last().is_some_and(is_wanted);
+        if !wanted {
+            packets.truncate(before);
+        }
+        wanted
+    }
+
+    /// Returns all packets.
+    pub(super) fn finish(self) -> Capture {
+        self.0.capture
+    }
 }
 
 // === impl Reading ===
