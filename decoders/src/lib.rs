@@ -2,7 +2,7 @@
 //!
 //! A [`Conversation`] takes the stretches of one connection and gives its [`Exchange`]s. What is the same for every
 //! protocol (detection, bounded buffers, losses, resynchronisation, pairing) is written once, in `conversation`; a
-//! protocol is one entry in the [`registry`] and one implementation of the trait in `decoder`.
+//! protocol is one entry in the [`registry()`] and one implementation of the trait in `decoder`.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -138,6 +138,10 @@ pub(crate) struct CaptureArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "session")]
     pub(crate) btf: Option<PathBuf>,
     /// Replace passwords, tokens and cookies by [redacted] [default: true]
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "users read this text, in which brackets are brackets"
+    )]
     #[arg(
         long,
         value_name = "BOOL",

@@ -136,6 +136,25 @@ fn everything_on_the_wire_is_explained() {
 }
 
 #[test]
+fn actions_of_workflows_are_pinned_by_their_commit() {
+    let uses = Regex::new(r"^\s*-?\s*uses:\s*(\S+)(.*)$").expect("a pattern");
+    let pinned = Regex::new(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40}$").expect("a pattern");
+    let named = Regex::new(r"^ # v\d+(\.\d+)*$").expect("a pattern");
+    let (mut complaints, mut met) = (Vec::new(), 0);
+    for (file, text) in sources("yaml").iter().filter(|(file, _)| file.starts_with(".github/workflows/")) {
+        for found in text.lines().filter_map(|line| uses.captures(line)) {
+            met += 1;
+            if !pinned.is_match(&found[1]) || !named.is_match(&found[2]) {
+                complaints
+                    .push(format!("{file}: `{}`: a tag can be moved; write `@COMMIT # VERSION`", &found[1]));
+            }
+        }
+    }
+    assert!(met > 0, "no workflow uses an action: the pattern is out of date");
+    must_be_empty(&complaints);
+}
+
+#[test]
 fn stages_units_and_consumers_are_named_in_the_account_alone() {
     let words = Regex::new(
         r#""(ring|miss|fault|map|unanchored|gap|unseen|unparsable|unpaired|uplink|viewer|store|events?|exchanges?)"|"(capturer|viewer) "#,
