@@ -1,28 +1,11 @@
-//! System calls: their numbers, and their arguments as user registers hold them.
+//! System calls: their numbers, their arguments as user registers hold them, and the arrays of messages these name.
 //!
 //! `pt_regs` of user space is part of the kernel's interface (ptrace), so its layout is fixed per architecture.
 
-use crate::kernel::read;
-
-/// How a call names its bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Shape {
-    /// `(fd, buffer, length, …)`.
-    Buffer = 0,
-    /// `(fd, buffer, length, flags, address, …)`.
-    Addressed = 1,
-    /// `(fd, iovec, count)`.
-    Vector = 2,
-    /// `(fd, msghdr, flags)`.
-    Message = 3,
-    /// `(fd, mmsghdr, count, flags, …)`.
-    Messages = 4,
-    /// `(out, in, …)`: bytes that do not pass through the process.
-    Sendfile = 5,
-    /// `(in, offset, out, …)`: the same, either way.
-    Splice = 6,
-}
+use crate::{
+    kernel::{read, read_user},
+    memory::{Message, Shape},
+};
 
 /// A call that moves bytes.
 #[derive(Clone, Copy)]
@@ -143,3 +126,26 @@ mod registers {
 }
 
 pub(crate) use registers::{arguments, number};
+
+// === flags and messages ===
+
+/// Flags of receiving calls, from `include/linux/socket.h`.
+pub(crate) const MSG_OOB: u32 = 0x1;
+pub(crate) const MSG_PEEK: u32 = 0x2;
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
+
+/// Offset of `mmsghdr.msg_len`: the bytes that an element of an array of messages moved.
+const MESSAGE_MOVED: u64 = size_of::<Message>() as u64;
+
+/// The bytes that the message at `at`, one of an array, moved.
+#[inline(always)]
+pub(crate) fn message_moved(at: u64) -> u64 {
+    u64::from(read_user::<u32>(at.wrapping_add(MESSAGE_MOVED)).unwrap_or(0))
+}
+
+/// Size of `struct mmsghdr`: a message, the bytes it moved, and padding.
+pub(crate) const MESSAGES_STRIDE: u64 = 64;
+
+/// Most messages of one call that are looked at: twice as many as the kernel sends at once.
+pub(crate) const MAX_MESSAGES: u64 = 2048;

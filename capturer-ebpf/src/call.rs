@@ -6,121 +6,24 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use capturer_ebpf::{
-    layout::{Kind, coordinate, flag, framing, placement, verdict, way},
+    layout::{coordinate, flag, framing, placement, verdict, way},
     settings::{ABSENT, total},
 };
 
 use crate::{
-    arguments::{self, Arguments, Shape},
-    cgroup,
-    connection::{self, Entry},
-    datagram,
-    gather::{CALL_STEPS, Cursor},
+    arguments::{
+        self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
+        message_moved,
+    },
+    cgroup, connection, datagram,
+    gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
-    payload::{self, Draft},
-    process,
-    scratch::{Scratch, User, scratch},
-    socket::{self, Protocol},
+    memory::{Call, Cursor, Draft, Grip, Message, Protocol, Scratch, Shape, StreamEntry},
+    payload, process,
+    scratch::{User, scratch},
+    socket,
 };
-
-/// Flags of receiving calls, from `include/linux/socket.h`.
-const MSG_OOB: u32 = 0x1;
-const MSG_PEEK: u32 = 0x2;
-pub(crate) const MSG_TRUNC: u32 = 0x20;
-const MSG_ERRQUEUE: u32 = 0x2000;
-
-/// A call that has entered.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) sk: u64,
-    pub(crate) enter_ns: u64,
-    /// Buffer, vector or message, by `shape`.
-    pub(crate) base: u64,
-    /// Length of the buffer, or count of vectors or messages.
-    pub(crate) count: u64,
-    /// Where the process keeps the peer's address, 0 for nowhere.
-    pub(crate) address: u64,
-    /// Bytes that the call had to append when it first held the stream's lock.
-    pub(crate) whole: u64,
-    /// Id of the process's control group.
-    pub(crate) cgroup: u64,
-    pub(crate) s0: u32,
-    /// Where its bytes begin, by `grip`.
-    pub(crate) start: u32,
-    pub(crate) pid: u32,
-    pub(crate) tid: u32,
-    /// The call's own flags.
-    pub(crate) message_flags: u32,
-    pub(crate) shape: Shape,
-    pub(crate) way: u8,
-    pub(crate) protocol: Protocol,
-    /// 1 when `s0` says nothing: the socket was not open yet, or the call entered before the capture.
-    pub(crate) unmarked: u8,
-    /// 1 when the call entered before the capture.
-    pub(crate) no_enter: u8,
-    /// 1 when no map had room for the connection.
-    pub(crate) unmapped: u8,
-    /// What was seen of it under the stream's lock.
-    pub(crate) grip: Grip,
-    pub(crate) reserved: u8,
-}
-
-/// What was seen of a sending call while it held the stream's lock.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Grip {
-    /// Nothing: the kernel does not show it, or the call is none that sends one message.
-    None = 0,
-    /// Its bytes lie side by side from `start` on.
-    Whole = 1,
-    /// It let go of the lock to wait for room, and others wrote meanwhile.
-    Torn = 2,
-}
-
-/// `struct user_msghdr` of the process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Message {
-    pub(crate) address: u64,
-    pub(crate) address_len: u64,
-    pub(crate) vectors: u64,
-    pub(crate) count: u64,
-    pub(crate) control: u64,
-    pub(crate) control_len: u64,
-    pub(crate) flags: u32,
-    pub(crate) padding: u32,
-}
-
-impl Message {
-    /// A message without buffers.
-    pub(crate) const NONE: Message = Message {
-        address: 0,
-        address_len: 0,
-        vectors: 0,
-        count: 0,
-        control: 0,
-        control_len: 0,
-        flags: 0,
-        padding: 0,
-    };
-}
-
-/// Offset of `mmsghdr.msg_len`: the bytes that an element of an array of messages moved.
-const MESSAGE_MOVED: u64 = size_of::<Message>() as u64;
-
-/// The bytes that the message at `at`, one of an array, moved.
-#[inline(always)]
-pub(crate) fn message_moved(at: u64) -> u64 {
-    u64::from(read_user::<u32>(at.wrapping_add(MESSAGE_MOVED)).unwrap_or(0))
-}
-
-/// Size of `struct mmsghdr`: a message, the bytes it moved, and padding.
-pub(crate) const MESSAGES_STRIDE: u64 = 64;
-
-/// Most messages of one call that are looked at: twice as many as the kernel sends at once.
-pub(crate) const MAX_MESSAGES: u64 = 2048;
 
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32_768, 0);
@@ -361,7 +264,7 @@ fn moved(bytes: u64, result: u64) -> u64 {
     if connection::is_excluded(tuple, entry) {
         return 0;
     }
-    fill(draft, call, bytes);
+    payload::fill(draft, call, bytes);
     position(draft, call, entry, bytes);
     let decided = connection::decided(entry.connection.id);
     losses::count(total::SEEN);
@@ -393,32 +296,9 @@ fn moved(bytes: u64, result: u64) -> u64 {
     1
 }
 
-/// Fills in what every record says.
-#[inline(never)]
-pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
-    let head = &mut draft.head;
-    head.kind = Kind::Moved as u8;
-    head.way = call.way;
-    head.flags = if call.no_enter == 0 { 0 } else { flag::NO_ENTER };
-    head.captured = 0;
-    head.enter_ns = call.enter_ns;
-    head.exit_ns = kernel::now();
-    head.moved = bytes;
-    head.counter = 0;
-    head.s0 = 0;
-    head.s1 = 0;
-    head.pid = call.pid;
-    head.tid = call.tid;
-    head.cgroup = call.cgroup;
-    head.offset = 0;
-    head.pieces = 0;
-    head.comm = process::comm(kernel::current_task());
-    0
-}
-
 /// Says which bytes of the stream the call moved.
 #[inline(always)]
-fn position(draft: &mut Draft, call: &Call, entry: &mut Entry, bytes: u64) {
+fn position(draft: &mut Draft, call: &Call, entry: &mut StreamEntry, bytes: u64) {
     let way = usize::from(call.way & 1);
     draft.head.counter = entry.counter[way];
     add(&raw mut entry.counter[way], bytes);

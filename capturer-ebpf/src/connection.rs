@@ -11,43 +11,11 @@ use capturer_ebpf::{
 
 use crate::{
     kernel::{self, add, cpu, limit},
+    memory::{Ends, Protocol, Scratch, StreamEntry, Tuple},
     rings,
-    scratch::{Scratch, User, scratch},
-    socket::{self, Ends, Protocol, state},
+    scratch::{User, scratch},
+    socket::{self, state},
 };
-
-/// A followed TCP socket.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) connection: Connection,
-    /// Bytes moved by way, since first sight.
-    pub(crate) counter: [u64; 2],
-    /// Where the next message begins by way, by the same count, as far as large calls were followed.
-    pub(crate) boundary: [u64; 2],
-    /// Sequence numbers that reported calls covered, by way.
-    pub(crate) covered: [u64; 2],
-    /// Sequence number at first sight, by way.
-    pub(crate) first: [u32; 2],
-    /// The state of [`PEERS`] that `excluded` was last compared with.
-    pub(crate) generation: u64,
-    /// 1 when `first` is set, by way.
-    pub(crate) sighted: [u8; 2],
-    /// 1 when the socket or its peer belongs to a session of this program.
-    pub(crate) excluded: u8,
-    /// 1 when the filters do not ask for it.
-    pub(crate) filtered: u8,
-    /// 1 while the ends are not known yet.
-    pub(crate) fresh: u8,
-    /// 1 once an event was sent.
-    pub(crate) reported: u8,
-    /// TCP state at first sight.
-    pub(crate) born: u8,
-    /// 1 when `last` is set.
-    pub(crate) closed: u8,
-    /// Sequence numbers when the connection was closed, by way: a close without lingering moves the socket's own.
-    pub(crate) last: [u32; 2],
-}
 
 /// How a socket was opened, noted before its first call.
 #[repr(C)]
@@ -55,17 +23,6 @@ pub(crate) struct Entry {
 struct Opened {
     role: u8,
     excluded: u8,
-}
-
-/// The ends of a socket as its peer sees them.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Tuple {
-    netns: u32,
-    local_port: u16,
-    remote_port: u16,
-    local: [u8; 16],
-    remote: [u8; 16],
 }
 
 /// A listening socket of a session of this program.
@@ -77,7 +34,7 @@ struct Listener {
 }
 
 #[map]
-static CONNECTIONS: HashMap<u64, Entry> = HashMap::with_max_entries(65_536, 0);
+static CONNECTIONS: HashMap<u64, StreamEntry> = HashMap::with_max_entries(65_536, 0);
 
 #[map]
 static OPENED: LruHashMap<u64, Opened> = LruHashMap::with_max_entries(32_768, 0);
@@ -122,13 +79,13 @@ pub(crate) fn next_id() -> u64 {
 
 /// The entry of a socket seen before.
 #[inline(always)]
-pub(crate) fn lookup(sk: u64) -> Option<*mut Entry> {
+pub(crate) fn lookup(sk: u64) -> Option<*mut StreamEntry> {
     CONNECTIONS.get_ptr_mut(sk)
 }
 
 /// The entry of a socket, made at first sight; `None` when the map is full.
 #[inline(always)]
-pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> Option<*mut Entry> {
+pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> Option<*mut StreamEntry> {
     if let Some(entry) = CONNECTIONS.get_ptr_mut(sk) {
         return Some(entry);
     }
@@ -137,7 +94,7 @@ pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol)
 }
 
 #[inline(never)]
-fn make(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
+fn make(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
     let born = socket::tcp_state(sk);
     let open = !unopened(born);
     let id = next_id();
@@ -177,7 +134,7 @@ pub(crate) fn unopened(tcp_state: u8) -> bool {
 
 /// Reads the ends again, once they are known.
 #[inline(never)]
-pub(crate) fn refresh(entry: &mut Entry, sk: u64, protocol: Protocol) -> u64 {
+pub(crate) fn refresh(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
     let (id, role) = (entry.connection.id, entry.connection.role);
     identify(&mut entry.connection, sk, protocol, id);
     entry.connection.role = role;
@@ -301,7 +258,7 @@ pub(crate) fn peer_excluded(tuple: &mut Tuple, connection: &Connection) -> bool 
 
 /// Excludes a connection and its peer.
 #[inline(always)]
-pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut Entry) {
+pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut StreamEntry) {
     if entry.excluded == 0 {
         entry.excluded = 1;
         exclude_peer(tuple, &entry.connection);
@@ -310,7 +267,7 @@ pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut Entry) {
 
 /// Whether a connection is excluded, compared with what was learnt since it was last asked.
 #[inline(always)]
-pub(crate) fn is_excluded(tuple: &mut Tuple, entry: &mut Entry) -> bool {
+pub(crate) fn is_excluded(tuple: &mut Tuple, entry: &mut StreamEntry) -> bool {
     if entry.excluded == 0 {
         let generation = generation();
         if entry.generation != generation {
@@ -443,7 +400,7 @@ pub(crate) fn forget(sk: u64) {
 }
 
 #[inline(always)]
-fn end(sk: u64, entry: &Entry) {
+fn end(sk: u64, entry: &StreamEntry) {
     if entry.excluded == 0 && entry.filtered == 0 {
         let unseen_out = unseen(sk, entry, way::OUT);
         let unseen_in = unseen(sk, entry, way::IN);
@@ -464,7 +421,7 @@ fn end(sk: u64, entry: &Entry) {
 
 /// Stream bytes that passed without a call that was seen, modulo 4 GiB.
 #[inline(always)]
-fn unseen(sk: u64, entry: &Entry, way: u8) -> u64 {
+fn unseen(sk: u64, entry: &StreamEntry, way: u8) -> u64 {
     let at = usize::from(way & 1);
     let followed = entry.connection.coordinate == coordinate::SEQUENCE
         && entry.connection.transport == transport::TCP

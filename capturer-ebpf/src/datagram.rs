@@ -10,42 +10,21 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    arguments::Shape,
-    call::{self, MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, Message},
+    arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
     connection,
     kernel::{add, read_user},
-    losses, payload,
-    scratch::{Scratch, User, scratch},
-    socket::{self, Ends},
+    losses,
+    memory::{DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
+    payload,
+    scratch::{User, scratch},
+    socket,
 };
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// A socket and a peer.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Key {
-    sk: u64,
-    remote: [u8; 16],
-    remote_port: u16,
-    family: u16,
-    reserved: u32,
-}
-
-/// What is known of a socket and a peer.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    connection: Connection,
-    /// Datagrams by way.
-    counter: [u64; 2],
-    excluded: u32,
-    filtered: u32,
-}
-
 #[map]
-static DATAGRAMS: LruHashMap<Key, Entry> = LruHashMap::with_max_entries(16_384, 0);
+static DATAGRAMS: LruHashMap<DatagramKey, DatagramEntry> = LruHashMap::with_max_entries(16_384, 0);
 
 /// A call on a UDP socket moved one datagram; 0 when there is nothing to send.
 #[inline(never)]
@@ -88,7 +67,7 @@ extern "C" fn one_of_many(index: u64) -> u32 {
     let Some(scratch) = scratch(User::Calls) else { return 0 };
     let at = scratch.call.base.wrapping_add(index * MESSAGES_STRIDE);
     scratch.message = read_user::<Message>(at).unwrap_or(Message::NONE);
-    scratch.bytes = call::message_moved(at);
+    scratch.bytes = message_moved(at);
     if datagram(scratch, 0) != 0 {
         payload::deliver();
     }
@@ -110,7 +89,7 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
         return 0;
     }
     losses::count(total::SEEN);
-    call::fill(draft, call, *bytes);
+    payload::fill(draft, call, *bytes);
     if call.way == way::OUT {
         draft.head.counter = entry.counter[0];
         add(&raw mut entry.counter[0], 1);
@@ -162,9 +141,9 @@ fn peer(ends: &mut Ends, address: u64) {
 }
 
 #[inline(always)]
-fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut Entry> {
+fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut DatagramEntry> {
     let Scratch { call, tuple, ends, datagram_key: key, datagram_entry: made, .. } = scratch;
-    *key = Key {
+    *key = DatagramKey {
         sk: call.sk,
         remote: ends.remote,
         remote_port: ends.remote_port,

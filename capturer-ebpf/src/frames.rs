@@ -6,9 +6,9 @@
 use capturer_ebpf::layout::{Framing, framing};
 
 use crate::{
-    gather::{Cursor, FILL_MASK, HEAD, LONGEST_HEADER, gathered},
     kernel::barrier,
-    scratch::{Scratch, User, scratch},
+    memory::{Cursor, Scratch},
+    scratch::{FILL_MASK, HEAD, LONGEST_HEADER, User, gathered, scratch},
 };
 
 /// Messages that are followed after each step of copying, at most: twice as many as the smallest lines it may hold.

@@ -6,30 +6,41 @@
 
 use aya_ebpf::helpers::generated as helper;
 use capturer_ebpf::{
-    layout::{Moved, flag},
+    layout::{Kind, Moved, flag},
     settings::total,
 };
 
 use crate::{
-    gather::{self, Cursor, Vector},
-    kernel::{barrier, read_user},
-    losses, rings,
-    scratch::{Scratch, User, scratch},
+    cursor::largest_payload,
+    gather,
+    kernel::{self, barrier, read_user},
+    losses,
+    memory::{Call, Cursor, Draft, Scratch, Vector},
+    process, rings,
+    scratch::{HEAD, User, scratch},
 };
 
-const HEAD: u64 = size_of::<Moved>() as u64;
-
-/// A record being made.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Draft {
-    pub(crate) head: Moved,
-    /// The only buffer, 0 when there are several.
-    pub(crate) buffer: u64,
-    /// The bytes of the call that are wanted: from here
-    pub(crate) from: u64,
-    /// up to here.
-    pub(crate) until: u64,
+/// Fills in what every record says.
+#[inline(never)]
+pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
+    let head = &mut draft.head;
+    head.kind = Kind::Moved as u8;
+    head.way = call.way;
+    head.flags = if call.no_enter == 0 { 0 } else { flag::NO_ENTER };
+    head.captured = 0;
+    head.enter_ns = call.enter_ns;
+    head.exit_ns = kernel::now();
+    head.moved = bytes;
+    head.counter = 0;
+    head.s0 = 0;
+    head.s1 = 0;
+    head.pid = call.pid;
+    head.tid = call.tid;
+    head.cgroup = call.cgroup;
+    head.offset = 0;
+    head.pieces = 0;
+    head.comm = process::comm(kernel::current_task());
+    0
 }
 
 /// Points at one buffer.
@@ -76,7 +87,7 @@ fn send_whole(scratch: &mut Scratch) -> bool {
     }
     let want = draft.until - draft.from;
     let limit = rings::payload_limit();
-    if draft.buffer != 0 && want <= limit && want <= gather::largest_payload() {
+    if draft.buffer != 0 && want <= limit && want <= largest_payload() {
         draft.head.offset = draft.from as u32;
         draft.buffer = draft.buffer.wrapping_add(draft.from);
         direct_by_class(draft, want);

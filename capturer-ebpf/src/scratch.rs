@@ -1,28 +1,21 @@
 //! Memory for what is too large for the 512 bytes of stack that all frames of a program share.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
+use capturer_ebpf::settings::{HEAD_BYTES, STEP};
 
-use crate::{
-    call::Call, call::Message, connection, connection::Tuple, datagram, gather::Cursor, payload::Draft,
-    socket::Ends,
-};
+use crate::memory::Scratch;
 
-/// One program's working memory on one CPU.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Scratch {
-    pub(crate) call: Call,
-    pub(crate) draft: Draft,
-    pub(crate) cursor: Cursor,
-    pub(crate) entry: connection::Entry,
-    pub(crate) tuple: Tuple,
-    pub(crate) message: Message,
-    pub(crate) ends: Ends,
-    /// Bytes of the datagram that is looked at, or of the messages of a call.
-    pub(crate) bytes: u64,
-    pub(crate) datagram_key: datagram::Key,
-    pub(crate) datagram_entry: datagram::Entry,
-}
+/// Bytes in front of what is gathered: the larger head's.
+pub(crate) const HEAD: u64 = HEAD_BYTES as u64;
+
+/// Bytes that are gathered before they are sent as a piece.
+pub(crate) const FULL: u64 = STEP as u64;
+
+/// Masks what is gathered: less than [`FULL`], and one step more.
+pub(crate) const FILL_MASK: u64 = 2 * FULL - 1;
+
+/// Longest header of a message that is followed, a multiple of eight bytes.
+pub(crate) const LONGEST_HEADER: u64 = 128;
 
 /// Whose memory: the kernel does not run a program while it runs already on the same CPU, and the two programs of
 /// calls do not interrupt each other.
@@ -41,4 +34,20 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 pub(crate) fn scratch(user: User) -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own value, to which the program that runs holds the only reference.
     SCRATCH.get_ptr_mut(user as u32).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// Bytes gathered, with room for either head in front of them.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Gathered {
+    bytes: [u8; (HEAD + FILL_MASK + 1 + LONGEST_HEADER) as usize],
+}
+
+#[map]
+static GATHERED: PerCpuArray<Gathered> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is gathered on this CPU, behind [`HEAD`] bytes.
+#[inline(always)]
+pub(crate) fn gathered() -> Option<*mut u8> {
+    GATHERED.get_ptr_mut(0).map(<*mut Gathered>::cast)
 }

@@ -2,7 +2,10 @@
 
 use capturer_ebpf::{layout::transport, settings::ABSENT};
 
-use crate::kernel::{follow, offset, read};
+use crate::{
+    kernel::{follow, offset, read},
+    memory::{Ends, Protocol},
+};
 
 /// `S_IFMT` and `S_IFSOCK` of `inode.i_mode`.
 const FILE_TYPE: u16 = 0o170_000;
@@ -24,14 +27,6 @@ pub(crate) mod state {
     pub(crate) const LISTEN: u8 = 10;
 }
 
-/// What kind of socket is followed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Tcp,
-    Mptcp,
-    Udp,
-}
-
 impl Protocol {
     /// The transport's number in the event layout.
     #[inline(always)]
@@ -41,16 +36,6 @@ impl Protocol {
             Protocol::Udp => transport::UDP,
         }
     }
-}
-
-/// The two ends of a socket.
-#[derive(Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) family: u8,
-    pub(crate) local_port: u16,
-    pub(crate) remote_port: u16,
-    pub(crate) local: [u8; 16],
-    pub(crate) remote: [u8; 16],
 }
 
 /// The socket behind a descriptor of `task`; `None` when it is something else.
