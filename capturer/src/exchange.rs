@@ -7,10 +7,10 @@ use decoders::{Reason, Side};
 use proto::v1;
 
 use crate::clock::Clock;
+use crate::direction::{IN, OUT};
 use crate::identity::Processes;
 use crate::marks::{Call, Calls};
 use crate::segments::{ClientMarks, ServerMarks, Timing};
-use crate::tracker::{IN, OUT};
 
 /// Characters of an operation, as wide as the store's column.
 pub const OPERATION_CHARS: usize = 512;
@@ -240,7 +240,7 @@ fn cut(mut text: String, chars: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::fixtures;
+    use crate::fixtures;
 
     fn call(start: u64, end: u64, enter_ns: u64, exit_ns: u64, pid: u32) -> Call {
         Call { start, end, enter_ns, exit_ns, bytes: end - start, pid }

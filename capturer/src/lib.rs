@@ -7,8 +7,11 @@
 
 pub mod agent;
 pub mod clock;
+pub mod direction;
 pub mod exchange;
 pub mod filter;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod kernel;
 pub mod ledger;

@@ -7,8 +7,6 @@ pub mod order;
 pub mod stream;
 
 mod connection;
-#[cfg(test)]
-pub(crate) mod fixtures;
 mod held;
 mod residents;
 
@@ -16,7 +14,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use capturer_ebpf::layout::{self, flag, transport, way};
+use capturer_ebpf::layout::{self, flag, transport};
 use decoders::{Options, Outcome, Side};
 use proto::v1;
 
@@ -33,12 +31,6 @@ use held::Held;
 pub use held::{HELD_BYTES, HELD_EXCHANGES};
 use order::{Arrival, Happening, Order};
 use stream::Event;
-
-/// Index of the sending way.
-pub const OUT: usize = way::OUT as usize;
-
-/// Index of the receiving way.
-pub const IN: usize = way::IN as usize;
 
 /// Connections decoded at a time. Beyond it the one that was silent longest of a few is ended early; what waited in
 /// it counts as `map`.

@@ -104,7 +104,7 @@ fn append(runs: &mut Vec<Run>, offset: u64, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::fixtures;
+    use crate::fixtures;
 
     fn piece(tid: u32, counter: u64, offset: u32) -> Piece {
         let (kind, way, reserved, captured) = (0, 0, 0, 0);

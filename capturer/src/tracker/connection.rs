@@ -6,7 +6,7 @@ use capturer_ebpf::layout::{self, flag, transport};
 use decoders::{Context, Conversation, Framing, Options, Side, Transport, Verdict, Way, registry};
 
 use super::stream::{Event, Fate, Sink, Stream};
-use super::{IN, OUT};
+use crate::direction::{IN, OUT};
 use crate::ledger::Ledger;
 use crate::marks::{Call, Calls};
 

@@ -142,10 +142,10 @@ impl Ord for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::fixtures;
+    use crate::{direction, fixtures};
 
     fn arrival(at_ns: u64, payload: usize) -> Arrival {
-        let mut event = fixtures::event(crate::tracker::OUT, 0, &vec![0; payload]);
+        let mut event = fixtures::event(direction::OUT, 0, &vec![0; payload]);
         event.enter_ns = at_ns;
         Arrival { at_ns, connection: fixtures::connection(1), happening: Happening::Moved(event) }
     }

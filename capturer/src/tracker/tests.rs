@@ -11,8 +11,9 @@ use decoders::Redaction;
 use proto::account::{Balance, Consumer, Losses, Stage};
 
 use super::*;
-use crate::ledger;
+use crate::direction::{IN, OUT};
 use crate::selection::Rules;
+use crate::{fixtures, ledger};
 
 const REQUEST: &[u8] = b"GET /orders/7 HTTP/1.1\r\nHost: shop\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";

@@ -7,8 +7,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::tracker::fixtures;
-use crate::tracker::{IN, OUT};
+use crate::direction::{IN, OUT};
+use crate::fixtures;
 
 /// Position, bytes unless they are unknown, length.
 type Piece = (u64, Option<Vec<u8>>, u64);

@@ -5,9 +5,10 @@ use capturer_ebpf::layout::flag;
 use proptest::prelude::*;
 
 use super::{Kept, stream};
+use crate::direction::{IN, OUT};
+use crate::fixtures;
 use crate::tracker::order::{Arrival, Happening, Order};
 use crate::tracker::stream::{Event, Fate, Stream, WAIT_NS};
-use crate::tracker::{IN, OUT, fixtures};
 
 const THREADS: usize = 4;
 

@@ -2,7 +2,7 @@
 
 use capturer_ebpf::layout;
 
-use super::stream::Event;
+use crate::tracker::stream::Event;
 
 /// Returns a connection opened by this machine's process on 127.0.0.1:40000 to 127.0.0.1:80.
 pub(crate) fn connection(id: u64) -> layout::Connection {
