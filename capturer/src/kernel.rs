@@ -6,6 +6,7 @@
 pub mod btf;
 mod environment;
 mod error;
+mod hooks;
 mod offsets;
 mod pieces;
 mod programs;
@@ -156,9 +157,10 @@ impl Kernel {
     /// Loads the programs.
     pub fn prepare(settings: &Settings) -> Result<Prepared, KernelError> {
         let Settings { ring_bytes, btf, source: Source::Auto | Source::Syscall, filter } = settings;
-        let offsets = read_offsets(btf.as_deref(), filter.cgroups)?;
+        let btf = btf.as_deref().unwrap_or(Path::new(BTF_PATH));
+        let offsets = read_offsets(btf, filter.cgroups)?;
         environment::lift_memory_limit();
-        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes)?;
+        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes, btf)?;
         let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
         let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
@@ -242,9 +244,9 @@ impl Kernel {
 }
 
 /// Checks what the kernel is and finds the fields that the programs read.
-fn read_offsets(btf: Option<&Path>, cgroups: bool) -> Result<Offsets, KernelError> {
+fn read_offsets(btf: &Path, cgroups: bool) -> Result<Offsets, KernelError> {
     environment::check()?;
-    let path = btf.unwrap_or(Path::new(BTF_PATH)).to_owned();
+    let path = btf.to_owned();
     let data = fs::read(&path).map_err(|source| KernelError::NoBtf { path: path.clone(), source })?;
     btf::Btf::parse(data)
         .and_then(|btf| offsets::resolve(&btf, environment::controller(), cgroups))

@@ -1,6 +1,8 @@
 //! Why capturing could not begin or go on, and what the user can do about it.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
+
+use aya::{EbpfError, programs::ProgramError};
 
 use super::btf::BtfError;
 
@@ -42,7 +44,7 @@ pub enum KernelError {
     #[error("the kernel rejected the programs")]
     Load {
         /// What it said.
-        source: Box<aya::EbpfError>,
+        source: Box<EbpfError>,
     },
     /// The kernel rejected one program.
     #[error("the kernel rejected the program `{program}`")]
@@ -50,7 +52,7 @@ pub enum KernelError {
         /// The program's name.
         program: &'static str,
         /// What it said.
-        source: Box<aya::programs::ProgramError>,
+        source: Box<ProgramError>,
     },
     /// The object lacks a program or map; a defect of the build.
     #[error("the kernel programs lack `{name}`")]
@@ -85,6 +87,24 @@ pub enum KernelError {
 // === impl KernelError ===
 
 impl KernelError {
+    /// Says why the object could not be loaded.
+    pub(super) fn of_load(source: EbpfError) -> Self {
+        if refused_with(&source, libc::EPERM) {
+            Self::NotPermitted
+        } else {
+            Self::Load { source: Box::new(source) }
+        }
+    }
+
+    /// Says why a program could not be loaded or attached.
+    pub(super) fn of_program(program: &'static str, source: ProgramError) -> Self {
+        if refused_with(&source, libc::EPERM) {
+            Self::NotPermitted
+        } else {
+            Self::Program { program, source: Box::new(source) }
+        }
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -111,4 +131,16 @@ impl KernelError {
             Self::Missing { .. } | Self::Map { .. } | Self::Wait { .. } | Self::Proc { .. } => return None,
         })
     }
+}
+
+/// Whether the cause of an error is that the system answered `errno`.
+pub(super) fn refused_with(error: &(dyn Error + 'static), errno: i32) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(errno)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -1,39 +1,25 @@
 //! Loading and attaching the programs. Raw tracepoints need neither tracefs nor bpffs, and nothing is pinned.
 
-use std::{
-    error::Error,
-    fs, io,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::path::Path;
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{HashMap, LpmTrie, Map, MapData, MapError, RingBuf, lpm_trie::Key},
-    programs::{Program, RawTracePoint},
 };
 use capturer_ebpf::{
     layout::COMM_LEN,
     settings::{CLASSES, CPUS_PER_RING, Limits, NET_KEY_LEN, Offsets, RINGS, filter, record_bytes},
 };
 
-use super::{KernelFilter, Net, environment, error::KernelError, records};
+use super::{
+    KernelFilter, Net, environment,
+    error::KernelError,
+    hooks::{self, HOOKS, Hook},
+    records,
+};
 
 /// The programs, compiled by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
-
-/// Programs and the tracepoints of the same names, in the order in which they are attached: returns before entries,
-/// so that no call is noted whose return is not seen.
-const PROGRAMS: [&str; 6] = [
-    "sched_process_exit",
-    "sched_process_exec",
-    "tcp_destroy_sock",
-    "inet_sock_set_state",
-    "sys_exit",
-    "sys_enter",
-];
-
-/// Programs for tracepoints that not every kernel has, and that only sharpen what the others see.
-const OPTIONAL: [&str; 1] = ["tcp_sendmsg_locked"];
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs"));
 
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
@@ -46,16 +32,19 @@ const LARGEST_RING: u32 = 1 << 30;
 /// The programs and maps in the kernel; they go when this is dropped.
 pub(super) struct Programs {
     ebpf: Ebpf,
+    /// What of [`HOOKS`] was loaded.
+    hooks: Vec<Hook>,
 }
 
 // === impl Programs ===
 
 impl Programs {
-    /// Creates the maps and loads the programs, which do nothing yet.
+    /// Creates the maps and loads the programs, which do nothing yet; `btf` has the types of this kernel.
     pub(super) fn load(
         offsets: &Offsets,
         filter: &KernelFilter,
         ring_bytes: u32,
+        btf: &Path,
     ) -> Result<(Self, Vec<RingBuf<MapData>>), KernelError> {
         let rings = environment::cpus()?.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
         let ring_bytes = ring_size(ring_bytes);
@@ -72,45 +61,30 @@ impl Programs {
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             loader.map_max_entries(name, ring_bytes);
         }
-        let mut programs = Self { ebpf: loader.load(OBJECT).map_err(load_error)? };
+        let ebpf = loader.load(OBJECT).map_err(KernelError::of_load)?;
+        let mut programs = Self { ebpf, hooks: Vec::new() };
         programs.set_filter(filter)?;
         let mut buffers = Vec::new();
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             buffers.push(RingBuf::try_from(programs.take(name)?).map_err(map_error(name))?);
         }
-        for name in OPTIONAL.into_iter().chain(PROGRAMS) {
-            let failed = |source| program_error(name, source);
-            programs.program(name)?.load().map_err(failed)?;
-        }
+        programs.hooks = hooks::load(&mut programs.ebpf, &HOOKS, btf)?;
         Ok((programs, buffers))
     }
 
     /// Attaches every program.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
-        for name in OPTIONAL {
-            match self.program(name)?.attach(name) {
-                Ok(_) => {}
-                Err(error) if refused_with(&error, libc::ENOENT) => {
-                    tracing::debug!("this kernel has no tracepoint `{name}`");
-                }
-                Err(error) => return Err(program_error(name, error)),
-            }
-        }
-        for name in PROGRAMS {
-            let failed = |source| program_error(name, source);
-            self.program(name)?.attach(name).map_err(failed)?;
-        }
-        Ok(())
+        hooks::attach(&mut self.ebpf, &self.hooks)
     }
 
     /// Unloads every program; maps and rings stay.
     pub(super) fn detach(&mut self) {
-        for name in PROGRAMS.iter().rev().chain(&OPTIONAL) {
-            let unloaded = self.program(name).map(RawTracePoint::unload);
-            if let Ok(Err(error)) = unloaded {
-                tracing::debug!(program = name, %error, "not unloaded");
-            }
-        }
+        hooks::unload(&mut self.ebpf, &self.hooks);
+    }
+
+    /// Runs that the kernel skipped and by which events were lost.
+    pub(super) fn misses(&self) -> u64 {
+        hooks::misses(&self.ebpf, &self.hooks)
     }
 
     /// Takes a map out of the object; after the programs are loaded, since loading names the maps by their descriptors.
@@ -120,23 +94,6 @@ impl Programs {
 
     fn map(&mut self, name: &str) -> Result<&mut Map, KernelError> {
         self.ebpf.map_mut(name).ok_or_else(|| KernelError::Missing { name: name.to_owned() })
-    }
-
-    /// Runs of programs that the kernel skipped because the same program ran on that CPU already; kernels before
-    /// 5.12 do not say.
-    pub(super) fn misses(&self) -> u64 {
-        let counts = |name: &str| !OPTIONAL.contains(&name);
-        self.ebpf
-            .programs()
-            .filter(|(name, _)| counts(name))
-            .filter_map(|(_, program)| program_misses(program))
-            .sum()
-    }
-
-    fn program(&mut self, name: &str) -> Result<&mut RawTracePoint, KernelError> {
-        let missing = || KernelError::Missing { name: name.to_owned() };
-        let program = self.ebpf.program_mut(name).ok_or_else(missing)?;
-        program.try_into().map_err(|_not_a_raw_tracepoint: aya::programs::ProgramError| missing())
     }
 
     fn set_filter(&mut self, filter: &KernelFilter) -> Result<(), KernelError> {
@@ -172,13 +129,6 @@ impl Programs {
         }
         Ok(())
     }
-}
-
-fn program_misses(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-    line.trim().parse().ok()
 }
 
 /// A ring's size as the kernel takes it: a power of two, at least a page.
@@ -218,34 +168,6 @@ fn comm_key(comm: &str) -> [u8; COMM_LEN] {
 
 pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
     move |source| KernelError::Map { name, source: Box::new(source) }
-}
-
-fn load_error(source: EbpfError) -> KernelError {
-    if refused_with(&source, libc::EPERM) {
-        KernelError::NotPermitted
-    } else {
-        KernelError::Load { source: Box::new(source) }
-    }
-}
-
-fn program_error(program: &'static str, source: aya::programs::ProgramError) -> KernelError {
-    if refused_with(&source, libc::EPERM) {
-        KernelError::NotPermitted
-    } else {
-        KernelError::Program { program, source: Box::new(source) }
-    }
-}
-
-/// Whether the cause of an error is that the system answered `errno`.
-fn refused_with(error: &(dyn Error + 'static), errno: i32) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(errno)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]
