@@ -4,21 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::account::Consumer;
-use proto::filter::Match;
 use proto::launch::{CapturerLaunch, CapturerReady};
 use proto::v1::CapturerSettings;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
-use crate::clock::{Clock, monotonic_ns};
-use crate::exchange::Assembler;
-use crate::filter::{Wanted, decoder_options, kernel_filter};
+use crate::clock::monotonic_ns;
+use crate::filter::kernel_filter;
 use crate::kernel::{Kernel, KernelError, Prepared, Settings, Source};
 use crate::ledger;
-use crate::selection::{Rules, Selection};
-use crate::sessions::Sessions;
-use crate::tracker::Tracker;
+use crate::ourselves::sessions::Sessions;
+use crate::pipeline::Pipeline;
 use crate::uplink::{Address, Order, Uplink, UplinkError};
 
 /// Records decoded before the uplink has its turn: about two milliseconds.
@@ -82,8 +79,7 @@ pub enum End {
 /// A capture in progress.
 pub struct Agent {
     kernel: Kernel,
-    tracker: Tracker,
-    wanted: Wanted,
+    pipeline: Pipeline,
     uplink: Uplink,
     sessions: Option<Sessions>,
     consumer: Consumer,
@@ -145,38 +141,25 @@ impl Agent {
                 .map_err(|_elapsed| AgentError::Silent { hub, seconds: patience.as_secs() })??,
             None => settings.await?,
         };
-        let wanted = Wanted::new(&settings)?;
-        let mut sessions = sessions.map(Sessions::new);
-        let mut filter = kernel_filter(wanted.matching());
+        let pipeline = Pipeline::new(&settings, node.clone(), PathBuf::from(PROC))?;
+        let mut filter = kernel_filter(pipeline.matching());
         filter.cgroups = settings.cluster;
-        let selection = Selection::new(rules(&settings, wanted.matching()), PathBuf::from(PROC));
-        let mut kernel = match prepared.filter(|prepared| prepared.is_for(&filter)) {
+        let kernel = match prepared.filter(|prepared| prepared.is_for(&filter)) {
             Some(prepared) => prepared.attach()?,
             None => Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?,
         };
-        kernel.exclude(std::process::id());
-        for pid in sessions.as_mut().map(|sessions| sessions.scan().exclude).unwrap_or_default() {
-            kernel.exclude(pid);
-        }
         uplink.capturing(true, kernel.source());
-        let assembler = Assembler::new(node.clone(), settings.id_base, settings.sample);
-        let tracker = Tracker::new(
-            decoder_options(&settings, wanted.matching()),
-            assembler,
-            Clock::sampled(),
-            selection,
-            PathBuf::from(PROC),
-        );
-        Ok(Self {
+        let mut agent = Self {
             kernel,
-            tracker,
-            wanted,
+            pipeline,
             uplink,
-            sessions,
-            consumer: Consumer::Capturer(node.clone()),
+            sessions: sessions.map(Sessions::new),
+            consumer: Consumer::Capturer(node),
             phase: Phase::Capturing,
             anchored: Instant::now(),
-        })
+        };
+        agent.rescan();
+        Ok(agent)
     }
 
     /// Returns what the parent is told.
@@ -235,21 +218,21 @@ impl Agent {
 
     /// Takes records from the rings and passes on what came of them; returns how many there were.
     fn drain(&mut self) -> usize {
-        let tracker = &mut self.tracker;
-        let taken = self.kernel.drain(&mut |record| tracker.take(record), BUDGET);
+        let pipeline = &mut self.pipeline;
+        let taken = self.kernel.drain(&mut |record| pipeline.take(record), BUDGET);
         // Rings have shares of the budget: only nothing at all says that they are empty.
         self.deliver(taken == 0);
         taken
     }
 
     fn deliver(&mut self, drained: bool) {
-        self.tracker.advance(monotonic_ns(), drained);
-        for (connection, verdict) in self.tracker.decisions() {
+        self.pipeline.advance(monotonic_ns(), drained);
+        for (connection, verdict) in self.pipeline.decisions() {
             if let Err(error) = self.kernel.decide(connection, verdict) {
                 tracing::debug!(connection, %error, "a decision did not reach the kernel");
             }
         }
-        for (cgroup, standing) in self.tracker.placements() {
+        for (cgroup, standing) in self.pipeline.placements() {
             if let Err(error) = self.kernel.place(cgroup, standing.placement()) {
                 tracing::debug!(cgroup, %error, "a decision did not reach the kernel");
             }
@@ -258,25 +241,23 @@ impl Agent {
     }
 
     fn upload(&mut self) {
-        while let Some(exchange) = self.tracker.exchange() {
-            if !self.wanted.takes(&exchange) {
-                self.tracker.ledger().exchanges.filtered += 1;
-            } else if !self.uplink.push(exchange) {
-                self.tracker.ledger().exchanges.uplink += 1;
+        while let Some(exchange) = self.pipeline.exchange() {
+            if !self.uplink.push(exchange) {
+                self.pipeline.refused();
             }
         }
         if self.phase == Phase::Finished {
             return;
         }
-        let (kernel, tracker, consumer) = (&self.kernel, &mut self.tracker, &self.consumer);
-        self.uplink.flush(|| tracker.ledger().balances(consumer, &totals(kernel), false));
+        let (kernel, pipeline, consumer) = (&self.kernel, &mut self.pipeline, &self.consumer);
+        self.uplink.flush(|| pipeline.ledger().balances(consumer, &totals(kernel), false));
     }
 
     fn obey(&mut self, order: Order) -> Result<(), AgentError> {
         match order {
             Order::Settings(settings) => {
                 tracing::info!("connected to the hub");
-                self.tracker.rebase(settings.id_base);
+                self.pipeline.rebase(settings.id_base);
             }
             Order::Pods(pods) => {
                 tracing::debug!(
@@ -285,10 +266,7 @@ impl Agent {
                     complete = pods.complete,
                     "told"
                 );
-                if let Some(sessions) = &pods.sessions {
-                    self.wanted.tell(sessions);
-                }
-                self.tracker.tell(pods, monotonic_ns());
+                self.pipeline.tell(pods, monotonic_ns());
                 // What was undecided may be on its way now.
                 self.deliver(false);
             }
@@ -316,11 +294,11 @@ impl Agent {
         let change = sessions.scan();
         for pid in change.exclude {
             self.kernel.exclude(pid);
-            self.tracker.exclude(pid);
+            self.pipeline.exclude(pid);
         }
         for pid in change.include {
             self.kernel.include(pid);
-            self.tracker.include(pid);
+            self.pipeline.include(pid);
         }
     }
 
@@ -338,7 +316,7 @@ impl Agent {
         }
         if self.anchored.elapsed() > ANCHOR {
             self.anchored = Instant::now();
-            self.tracker.anchor();
+            self.pipeline.anchor();
         }
         if self.uplink.silence() > LEASE {
             self.kernel.detach();
@@ -355,11 +333,11 @@ impl Agent {
 
     /// Makes the final batch.
     fn finish(&mut self) {
-        self.tracker.finish(monotonic_ns());
+        self.pipeline.finish(monotonic_ns());
         self.phase = Phase::Finished;
         self.upload();
-        let balances = self.tracker.ledger().balances(&self.consumer, &totals(&self.kernel), true);
-        tracing::debug!(kernel = ?totals(&self.kernel), ledger = ?self.tracker.ledger(), "the final totals");
+        let balances = self.pipeline.ledger().balances(&self.consumer, &totals(&self.kernel), true);
+        tracing::debug!(kernel = ?totals(&self.kernel), ledger = ?self.pipeline.ledger(), "the final totals");
         self.uplink.finish(balances);
     }
 
@@ -411,11 +389,6 @@ async fn changed(sessions: &mut Option<Sessions>) {
 fn totals(kernel: &Kernel) -> ledger::Kernel {
     let crate::kernel::Totals { seen, delivered, filtered, ring, miss, fault, map } = kernel.totals();
     ledger::Kernel { seen, delivered, filtered, ring, miss, fault, map }
-}
-
-/// Returns what of a cluster's node is wanted; `None` outside of a cluster.
-fn rules(settings: &CapturerSettings, matching: &Match) -> Option<Rules> {
-    settings.cluster.then(|| Rules { host_processes: settings.host_processes, matching: matching.clone() })
 }
 
 /// Returns the kernel's release.

@@ -9,8 +9,9 @@ use proto::v1;
 use crate::clock::Clock;
 use crate::direction::{IN, OUT};
 use crate::identity::Processes;
-use crate::marks::{Call, Calls};
+use crate::marks::Call;
 use crate::segments::{ClientMarks, ServerMarks, Timing};
+use crate::tracker::Ground;
 
 /// Characters of an operation, as wide as the store's column.
 pub const OPERATION_CHARS: usize = 512;
@@ -25,28 +26,10 @@ const COUNTER_BITS: u32 = 40;
 #[derive(Debug)]
 pub struct Assembler {
     node: String,
+    clock: Clock,
     id_base: u64,
     counter: u64,
     sample_weight: u32,
-}
-
-/// What an exchange is found on.
-#[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
-    /// The connection.
-    pub connection: &'a layout::Connection,
-    /// Its calls, by way.
-    pub calls: &'a [Calls; 2],
-    /// The process that used it last.
-    pub pid: u32,
-    /// Its control group.
-    pub cgroup: u64,
-    /// When it was last used.
-    pub last_ns: u64,
-    /// Conversion to times of day.
-    pub clock: &'a Clock,
-    /// Processes by id.
-    pub processes: &'a Processes,
 }
 
 // === impl Assembler ===
@@ -55,7 +38,13 @@ impl Assembler {
     /// Makes ids from the hub's base; `sample` says how many exchanges one stands for.
     #[must_use]
     pub fn new(node: String, id_base: u64, sample: u32) -> Self {
-        Self { node, id_base: placed(id_base), counter: 0, sample_weight: sample.max(1) }
+        Self {
+            node,
+            clock: Clock::sampled(),
+            id_base: placed(id_base),
+            counter: 0,
+            sample_weight: sample.max(1),
+        }
     }
 
     /// Goes on under another base, which a restarted hub may give.
@@ -63,8 +52,18 @@ impl Assembler {
         self.id_base = placed(id_base);
     }
 
+    /// Follows the time of day, should it have been set.
+    pub fn anchor(&mut self) {
+        self.clock.anchor();
+    }
+
     /// Assembles an exchange, and says of which control group it is; where that is, is not in it yet.
-    pub fn assemble(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) -> (u64, v1::Exchange) {
+    pub fn assemble(
+        &mut self,
+        ground: &Ground<'_>,
+        processes: &Processes,
+        exchange: decoders::Exchange,
+    ) -> (u64, v1::Exchange) {
         let decoders::Exchange {
             protocol,
             side,
@@ -83,14 +82,14 @@ impl Assembler {
         let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
         let is_timed = response.is_some() && timing.marks > 1;
-        let process = ground.processes.get(pid);
-        let cgroup = if process.cgroup == 0 { ground.cgroup } else { process.cgroup };
+        let process = processes.get(pid);
+        let cgroup = if process.cgroup == 0 { ground.caller.cgroup } else { process.cgroup };
         self.counter += 1;
         let (request_way, response_way) = ways(side);
         let exchange = v1::Exchange {
             id: self.id_base | (self.counter & ((1 << COUNTER_BITS) - 1)),
             connection_id: ground.connection.id,
-            start_ns: ground.clock.epoch(timing.start_ns),
+            start_ns: self.clock.epoch(timing.start_ns),
             protocol: protocol.to_owned(),
             side: i32::from(match side {
                 Side::Client => v1::Side::Client,
@@ -114,8 +113,8 @@ impl Assembler {
             target: cut(target, NAME_CHARS),
             status: cut(status, NAME_CHARS),
             error,
-            request: request.map(|part| message(ground, request_way, part)),
-            response: response.map(|part| message(ground, response_way, part)),
+            request: request.map(|part| message(ground, &self.clock, request_way, part)),
+            response: response.map(|part| message(ground, &self.clock, response_way, part)),
             segments: is_timed.then_some(timing.segments),
             hops: Vec::new(),
             retransmits: None,
@@ -183,7 +182,7 @@ fn time(
         Side::Server => answer.or(answered).or(asked),
     };
     let timing = timing.unwrap_or(Timing { start_ns: ground.last_ns, ..Timing::default() });
-    (timing, local.map_or(ground.pid, |call| call.pid))
+    (timing, local.map_or(ground.caller.pid, |call| call.pid))
 }
 
 /// Returns when the last read of the request returned that did so before the response was written.
@@ -202,12 +201,12 @@ fn last(message: &decoders::Message) -> u64 {
     message.end.saturating_sub(1).max(message.start)
 }
 
-fn message(ground: &Ground<'_>, way: usize, message: decoders::Message) -> v1::Message {
+fn message(ground: &Ground<'_>, clock: &Clock, way: usize, message: decoders::Message) -> v1::Message {
     let bytes = message.bytes();
     let decoders::Message { start, end, datagram: _, plain_bytes, payload, truncated } = message;
     let calls = ground.calls.get(way);
     let time = |call: &Call| if way == OUT { call.enter_ns } else { call.exit_ns };
-    let syscalls = calls.map(|calls| calls.listed(start, end, ground.clock, time)).unwrap_or_default();
+    let syscalls = calls.map(|calls| calls.listed(start, end, clock, time)).unwrap_or_default();
     v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
 }
 
@@ -241,6 +240,8 @@ fn cut(mut text: String, chars: usize) -> String {
 mod tests {
     use super::*;
     use crate::fixtures;
+    use crate::marks::Calls;
+    use crate::tracker::Caller;
 
     fn call(start: u64, end: u64, enter_ns: u64, exit_ns: u64, pid: u32) -> Call {
         Call { start, end, enter_ns, exit_ns, bytes: end - start, pid }
@@ -280,20 +281,11 @@ mod tests {
     }
 
     fn assemble(calls: &[Calls; 2], exchange: decoders::Exchange) -> v1::Exchange {
-        let processes = Processes::default();
-        let clock = Clock::sampled();
         let connection = fixtures::connection(9);
-        let ground = Ground {
-            connection: &connection,
-            calls,
-            pid: 1,
-            cgroup: 0,
-            last_ns: 5,
-            clock: &clock,
-            processes: &processes,
-        };
+        let ground =
+            Ground { connection: &connection, calls, caller: Caller { pid: 1, cgroup: 0 }, last_ns: 5 };
         let mut assembler = Assembler::new("here".to_owned(), 3, 10);
-        assembler.assemble(&ground, exchange).1
+        assembler.assemble(&ground, &Processes::default(), exchange).1
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! What the session wants, for every place that can drop the rest: kernel, decoders, and the finished exchange.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use proto::filter::{Early, FilterError, Match, Network, address, address_of};
+use proto::filter::{Early, FilterError, Match, Network};
 use proto::v1;
 
 use crate::kernel::{KernelFilter, Net};
@@ -19,8 +18,6 @@ pub struct Wanted {
     sample: u64,
     /// How many passed, by side: a request that is seen on both is two exchanges in a row.
     passed: [u64; SIDES],
-    /// Addresses of sessions' pods.
-    sessions: HashSet<IpAddr>,
 }
 
 // === impl Wanted ===
@@ -29,12 +26,7 @@ impl Wanted {
     /// Compiles the hub's settings.
     pub fn new(settings: &v1::CapturerSettings) -> Result<Self, FilterError> {
         let matching = Match::try_from(&settings.filter.clone().unwrap_or_default())?;
-        Ok(Self {
-            matching,
-            sample: u64::from(settings.sample.max(1)),
-            passed: [0; SIDES],
-            sessions: HashSet::new(),
-        })
+        Ok(Self { matching, sample: u64::from(settings.sample.max(1)), passed: [0; SIDES] })
     }
 
     /// Returns the compiled filter.
@@ -43,16 +35,10 @@ impl Wanted {
         &self.matching
     }
 
-    /// Takes where sessions of Kyanos are: what a hub asks of a store in a watched pod would bring forth more of itself.
-    pub fn tell(&mut self, sessions: &v1::SessionAddresses) {
-        self.sessions = sessions.addresses.iter().filter_map(|address| address_of(address)).collect();
-    }
-
-    /// Says whether an exchange goes to the hub: it passes the filter, is with no session's pod, and is the next one of
-    /// its side's sample.
+    /// Says whether an exchange goes to the hub: it passes the filter, and is the next one of its side's
+    /// sample.
     pub fn takes(&mut self, exchange: &v1::Exchange) -> bool {
-        let remote = exchange.remote.as_ref().and_then(address);
-        if remote.is_some_and(|remote| self.sessions.contains(&remote)) || !self.matching.passes(exchange) {
+        if !self.matching.passes(exchange) {
             return false;
         }
         let side = match exchange.side() {
@@ -158,22 +144,6 @@ mod tests {
             ..v1::FieldTest::default()
         };
         assert_eq!(told(v1::Filter { fields: vec![field], ..v1::Filter::default() }), ["http"]);
-    }
-
-    #[test]
-    fn what_sessions_ask_is_not_taken() {
-        let mut wanted = Wanted::new(&v1::CapturerSettings::default()).unwrap();
-        let with = |address: &[u8]| v1::Exchange {
-            remote: Some(v1::Endpoint { address: address.to_vec(), port: 9, ..Default::default() }),
-            ..Default::default()
-        };
-        let (hub, mapped) = ([10, 0, 0, 7], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 7]);
-        assert!(wanted.takes(&with(&hub)));
-        wanted.tell(&v1::SessionAddresses { addresses: vec![hub.to_vec(), vec![1]] });
-        assert!(!wanted.takes(&with(&hub)) && !wanted.takes(&with(&mapped)));
-        assert!(wanted.takes(&with(&[10, 0, 0, 8])) && wanted.takes(&v1::Exchange::default()));
-        wanted.tell(&v1::SessionAddresses::default());
-        assert!(wanted.takes(&with(&hub)));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The node agent.
 //!
 //! Kernel events ([`kernel`]) become contiguous streams per connection ([`tracker`]); the decoders find exchanges in
-//! them, [`marks`] and [`segments`] say where their time went, [`identity`] and [`selection`] whose they are; what the session wants
-//! ([`filter`]) goes to the hub ([`uplink`]) with the totals of everything that was lost ([`ledger`]). [`agent`] drives
-//! it all.
+//! them, [`marks`] and [`segments`] say where their time went. Whose they are ([`owners`]) follows from processes
+//! ([`identity`]) and control groups ([`selection`]), sessions of this program are left out ([`ourselves`]), and what the
+//! session wants ([`filter`]) goes to the hub ([`uplink`]) with the totals of everything that was lost ([`ledger`]). The
+//! [`pipeline`] is these stages in a row, the [`agent`] drives it.
 
 pub mod agent;
 pub mod clock;
@@ -16,10 +17,12 @@ pub mod identity;
 pub mod kernel;
 pub mod ledger;
 pub mod marks;
+pub mod ourselves;
+pub mod owners;
+pub mod pipeline;
 pub mod pod;
 pub mod segments;
 pub mod selection;
 pub mod sequence;
-pub mod sessions;
 pub mod tracker;
 pub mod uplink;

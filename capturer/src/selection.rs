@@ -253,6 +253,12 @@ impl Selection {
 // === impl Rules ===
 
 impl Rules {
+    /// Reads what of a cluster's node is wanted; `None` outside of a cluster.
+    #[must_use]
+    pub fn of(settings: &v1::CapturerSettings, matching: &Match) -> Option<Self> {
+        settings.cluster.then(|| Self { host_processes: settings.host_processes, matching: matching.clone() })
+    }
+
     /// Decides about a control group that has been waited for so long; the second value says that this is final.
     fn judge(&self, known: &Known, waited_ns: u64) -> (Standing, bool) {
         let Some((pod, container_id)) = &known.pod else {

@@ -1,36 +1,29 @@
-//! Connections: records of the kernel in, exchanges and decisions out.
+//! Connections: calls in, exchanges and decisions out.
 //!
-//! Records pass one time-ordered buffer ([`order`]), then the streams of their connection ([`stream`]), then its
-//! conversation in the decoders. No clock is read here: whoever drives the tracker says what time it is.
+//! Calls pass one time-ordered buffer ([`order`]), then the streams of their connection ([`stream`]), then its
+//! conversation in the decoders. Connections and directions are all that is known here: who made a call, and whether
+//! anybody wants it, is the [`Next`] stage's matter. No clock is read: whoever drives the tracker says what time it is.
 
 pub mod order;
 pub mod stream;
 
 mod connection;
-mod held;
-mod residents;
+mod unfollowed;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use capturer_ebpf::layout::{self, flag, transport};
+use capturer_ebpf::layout::{self, flag};
 use decoders::{Options, Outcome, Side};
-use proto::v1;
 
-use crate::clock::Clock;
-use crate::exchange::{Assembler, Ground};
-use crate::identity::Processes;
-use crate::identity::cgroups::Place;
-use crate::identity::listening::Listening;
-use crate::kernel::Record;
-use crate::ledger::Ledger;
-use crate::selection::{Selection, Standing};
+use crate::kernel::Run;
+use crate::ledger::Events;
+use crate::marks::Calls;
 use connection::Tracked;
-use held::Held;
-pub use held::{HELD_BYTES, HELD_EXCHANGES};
 use order::{Arrival, Happening, Order};
 use stream::Event;
+pub use unfollowed::UNFOLLOWED;
+use unfollowed::Unfollowed;
 
 /// Connections decoded at a time. Beyond it the one that was silent longest of a few is ended early; what waited in
 /// it counts as `map`.
@@ -38,9 +31,6 @@ pub const CONNECTIONS: usize = 8_192;
 
 /// Connections looked at to find one to end early.
 const CANDIDATES: usize = 64;
-
-/// Ids of ignored connections remembered, for events that were on their way when the kernel was told.
-pub const IGNORED: usize = 16_384;
 
 /// Payload bytes of all connections that wait for a missing range; beyond it none waits.
 pub const WAITING_BYTES: usize = 4 << 20;
@@ -51,159 +41,139 @@ pub const DATAGRAM_IDLE_NS: u64 = 60_000_000_000;
 /// How often connections are asked what has waited too long.
 const EXPIRE_EVERY_NS: u64 = 50_000_000;
 
+/// Who made a call, as the kernel says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The process.
+    pub pid: u32,
+    /// Its control group.
+    pub cgroup: u64,
+}
+
+/// What an exchange is found on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The connection.
+    pub connection: &'a layout::Connection,
+    /// Its calls, by direction.
+    pub calls: &'a [Calls; 2],
+    /// Who used it last.
+    pub caller: Caller,
+    /// When it was last used.
+    pub last_ns: u64,
+}
+
+/// The stage behind the tracker: it says whose calls are followed, and takes what is found.
+pub trait Next {
+    /// Says whether the calls of a process are followed.
+    fn follows(&self, caller: Caller) -> bool;
+
+    /// Says which end of a connection the process is that made a call at `at_ns`, as far as can be told.
+    fn side(&mut self, connection: &layout::Connection, caller: Caller, at_ns: u64) -> Option<Side>;
+
+    /// Takes an exchange.
+    fn exchange(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange);
+
+    /// Counts a response without a request, or a request that was dropped at a limit.
+    fn unpaired(&mut self, caller: Caller);
+
+    /// Counts an exchange whose response was lost.
+    fn gap(&mut self, caller: Caller);
+}
+
 /// The connections.
 pub struct Tracker {
     order: Order,
     connections: HashMap<u64, Tracked>,
     stalled: HashSet<u64>,
     waiting_bytes: usize,
-    /// Ignored connections, with the control group whose standing is why, or 0.
-    ignored: HashMap<u64, u64>,
-    ignored_order: VecDeque<u64>,
-    /// Connections ignored before that no longer are.
-    readmitted: HashSet<u64>,
-    excluded: HashSet<u32>,
-    processes: Processes,
-    selection: Selection,
-    held: Held,
-    listening: Listening,
+    unfollowed: Unfollowed,
     options: Arc<Options>,
-    assembler: Assembler,
-    clock: Clock,
-    ledger: Ledger,
-    finished: VecDeque<v1::Exchange>,
+    events: Events,
     decisions: Vec<(u64, layout::Verdict)>,
-    placements: Vec<(u64, Standing)>,
     expired_ns: u64,
 }
 
 // === impl Tracker ===
 
 impl Tracker {
-    /// Makes a tracker of what `selection` wants that finds processes in `proc`.
+    /// Makes a tracker that decodes by `options`.
     #[must_use]
-    pub fn new(
-        options: Arc<Options>,
-        assembler: Assembler,
-        clock: Clock,
-        selection: Selection,
-        proc: PathBuf,
-    ) -> Self {
+    pub fn new(options: Arc<Options>) -> Self {
         Self {
             order: Order::default(),
             connections: HashMap::new(),
             stalled: HashSet::new(),
             waiting_bytes: 0,
-            ignored: HashMap::new(),
-            ignored_order: VecDeque::new(),
-            readmitted: HashSet::new(),
-            excluded: HashSet::new(),
-            processes: Processes::default(),
-            selection,
-            held: Held::default(),
-            listening: Listening::new(proc),
+            unfollowed: Unfollowed::default(),
             options,
-            assembler,
-            clock,
-            ledger: Ledger::default(),
-            finished: VecDeque::new(),
+            events: Events::default(),
             decisions: Vec::new(),
-            placements: Vec::new(),
             expired_ns: 0,
         }
     }
 
-    /// Takes a record as it comes from a ring.
-    pub fn take(&mut self, record: Record<'_>) {
-        match record {
-            Record::Moved { head, payload, pieces } => {
-                let event = Event::new(&head, payload, pieces);
-                self.processes.sighted(head.pid, head.comm, head.cgroup, head.exit_ns);
-                self.selection.sighted(head.cgroup, head.pid, head.exit_ns);
-                let at_ns = event.at_ns();
-                let arrival =
-                    Arrival { at_ns, connection: head.connection, happening: Happening::Moved(event) };
-                self.order.push(arrival, head.exit_ns);
-            }
-            Record::Ended(layout::Ended { connection, at_ns, unseen_out, unseen_in, .. }) => {
-                self.ledger.events.notices += 1;
-                let happening = Happening::Ended { unseen: [unseen_out, unseen_in] };
-                self.order.push(Arrival { at_ns, connection, happening }, at_ns);
-            }
-            Record::Cgroup { id, at_ns, path } => {
-                self.ledger.events.notices += 1;
-                self.selection.announced(id, Place::from_inside(path.from_inside()), at_ns);
-            }
-            Record::Exec(layout::Process { pid, comm, cgroup, .. }) => {
-                self.ledger.events.notices += 1;
-                self.processes.exec(pid, comm, cgroup);
-            }
-            Record::Exit(layout::Process { pid, at_ns, .. }) => {
-                self.ledger.events.notices += 1;
-                self.processes.exit(pid, at_ns);
-                self.excluded.remove(&pid);
-            }
-        }
+    /// Takes a call that moved bytes.
+    pub fn moved(&mut self, head: &layout::Moved, payload: &[u8], pieces: Vec<Run>) {
+        let event = Event::new(head, payload, pieces);
+        let at_ns = event.at_ns();
+        let arrival = Arrival { at_ns, connection: head.connection, happening: Happening::Moved(event) };
+        self.order.push(arrival, head.exit_ns);
+    }
+
+    /// Takes the end of a connection.
+    pub fn ended(&mut self, ended: &layout::Ended) {
+        let layout::Ended { kind: _, reserved: _, connection, at_ns, unseen_out, unseen_in } = *ended;
+        self.events.notices += 1;
+        let happening = Happening::Ended { unseen: [unseen_out, unseen_in] };
+        self.order.push(Arrival { at_ns, connection, happening }, at_ns);
     }
 
     /// Deals with what is due at `now_ns`; `drained` says that the rings were empty.
-    pub fn advance(&mut self, now_ns: u64, drained: bool) {
-        self.selection.advance(now_ns);
-        self.follow_selection();
+    pub fn advance(&mut self, now_ns: u64, drained: bool, next: &mut impl Next) {
         let watermark = self.order.watermark(now_ns, drained);
         while let Some(arrival) = self.order.pop(watermark) {
-            self.arrive(arrival, watermark);
+            self.arrive(arrival, watermark, next);
         }
         let stalled: Vec<u64> = self.stalled.iter().copied().collect();
         for id in stalled {
-            self.with(id, |tracked, ledger| tracked.advance(watermark, false, ledger));
-            self.settle(id);
+            self.with(id, |tracked, events| tracked.advance(watermark, false, events));
+            self.settle(id, next);
         }
         if watermark.saturating_sub(self.expired_ns) >= EXPIRE_EVERY_NS {
             self.expired_ns = watermark;
-            self.expire(watermark);
+            self.expire(watermark, next);
         }
     }
 
     /// Ends everything: what waits is dealt with, requests without a response come out.
-    pub fn finish(&mut self, now_ns: u64) {
+    pub fn finish(&mut self, now_ns: u64, next: &mut impl Next) {
         while let Some(arrival) = self.order.pop(u64::MAX) {
-            self.arrive(arrival, now_ns);
+            self.arrive(arrival, now_ns, next);
         }
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
-            self.stop(id, now_ns);
-        }
-        self.selection.conclude();
-        self.follow_selection();
-    }
-
-    /// Takes what the hub tells of this node's pods.
-    pub fn tell(&mut self, pods: v1::NodePods, now_ns: u64) {
-        self.selection.tell(pods, now_ns);
-        self.follow_selection();
-    }
-
-    /// Stops following a process, and drops what is pending of it.
-    pub fn exclude(&mut self, pid: u32) {
-        self.excluded.insert(pid);
-        let ids: Vec<u64> =
-            self.connections.iter().filter(|(_, tracked)| tracked.pid == pid).map(|(id, _)| *id).collect();
-        for id in ids {
-            if let Some(tracked) = self.remove(id) {
-                self.ledger.events.filtered += waiting(&tracked);
-            }
+            self.stop(id, now_ns, next);
         }
     }
 
-    /// Follows a process again.
-    pub fn include(&mut self, pid: u32) {
-        self.excluded.remove(&pid);
+    /// Follows the connections no longer that were last used by such callers, and drops what is pending of them.
+    pub fn refuse(&mut self, which: impl Fn(Caller) -> bool) {
+        let refused: Vec<(u64, Caller)> = self
+            .connections
+            .iter()
+            .filter(|(_, tracked)| which(tracked.caller))
+            .map(|(id, tracked)| (*id, tracked.caller))
+            .collect();
+        for (id, caller) in refused {
+            self.drop_pending(id);
+            self.unfollowed.add(id, Some(caller));
+        }
     }
 
-    /// Returns the next finished exchange.
-    pub fn exchange(&mut self) -> Option<v1::Exchange> {
-        self.finished.pop_front()
+    /// Follows the connections again that were refused for such callers.
+    pub fn resume(&mut self, which: impl Fn(Caller) -> bool) {
+        self.unfollowed.resume(which);
     }
 
     /// Returns what the kernel is to be told, by connection.
@@ -211,20 +181,16 @@ impl Tracker {
         std::mem::take(&mut self.decisions)
     }
 
-    /// Returns what the kernel is to be told, by control group.
-    pub fn placements(&mut self) -> Vec<(u64, Standing)> {
-        std::mem::take(&mut self.placements)
-    }
-
-    /// Returns the totals, for adding to and reading.
-    pub fn ledger(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    /// Returns the fates of the calls so far.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.events
     }
 
     /// Returns whether something waits for its time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.order.is_empty() || !self.stalled.is_empty() || !self.held.is_empty()
+        !self.order.is_empty() || !self.stalled.is_empty()
     }
 
     /// Returns how many connections are decoded.
@@ -233,63 +199,53 @@ impl Tracker {
         self.connections.len()
     }
 
-    /// Follows the time of day, should it have been set.
-    pub fn anchor(&mut self) {
-        self.clock.anchor();
-    }
-
-    /// Gives later exchanges ids from another base.
-    pub fn rebase(&mut self, id_base: u64) {
-        self.assembler.rebase(id_base);
-    }
-
-    fn arrive(&mut self, arrival: Arrival, now_ns: u64) {
+    fn arrive(&mut self, arrival: Arrival, now_ns: u64, next: &mut impl Next) {
         let Arrival { at_ns, connection, happening } = arrival;
         match happening {
-            Happening::Moved(event) => self.moved(&connection, event, now_ns),
+            Happening::Moved(event) => self.place(&connection, event, now_ns, next),
             Happening::Ended { unseen } => {
-                let ignored = self.ignored.remove(&connection.id).is_some();
-                self.readmitted.remove(&connection.id);
-                self.end(connection.id, at_ns);
-                if !ignored && unseen != [0, 0] {
-                    self.ledger.events.unseen += 1;
+                let was_followed = !self.unfollowed.ended(connection.id);
+                self.end(connection.id, at_ns, next);
+                if was_followed && unseen != [0, 0] {
+                    self.events.unseen += 1;
                 }
             }
         }
     }
 
-    fn moved(&mut self, connection: &layout::Connection, event: Event, now_ns: u64) {
-        let id = connection.id;
-        let refused = self.selection.standing(event.cgroup).is_refused();
-        if refused || self.ignored.contains_key(&id) || self.excluded.contains(&event.pid) {
-            if refused {
-                self.ignore(id, event.cgroup);
+    /// Gives a call to its connection, which begins with it if it is the first.
+    fn place(&mut self, connection: &layout::Connection, event: Event, now_ns: u64, next: &mut impl Next) {
+        let (id, caller) = (connection.id, event.caller());
+        let follows = next.follows(caller);
+        if !follows || self.unfollowed.contains(id) {
+            if !follows {
+                self.unfollowed.add(id, Some(caller));
             }
             if event.flags & flag::FAULT == 0 {
-                self.ledger.events.filtered += 1;
+                self.events.filtered += 1;
             }
             return;
         }
         if !self.connections.contains_key(&id) {
-            self.make_room(now_ns);
-            let side = self.side(connection, event.pid, event.exit_ns);
-            let late = self.readmitted.remove(&id);
-            let tracked = Tracked::new(*connection, event.pid, side, Arc::clone(&self.options), late);
+            self.make_room(now_ns, next);
+            let side = next.side(connection, caller, event.exit_ns);
+            let late = self.unfollowed.was_resumed(id);
+            let tracked = Tracked::new(*connection, caller, side, Arc::clone(&self.options), late);
             self.connections.insert(id, tracked);
         }
         let crowded = self.waiting_bytes > WAITING_BYTES;
-        self.with(id, |tracked, ledger| tracked.take(connection, event, now_ns, crowded, ledger));
-        self.settle(id);
+        self.with(id, |tracked, events| tracked.take(connection, event, now_ns, crowded, events));
+        self.settle(id, next);
     }
 
     /// Runs on a connection and keeps account of what waits.
-    fn with(&mut self, id: u64, run: impl FnOnce(&mut Tracked, &mut Ledger)) {
+    fn with(&mut self, id: u64, run: impl FnOnce(&mut Tracked, &mut Events)) {
         let Some(tracked) = self.connections.get_mut(&id) else {
             self.stalled.remove(&id);
             return;
         };
         let before = tracked.waiting_bytes();
-        run(tracked, &mut self.ledger);
+        run(tracked, &mut self.events);
         self.waiting_bytes = (self.waiting_bytes + tracked.waiting_bytes()).saturating_sub(before);
         if tracked.is_waiting() {
             self.stalled.insert(id);
@@ -299,48 +255,47 @@ impl Tracker {
     }
 
     /// Takes what a conversation has to say.
-    fn settle(&mut self, id: u64) {
-        self.harvest(id);
+    fn settle(&mut self, id: u64, next: &mut impl Next) {
+        self.harvest(id, next);
         let Some(tracked) = self.connections.get_mut(&id) else { return };
         let Some(decision) = tracked.talk.decision() else { return };
         self.decisions.push((id, decision));
         if decision.mode == layout::verdict::IGNORE {
-            if let Some(tracked) = self.remove(id) {
-                self.ledger.events.filtered += waiting(&tracked);
-            }
-            self.ignore(id, 0);
+            self.drop_pending(id);
+            self.unfollowed.add(id, None);
         }
     }
 
-    fn harvest(&mut self, id: u64) {
+    fn harvest(&mut self, id: u64, next: &mut impl Next) {
         let Some(tracked) = self.connections.get_mut(&id) else { return };
-        let cgroup = tracked.cgroup;
-        let found = collect(tracked, &mut self.assembler, self.clock, &self.processes, &mut self.ledger);
-        for (cgroup, exchange) in found.exchanges {
-            self.deliver(cgroup, exchange);
+        while let Some(outcome) = tracked.talk.conversation.take() {
+            match outcome {
+                Outcome::Exchange(exchange) => next.exchange(&tracked.ground(), exchange),
+                Outcome::Unparsable { .. } => tracked.talk.unparsable(&mut self.events),
+                Outcome::Unpaired => next.unpaired(tracked.caller),
+                Outcome::Gap => next.gap(tracked.caller),
+            }
         }
-        if found.unpaired + found.gap > 0 {
-            self.count(cgroup, found.unpaired, found.gap);
-        }
+        tracked.talk.prune();
     }
 
     /// The connection ended.
-    fn end(&mut self, id: u64, at_ns: u64) {
-        self.with(id, |tracked, ledger| {
-            tracked.advance(at_ns, true, ledger);
+    fn end(&mut self, id: u64, at_ns: u64, next: &mut impl Next) {
+        self.with(id, |tracked, events| {
+            tracked.advance(at_ns, true, events);
             tracked.talk.conversation.end(at_ns);
         });
-        self.harvest(id);
+        self.harvest(id, next);
         self.remove(id);
     }
 
     /// The connection goes on, but is followed no longer.
-    fn stop(&mut self, id: u64, at_ns: u64) {
-        self.with(id, |tracked, ledger| {
-            tracked.advance(at_ns, true, ledger);
+    fn stop(&mut self, id: u64, at_ns: u64, next: &mut impl Next) {
+        self.with(id, |tracked, events| {
+            tracked.advance(at_ns, true, events);
             tracked.talk.conversation.stop();
         });
-        self.harvest(id);
+        self.harvest(id, next);
         self.remove(id);
     }
 
@@ -351,19 +306,14 @@ impl Tracker {
         Some(tracked)
     }
 
-    fn ignore(&mut self, id: u64, cgroup: u64) {
-        self.readmitted.remove(&id);
-        if self.ignored.insert(id, cgroup).is_none() {
-            self.ignored_order.push_back(id);
-        }
-        while self.ignored_order.len() > IGNORED {
-            if let Some(oldest) = self.ignored_order.pop_front() {
-                self.ignored.remove(&oldest);
-            }
+    /// Drops a connection with the calls that wait in it.
+    fn drop_pending(&mut self, id: u64) {
+        if let Some(tracked) = self.remove(id) {
+            self.events.filtered += tracked.waiting_calls();
         }
     }
 
-    fn make_room(&mut self, now_ns: u64) {
+    fn make_room(&mut self, now_ns: u64, next: &mut impl Next) {
         if self.connections.len() < CONNECTIONS {
             return;
         }
@@ -372,40 +322,23 @@ impl Tracker {
             .iter()
             .take(CANDIDATES)
             .min_by_key(|(_, tracked)| tracked.last_ns)
-            .map(|(id, tracked)| (*id, waiting(tracked)));
+            .map(|(id, tracked)| (*id, tracked.waiting_calls()));
         if let Some((id, waiting)) = silent {
             if waiting > 0 {
                 self.remove(id);
-                self.ledger.events.map += waiting;
+                self.events.map += waiting;
             } else {
-                self.stop(id, now_ns);
+                self.stop(id, now_ns, next);
             }
         }
     }
 
-    /// Returns which end the observed process is, as far as the connection tells.
-    fn side(&mut self, connection: &layout::Connection, pid: u32, now_ns: u64) -> Option<Side> {
-        match connection.role {
-            layout::role::CLIENT => return Some(Side::Client),
-            layout::role::SERVER => return Some(Side::Server),
-            _ if connection.transport != transport::TCP => return None,
-            _ => {}
-        }
-        let mut listens = |port| self.listening.contains(connection.netns, pid, port, now_ns);
-        if listens(connection.local_port) {
-            return Some(Side::Server);
-        }
-        let here = connection.local == connection.remote;
-        (here && listens(connection.remote_port)).then_some(Side::Client)
-    }
-
-    fn expire(&mut self, now_ns: u64) {
-        self.processes.expire(now_ns);
+    fn expire(&mut self, now_ns: u64, next: &mut impl Next) {
         let mut silent = Vec::new();
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
             self.with(id, |tracked, _| tracked.talk.conversation.expire(now_ns));
-            self.harvest(id);
+            self.harvest(id, next);
             let Some(tracked) = self.connections.get(&id) else { continue };
             let idle = now_ns.saturating_sub(tracked.last_ns) > DATAGRAM_IDLE_NS;
             if tracked.stream.is_none() && idle {
@@ -413,55 +346,9 @@ impl Tracker {
             }
         }
         for id in silent {
-            self.stop(id, now_ns);
+            self.stop(id, now_ns, next);
         }
     }
-}
-
-/// Returns how many calls wait in a connection.
-fn waiting(tracked: &Tracked) -> u64 {
-    tracked.stream.as_ref().map_or(0, |stream| stream.waiting().0 as u64)
-}
-
-/// What a conversation had to say.
-#[derive(Default)]
-struct Found {
-    /// Exchanges, each with its control group.
-    exchanges: Vec<(u64, v1::Exchange)>,
-    unpaired: u64,
-    gap: u64,
-}
-
-/// Takes a conversation's outcomes.
-fn collect(
-    tracked: &mut Tracked,
-    assembler: &mut Assembler,
-    clock: Clock,
-    processes: &Processes,
-    ledger: &mut Ledger,
-) -> Found {
-    let mut found = Found::default();
-    while let Some(outcome) = tracked.talk.conversation.take() {
-        match outcome {
-            Outcome::Exchange(exchange) => {
-                let ground = Ground {
-                    connection: &tracked.connection,
-                    calls: &tracked.talk.calls,
-                    pid: tracked.pid,
-                    cgroup: tracked.cgroup,
-                    last_ns: tracked.last_ns,
-                    clock: &clock,
-                    processes,
-                };
-                found.exchanges.push(assembler.assemble(&ground, exchange));
-            }
-            Outcome::Unparsable { .. } => tracked.talk.unparsable(ledger),
-            Outcome::Unpaired => found.unpaired += 1,
-            Outcome::Gap => found.gap += 1,
-        }
-    }
-    tracked.talk.prune();
-    found
 }
 
 #[cfg(test)]

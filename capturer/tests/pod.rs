@@ -14,7 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use capturer::tracker::{HELD_BYTES, WAITING_BYTES};
+use capturer::owners::HELD_BYTES;
+use capturer::tracker::WAITING_BYTES;
 use capturer::uplink::backlog::BACKLOG_BYTES;
 use capturer_ebpf::settings::RINGS;
 use group::{CONTAINER, Group};

@@ -6,8 +6,9 @@ use capturer_ebpf::layout::{self, flag, transport};
 use decoders::{Context, Conversation, Framing, Options, Side, Transport, Verdict, Way, registry};
 
 use super::stream::{Event, Fate, Sink, Stream};
+use super::{Caller, Ground};
 use crate::direction::{IN, OUT};
-use crate::ledger::Ledger;
+use crate::ledger::Events;
 use crate::marks::{Call, Calls};
 
 /// A skip shorter than this is not worth a call into the kernel: payload is cut to a budget anyway.
@@ -16,10 +17,8 @@ const WORTH_SKIPPING: u64 = 16 << 10;
 /// A connection that is decoded.
 pub(super) struct Tracked {
     pub(super) connection: layout::Connection,
-    /// The last process that used it.
-    pub(super) pid: u32,
-    /// Its control group.
-    pub(super) cgroup: u64,
+    /// Who used it last.
+    pub(super) caller: Caller,
     /// When it was last used.
     pub(super) last_ns: u64,
     /// Absent for datagrams.
@@ -48,10 +47,10 @@ pub(super) struct Talk {
     readable: u64,
 }
 
-/// A conversation and where its calls are counted.
+/// A conversation and where the fates of its calls are counted.
 struct Feed<'a> {
     talk: &'a mut Talk,
-    ledger: &'a mut Ledger,
+    events: &'a mut Events,
 }
 
 // === impl Tracked ===
@@ -59,7 +58,7 @@ struct Feed<'a> {
 impl Tracked {
     pub(super) fn new(
         connection: layout::Connection,
-        pid: u32,
+        caller: Caller,
         side: Option<Side>,
         options: Arc<Options>,
         late: bool,
@@ -75,8 +74,7 @@ impl Tracked {
         let keep = options.payload_bytes;
         Self {
             connection,
-            pid,
-            cgroup: 0,
+            caller,
             last_ns: 0,
             stream: (!datagrams).then(|| Stream::new(&connection)),
             talk: Talk {
@@ -102,16 +100,15 @@ impl Tracked {
         mut event: Event,
         now_ns: u64,
         crowded: bool,
-        ledger: &mut Ledger,
+        events: &mut Events,
     ) {
         self.connection = *connection;
-        self.pid = event.pid;
-        self.cgroup = event.cgroup;
+        self.caller = event.caller();
         self.last_ns = self.last_ns.max(event.exit_ns);
         if self.late {
             event.counter = self.talk.rebased(event.way, event.counter);
         }
-        let mut feed = Feed { talk: &mut self.talk, ledger };
+        let mut feed = Feed { talk: &mut self.talk, events };
         match &mut self.stream {
             Some(stream) => {
                 stream.coordinate(connection, now_ns, &mut feed);
@@ -125,10 +122,21 @@ impl Tracked {
     }
 
     /// Ends waits that are over, or all of them.
-    pub(super) fn advance(&mut self, now_ns: u64, force: bool, ledger: &mut Ledger) {
+    pub(super) fn advance(&mut self, now_ns: u64, force: bool, events: &mut Events) {
         if let Some(stream) = &mut self.stream {
-            stream.advance(now_ns, force, &mut Feed { talk: &mut self.talk, ledger });
+            stream.advance(now_ns, force, &mut Feed { talk: &mut self.talk, events });
         }
+    }
+
+    /// Returns what an exchange found now is found on.
+    pub(super) fn ground(&self) -> Ground<'_> {
+        let Self { connection, caller, last_ns, talk, .. } = self;
+        Ground { connection, calls: &talk.calls, caller: *caller, last_ns: *last_ns }
+    }
+
+    /// Returns how many calls wait.
+    pub(super) fn waiting_calls(&self) -> u64 {
+        self.stream.as_ref().map_or(0, |stream| stream.waiting().0 as u64)
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
@@ -157,10 +165,10 @@ impl Talk {
     }
 
     /// Counts one call as unreadable, if one is left that could be.
-    pub(super) fn unparsable(&mut self, ledger: &mut Ledger) {
+    pub(super) fn unparsable(&mut self, events: &mut Events) {
         if self.readable > 0 {
             self.readable -= 1;
-            ledger.events.unparsable += 1;
+            events.unparsable += 1;
         }
     }
 
@@ -255,7 +263,7 @@ impl Sink for Feed<'_> {
         if event.flags & flag::FAULT != 0 {
             return;
         }
-        let events = &mut self.ledger.events;
+        let events = &mut *self.events;
         match fate {
             Fate::Placed => {
                 events.placed += 1;

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 use capturer_ebpf::layout::{self, coordinate, flag};
 
+use crate::direction::IN;
 use crate::marks::Call;
 use direction::Direction;
 pub use event::Event;
@@ -201,13 +202,13 @@ impl Stream {
         if urgent && event.flags & flag::NO_ENTER != 0 {
             return Place::Nowhere;
         }
-        if span == event.moved + 1 && (urgent || event.way == usize::from(layout::way::IN)) {
+        if span == event.moved + 1 && (urgent || event.way == IN) {
             return Place::Exact { start: end - span, end: end - 1, eaten: 1 };
         }
         // A second urgent byte came while the read waited: the kernel passed over the first, the read over the second.
         let entered = event.flags & flag::NO_ENTER == 0;
         let alone = entered && event.enter_ns >= direction.exit_ns;
-        if span == event.moved + 2 && alone && event.way == usize::from(layout::way::IN) {
+        if span == event.moved + 2 && alone && event.way == IN {
             return Place::Exact { start: end - span, end: end - 2, eaten: 2 };
         }
         if event.moved > end {

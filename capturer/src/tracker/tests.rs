@@ -1,472 +1,108 @@
-//! Records in, exchanges out, over real decoders.
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "sequence numbers are cut to 32 bits, lengths are small"
-)]
-
-use std::path::PathBuf;
-
-use capturer_ebpf::layout::COMM_LEN;
-use decoders::Redaction;
-use proto::account::{Balance, Consumer, Losses, Stage};
+//! The tracker alone, before a stage that notes what it is told.
 
 use super::*;
 use crate::direction::{IN, OUT};
-use crate::selection::Rules;
-use crate::{fixtures, ledger};
+use crate::fixtures;
 
 const REQUEST: &[u8] = b"GET /orders/7 HTTP/1.1\r\nHost: shop\r\n\r\n";
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const RESPONSE: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+/// Bytes that moved before in each direction, by round of one request and one response.
+const MOVED: [usize; 2] = [REQUEST.len(), RESPONSE.len()];
+
+/// A stage that refuses a process.
+#[derive(Default)]
+struct Noted {
+    refused: Option<u32>,
+    exchanges: Vec<(Caller, String)>,
+    missed: u64,
+}
+
+impl Next for Noted {
+    fn follows(&self, caller: Caller) -> bool {
+        self.refused != Some(caller.pid)
+    }
+
+    fn side(&mut self, _: &layout::Connection, _: Caller, _: u64) -> Option<Side> {
+        None
+    }
+
+    fn exchange(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) {
+        self.exchanges.push((ground.caller, exchange.operation));
+    }
+
+    fn unpaired(&mut self, _: Caller) {
+        self.missed += 1;
+    }
+
+    fn gap(&mut self, _: Caller) {
+        self.missed += 1;
+    }
+}
+
+/// Makes one round of a request and its response by a process, each on a connection of its own number.
+fn round(tracker: &mut Tracker, pid: u32, round: usize) {
+    for (way, payload) in [(OUT, REQUEST), (IN, RESPONSE)] {
+        let before = round * MOVED[way];
+        let at_ns = (round * 2 + way) as u64 * 1_000_000;
+        let [s0, len] = [1_000 + before, payload.len()].map(|number| u32::try_from(number).unwrap());
+        let head = layout::Moved {
+            captured: len,
+            connection: fixtures::connection(pid.into()),
+            enter_ns: at_ns,
+            exit_ns: at_ns + 1,
+            moved: len.into(),
+            counter: before as u64,
+            s0,
+            s1: s0 + len,
+            pid,
+            cgroup: 9,
+            ..fixtures::head(u8::try_from(way).unwrap())
+        };
+        tracker.moved(&head, payload, Vec::new());
+    }
+}
 
 fn tracker() -> Tracker {
-    tracker_by(None)
-}
-
-fn tracker_by(rules: Option<Rules>) -> Tracker {
-    let options = Options {
-        payload_bytes: 1_024,
-        redaction: Redaction { enabled: true, headers: Vec::new() },
-        protocols: Vec::new(),
-    };
-    let assembler = Assembler::new("here".to_owned(), 1, 1);
-    let nowhere = PathBuf::from("/nonexistent");
-    let selection = Selection::new(rules, nowhere.clone());
-    Tracker::new(Arc::new(options), assembler, Clock::sampled(), selection, nowhere)
-}
-
-/// One process's calls on one connection, with sequence numbers kept.
-struct Caller {
-    connection: layout::Connection,
-    pid: u32,
-    cgroup: u64,
-    numbers: [u32; 2],
-    counters: [u64; 2],
-}
-
-impl Caller {
-    fn new(id: u64) -> Self {
-        Self {
-            connection: fixtures::connection(id),
-            pid: 42,
-            cgroup: 0,
-            numbers: [100, 900],
-            counters: [0; 2],
-        }
-    }
-
-    fn moved(&mut self, way: usize, at_ns: u64, len: usize) -> layout::Moved {
-        let mut comm = [0; COMM_LEN];
-        comm[..4].copy_from_slice(b"curl");
-        let head = layout::Moved {
-            captured: len as u32,
-            connection: self.connection,
-            enter_ns: at_ns,
-            exit_ns: at_ns + 500,
-            moved: len as u64,
-            counter: self.counters[way],
-            s0: self.numbers[way],
-            s1: self.numbers[way].wrapping_add(len as u32),
-            pid: self.pid,
-            tid: self.pid,
-            comm,
-            cgroup: self.cgroup,
-            ..fixtures::head(way as u8)
-        };
-        self.numbers[way] = head.s1;
-        self.counters[way] += len as u64;
-        head
-    }
-
-    fn call(&mut self, tracker: &mut Tracker, way: usize, at_ns: u64, payload: &[u8]) {
-        let head = self.moved(way, at_ns, payload.len());
-        tracker.take(Record::Moved { head, payload, pieces: Vec::new() });
-    }
-
-    fn ended(&self, tracker: &mut Tracker, at_ns: u64, unseen_in: u64) {
-        tracker.take(Record::Ended(layout::Ended {
-            kind: 2,
-            reserved: [0; 7],
-            connection: self.connection,
-            at_ns,
-            unseen_out: 0,
-            unseen_in,
-        }));
-    }
-}
-
-fn exchanges(tracker: &mut Tracker) -> Vec<v1::Exchange> {
-    std::iter::from_fn(|| tracker.exchange()).collect()
-}
-
-fn assert_balanced(tracker: &mut Tracker, seen: u64) -> Balance {
-    let kernel = ledger::Kernel { seen, delivered: seen, ..ledger::Kernel::default() };
-    let consumer = Consumer::Capturer("test".to_owned());
-    let balances = tracker.ledger().balances(&consumer, &kernel, true);
-    for balance in &balances {
-        assert!(balance.holds(), "{balance:?}");
-    }
-    balances[0].clone()
+    let redaction = decoders::Redaction { enabled: true, headers: Vec::new() };
+    Tracker::new(Arc::new(Options { payload_bytes: 1_024, redaction, protocols: Vec::new() }))
 }
 
 #[test]
-fn a_request_and_its_response_are_an_exchange() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    // The response comes from another ring, earlier than the request.
-    let request = caller.moved(OUT, 1_000_000, REQUEST.len());
-    caller.call(&mut tracker, IN, 6_000_000, RESPONSE);
-    tracker.take(Record::Moved { head: request, payload: REQUEST, pieces: Vec::new() });
-    tracker.advance(7_000_000, true);
-    assert!(exchanges(&mut tracker).is_empty(), "nothing before the horizon");
-    tracker.advance(6_000_500 + order::HORIZON_NS, true);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1);
-    let exchange = &done[0];
-    assert_eq!((exchange.operation.as_str(), exchange.status.as_str()), ("GET /orders/7", "200"));
-    assert_eq!(exchange.segments.as_ref().unwrap().total_ns, 5_000_500);
-    assert_eq!(exchange.side, i32::from(v1::Side::Client));
-    let origin = exchange.origin.as_ref().unwrap();
-    assert_eq!((origin.pid, origin.comm.as_str()), (42, "curl"));
-    assert_eq!(exchange.request.as_ref().unwrap().bytes, REQUEST.len() as u64);
-    assert_eq!(exchange.response.as_ref().unwrap().syscalls.len(), 1);
-    assert_balanced(&mut tracker, 2);
-}
-
-#[test]
-fn a_capture_that_ends_emits_pending_requests() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    tracker.finish(2_000);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1);
-    assert!(done[0].response.is_none() && !done[0].error, "nobody saw it fail");
-    assert_eq!(done[0].segments, None, "its time is not known");
-    assert_eq!(tracker.connections(), 0);
-    assert_balanced(&mut tracker, 1);
-}
-
-#[test]
-fn a_connection_that_ends_fails_its_pending_request() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    caller.ended(&mut tracker, 2_000, 0);
-    tracker.finish(3_000);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1);
-    assert!(done[0].response.is_none() && done[0].error);
-}
-
-#[test]
-fn a_lost_call_is_a_gap_and_later_exchanges_are_right() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    let mut taken = 0;
-    for round in 0..20_u64 {
-        let at = round * 1_000_000;
-        caller.call(&mut tracker, OUT, at + 1_000, REQUEST);
-        taken += 1;
-        if round == 5 {
-            let lost = caller.moved(IN, at + 2_000, RESPONSE.len());
-            assert_eq!(lost.captured, RESPONSE.len() as u32);
-        } else {
-            caller.call(&mut tracker, IN, at + 2_000, RESPONSE);
-            taken += 1;
-        }
+fn the_next_stage_says_whose_calls_are_followed() {
+    let (mut tracker, mut next) = (tracker(), Noted { refused: Some(2), ..Noted::default() });
+    for pid in [1, 2, 3] {
+        round(&mut tracker, pid, 0);
     }
-    tracker.finish(1_000_000_000);
-    let done = exchanges(&mut tracker);
-    let answered: Vec<_> = done.iter().filter(|exchange| exchange.response.is_some()).collect();
-    assert!(answered.len() >= 18, "{}", answered.len());
-    for exchange in answered {
-        assert_eq!(exchange.segments.as_ref().unwrap().total_ns, 1_500, "no pair is shifted");
+    tracker.advance(1_000_000_000, true, &mut next);
+    assert_eq!(tracker.connections(), 2);
+    let mut callers: Vec<Caller> = next.exchanges.iter().map(|(caller, _)| *caller).collect();
+    callers.sort_by_key(|caller| caller.pid);
+    assert_eq!(callers, [1, 3].map(|pid| Caller { pid, cgroup: 9 }));
+    assert!(next.exchanges.iter().all(|(_, operation)| operation == "GET /orders/7"));
+    let Events { placed, filtered, .. } = tracker.events();
+    assert_eq!((placed, filtered, next.missed), (4, 2, 0));
+}
+
+#[test]
+fn connections_end_with_their_callers_and_go_on_with_them() {
+    let (mut tracker, mut next) = (tracker(), Noted::default());
+    for pid in [1, 2] {
+        round(&mut tracker, pid, 0);
     }
-    assert_balanced(&mut tracker, taken);
-}
-
-#[test]
-fn ignored_connections_are_told_to_the_kernel_and_filtered() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    for round in 0..200 {
-        caller.call(&mut tracker, OUT, round * 1_000, &[0xf7; 700]);
-        caller.call(&mut tracker, IN, round * 1_000 + 600, &[0xf9; 700]);
-    }
-    tracker.advance(1_000_000_000, true);
-    let decisions = tracker.decisions();
-    assert_eq!(decisions.len(), 1, "{decisions:?}");
-    assert_eq!((decisions[0].0, decisions[0].1.mode), (1, layout::verdict::IGNORE));
-    assert_eq!(tracker.connections(), 0);
-    caller.ended(&mut tracker, 2_000_000_000, 10);
-    tracker.advance(3_000_000_000, true);
-    let balance = assert_balanced(&mut tracker, 401);
-    assert!(balance.filtered > 300, "{balance:?}");
-    assert!(tracker.ignored.is_empty());
-}
-
-#[test]
-fn a_long_body_is_skipped_in_the_kernels_own_count() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
-    caller.call(&mut tracker, IN, 2_000, head);
-    // The decoder keeps the beginning of the body; the kernel is asked for the rest's length only.
-    caller.call(&mut tracker, IN, 2_700, &[b'x'; 2_000]);
-    tracker.advance(1_000_000_000, true);
-    let decisions = tracker.decisions();
-    assert_eq!(decisions.len(), 1, "{decisions:?}");
-    let verdict = decisions[0].1;
-    assert_eq!(verdict.mode, layout::verdict::TRACE);
-    let end = head.len() as u64 + 10_000_000;
-    assert!(verdict.skip_until[IN] > 9_900_000 && verdict.skip_until[IN] <= end, "{verdict:?}");
-    let mut body = caller.moved(IN, 3_500, 10_000_000 - 2_000);
-    body.captured = 0;
-    tracker.take(Record::Moved { head: body, payload: &[], pieces: Vec::new() });
-    tracker.advance(2_000_000_000, true);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1);
-    assert_eq!(done[0].response.as_ref().unwrap().bytes, end);
-    assert!(tracker.decisions().is_empty());
-}
-
-/// Exchanges of one connection in calls of `step` bytes each, every call dealt with before the next: a call enters every
-/// millisecond.
-fn in_calls(role: u8, step: usize, bodies: [usize; 2]) -> Vec<v1::Exchange> {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.connection.role = role;
-    let ways = if role == layout::role::CLIENT { [OUT, IN] } else { [IN, OUT] };
-    let heads = ["POST /orders HTTP/1.1\r\nHost: shop", "HTTP/1.1 200 OK"];
-    let mut now_ns = 0;
-    for _ in 0..3 {
-        for ((way, head), body) in ways.into_iter().zip(heads).zip(bodies) {
-            let head = format!("{head}\r\nContent-Length: {body}\r\n\r\n");
-            let message = [head.as_bytes(), &vec![b'x'; body]].concat();
-            for bytes in message.chunks(step) {
-                now_ns += 1_000_000;
-                caller.call(&mut tracker, way, now_ns, bytes);
-                tracker.advance(now_ns + 500 + order::HORIZON_NS, true);
-            }
-        }
-    }
-    exchanges(&mut tracker)
-}
-
-#[test]
-fn long_messages_have_their_calls_and_their_time_on_both_sides() {
-    const STEP: usize = 1 << 16;
-    for role in [layout::role::CLIENT, layout::role::SERVER] {
-        for bodies in [[5, STEP], [0, 5 * STEP], [3 * STEP, 5], [3 * STEP, 4 * STEP]] {
-            let done = in_calls(role, STEP, bodies);
-            assert_eq!(done.len(), 3, "{role} {bodies:?}");
-            let calls = bodies.map(|body| body / STEP + 1);
-            for exchange in done {
-                let segments = exchange.segments.unwrap_or_else(|| panic!("no time: {role} {bodies:?}"));
-                let first_to_last = (calls[0] + calls[1] - 1) as u64 * 1_000_000;
-                // A client is timed from its first write's enter, a server from its first read's return.
-                let within = if role == layout::role::CLIENT { 500 } else { 0 };
-                assert_eq!(segments.total_ns, first_to_last + within, "{role} {bodies:?}");
-                let parts = [exchange.request.unwrap(), exchange.response.unwrap()];
-                assert_eq!(parts.each_ref().map(|part| part.syscalls.len()), calls, "{role} {bodies:?}");
-                for part in parts {
-                    let listed: u64 = part.syscalls.iter().map(|event| event.bytes).sum();
-                    assert_eq!(listed, part.bytes, "{role} {bodies:?}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn sockets_with_unseen_bytes_are_counted_once() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    caller.ended(&mut tracker, 5_000, 77);
-    tracker.finish(10_000);
-    let balance = assert_balanced(&mut tracker, 2);
-    assert_eq!(balance.seen, 3);
-    assert_eq!(balance.lost.at(Stage::Unseen), 1);
-}
-
-#[test]
-fn excluded_processes_yield_nothing() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    tracker.advance(1_000_000_000, true);
-    tracker.exclude(42);
-    assert_eq!(tracker.connections(), 0, "what was pending is dropped");
-    caller.call(&mut tracker, IN, 2_000, RESPONSE);
-    tracker.finish(2_000_000_000);
-    assert!(exchanges(&mut tracker).is_empty());
-    assert_eq!(assert_balanced(&mut tracker, 2).filtered, 1);
-}
-
-#[test]
-fn the_table_of_connections_is_bounded() {
-    let mut tracker = tracker();
-    for id in 0..CONNECTIONS as u64 + 500 {
-        let mut caller = Caller::new(id);
-        caller.call(&mut tracker, OUT, id * 10, REQUEST);
-        tracker.advance(id * 10 + order::HORIZON_NS, true);
-        assert!(tracker.connections() <= CONNECTIONS);
-    }
-    assert!(exchanges(&mut tracker).len() >= 490, "what was pending of them comes out");
-    assert_balanced_events(&mut tracker);
-}
-
-fn assert_balanced_events(tracker: &mut Tracker) {
-    let seen = CONNECTIONS as u64 + 500;
-    tracker.finish(u64::MAX);
-    assert_balanced(tracker, seen);
-}
-
-#[test]
-fn silent_datagram_peers_are_forgotten() {
-    let mut tracker = tracker();
-    let mut caller = Caller::new(1);
-    caller.connection.transport = transport::UDP;
-    caller.connection.coordinate = layout::coordinate::COUNTER;
-    caller.connection.remote_port = 53;
-    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
-    caller.call(&mut tracker, OUT, 1_000, query);
-    tracker.advance(1_000_000_000, true);
+    tracker.advance(1_000_000_000, true, &mut next);
+    tracker.refuse(|caller| caller.pid == 1);
     assert_eq!(tracker.connections(), 1);
-    tracker.advance(DATAGRAM_IDLE_NS + 2_000_000_000, true);
-    assert_eq!(tracker.connections(), 0);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1, "the query without an answer");
-    assert!(done[0].error, "resolvers do not wait that long");
-}
-
-/// A path in a pod's container, as the kernel tells it.
-fn announce(tracker: &mut Tracker, cgroup: u64, uid: &str, at_ns: u64) {
-    let container = "a".repeat(64);
-    let pod = format!("pod{uid}");
-    tracker.selection.announced(cgroup, Place::from_inside([container.as_str(), &pod].into_iter()), at_ns);
-}
-
-fn told(uid: &str, wanted: bool) -> v1::NodePods {
-    let container = v1::PodContainer { id: "a".repeat(64), name: "web".to_owned() };
-    let pod = v1::Pod {
-        uid: uid.to_owned(),
-        name: "orders-1".to_owned(),
-        containers: vec![container],
-        wanted,
-        ..v1::Pod::default()
-    };
-    v1::NodePods { complete: true, pods: vec![pod], gone: Vec::new(), ..Default::default() }
-}
-
-const UID: &str = "4b1f3a52-0c7e-4f2a-9d11-0123456789ab";
-
-fn in_a_cluster() -> Tracker {
-    tracker_by(Some(Rules { host_processes: false, matching: proto::filter::Match::default() }))
-}
-
-#[test]
-fn exchanges_of_an_undecided_pod_are_held_and_come_out_with_its_name() {
-    let mut tracker = in_a_cluster();
-    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
-    announce(&mut tracker, 9, UID, 500);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    caller.call(&mut tracker, IN, 2_000, RESPONSE);
-    tracker.advance(1_000_000_000, true);
-    assert!(exchanges(&mut tracker).is_empty() && tracker.is_waiting());
-    assert_eq!(tracker.ledger().exchanges, ledger::Exchanges::default(), "nothing is known of it yet");
-    tracker.tell(told(UID, true), 1_100_000_000);
-    let done = exchanges(&mut tracker);
-    assert_eq!(done.len(), 1);
-    let origin = done[0].origin.as_ref().unwrap();
-    assert_eq!((origin.pod.as_str(), origin.container.as_str()), ("orders-1", "web"));
-    assert_eq!(tracker.placements(), [(9, Standing::Wanted)]);
-    assert_balanced(&mut tracker, 2);
-}
-
-#[test]
-fn exchanges_of_a_pod_that_is_not_wanted_are_filtered_when_that_is_known() {
-    let mut tracker = in_a_cluster();
-    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
-    announce(&mut tracker, 9, UID, 500);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    caller.call(&mut tracker, IN, 2_000, RESPONSE);
-    tracker.advance(1_000_000_000, true);
-    assert_eq!(tracker.connections(), 1);
-    tracker.tell(told(UID, false), 1_100_000_000);
-    assert_eq!((exchanges(&mut tracker).len(), tracker.connections()), (0, 0));
-    // What was on its way, and the socket's end with what the kernel no longer followed.
-    caller.call(&mut tracker, OUT, 1_200_000_000, REQUEST);
-    caller.ended(&mut tracker, 1_300_000_000, 77);
-    tracker.advance(3_000_000_000, true);
-    assert_eq!(tracker.connections(), 0);
-    let balance = assert_balanced(&mut tracker, 4);
-    assert!(balance.lost == Losses::default(), "{balance:?}");
-    let totals = tracker.ledger().exchanges;
-    assert_eq!((totals.seen, totals.filtered), (1, 1));
-}
-
-#[test]
-fn a_connection_goes_on_when_its_pod_is_wanted_after_all() {
-    let mut tracker = in_a_cluster();
-    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
-    tracker.tell(told(UID, false), 100);
-    announce(&mut tracker, 9, UID, 500);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    caller.call(&mut tracker, IN, 2_000, RESPONSE);
-    tracker.advance(1_000_000_000, true);
-    tracker.tell(told(UID, true), 1_100_000_000);
-    caller.call(&mut tracker, OUT, 1_200_000_000, REQUEST);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
-    caller.call(&mut tracker, IN, 1_200_002_000, head);
-    caller.call(&mut tracker, IN, 1_200_003_000, &[b'x'; 2_000]);
-    tracker.advance(3_000_000_000, true);
-    let end = (RESPONSE.len() + head.len()) as u64 + 10_000_000;
-    let verdict = tracker.decisions()[0].1;
-    assert!(
-        verdict.skip_until[IN] > end - 100_000 && verdict.skip_until[IN] <= end,
-        "in the kernel's own count"
-    );
-    let mut body = caller.moved(IN, 3_100_000_000, 10_000_000 - 2_000);
-    body.captured = 0;
-    tracker.take(Record::Moved { head: body, payload: &[], pieces: Vec::new() });
-    tracker.advance(4_000_000_000, true);
-    assert_eq!(exchanges(&mut tracker).len(), 1);
-    let balance = assert_balanced(&mut tracker, 6);
-    assert!(balance.lost == Losses::default(), "{balance:?}");
-}
-
-#[test]
-fn what_does_not_fit_while_undecided_is_lost_only_if_it_was_wanted() {
-    for wanted in [true, false] {
-        let mut tracker = in_a_cluster();
-        let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
-        announce(&mut tracker, 9, UID, 500);
-        let rounds = HELD_EXCHANGES as u64 + 20;
-        for round in 0..rounds {
-            caller.call(&mut tracker, OUT, round * 1_000_000 + 1_000, REQUEST);
-            caller.call(&mut tracker, IN, round * 1_000_000 + 2_000, RESPONSE);
-        }
-        tracker.advance(1_000_000_000, true);
-        tracker.tell(told(UID, wanted), 1_100_000_000);
-        let expected = if wanted { HELD_EXCHANGES } else { 0 };
-        assert_eq!(exchanges(&mut tracker).len(), expected);
-        let ledger::Exchanges { seen, filtered, map, .. } = tracker.ledger().exchanges;
-        assert_eq!((seen, filtered, map), if wanted { (rounds, 0, 20) } else { (rounds, rounds, 0) });
-        assert_balanced(&mut tracker, 2 * rounds);
+    for pid in [1, 2] {
+        round(&mut tracker, pid, 1);
     }
-}
-
-#[test]
-fn a_capture_that_ends_gives_up_what_is_undecided() {
-    let mut tracker = in_a_cluster();
-    let mut caller = Caller { cgroup: 9, ..Caller::new(1) };
-    announce(&mut tracker, 9, UID, 500);
-    caller.call(&mut tracker, OUT, 1_000, REQUEST);
-    tracker.finish(2_000);
-    assert!(exchanges(&mut tracker).is_empty());
-    assert_eq!((tracker.ledger().exchanges.seen, tracker.ledger().exchanges.filtered), (1, 1));
-    assert_balanced(&mut tracker, 1);
+    tracker.advance(2_000_000_000, true, &mut next);
+    let count =
+        |next: &Noted| [1, 2].map(|pid| next.exchanges.iter().filter(|(by, _)| by.pid == pid).count());
+    assert_eq!(count(&next), [1, 2], "one that was refused stays so, whatever the next stage says");
+    tracker.resume(|caller| caller.pid == 1);
+    round(&mut tracker, 1, 2);
+    tracker.advance(3_000_000_000, true, &mut next);
+    assert_eq!(count(&next), [2, 2]);
+    assert_eq!(tracker.events().filtered, 2);
 }

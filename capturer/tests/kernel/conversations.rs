@@ -6,15 +6,11 @@ use std::{
     net::{TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     path::PathBuf,
-    sync::Arc,
     thread,
     time::Duration,
 };
 
-use capturer::{
-    clock::Clock, exchange::Assembler, kernel::Kernel, ledger, selection::Selection, tracker::Tracker,
-};
-use decoders::{Options, Redaction};
+use capturer::{kernel::Kernel, ledger, pipeline::Pipeline};
 use proto::v1;
 
 use super::{
@@ -348,20 +344,20 @@ fn now_ns() -> u64 {
     u64::try_from(time.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap()
 }
 
-/// Brings records to the tracker and decisions back, as the capturer does.
-fn drive(kernel: &mut Kernel, tracker: &mut Tracker, exchanges: &mut Vec<v1::Exchange>) {
+/// Brings records to the stages and decisions back, as the capturer does.
+fn drive(kernel: &mut Kernel, pipeline: &mut Pipeline, exchanges: &mut Vec<v1::Exchange>) {
     let mut taken = 0;
-    while kernel.drain(&mut |record| tracker.take(record), 1024) > 0 {
+    while kernel.drain(&mut |record| pipeline.take(record), 1024) > 0 {
         taken += 1;
         if taken > 100 {
             break;
         }
     }
-    tracker.advance(now_ns(), taken <= 100);
-    for (connection, verdict) in tracker.decisions() {
+    pipeline.advance(now_ns(), taken <= 100);
+    for (connection, verdict) in pipeline.decisions() {
         kernel.decide(connection, verdict).unwrap();
     }
-    exchanges.extend(std::iter::from_fn(|| tracker.exchange()));
+    exchanges.extend(std::iter::from_fn(|| pipeline.exchange()));
 }
 
 /// Watches a port of this process while both sides talk, and compares what comes out on each side with the truth.
@@ -373,27 +369,25 @@ pub(super) fn check(
     talk: impl FnOnce() + Send + 'static,
 ) {
     let Some(mut capture) = Capture::start(port, RING) else { return };
-    let redaction = Redaction { enabled: true, headers: Vec::new() };
-    let options = Options { payload_bytes: 1_024, redaction, protocols: vec![protocol.to_owned()] };
-    let nowhere = PathBuf::from("/nonexistent");
-    let selection = Selection::new(None, nowhere.clone());
-    let assembler = Assembler::new("here".to_owned(), 1, 1);
-    let mut tracker = Tracker::new(Arc::new(options), assembler, Clock::sampled(), selection, nowhere);
+    let filter = v1::Filter { protocols: vec![protocol.to_owned()], ..v1::Filter::default() };
+    let settings =
+        v1::CapturerSettings { payload_bytes: 1_024, id_base: 1, filter: Some(filter), ..Default::default() };
+    let mut pipeline = Pipeline::new(&settings, "here".to_owned(), PathBuf::from("/nonexistent")).unwrap();
     let mut exchanges = Vec::new();
     let talking = thread::spawn(talk);
     while !talking.is_finished() {
-        drive(&mut capture.kernel, &mut tracker, &mut exchanges);
+        drive(&mut capture.kernel, &mut pipeline, &mut exchanges);
         thread::sleep(Duration::from_millis(1));
     }
     talking.join().unwrap();
     capture.kernel.detach();
     for _ in 0..30 {
-        drive(&mut capture.kernel, &mut tracker, &mut exchanges);
+        drive(&mut capture.kernel, &mut pipeline, &mut exchanges);
         thread::sleep(Duration::from_millis(5));
     }
-    tracker.finish(now_ns());
-    exchanges.extend(std::iter::from_fn(|| tracker.exchange()));
-    let what = format!("{what}, {:?}", tracker.ledger());
+    pipeline.finish(now_ns());
+    exchanges.extend(std::iter::from_fn(|| pipeline.exchange()));
+    let what = format!("{what}, {:?}", pipeline.ledger());
     for side in [v1::Side::Client, v1::Side::Server] {
         let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for exchange in exchanges.iter().filter(|exchange| exchange.side == side as i32) {
@@ -414,9 +408,9 @@ pub(super) fn check(
     }
     let totals = capture.kernel.totals();
     assert_eq!((totals.ring, totals.miss, totals.fault, totals.map), (0, 0, 0, 0), "{what}");
-    let ledger::Events { unanchored, gap, unparsable, unseen, .. } = tracker.ledger().events;
+    let ledger::Events { unanchored, gap, unparsable, unseen, .. } = pipeline.ledger().events;
     assert_eq!((unanchored, gap, unparsable, unseen), (0, 0, 0, 0), "{what}");
-    let ledger::Exchanges { unpaired, gap, .. } = tracker.ledger().exchanges;
+    let ledger::Exchanges { unpaired, gap, .. } = pipeline.ledger().exchanges;
     assert_eq!((unpaired, gap), (0, 0), "{what}");
 }
 

@@ -3,7 +3,9 @@
 use capturer_ebpf::layout::{self, flag};
 
 use super::payload::Payload;
+use crate::direction::OUT;
 use crate::kernel::Run;
+use crate::tracker::Caller;
 
 /// A call that moved bytes, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +64,16 @@ impl Event {
         Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload }
     }
 
+    /// Returns who made the call.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller { pid: self.pid, cgroup: self.cgroup }
+    }
+
     /// Returns when the event counts: a write when it entered, a read when it returned.
     #[must_use]
     pub fn at_ns(&self) -> u64 {
-        if self.way == usize::from(layout::way::OUT) { self.enter_ns } else { self.exit_ns }
+        if self.way == OUT { self.enter_ns } else { self.exit_ns }
     }
 
     /// Returns the captured bytes that are the stream's, each run with how many bytes of the call come before it.

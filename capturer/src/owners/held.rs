@@ -20,17 +20,23 @@ pub(super) struct Held {
 
 /// Results of one control group.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+struct Pending {
     /// Exchanges, in order.
-    pub(super) exchanges: Vec<v1::Exchange>,
-    /// How many there were that did not fit.
+    exchanges: Vec<v1::Exchange>,
+    /// Their bytes, as encoded.
+    bytes: usize,
+    missed: Missed,
+}
+
+/// Results that are no exchange that can be passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// Exchanges that found no room here.
     pub(super) shed: u64,
     /// Responses without a request and the like.
     pub(super) unpaired: u64,
     /// Exchanges whose other half was lost.
     pub(super) gap: u64,
-    /// Bytes of `exchanges`, as encoded.
-    pub(super) bytes: usize,
 }
 
 // === impl Held ===
@@ -41,7 +47,7 @@ impl Held {
         let bytes = exchange.encoded_len();
         let pending = self.groups.entry(cgroup).or_default();
         if pending.exchanges.len() >= HELD_EXCHANGES || self.bytes + bytes > HELD_BYTES {
-            pending.shed += 1;
+            pending.missed.shed += 1;
             return;
         }
         self.bytes += bytes;
@@ -50,10 +56,12 @@ impl Held {
     }
 
     /// Counts what came to no exchange.
-    pub(super) fn count(&mut self, cgroup: u64, unpaired: u64, gap: u64) {
-        let pending = self.groups.entry(cgroup).or_default();
-        pending.unpaired += unpaired;
-        pending.gap += gap;
+    pub(super) fn miss(&mut self, cgroup: u64, missed: Missed) {
+        let Missed { shed, unpaired, gap } = missed;
+        let held = &mut self.groups.entry(cgroup).or_default().missed;
+        held.shed += shed;
+        held.unpaired += unpaired;
+        held.gap += gap;
     }
 
     /// Returns the control groups of which something is held.
@@ -67,10 +75,10 @@ impl Held {
     }
 
     /// Gives up what is held of a control group.
-    pub(super) fn take(&mut self, cgroup: u64) -> Pending {
-        let pending = self.groups.remove(&cgroup).unwrap_or_default();
-        self.bytes -= pending.bytes;
-        pending
+    pub(super) fn take(&mut self, cgroup: u64) -> (Vec<v1::Exchange>, Missed) {
+        let Pending { exchanges, bytes, missed } = self.groups.remove(&cgroup).unwrap_or_default();
+        self.bytes -= bytes;
+        (exchanges, missed)
     }
 }
 
@@ -89,9 +97,9 @@ mod tests {
             held.hold(1, exchange(10));
         }
         held.hold(2, exchange(10));
-        let (busy, quiet) = (held.take(1), held.take(2));
-        assert_eq!((busy.exchanges.len(), busy.shed), (HELD_EXCHANGES, 10));
-        assert_eq!((quiet.exchanges.len(), quiet.shed), (1, 0));
+        let [(busy, lost), (quiet, none)] = [held.take(1), held.take(2)];
+        assert_eq!((busy.len(), lost.shed), (HELD_EXCHANGES, 10));
+        assert_eq!((quiet.len(), none), (1, Missed::default()));
         assert!(held.is_empty());
         assert_eq!(held.bytes, 0);
     }
@@ -103,7 +111,7 @@ mod tests {
             held.hold(cgroup, exchange(10_000));
             assert!(held.bytes <= HELD_BYTES);
         }
-        let kept: usize = held.groups().into_iter().map(|cgroup| held.take(cgroup).exchanges.len()).sum();
+        let kept: usize = held.groups().into_iter().map(|cgroup| held.take(cgroup).0.len()).sum();
         assert!((400..=420).contains(&kept), "{kept}");
     }
 }
