@@ -2,6 +2,7 @@
 
 mod ending;
 mod following;
+pub(crate) mod session;
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,14 @@ use tonic::Streaming;
 
 use self::ending::{Ending, end, lost};
 use self::following::Following;
+use self::session::{New, Session, Started, Where};
 use crate::client::{Client, next};
 use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
+use crate::local;
 use crate::save::{self, Target};
-use crate::session::{self, Kept, Notice, Remains, Session, Started, Wanted, Where};
+use crate::session::{Kept, Notice, Remains, Wanted};
 use crate::stop::{Stop, Stops};
 use crate::summary;
 
@@ -92,7 +95,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) enum Choice {
     /// A new one.
-    New(Box<Wanted>),
+    New(Box<New>),
     /// A running one.
     Join(String),
 }
@@ -125,7 +128,7 @@ impl Plan {
     /// Whether what is stored outlives the session.
     fn stores(&self) -> bool {
         let stays = |wanted: &Wanted| wanted.keep || matches!(wanted.store, StoreChoice::Mysql { .. });
-        self.save.is_some() || matches!(&self.session, Choice::New(wanted) if stays(wanted))
+        self.save.is_some() || matches!(&self.session, Choice::New(new) if stays(&new.wanted))
     }
 }
 
@@ -148,7 +151,7 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     let mut session = match started {
         Ok(Started::Running(session)) => *session,
         Ok(Started::Stopped(stop, remains)) => {
-            let local = matches!(plan.place, Where::Local).then_some(session::CLEANUP_LOCAL);
+            let local = matches!(plan.place, Where::Local).then_some(local::CLEANUP);
             let stopped = outcome(&stop, None, &remains, local);
             return unfinished(&begun, stopped, &mut stops, console).await;
         }
@@ -219,9 +222,7 @@ async fn begin(
     console: &mut Console,
 ) -> Result<Started, Failure> {
     match &plan.session {
-        Choice::New(wanted) => {
-            Box::pin(Session::start(&plan.place, *wanted.clone(), begun, console, stops)).await
-        }
+        Choice::New(new) => Box::pin(Session::start(&plan.place, *new.clone(), begun, console, stops)).await,
         Choice::Join(name) => tokio::select! {
             joined = Session::join(&plan.place, name, console) => {
                 joined.map(|session| Started::Running(Box::new(session)))

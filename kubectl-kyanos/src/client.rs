@@ -14,9 +14,9 @@ use tokio_stream::wrappers::IntervalStream;
 use tonic::Streaming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
-use crate::cluster::standing::{Standing, Word};
 use crate::failure::Failure;
 use crate::session::Notice;
+use crate::session::witness::{Witness, Word};
 
 /// Largest message a hub sends.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -178,9 +178,9 @@ impl Client {
         Ok(answer)
     }
 
-    /// Heartbeats until the session ends, and tells `notices` when it does; `standing` is asked while the hub does not
+    /// Heartbeats until the session ends, and tells `notices` when it does; `witness` is asked while the hub does not
     /// answer.
-    pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>, standing: Standing) {
+    pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>, witness: impl Witness) {
         let Patience { pause, lost, .. } = self.patience;
         let mut broken = Instant::now();
         let mut borne = lost;
@@ -215,7 +215,7 @@ impl Client {
                 Err(_elapsed) => {}
             }
             tokio::time::sleep(pause).await;
-            borne = match standing.ask().await {
+            borne = match witness.ask().await {
                 Word::Stands => self.patience.standing,
                 Word::Unknown => lost,
                 Word::Gone => {

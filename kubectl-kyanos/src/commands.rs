@@ -9,31 +9,3 @@ pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod watch;
-
-use std::io::{ErrorKind, Write};
-
-use crate::failure::Failure;
-
-/// Writes a finished text to standard output; a closed pipe is no error.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    print_part(text).map(|_open| ())
-}
-
-/// Writes a part of a text to standard output; `false` where nobody reads it any more.
-pub(crate) fn print_part(text: &str) -> Result<bool, Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(format!("writing to standard output failed: {error}"))),
-    }
-}
-
-/// Characters of a line of the terminal on standard output; `None` where there is none.
-pub(crate) fn terminal_width() -> Option<usize> {
-    use std::io::IsTerminal;
-    if !std::io::stdout().is_terminal() {
-        return None;
-    }
-    comfy_table::Table::new().width().map(usize::from)
-}

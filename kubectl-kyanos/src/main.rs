@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod console;
 mod failure;
+mod local;
 mod platform;
 mod printer;
 mod protocols;
@@ -14,6 +15,7 @@ mod render;
 mod reports;
 mod save;
 mod session;
+mod stdout;
 mod stop;
 mod store;
 mod summary;
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     };
     let console = Console::new(false, false);
     let shown = match outcome {
-        Outcome::Shown(text) => commands::print(&text),
+        Outcome::Shown(text) => stdout::print(&text),
         Outcome::Refused(failure) => Err(failure),
     };
     finish(shown.map(|()| 0), &console)
@@ -82,7 +84,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches, console: &mut Console) -> Resu
         Commands::Cleanup(args) => commands::cleanup::run(args, console).await,
         Commands::Version(args) => commands::version::run(&args),
         Commands::Completion(args) => commands::completion::run(&args),
-        Commands::Candidates(args) => commands::print(&cli::complete::answer(&args.words)).map(|()| 0),
+        Commands::Candidates(args) => stdout::print(&cli::complete::answer(&args.words)).map(|()| 0),
     }
 }
 

@@ -46,6 +46,36 @@ const EDGES: [Edge; 6] = [
     },
 ];
 
+/// Modules of the plugin that stand below others, and those above them, which they may not name.
+struct Floor {
+    files: &'static str,
+    above: &'static [&'static str],
+    reason: &'static str,
+}
+
+const FLOORS: [Floor; 4] = [
+    Floor {
+        files: r"^kubectl-kyanos/src/session\b",
+        above: &["client", "local", "cluster", "capture", "commands"],
+        reason: "what every session has lies below both kinds",
+    },
+    Floor {
+        files: r"^kubectl-kyanos/src/client\b",
+        above: &["local", "cluster", "capture", "commands"],
+        reason: "a hub is spoken to in one way, wherever it runs",
+    },
+    Floor {
+        files: r"^kubectl-kyanos/src/local\b",
+        above: &["cluster", "capture", "commands"],
+        reason: "a session on this machine knows no other kind, nor who begins it",
+    },
+    Floor {
+        files: r"^kubectl-kyanos/src/cluster\b",
+        above: &["local", "capture", "commands"],
+        reason: "a session in a cluster knows no other kind, nor who begins it",
+    },
+];
+
 /// A word of the account that means something else in one file.
 struct Namesake {
     word: &'static str,
@@ -104,6 +134,58 @@ fn edges_are_named_once() {
         }
     }
     must_be_empty(&complaints);
+}
+
+/// Returns the modules of its crate that a source names, comments apart, each with its line.
+fn modules_named(text: &str) -> Vec<(usize, String)> {
+    let code: Vec<&str> =
+        text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line }).collect();
+    let code = code.join("\n");
+    let paths = Regex::new(r"\bcrate::(?:(\w+)|\{([^;]*?)\};)").expect("a valid pattern");
+    let first = Regex::new(r"(?:^|,)\s*(\w+)").expect("a valid pattern");
+    let nested = Regex::new(r"\{[^{}]*\}").expect("a valid pattern");
+    let mut named = Vec::new();
+    for found in paths.captures_iter(&code) {
+        let at = found.get(0).map_or(0, |whole| whole.start());
+        let line = code.get(..at).unwrap_or_default().lines().count().max(1);
+        if let Some(module) = found.get(1) {
+            named.push((line, module.as_str().to_owned()));
+        }
+        let mut group = found.get(2).map_or("", |group| group.as_str()).to_owned();
+        while nested.is_match(&group) {
+            group = nested.replace_all(&group, "").into_owned();
+        }
+        named.extend(
+            first.captures_iter(&group).filter_map(|module| Some((line, module.get(1)?.as_str().to_owned()))),
+        );
+    }
+    named
+}
+
+#[test]
+fn a_session_stands_above_nothing_that_stands_on_it() {
+    let mut complaints = Vec::new();
+    for Floor { files, above, reason } in &FLOORS {
+        let files = Regex::new(files).expect("a valid pattern");
+        let floor: Vec<_> = sources("rs").into_iter().filter(|(file, _)| files.is_match(file)).collect();
+        assert!(!floor.is_empty(), "no file is called `{files}`");
+        for (file, text) in floor {
+            for (line, module) in modules_named(&text) {
+                if above.contains(&module.as_str()) {
+                    complaints.push(format!("{file}:{line}: `{module}` stands above it: {reason}"));
+                }
+            }
+        }
+    }
+    must_be_empty(&complaints);
+}
+
+#[test]
+fn modules_are_found_wherever_a_source_names_them() {
+    let text = "//! As [`crate::cluster`].\nuse crate::session::Notice;\nuse crate::{\n    local::{self, child::Child},\n    store,\n};\nfn f() -> crate::failure::Failure {}\n";
+    let named: Vec<String> = modules_named(text).into_iter().map(|(_, module)| module).collect();
+    assert_eq!(named, ["session", "local", "store", "failure"]);
+    assert_eq!(modules_named(text).last().map(|(line, _)| *line), Some(7));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use proto::account::Consumer;
 use proto::v1;
 
+use super::session::Session;
 use super::{Account, Flow, Items, LAST_ITEMS, View};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::session::{Notice, Session};
+use crate::session::Notice;
 use crate::stop::{Stop, Stops};
 use crate::summary;
 

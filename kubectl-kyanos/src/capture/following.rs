@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tonic::Streaming;
 
+use super::session::Session;
 use super::{Flow, Items, View, ended_by, unexpected_end};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::session::{Notice, Session};
+use crate::session::Notice;
 use crate::stop::{Stop, Stops};
 
 /// A session that is being shown.

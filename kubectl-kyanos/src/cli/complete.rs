@@ -5,7 +5,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::session::local::Places;
+use crate::local::Places;
 
 /// Nothing but the candidates may be offered.
 const NO_FILES: u8 = 4;

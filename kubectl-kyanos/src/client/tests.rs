@@ -9,12 +9,20 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::*;
-use crate::cluster::standing::tests::{always, namespace, refusal};
 use crate::failure::FAILED;
 use crate::session::certificates;
 
 /// Bytes in flight in each direction.
 const BUFFER: usize = 64 * 1024;
+
+/// A witness that always says the same.
+struct Says(Word);
+
+impl Witness for Says {
+    async fn ask(&self) -> Word {
+        self.0
+    }
+}
 
 /// Opens connections to a fake hub, of which all can be cut.
 #[derive(Clone)]
@@ -111,7 +119,7 @@ async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, Standing::default()));
+    tokio::spawn(client.keep_alive(sender, Says(Word::Unknown)));
     let quiet = tokio::time::timeout(Duration::from_mins(5), notices.recv()).await;
     assert!(quiet.is_err(), "heartbeats that are answered go on: {quiet:?}");
     path.closed.store(1, Ordering::Relaxed);
@@ -124,12 +132,12 @@ async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
 }
 
 /// Cuts the path to a hub for good and returns why and after what time the session is given up.
-async fn given_up(standing: Standing) -> (Failure, Duration) {
+async fn given_up(word: Word) -> (Failure, Duration) {
     let made = certificates::make("abcde").expect("certificates");
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, standing));
+    tokio::spawn(client.keep_alive(sender, Says(word)));
     tokio::time::sleep(Duration::from_secs(15)).await;
     path.closed.store(1, Ordering::Relaxed);
     path.cut();
@@ -141,12 +149,12 @@ async fn given_up(standing: Standing) -> (Failure, Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_hub_is_waited_for_while_its_session_stands_and_not_once_it_is_gone() {
     let room = Duration::from_secs(5);
-    let (_, after) = given_up(always(200, namespace(false))).await;
+    let (_, after) = given_up(Word::Stands).await;
     let standing = Patience::FORWARDED.standing;
     assert!(after >= standing && after < standing + room, "{after:?}");
-    let (failure, after) = given_up(always(404, refusal(404, "NotFound"))).await;
+    let (failure, after) = given_up(Word::Gone).await;
     assert!(after < room && failure.what.contains("removed"), "{after:?} {}", failure.what);
-    let (_, after) = given_up(always(403, refusal(403, "Forbidden"))).await;
+    let (_, after) = given_up(Word::Unknown).await;
     let lease = Patience::FORWARDED.lost;
     assert!(after >= lease && after < lease + room, "{after:?}");
 }
@@ -157,7 +165,7 @@ async fn a_hub_that_comes_back_within_the_lease_period_is_not_lost() {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, Standing::default()));
+    tokio::spawn(client.keep_alive(sender, Says(Word::Unknown)));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(15)).await;
         path.closed.store(1, Ordering::Relaxed);

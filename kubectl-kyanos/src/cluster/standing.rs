@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
 use super::names;
+use crate::session::witness::{Witness, Word};
 
 /// Longest wait for the API server's word.
 const ASK: Duration = Duration::from_secs(5);
@@ -14,17 +15,6 @@ const ASK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing(Option<(Api<Namespace>, String)>);
 
-/// A cluster's word on a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// Its namespace is there: a hub may come back.
-    Stands,
-    /// Its namespace is gone or going.
-    Gone,
-    /// Nobody says: there is no cluster, its API server does not answer, or this user may not ask.
-    Unknown,
-}
-
 // === impl Standing ===
 
 impl Standing {
@@ -32,9 +22,10 @@ impl Standing {
     pub(crate) fn of(client: &kube::Client, session: &str) -> Self {
         Self(Some((Api::all(client.clone()), names::namespace(session))))
     }
+}
 
-    /// Asks.
-    pub(crate) async fn ask(&self) -> Word {
+impl Witness for Standing {
+    async fn ask(&self) -> Word {
         let Some((namespaces, name)) = &self.0 else { return Word::Unknown };
         match tokio::time::timeout(ASK, namespaces.get_metadata_opt(name)).await {
             Ok(Ok(Some(found))) if found.metadata.deletion_timestamp.is_none() => Word::Stands,
@@ -45,4 +36,4 @@ impl Standing {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

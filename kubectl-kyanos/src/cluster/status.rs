@@ -16,11 +16,11 @@ use super::connect::{self, Connection};
 use super::sessions::{self, SessionRef};
 use super::{names, session, teardown};
 use crate::cli::StatusArgs;
-use crate::commands::{print, terminal_width};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::table::Table;
 use crate::render::{self, result, units};
+use crate::stdout::{print, terminal_width};
 
 /// Longest wait for a session's hub: what the API knows is shown without it.
 const HUB: Duration = Duration::from_secs(5);

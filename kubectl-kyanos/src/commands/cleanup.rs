@@ -11,9 +11,9 @@ use proto::launch::SessionFile;
 use crate::cli::CleanupArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::directory::lives;
+use crate::local::{self, Places, leftovers};
 use crate::platform;
-use crate::session::local::directory::lives;
-use crate::session::local::{self, Places, leftovers};
 
 /// Longest a live session may take to end by itself.
 const END: Duration = Duration::from_secs(15);

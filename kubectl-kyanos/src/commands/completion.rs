@@ -3,10 +3,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::print;
 use crate::cli::{CompletionArgs, complete};
 use crate::failure::Failure;
 use crate::platform::{self, Access};
+use crate::stdout::print;
 
 /// Runs the command.
 pub(crate) fn run(args: &CompletionArgs) -> Result<u8, Failure> {

@@ -9,16 +9,16 @@ use proto::v1::value::Kind;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use super::{print, print_part};
 use crate::cli::QueryArgs;
 use crate::client::Client;
 use crate::cluster::session as cluster;
 use crate::cluster::{connect, sessions, teardown};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::{self, Places};
 use crate::platform::{self, Access};
 use crate::render::result::{Format, Rows};
-use crate::session::local::{self, Places};
+use crate::stdout::{print, print_part};
 use crate::{reports, store};
 
 /// Rows that an aligned table holds, whose widths are known only at the end.

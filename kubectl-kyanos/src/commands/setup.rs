@@ -6,17 +6,17 @@ use clap::ArgMatches;
 use proto::launch::StoreChoice;
 use proto::v1;
 
+use crate::capture::session::{New, Where};
 use crate::capture::{Choice, Plan};
-use crate::cli::{CapturingArgs, SessionArgs, filter};
-use crate::cluster::connect;
+use crate::cli::{CapturingArgs, DeployArgs, SessionArgs, filter};
 use crate::cluster::request::Request;
-use crate::cluster::selection;
-use crate::cluster::session as cluster;
+use crate::cluster::session::launches;
+use crate::cluster::{connect, images, selection};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::save::Target;
-use crate::session::{Wanted, Where};
-use crate::store;
+use crate::session::Wanted;
+use crate::{stdout, store};
 
 /// Bytes of a session's own store.
 const OWN_STORE_LIMIT: u64 = 2 << 30;
@@ -97,20 +97,20 @@ pub(crate) fn plan(
     if !capture.redact {
         console.warning("`--redact=false` shows and stores passwords, tokens and cookies");
     }
-    let wanted = wanted(asked, site.filter, needs)?;
+    let (wanted, cluster) = (wanted(asked, site.filter, needs)?, request(deploy));
     if deploy.print_manifests {
-        super::print(&cluster::print(&wanted)?)?;
+        stdout::print(&launches::print(&wanted, &cluster)?)?;
         return Ok(None);
     }
     let own_store = matches!(&wanted.store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
     let hint_at_keeping = own_store && !session.keep && save.is_none();
-    let session = Choice::New(Box::new(wanted));
+    let session = Choice::New(Box::new(New { wanted, cluster }));
     Ok(Some(Plan { place: site.place, session, time, save, hint_at_keeping }))
 }
 
 /// What the flags want of a new session.
 fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wanted, Failure> {
-    let CapturingArgs { session, capture, deploy, .. } = asked;
+    let CapturingArgs { session, capture, .. } = asked;
     let store = store_of(session, needs.stores)?;
     let own_store = matches!(&store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
     let max_store_bytes = if matches!(store, StoreChoice::None) { 0 } else { session.max_store_bytes };
@@ -132,17 +132,21 @@ fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wan
         sample: capture.sample,
         ring_bytes: capture.ring_size,
         btf: capture.btf.clone(),
-        cluster: Request {
-            images: crate::cluster::images::chosen(deploy),
-            pull_policy: deploy.image_pull_policy.clone(),
-            pull_secret: deploy.image_pull_secret.clone(),
-            node_selector: deploy.node_selector.clone(),
-            nodes: deploy.node.clone(),
-            capabilities_only: deploy.capabilities_only,
-            hub_replicas: deploy.hub_replicas,
-            ..Request::default()
-        },
     })
+}
+
+/// What the flags ask of a cluster.
+fn request(deploy: &DeployArgs) -> Request {
+    Request {
+        images: images::chosen(deploy),
+        pull_policy: deploy.image_pull_policy.clone(),
+        pull_secret: deploy.image_pull_secret.clone(),
+        node_selector: deploy.node_selector.clone(),
+        nodes: deploy.node.clone(),
+        capabilities_only: deploy.capabilities_only,
+        hub_replicas: deploy.hub_replicas,
+        ..Request::default()
+    }
 }
 
 fn check(CapturingArgs { session, place, deploy, capture, .. }: &CapturingArgs) -> Result<(), Failure> {
@@ -184,7 +188,7 @@ fn store_of(session: &SessionArgs, stores: bool) -> Result<StoreChoice, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{CaptureArgs, DeployArgs, PlaceArgs};
+    use crate::cli::{CaptureArgs, PlaceArgs};
     use crate::failure::USAGE;
 
     fn refused(flags: &CapturingArgs, word: &str) {

@@ -9,7 +9,7 @@ use proto::v1;
 use tonic::Streaming;
 
 use super::setup::{self, Needs};
-use super::{print_part, terminal_width};
+use crate::capture::session::Session;
 use crate::capture::{self, Flow, View};
 use crate::cli::values::Metric;
 use crate::cli::{AggregateArgs, StatArgs};
@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::render::json::Renderer;
 use crate::render::result::{json, yaml};
 use crate::render::stat::Layout;
-use crate::session::Session;
+use crate::stdout::{print_part, terminal_width};
 
 /// How often a terminal shows new numbers.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -162,7 +162,7 @@ impl Stat {
         match self.format.as_str() {
             // An array when there is one result, an object with its rows at intervals, whatever the form of one is.
             _ if self.repeats => {
-                let time = crate::render::units::rfc3339(crate::session::local::now_ns());
+                let time = crate::render::units::rfc3339(crate::local::now_ns());
                 let value =
                     serde_json::json!({ "time": time, "rows": self.layout.values(&rows, &self.renderer) });
                 Ok(format!("{}\n", json(&value)?))

@@ -3,15 +3,15 @@
 use proto::{store_state, v1};
 use serde_json::{Value, json};
 
-use super::{print, terminal_width};
 use crate::cli::StatusArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::directory::{Found, lives};
+use crate::local::{self, Places, leftovers, now_ns};
 use crate::render::table::Table;
 use crate::render::units::{age, rfc3339};
 use crate::render::{result, session};
-use crate::session::local::directory::{Found, lives};
-use crate::session::local::{self, Places, leftovers, now_ns};
+use crate::stdout::{print, terminal_width};
 
 /// A session with what its hub says of it.
 struct Seen {

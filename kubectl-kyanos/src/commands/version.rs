@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::print;
 use crate::cli::{DeployArgs, VersionArgs};
 use crate::cluster::images;
 use crate::cluster::request::Images;
 use crate::failure::Failure;
 use crate::render::result;
+use crate::stdout::print;
 
 /// Runs the command.
 pub(crate) fn run(args: &VersionArgs) -> Result<u8, Failure> {

@@ -11,7 +11,7 @@ use proto::v1;
 use tonic::Streaming;
 
 use super::setup::{self, Needs};
-use super::{print, terminal_width};
+use crate::capture::session::Session;
 use crate::capture::{self, Flow, View};
 use crate::cli::{OutputArgs, WatchArgs};
 use crate::client::{self, Client};
@@ -21,7 +21,7 @@ use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
 use crate::render::table::Table;
 use crate::render::{json, line};
-use crate::session::Session;
+use crate::stdout::{print, terminal_width};
 use crate::summary;
 
 /// Runs the command.

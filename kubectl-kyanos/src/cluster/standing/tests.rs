@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A session in a cluster whose API server always answers the same.
-pub(crate) fn always(code: u16, answer: Value) -> Standing {
+fn always(code: u16, answer: Value) -> Standing {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         while let Some((request, send)) = handle.next_request().await {
@@ -20,7 +20,7 @@ pub(crate) fn always(code: u16, answer: Value) -> Standing {
 }
 
 /// A namespace, and whether it is being removed.
-pub(crate) fn namespace(ends: bool) -> Value {
+fn namespace(ends: bool) -> Value {
     let mut metadata = json!({ "name": "kyanos-a" });
     if ends {
         metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -29,7 +29,7 @@ pub(crate) fn namespace(ends: bool) -> Value {
 }
 
 /// A refusal of the API server.
-pub(crate) fn refusal(code: u16, reason: &str) -> Value {
+fn refusal(code: u16, reason: &str) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": reason, "code": code })
 }
 

@@ -1,6 +1,6 @@
 //! What a session on this machine needs, checked before anything is made.
 
-use super::beside;
+use super::child::beside;
 use crate::failure::Failure;
 use crate::platform;
 

@@ -5,22 +5,24 @@ pub(crate) mod directory;
 pub(crate) mod leftovers;
 pub(crate) mod preflight;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use proto::launch::{
-    CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, HubPlace, Identity, SessionFile, StoreChoice,
+    CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, HubPlace, SessionFile, StoreChoice,
 };
 use tokio::sync::mpsc;
 
 use self::child::Child;
 pub(crate) use self::directory::Places;
-use super::certificates::{self, Identities};
-use super::{Kept, Notice, Remains, Wanted, made_up_name};
 use crate::client::Client;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::platform;
+use crate::session::certificates::{self, Identities};
+use crate::session::{Kept, Notice, Remains, Wanted, name};
+
+/// Command that removes what sessions on this machine left.
+pub(crate) const CLEANUP: &str = "kubectl kyanos cleanup --local";
 
 /// Longest a child may take to end after its input closed.
 const CHILD_END: Duration = Duration::from_secs(4);
@@ -53,9 +55,9 @@ impl Local {
             console.say(&line);
         }
         let given = wanted.name.is_some();
-        let mut name = wanted.name.clone().unwrap_or_else(made_up_name);
+        let mut name = wanted.name.clone().unwrap_or_else(name::made_up);
         while !given && places.store(&name).exists() {
-            name = made_up_name();
+            name = name::made_up();
         }
         let identities = certificates::make(&name)?;
         let file = SessionFile {
@@ -96,17 +98,25 @@ impl Local {
         &self.file.session
     }
 
-    /// The viewer's identity.
-    pub(crate) fn viewer(&self) -> Identity {
-        self.identities.viewer.clone()
+    /// Starts hub and capturer, and connects to the hub.
+    pub(crate) async fn start(
+        &mut self,
+        notices: &mpsc::Sender<Notice>,
+        console: &mut Console,
+    ) -> Result<Client, Failure> {
+        console.step("starting the hub …");
+        let port = self.start_hub(notices, console).await?;
+        console.done("hub started");
+        let client = Client::connect(&self.identities.viewer, port).await?;
+        console.step("attaching the capturer's programs …");
+        let capturing = self.start_capturer(notices, console).await?;
+        console.clear();
+        console.say(&capturing);
+        Ok(client)
     }
 
     /// Starts the hub and returns its viewer port; other commands can join from here on.
-    pub(crate) async fn start_hub(
-        &mut self,
-        notices: &mpsc::Sender<Notice>,
-        console: &Console,
-    ) -> Result<u16, Failure> {
+    async fn start_hub(&mut self, notices: &mpsc::Sender<Notice>, console: &Console) -> Result<u16, Failure> {
         let launch = self.hub_launch();
         let hub = self.hub.insert(Child::spawn("hub", notices.clone(), console.clone())?);
         // Before it opens a socket: capturers of all sessions leave the processes alone that are written here.
@@ -125,7 +135,7 @@ impl Local {
     }
 
     /// Starts the capturer and says what it does.
-    pub(crate) async fn start_capturer(
+    async fn start_capturer(
         &mut self,
         notices: &mpsc::Sender<Notice>,
         console: &Console,
@@ -272,17 +282,4 @@ fn with_hint(error: String, hint: Option<String>) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
-}
-
-/// Finds a program beside this one.
-fn beside(name: &str) -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe()
-        .and_then(|own| own.canonicalize())
-        .map_err(|error| Failure::new(format!("finding this program failed: {error}")))?;
-    let path = own.parent().unwrap_or(Path::new("/")).join(name);
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Failure::new(format!("`{}` is missing", path.display()))
-        .hint(format!("install `{name}` beside `kubectl-kyanos`; the archive for Linux holds both")))
 }

@@ -2,7 +2,7 @@
 
 use super::super::{leftovers, now_ns};
 use super::*;
-use crate::session::made_up_name;
+use crate::session::name::made_up;
 
 fn places(folder: &Path) -> Places {
     Places { sessions: folder.join("run"), stores: folder.join("lib") }
@@ -132,7 +132,7 @@ fn a_store_s_folder_goes_under_nobody() {
 
 #[test]
 fn names_are_made_up_as_rules_want_them() {
-    let name = made_up_name();
+    let name = made_up();
     assert_eq!(crate::cli::values::name(&name), Ok(name.clone()));
     assert_eq!(name.len(), 5);
 }

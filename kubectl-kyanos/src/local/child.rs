@@ -1,5 +1,6 @@
 //! A child process: told what to do over a pipe, whose closing tells it to end.
 
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::Notice;
-use super::beside;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::platform;
+use crate::session::Notice;
 
 /// How long a child that closed its answer pipe may take to be seen ending.
 const LAST_BREATH: Duration = Duration::from_secs(2);
@@ -143,6 +143,19 @@ impl Child {
         platform::kill(self.pid);
         platform::wait(self.pid);
     }
+}
+
+/// Finds a program beside this one.
+pub(super) fn beside(name: &str) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe()
+        .and_then(|own| own.canonicalize())
+        .map_err(|error| Failure::new(format!("finding this program failed: {error}")))?;
+    let path = own.parent().unwrap_or(Path::new("/")).join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!("`{}` is missing", path.display()))
+        .hint(format!("install `{name}` beside `kubectl-kyanos`; the archive for Linux holds both")))
 }
 
 /// Says how a child ended that should not have.
