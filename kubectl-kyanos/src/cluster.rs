@@ -18,5 +18,7 @@ pub(crate) mod teardown;
 
 #[cfg(test)]
 mod deployer_tests;
+#[cfg(test)]
+pub(crate) mod fake_api;
 
 pub(crate) use names::{FIELD_MANAGER, MANAGED_BY, NAMESPACE_PREFIX, SESSION_LABEL};

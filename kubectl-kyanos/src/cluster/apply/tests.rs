@@ -1,71 +1,32 @@
 //! What is written in which order, who owns it, and what is said when the API server refuses.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
-use kube::client::Body;
+use http::Method;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::request::{Images, Request as Wanted};
-
-type Calls = Arc<Mutex<Vec<(Method, String, Value)>>>;
-
-/// A fake API server that answers by method and path, and keeps what was asked.
-fn server(answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Send + 'static) -> (kube::Client, Calls) {
-    let calls: Calls = Arc::default();
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let seen = Arc::clone(&calls);
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
-            let (method, path) = (request.method().clone(), request.uri().to_string());
-            let body = request.into_body().collect_bytes().await.expect("a body");
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (code, answer) = answer(&method, &path, &body);
-            seen.lock().expect("unpoisoned").push((method, path, body));
-            let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-            send.send_response(answer.expect("a response"));
-        }
-    });
-    (kube::Client::new(service, "default"), calls)
-}
-
-fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure",
-        "reason": reason, "message": message, "code": code,
-    });
-    (code, status)
-}
-
-/// Answers a write with the object, a UID made of its name, and an address.
-fn made(body: &Value) -> (u16, Value) {
-    let mut object = body.clone();
-    object["metadata"]["uid"] = json!(format!("uid-{}", body["metadata"]["name"].as_str().expect("a name")));
-    if object["kind"] == "Service" {
-        object["spec"]["clusterIP"] = json!("10.0.0.7");
-    }
-    (201, object)
-}
+use crate::cluster::fake_api::{Call, FakeApi, scenarios};
+use crate::cluster::request::{Images, Request};
 
 fn values() -> Values {
-    let request = Wanted {
+    let request = Request {
         name: "abcde".to_owned(),
         images: Images { hub: "h".to_owned(), capturer: "c".to_owned(), store: "s".to_owned() },
         own_store: true,
         timeout: Duration::from_mins(2),
-        ..Wanted::default()
+        ..Request::default()
     };
     Values::new(&request, "jane").expect("values")
 }
 
-async fn everything(client: kube::Client) -> Result<String, Failure> {
-    everything_told(client, &|_| {}).await
+async fn everything(api: &FakeApi) -> Result<String, Failure> {
+    everything_told(api, &|_| {}).await
 }
 
-async fn everything_told(client: kube::Client, tell: Tell<'_>) -> Result<String, Failure> {
-    let values = values();
+async fn everything_told(api: &FakeApi, tell: Tell<'_>) -> Result<String, Failure> {
+    let (client, values) = (api.client(), values());
     let uid = create_namespace(&client, &values).await?;
     let mut applier = Applier::new(client, &values, &uid, tell);
     applier.foundation(&values).await?;
@@ -78,26 +39,26 @@ async fn everything_told(client: kube::Client, tell: Tell<'_>) -> Result<String,
 #[tokio::test]
 async fn each_object_is_told_once_it_is_written() {
     let told = Mutex::new(Vec::new());
-    let (client, calls) = server(|_, _, body| made(body));
-    everything_told(client, &|line| told.lock().expect("unpoisoned").push(line.to_owned()))
+    let api = FakeApi::willing();
+    everything_told(&api, &|line| told.lock().expect("unpoisoned").push(line.to_owned()))
         .await
         .expect("a session");
     let told = told.into_inner().expect("unpoisoned");
     // All but the Namespace, which is made before.
-    assert_eq!(told.len(), calls.lock().expect("unpoisoned").len() - 1);
+    assert_eq!(told.len(), api.calls().len() - 1);
     assert_eq!(told.first().map(String::as_str), Some("made Job deadman"));
     assert_eq!(told.last().map(String::as_str), Some("made DaemonSet capturer"));
 }
 
 #[tokio::test]
 async fn owners_are_written_before_what_they_own() {
-    let (client, calls) = server(|_, _, body| made(body));
-    assert_eq!(everything(client).await.expect("a session"), "10.0.0.7");
-    let calls = calls.lock().expect("unpoisoned");
-    let (method, path, _) = &calls[0];
-    assert_eq!((method, path.as_str()), (&Method::POST, "/api/v1/namespaces?&fieldManager=kubectl-kyanos"));
+    let api = FakeApi::willing();
+    assert_eq!(everything(&api).await.expect("a session"), "10.0.0.7");
+    let calls = api.calls();
+    let Call { method, uri, .. } = &calls[0];
+    assert_eq!((method, uri.as_str()), (&Method::POST, "/api/v1/namespaces?&fieldManager=kubectl-kyanos"));
     let mut switched = false;
-    for (method, path, body) in &calls[1..] {
+    for Call { method, uri: path, body } in &calls[1..] {
         assert_eq!(method, Method::PATCH, "{path}");
         assert!(path.ends_with("?&fieldManager=kubectl-kyanos"), "{path}");
         let owner = &body["metadata"]["ownerReferences"][0];
@@ -114,8 +75,8 @@ async fn owners_are_written_before_what_they_own() {
             }
         }
     }
-    let place = |word: &str| calls.iter().position(|(_, path, _)| path.contains(word)).expect(word);
-    let last = |word: &str| calls.iter().rposition(|(_, path, _)| path.contains(word)).expect(word);
+    let place = |word: &str| calls.iter().position(|call| call.uri.contains(word)).expect(word);
+    let last = |word: &str| calls.iter().rposition(|call| call.uri.contains(word)).expect(word);
     assert!(last("/serviceaccounts/") < place("/deployments/"));
     assert!(place("/secrets/hub") < place("/deployments/"));
     for (role, binding) in [("/roles/", "/rolebindings/"), ("/clusterroles/", "/clusterrolebindings/")] {
@@ -123,7 +84,7 @@ async fn owners_are_written_before_what_they_own() {
     }
     assert!(place("/services/hub") < place("/secrets/capturer"));
     assert!(place("/secrets/capturer") < place("/daemonsets/"));
-    assert_eq!(calls.iter().filter(|(_, path, _)| path.contains("/secrets/capturer")).count(), 1);
+    assert_eq!(calls.iter().filter(|call| call.uri.contains("/secrets/capturer")).count(), 1);
 }
 
 #[tokio::test]
@@ -138,44 +99,30 @@ async fn a_namespace_that_exists_says_whose_it_is() {
         ),
     ];
     for (metadata, expected) in cases {
-        let (client, calls) = server(move |method, _, _| match *method {
-            Method::GET => (200, json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": metadata })),
-            _ => status(409, "AlreadyExists", "namespaces \"kyanos-abcde\" already exists"),
-        });
-        let failure = everything(client).await.expect_err("refused");
+        let api = FakeApi::willing().but(scenarios::namespace_in_use(metadata));
+        let failure = everything(&api).await.expect_err("refused");
         assert_eq!(failure.what, expected);
         assert!(failure.hint.expect("a hint").contains("name"));
         // Nothing is written into a namespace of somebody else's.
-        assert_eq!(calls.lock().expect("unpoisoned").len(), 2);
+        assert_eq!(api.calls().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn an_object_of_somebody_else_is_left_alone() {
-    let (client, calls) = server(|_, path, body| {
-        if path.contains("/clusterroles/") {
-            return status(409, "Conflict", "Apply failed with 1 conflict: conflict with \"helm\": .rules");
-        }
-        made(body)
-    });
-    let failure = everything(client).await.expect_err("refused");
+    let api = FakeApi::willing().but(scenarios::written_by_another("clusterroles", "helm"));
+    let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.contains("ClusterRole `kyanos-abcde` exists"), "{}", failure.what);
     assert!(failure.what.contains("helm"), "{}", failure.what);
-    let calls = calls.lock().expect("unpoisoned");
-    assert!(calls.iter().all(|(_, path, _)| !path.contains("force=true")));
-    assert_eq!(calls.iter().filter(|(_, path, _)| path.contains("/clusterroles/")).count(), 1);
+    assert!(api.calls().iter().all(|call| !call.uri.contains("force=true")));
+    assert_eq!(api.calls_about("clusterroles").len(), 1);
 }
 
 #[tokio::test]
 async fn a_forbidden_write_names_the_rule_and_where_all_rules_are() {
     let message = "clusterroles is forbidden: attempt to grant extra privileges: nodes [list]";
-    let (client, _) =
-        server(
-            move |_, path, body| {
-                if path.contains("/clusterroles/") { status(403, "Forbidden", message) } else { made(body) }
-            },
-        );
-    let failure = everything(client).await.expect_err("refused");
+    let api = FakeApi::willing().but(scenarios::writes_forbidden("clusterroles", message));
+    let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.contains(message));
     assert!(failure.hint.expect("a hint").contains("deployer.yaml"));
 }
@@ -183,63 +130,29 @@ async fn a_forbidden_write_names_the_rule_and_where_all_rules_are() {
 #[tokio::test]
 async fn a_namespace_that_is_deleted_meanwhile_is_no_missing_right() {
     let message = "unable to create new content in namespace kyanos-abcde because it is being terminated";
-    let (client, _) =
-        server(
-            move |_, path, body| {
-                if path.contains("/secrets/") { status(403, "Forbidden", message) } else { made(body) }
-            },
-        );
-    let failure = everything(client).await.expect_err("refused");
+    let api = FakeApi::willing().but(scenarios::writes_forbidden("secrets", message));
+    let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.starts_with("the session's namespace was deleted while it started"));
     assert_eq!(failure.hint, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_api_server_is_asked_again_and_not_for_ever() {
-    let tries = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&tries);
-    let (client, _) = server(move |_, path, body| {
-        let mut tries = counted.lock().expect("unpoisoned");
-        if path.contains("/jobs/") {
-            *tries += 1;
-            if *tries < 3 {
-                return status(503, "ServiceUnavailable", "the server is shutting down");
-            }
-        }
-        made(body)
-    });
-    everything(client).await.expect("a session");
-    assert_eq!(*tries.lock().expect("unpoisoned"), 3);
+    let api = FakeApi::willing().but(scenarios::restarting("jobs", 2));
+    everything(&api).await.expect("a session");
+    assert_eq!(api.calls_about("jobs").len(), 3);
 
-    let (client, calls) =
-        server(
-            |_, path, body| {
-                if path.contains("/jobs/") { status(429, "TooManyRequests", "too many") } else { made(body) }
-            },
-        );
-    let failure = everything(client).await.expect_err("refused");
+    let api = FakeApi::willing().but(scenarios::busy("jobs", u32::MAX));
+    let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.contains("too many"), "{}", failure.what);
-    let calls = calls.lock().expect("unpoisoned");
-    let tries = calls.iter().filter(|(_, path, _)| path.contains("/jobs/")).count();
-    assert_eq!(tries, usize::try_from(RETRIES).expect("few") + 1);
+    assert_eq!(api.calls_about("jobs").len(), usize::try_from(RETRIES).expect("few") + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_binding_waits_until_its_role_is_seen() {
-    let tries = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&tries);
-    let (client, _) = server(move |_, path, body| {
-        let mut tries = counted.lock().expect("unpoisoned");
-        if path.contains("/clusterrolebindings/") {
-            *tries += 1;
-            if *tries < 3 {
-                return status(404, "NotFound", "clusterrolebindings \"kyanos-abcde\" not found");
-            }
-        }
-        made(body)
-    });
-    everything(client).await.expect("a session");
-    assert_eq!(*tries.lock().expect("unpoisoned"), 3);
+    let api = FakeApi::willing().but(scenarios::role_not_seen_yet(2));
+    everything(&api).await.expect("a session");
+    assert_eq!(api.calls_about("clusterrolebindings").len(), 3);
 }
 
 #[tokio::test]
@@ -250,18 +163,13 @@ async fn only_a_secret_for_pulling_is_copied() {
     };
     let good = secret(PULL_TYPE, PULL_KEY);
     let other = secret("Opaque", "password");
-    for (answer, expected) in [
-        ((200, good), Ok("{\"auths\":{}}")),
-        ((200, other), Err("Opaque")),
-        (status(404, "NotFound", "none"), Err("no Secret")),
+    for (there, expected) in [
+        (json!([good]), Ok("{\"auths\":{}}")),
+        (json!([other]), Err("Opaque")),
+        (json!([]), Err("no Secret")),
     ] {
-        let (client, calls) = server(move |_, _, _| answer.clone());
-        let connection = Connection {
-            client,
-            namespace: "shop".to_owned(),
-            server: "https://x".to_owned(),
-            owner: "jane".to_owned(),
-        };
+        let api = FakeApi::willing().but(scenarios::holds("secrets", there));
+        let connection = Connection { namespace: "shop".to_owned(), ..api.connection() };
         let wanted = PullSecret { namespace: None, name: "r".to_owned() };
         let read = pull_secret(&connection, &wanted).await;
         match (read, expected) {
@@ -269,7 +177,7 @@ async fn only_a_secret_for_pulling_is_copied() {
             (Err(failure), Err(expected)) => assert!(failure.what.contains(expected), "{}", failure.what),
             (read, _) => panic!("{read:?}"),
         }
-        assert_eq!(calls.lock().expect("unpoisoned")[0].1, "/api/v1/namespaces/shop/secrets/r");
+        assert_eq!(api.calls()[0].uri, "/api/v1/namespaces/shop/secrets/r");
     }
 }
 

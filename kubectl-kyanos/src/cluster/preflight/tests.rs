@@ -1,15 +1,11 @@
 //! Which nodes are chosen, which kernels count as old, and what API servers refuse before anything is made.
 
-use std::sync::{Arc, Mutex};
-
-use http::{Method, Response};
 use k8s_openapi::api::core::v1::{NodeCondition, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
+use crate::cluster::fake_api::{Call, FakeApi, scenarios};
 
 fn node(name: &str, system: &str, architecture: &str, kernel: &str) -> ClusterNode {
     let info = NodeSystemInfo {
@@ -34,72 +30,15 @@ fn node(name: &str, system: &str, architecture: &str, kernel: &str) -> ClusterNo
     }
 }
 
-fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure",
-        "reason": reason, "message": message, "code": code,
-    });
-    (code, status)
+/// An API server of one node that is willing but for what a test adds.
+fn one_node() -> FakeApi {
+    FakeApi::willing().but(scenarios::holds("nodes", json!([node("a", "linux", "amd64", "6.1.0")])))
 }
 
-/// What is asked of a fake API server, and its answer where that differs from a willing one's.
-type Differs = dyn Fn(&Method, &str, &Value) -> Option<(u16, Value)> + Send;
-
-/// Runs the checks against an API server that is willing but for what `differs` answers; also returns all paths of
-/// requests that would have changed something.
-async fn checked(request: Request, differs: Box<Differs>) -> (Result<Report, Failure>, Vec<String>) {
-    let (service, mut handle) = tower_test::mock::pair::<http::Request<Body>, Response<Body>>();
-    let changes: Arc<Mutex<Vec<String>>> = Arc::default();
-    let seen = Arc::clone(&changes);
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
-            let (method, uri) = (request.method().clone(), request.uri().clone());
-            let body = request.into_body().collect_bytes().await.expect("a body");
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            if method != Method::GET
-                && !uri.path().ends_with("reviews")
-                && !uri.query().is_some_and(|query| query.contains("dryRun=All"))
-            {
-                seen.lock().expect("unpoisoned").push(uri.to_string());
-            }
-            let (code, answer) =
-                differs(&method, uri.path(), &body).unwrap_or_else(|| willing(uri.path(), body));
-            let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-            send.send_response(answer.expect("a response"));
-        }
-    });
-    let connection = Connection {
-        client: Client::new(service, "default"),
-        namespace: "default".to_owned(),
-        server: "https://x".to_owned(),
-        owner: "jane".to_owned(),
-    };
-    let report = check(&connection, &request).await;
-    let changes = changes.lock().expect("unpoisoned").clone();
-    (report, changes)
-}
-
-fn willing(path: &str, body: Value) -> (u16, Value) {
-    let answer = match path {
-        "/version" => json!({
-            "major": "1", "minor": "30", "gitVersion": "v1.30.0", "gitCommit": "", "gitTreeState": "",
-            "buildDate": "", "goVersion": "", "compiler": "", "platform": "",
-        }),
-        "/apis" => json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [] }),
-        "/api/v1/nodes" => json!({
-            "kind": "NodeList", "apiVersion": "v1", "metadata": {},
-            "items": [node("a", "linux", "amd64", "6.1.0")],
-        }),
-        path if path.ends_with("selfsubjectaccessreviews") => {
-            let mut review = body;
-            review["status"] = json!({ "allowed": true });
-            review
-        }
-        _ if body.is_null() => json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": [] }),
-        // A dry run answers with what it would make.
-        _ => body,
-    };
-    (200, answer)
+/// Runs the checks; also returns all requests that would have changed something.
+async fn checked(request: Request, api: &FakeApi) -> (Result<Report, Failure>, Vec<Call>) {
+    let report = check(&api.connection(), &request).await;
+    (report, api.calls().into_iter().filter(Call::changes).collect())
 }
 
 fn request() -> Request {
@@ -108,30 +47,18 @@ fn request() -> Request {
 
 #[tokio::test]
 async fn a_willing_cluster_passes_and_nothing_is_changed() {
-    let (report, changes) = checked(request(), Box::new(|_, _, _| None)).await;
+    let (report, changes) = checked(request(), &one_node()).await;
     assert_eq!(report.expect("passed").nodes.len(), 1);
     assert!(changes.is_empty(), "{changes:?}");
 }
 
 #[tokio::test]
 async fn all_forbidden_verbs_are_named_with_rules_though_lists_are_forbidden_too() {
-    let forbidden = [("daemonsets", "create"), ("clusterrolebindings", "create"), ("nodes", "list")];
-    let (report, changes) = checked(
-        request(),
-        Box::new(move |_, path, body| {
-            if path.ends_with("selfsubjectaccessreviews") {
-                let asked = &body["spec"]["resourceAttributes"];
-                let (resource, verb) = (asked["resource"].as_str()?, asked["verb"].as_str()?);
-                let mut review = body.clone();
-                review["status"] = json!({ "allowed": !forbidden.contains(&(resource, verb)) });
-                return Some((201, review));
-            }
-            (path == "/api/v1/nodes").then(|| status(403, "Forbidden", "nodes is forbidden"))
-        }),
-    )
-    .await;
+    const FORBIDDEN: [(&str, &str); 3] =
+        [("daemonsets", "create"), ("clusterrolebindings", "create"), ("nodes", "list")];
+    let (report, changes) = checked(request(), &one_node().but(scenarios::forbidden(&FORBIDDEN))).await;
     let refused = report.expect_err("refused");
-    for (resource, verb) in forbidden {
+    for (resource, verb) in FORBIDDEN {
         assert!(refused.what.contains(&format!("{verb} {resource}")), "{}", refused.what);
     }
     let hint = refused.hint.expect("a hint");
@@ -144,17 +71,13 @@ async fn all_forbidden_verbs_are_named_with_rules_though_lists_are_forbidden_too
 
 #[tokio::test]
 async fn a_dry_run_shows_who_may_not_grant_and_what_admission_refuses() {
-    let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kyanos-abcde";
     for (message, hint) in [
         ("user is attempting to grant RBAC permissions not currently held", "nobody may grant"),
         ("User \"jane\" cannot patch resource \"clusterroles\" in API group", "deployer.yaml"),
         ("admission webhook \"policy\" denied the request", "admission policy"),
     ] {
-        let (report, changes) = checked(
-            request(),
-            Box::new(move |_, path, _| (path == role).then(|| status(403, "Forbidden", message))),
-        )
-        .await;
+        let api = one_node().but(scenarios::writes_forbidden("clusterroles", message));
+        let (report, changes) = checked(request(), &api).await;
         let refused = report.expect_err("refused");
         assert!(refused.what.contains("ClusterRole") && refused.what.contains(message), "{}", refused.what);
         assert!(refused.hint.is_some_and(|said| said.contains(hint)), "{message}");
@@ -164,28 +87,21 @@ async fn a_dry_run_shows_who_may_not_grant_and_what_admission_refuses() {
 
 #[tokio::test]
 async fn credentials_that_expired_and_old_clusters_are_told() {
-    let (report, changes) =
-        checked(request(), Box::new(|_, _, _| Some(status(401, "Unauthorized", "Unauthorized")))).await;
+    let (report, changes) = checked(request(), &one_node().but(scenarios::expired_credentials())).await;
     let refused = report.expect_err("refused");
     assert!(refused.what.contains("expired") && refused.hint.is_some(), "{}", refused.what);
     assert!(changes.is_empty());
-    let (report, _) = checked(
-        request(),
-        Box::new(|_, path, _| {
-            let mut version = willing("/version", Value::Null).1;
-            version["minor"] = json!("29+");
-            (path == "/version").then_some((200, version))
-        }),
-    )
-    .await;
+    let (report, _) = checked(request(), &one_node().but(scenarios::old_cluster("29+"))).await;
     assert!(report.expect_err("old").what.contains("Kubernetes 1.29+"));
 }
 
 #[tokio::test]
 async fn a_wrong_node_selector_is_refused_before_anything_is_asked() {
     let wrong = Request { node_selector: Some("a b".to_owned()), ..request() };
-    let (report, _) = checked(wrong, Box::new(|_, path, _| panic!("{path} was asked"))).await;
+    let api = one_node();
+    let (report, _) = checked(wrong, &api).await;
     assert_eq!(report.expect_err("wrong").exit, crate::failure::USAGE);
+    assert!(api.calls().is_empty(), "{:?}", api.calls());
 }
 
 fn chosen(nodes: Vec<ClusterNode>, names: &[&str]) -> Result<Report, Failure> {

@@ -1,12 +1,9 @@
 //! Pods that do not come up, as a fake API server shows them.
 
-use std::sync::{Arc, Mutex};
-
-use http::{Request, Response};
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::fake_api::{Call, FakeApi, scenarios};
 
 fn standing(ready: &[&str], failed: &[(&str, &str)], waiting: &[(&str, Option<&str>)]) -> Standing {
     let owned = |text: &str| text.to_owned();
@@ -33,34 +30,12 @@ fn nodes_that_fail_alike_are_told_together() {
     assert_eq!(none(&all).what, "no capturer starts: a, c: no BTF; b: no memory");
 }
 
-/// A fake API server with these pods and events, and a log for every container.
-fn server(pods: Value, events: Value) -> (kube::Client, Arc<Mutex<Vec<String>>>) {
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let seen = Arc::clone(&asked);
-    tokio::spawn(async move {
-        // Watches are never answered: nothing happens after the list.
-        let mut watches = Vec::new();
-        while let Some((request, send)) = handle.next_request().await {
-            let uri = request.uri().to_string();
-            seen.lock().expect("unpoisoned").push(uri.clone());
-            let list =
-                |items: &Value| json!({ "metadata": { "resourceVersion": "1" }, "items": items }).to_string();
-            let body = if uri.contains("watch=true") {
-                watches.push(send);
-                continue;
-            } else if uri.contains("/log?") {
-                "{\"level\":\"ERROR\",\"fields\":{\"message\":\"cannot start\",\"error\":\"no BTF\"}}\n"
-                    .to_owned()
-            } else if uri.contains("/events?") {
-                list(&events)
-            } else {
-                list(&pods)
-            };
-            send.send_response(Response::new(Body::from(body.into_bytes())));
-        }
-    });
-    (kube::Client::new(service, "default"), asked)
+/// The last words of every container.
+const LOG: &str = "{\"level\":\"ERROR\",\"fields\":{\"message\":\"cannot start\",\"error\":\"no BTF\"}}\n";
+
+/// An API server with these pods.
+fn with_pods(pods: Value) -> FakeApi {
+    FakeApi::willing().but(scenarios::holds("pods", pods))
 }
 
 fn pod(component: &str, node: &str, state: &Value, restarts: i32) -> Value {
@@ -95,15 +70,15 @@ async fn a_hub_whose_image_is_not_there_is_given_up_at_once_and_one_that_may_com
         "ImagePullBackOff",
         "Back-off pulling image \"example.com/x:1\": ErrImagePull: example.com/x:1: not found",
     );
-    let (client, _) = server(json!([pod("hub", "n1", &missing, 0)]), json!([]));
-    let (failure, after) = given_up(&mut Pods::follow(&client, "abcde")).await;
+    let api = with_pods(json!([pod("hub", "n1", &missing, 0)]));
+    let (failure, after) = given_up(&mut Pods::follow(&api.client(), "abcde")).await;
     assert!(failure.what.starts_with("the hub does not start: image `example.com/x:1` cannot be pulled"));
     assert!(failure.hint.expect("a hint").contains("--image-registry"));
     assert!(after < Duration::from_secs(2), "{after:?}");
 
     let busy = state("ErrImagePull", "i/o timeout");
-    let (client, _) = server(json!([pod("hub", "n1", &busy, 0)]), json!([]));
-    let mut pods = Pods::follow(&client, "abcde");
+    let api = with_pods(json!([pod("hub", "n1", &busy, 0)]));
+    let mut pods = Pods::follow(&api.client(), "abcde");
     let (failure, after) = given_up(&mut pods).await;
     assert!(failure.what.contains("i/o timeout"));
     assert!(after >= PATIENCE, "{after:?}");
@@ -119,12 +94,12 @@ async fn pods_that_are_refused_are_explained_by_the_event_of_their_workload() {
         })
     };
     let events = json!([event("hub-5d9", "exceeded\n quota"), event("hubble", "not ours")]);
-    let (client, asked) = server(json!([]), events);
-    let (failure, after) = given_up(&mut Pods::follow(&client, "abcde")).await;
+    let api = FakeApi::willing().but(scenarios::holds("events", events));
+    let (failure, after) = given_up(&mut Pods::follow(&api.client(), "abcde")).await;
     assert_eq!(failure.what, "no pod of the hub can be made: exceeded quota");
     assert!(after > PATIENCE, "{after:?}");
-    let asked = asked.lock().expect("unpoisoned");
-    assert!(asked.iter().any(|uri| uri.contains("/namespaces/kyanos-abcde/events?")), "{asked:?}");
+    let asked = api.calls_about("events");
+    assert!(asked.iter().any(|call| call.uri.contains("/namespaces/kyanos-abcde/events?")), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,19 +107,30 @@ async fn a_capturer_that_crashes_tells_its_last_words_and_fails_only_its_node() 
     let crashed = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
     let pods =
         json!([pod("capturer", "n1", &json!({ "running": {} }), 0), pod("capturer", "n2", &crashed, 3)]);
-    let (client, asked) = server(pods, json!([]));
-    let mut pods = Pods::follow(&client, "abcde");
+    let api = with_pods(pods).but(scenarios::logs(LOG));
+    let mut pods = Pods::follow(&api.client(), "abcde");
     pods.known.changed().await.expect("pods");
     let nodes = ["n1", "n2", "n3"].map(str::to_owned);
     let standing = pods.capturers(&nodes, &BTreeSet::from(["n1".to_owned()])).await;
     assert_eq!(standing.line(), "capturers 1/3 ready");
     assert_eq!(standing.failures(), ["n2: it ended with exit code 1: cannot start: no BTF"]);
     assert_eq!(standing.waiting.keys().collect::<Vec<_>>(), ["n3"]);
-    let asked = asked.lock().expect("unpoisoned");
-    assert!(asked.iter().any(|uri| uri.contains("/pods/capturer-n2/log?")), "{asked:?}");
-    assert_eq!(
-        asked.iter().filter(|uri| uri.contains("watch=true")).count(),
-        1,
-        "one watch, whatever is asked"
-    );
+    let asked = api.calls_about("pods");
+    assert!(asked.iter().any(|call| call.uri.contains("/pods/capturer-n2/log?")), "{asked:?}");
+    let watches = asked.iter().filter(|call| call.is_watch()).count();
+    assert_eq!(watches, 1, "one watch, whatever is asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_followed_on_after_a_watch_that_broke() {
+    let running = json!({ "running": {} });
+    let api = with_pods(json!([pod("hub", "n1", &running, 0)]))
+        .but(scenarios::holds_at_first("pods", json!([])))
+        .but(scenarios::watch_expires());
+    let mut pods = Pods::follow(&api.client(), "abcde");
+    while !pods.hub_runs() {
+        pods.known.changed().await.expect("pods");
+    }
+    let asked: Vec<&str> = api.calls_about("pods").iter().map(Call::verb).collect();
+    assert_eq!(asked[..3], ["list", "watch", "list"]);
 }

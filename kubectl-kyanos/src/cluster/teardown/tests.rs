@@ -1,15 +1,11 @@
 //! What is deleted, with which conditions, and what is said when it stays.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response};
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-
-type Calls = Arc<Mutex<Vec<(Method, String, Value)>>>;
+use crate::cluster::fake_api::{FakeApi, scenarios};
 
 fn metadata(name: &str, uid: &str, manager: &str) -> Value {
     json!({
@@ -21,71 +17,30 @@ fn metadata(name: &str, uid: &str, manager: &str) -> Value {
     })
 }
 
-/// A fake API server: answers by path, and a namespace that goes when `stuck` is false.
-fn server(stuck: bool) -> (Client, Calls) {
-    serving(move |method, path| answer(method, path, stuck))
+/// An API server with what session `a` has made, and one thing that it has not: a role of the same labels.
+fn lived_in() -> FakeApi {
+    let pod = |name: &str, uid: &str, node: &str| {
+        let spec = json!({ "containers": [], "nodeName": node });
+        json!({ "metadata": metadata(name, uid, "kubelet"), "spec": spec })
+    };
+    let node = |name: &str, ready: &str| {
+        let ready = json!({ "type": "Ready", "status": ready });
+        json!({ "metadata": { "name": name }, "status": { "conditions": [ready] } })
+    };
+    let role = |name: &str, uid: &str, manager: &str| json!({ "metadata": metadata(name, uid, manager) });
+    let pods = [pod("on-live", "p1", "n1"), pod("on-dead", "p2", "n2"), pod("on-none", "p3", "gone")];
+    let roles = [role("kyanos-a", "c1", crate::cluster::FIELD_MANAGER), role("foreign", "c2", "kubectl")];
+    FakeApi::willing()
+        .but(scenarios::holds("pods", json!(pods)))
+        .but(scenarios::holds("nodes", json!([node("n1", "True"), node("n2", "Unknown")])))
+        .but(scenarios::holds("clusterroles", json!(roles)))
 }
 
-fn serving(answer: impl Fn(&Method, &str) -> (u16, Value) + Send + 'static) -> (Client, Calls) {
-    let calls: Calls = Arc::default();
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let seen = Arc::clone(&calls);
-    tokio::spawn(async move {
-        while let Some((request, send)) = handle.next_request().await {
-            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-            let body = request.into_body().collect_bytes().await.expect("a body");
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (code, answer) = answer(&method, &path);
-            seen.lock().expect("unpoisoned").push((method, path, body));
-            let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-            send.send_response(answer.expect("a response"));
-        }
-    });
-    (Client::new(service, "default"), calls)
-}
-
-fn answer(method: &Method, path: &str, stuck: bool) -> (u16, Value) {
-    if method == Method::DELETE {
-        return (200, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }));
-    }
-    let last = path.rsplit('/').next().unwrap_or_default();
-    match last {
-        "kyanos-a" if stuck => (
-            200,
-            json!({
-                "metadata": { "name": "kyanos-a", "uid": "n" },
-                "status": { "conditions": [
-                    { "type": "NamespaceFinalizersRemaining", "status": "True", "message": "a finalizer remains" }
-                ] },
-            }),
-        ),
-        "kyanos-a" => {
-            (404, json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404 }))
-        }
-        "pods" => (
-            200,
-            json!({ "metadata": {}, "items": [
-                { "metadata": metadata("on-live", "p1", "kubelet"), "spec": { "containers": [], "nodeName": "n1" } },
-                { "metadata": metadata("on-dead", "p2", "kubelet"), "spec": { "containers": [], "nodeName": "n2" } },
-                { "metadata": metadata("on-none", "p3", "kubelet"), "spec": { "containers": [], "nodeName": "gone" } },
-            ] }),
-        ),
-        "nodes" => {
-            let node = |name: &str, ready: &str| {
-                json!({ "metadata": { "name": name },
-                        "status": { "conditions": [{ "type": "Ready", "status": ready }] } })
-            };
-            (200, json!({ "metadata": {}, "items": [node("n1", "True"), node("n2", "Unknown")] }))
-        }
-        "clusterroles" => (
-            200,
-            json!({ "metadata": {}, "items": [
-                { "metadata": metadata("kyanos-a", "c1", crate::cluster::FIELD_MANAGER) },
-                { "metadata": metadata("foreign", "c2", "kubectl") },
-            ] }),
-        ),
-        _ => (200, json!({ "metadata": {}, "items": [] })),
-    }
+/// How long the pod of the node that lives was given, each time that it was deleted.
+fn graces(api: &FakeApi) -> Vec<Value> {
+    let deleted = api.calls().into_iter().filter(|call| call.verb() == "delete");
+    let deleted = deleted.filter(|call| call.path().ends_with("/on-live"));
+    deleted.map(|call| call.body["gracePeriodSeconds"].clone()).collect()
 }
 
 fn session() -> SessionRef {
@@ -94,18 +49,18 @@ fn session() -> SessionRef {
 
 #[tokio::test]
 async fn everything_goes_with_its_uid_and_dead_nodes_pods_at_once() {
-    let (client, calls) = server(false);
-    let remains = remove(&client, &session()).await;
+    let api = lived_in();
+    let remains = remove(&api.client(), &session()).await;
     assert!(remains.left.is_empty());
     assert_eq!(remains.unconfirmed, ["gone", "n2"]);
-    let calls = calls.lock().expect("unpoisoned");
+    let calls = api.calls();
     let deleted: BTreeMap<&str, (&Value, &Value)> = calls
         .iter()
-        .filter(|(method, ..)| *method == Method::DELETE)
-        .map(|(_, path, body)| {
-            let name =
-                path.trim_start_matches("/api/v1/").trim_start_matches("/apis/rbac.authorization.k8s.io/v1/");
-            (name, (&body["preconditions"]["uid"], &body["gracePeriodSeconds"]))
+        .filter(|call| call.verb() == "delete")
+        .map(|call| {
+            let name = call.path().trim_start_matches("/api/v1/");
+            let name = name.trim_start_matches("/apis/rbac.authorization.k8s.io/v1/");
+            (name, (&call.body["preconditions"]["uid"], &call.body["gracePeriodSeconds"]))
         })
         .collect();
     let expected = [
@@ -123,42 +78,30 @@ async fn everything_goes_with_its_uid_and_dead_nodes_pods_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_hangs_is_named_with_what_holds_it() {
-    let (client, _calls) = server(true);
-    let left = remove(&client, &session()).await.left;
+    let api = lived_in().but(scenarios::namespace_hangs_for(Duration::MAX));
+    let left = remove(&api.client(), &session()).await.left;
     assert_eq!(left, ["namespace `kyanos-a` (a finalizer remains)"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_was_away_is_asked_again() {
     let began = Instant::now();
-    let away = move || began.elapsed() < Duration::from_secs(4);
-    let (client, calls) = serving(move |method, path| {
-        if away() {
-            return (503, json!({ "kind": "Status", "status": "Failure", "message": "away", "code": 503 }));
-        }
-        answer(method, path, began.elapsed() < Duration::from_secs(8))
-    });
-    let remains = remove(&client, &session()).await;
+    let api = lived_in()
+        .but(scenarios::namespace_hangs_for(Duration::from_secs(8)))
+        .but(scenarios::away_for(Duration::from_secs(4)));
+    let remains = remove(&api.client(), &session()).await;
     assert!(remains.left.is_empty(), "{:?}", remains.left);
     assert!(began.elapsed() < STRIKE, "{:?}", began.elapsed());
     // The node that lives had its time.
-    let calls = calls.lock().expect("unpoisoned");
-    let at_once = |path: &str, body: &Value| path.ends_with("/on-live") && body["gracePeriodSeconds"] == 0;
-    assert!(!calls.iter().any(|(_, path, body)| at_once(path, body)));
+    let graces = graces(&api);
+    assert!(!graces.is_empty() && !graces.contains(&json!(0)), "{graces:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ready_node_that_confirms_nothing_is_not_waited_for() {
-    let began = Instant::now();
-    let (client, calls) = serving(move |method, path| answer(method, path, began.elapsed() < STRIKE + AGAIN));
-    let remains = remove(&client, &session()).await;
+    let api = lived_in().but(scenarios::namespace_hangs_for(STRIKE + AGAIN));
+    let remains = remove(&api.client(), &session()).await;
     assert!(remains.left.is_empty(), "{:?}", remains.left);
     assert_eq!(remains.unconfirmed, ["gone", "n1", "n2"]);
-    let calls = calls.lock().expect("unpoisoned");
-    let graces: Vec<_> = calls
-        .iter()
-        .filter(|(method, path, _)| *method == Method::DELETE && path.ends_with("/on-live"))
-        .map(|(_, _, body)| body["gracePeriodSeconds"].clone())
-        .collect();
-    assert_eq!(graces, [json!(1), json!(0)]);
+    assert_eq!(graces(&api), [json!(1), json!(0)]);
 }

@@ -1,0 +1,209 @@
+//! What API servers do that are not willing, or not idle, by name.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Answer, Call, review, version};
+
+/// Nobody knows the credentials any more.
+pub(crate) fn expired_credentials() -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    |_| Some(Answer::refusal(401, "Unauthorized", "Unauthorized"))
+}
+
+/// The cluster is of version 1.`minor`.
+pub(crate) fn old_cluster(minor: &'static str) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| (call.path() == "/version").then(|| Answer::Object(200, version(minor)))
+}
+
+/// These verbs are forbidden, each of a kind in plural, and whoever asks is told so.
+pub(crate) fn forbidden(
+    rights: &'static [(&'static str, &'static str)],
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| {
+        if call.is_review() {
+            let asked = &call.body["spec"]["resourceAttributes"];
+            let asked = (asked["resource"].as_str()?, asked["verb"].as_str()?);
+            return rights.contains(&asked).then(|| review(call, false));
+        }
+        let kind = call.target().kind;
+        let message = format!("{kind} is forbidden");
+        rights.contains(&(kind, call.verb())).then(|| Answer::refusal(403, "Forbidden", &message))
+    }
+}
+
+/// Writes of a kind are forbidden in these words: by a right that is missing, by the rule against granting more than
+/// one holds, by admission, or because their namespace ends.
+pub(crate) fn writes_forbidden(
+    kind: &'static str,
+    message: &'static str,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| is_write(call, kind).then(|| Answer::refusal(403, "Forbidden", message))
+}
+
+/// Objects of a kind are there already, and another manager writes them.
+pub(crate) fn written_by_another(
+    kind: &'static str,
+    manager: &'static str,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    let message = format!("Apply failed with 1 conflict: conflict with \"{manager}\": .rules");
+    move |call| is_write(call, kind).then(|| Answer::refusal(409, "Conflict", &message))
+}
+
+/// The API server is too busy for so many writes of a kind.
+pub(crate) fn busy(kind: &'static str, times: u32) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    first(times, move |call| {
+        is_write(call, kind).then(|| Answer::refusal(429, "TooManyRequests", "too many"))
+    })
+}
+
+/// The API server shuts down, and another one takes so many writes of a kind to be there.
+pub(crate) fn restarting(
+    kind: &'static str,
+    times: u32,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    first(times, move |call| {
+        let refusal = || Answer::refusal(503, "ServiceUnavailable", "the server is shutting down");
+        is_write(call, kind).then(refusal)
+    })
+}
+
+/// The part that checks a binding's role does not see it for so many writes.
+pub(crate) fn role_not_seen_yet(times: u32) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    first(times, |call| {
+        let refusal = || Answer::refusal(404, "NotFound", "clusterroles \"kyanos-abcde\" not found");
+        is_write(call, "clusterrolebindings").then(refusal)
+    })
+}
+
+/// The API server does not answer for a while.
+pub(crate) fn away_for(time: Duration) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    let began = Instant::now();
+    move |_| (began.elapsed() < time).then(|| Answer::refusal(503, "ServiceUnavailable", "away"))
+}
+
+/// Every question has the same refusal for an answer.
+pub(crate) fn always(
+    code: u16,
+    reason: &'static str,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |_| Some(Answer::refusal(code, reason, reason))
+}
+
+/// These objects of a kind, in plural, are there and no others.
+pub(crate) fn holds(
+    kind: &'static str,
+    objects: Value,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| {
+        let target = call.target();
+        if call.method != Method::GET || call.is_watch() || target.kind != kind || target.part.is_some() {
+            return None;
+        }
+        let Some(name) = target.name else { return Some(Answer::list(&objects)) };
+        let named = objects.as_array()?.iter().find(|object| object["metadata"]["name"] == name);
+        Some(named.map_or_else(|| Answer::willing(call), |object| Answer::Object(200, object.clone())))
+    }
+}
+
+/// These objects of a kind are there when it is first asked for; afterwards the rules before this one say what is.
+pub(crate) fn holds_at_first(
+    kind: &'static str,
+    objects: Value,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    first(1, holds(kind, objects))
+}
+
+/// There is a namespace of this description already.
+pub(crate) fn namespace_in_use(metadata: Value) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| match (call.target().kind, call.verb()) {
+        ("namespaces", "create") => {
+            Some(Answer::refusal(409, "AlreadyExists", "namespaces \"kyanos-abcde\" already exists"))
+        }
+        ("namespaces", "get") => {
+            let namespace = json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": metadata });
+            Some(Answer::Object(200, namespace))
+        }
+        _ => None,
+    }
+}
+
+/// Whoever makes a namespace waits so long for the answer, which is a refusal where there are words for it.
+pub(crate) fn slow_to_make_a_namespace(
+    after: Duration,
+    refusal: Option<&'static str>,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| {
+        let made = (call.target().kind, call.verb()) == ("namespaces", "create");
+        let answer = match refusal {
+            Some(message) => Answer::refusal(403, "Forbidden", message),
+            None => Answer::willing(call),
+        };
+        made.then(|| Answer::Later(after, Box::new(answer)))
+    }
+}
+
+/// The namespace of session `a` does not go for so long, because of a finalizer.
+pub(crate) fn namespace_hangs_for(time: Duration) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    let began = Instant::now();
+    let mut found = holds(
+        "namespaces",
+        json!([{
+            "metadata": { "name": "kyanos-a", "uid": "n" },
+            "status": { "conditions": [
+                { "type": "NamespaceFinalizersRemaining", "status": "True", "message": "a finalizer remains" }
+            ] },
+        }]),
+    );
+    move |call| if began.elapsed() < time { found(call) } else { None }
+}
+
+/// A watch is ended because it asks for what is too old, once; the next one hears nothing.
+pub(crate) fn watch_expires() -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    first(1, |call| {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "reason": "Expired", "message": "too old resource version", "code": 410,
+        });
+        let event = json!({ "type": "ERROR", "object": status });
+        call.is_watch().then(|| Answer::Text(format!("{event}\n")))
+    })
+}
+
+/// Every container's log is this text.
+pub(crate) fn logs(text: &'static str) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| (call.target().part == Some("log")).then(|| Answer::Text(text.to_owned()))
+}
+
+/// The hub of this name leads.
+pub(crate) fn led_by(hub: &'static str) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    let lease = json!({ "metadata": { "name": "session" }, "spec": { "holderIdentity": hub } });
+    holds("leases", json!([lease]))
+}
+
+/// The kubelet forwards no port, and says this.
+pub(crate) fn kubelet_refuses(reason: &'static str) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| (call.target().part == Some("portforward")).then_some(Answer::NoPort(reason))
+}
+
+/// Gives a rule's answer so often, and none afterwards.
+fn first(
+    times: u32,
+    mut rule: impl FnMut(&Call) -> Option<Answer> + Send + 'static,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    let mut left = times;
+    move |call| {
+        if left == 0 {
+            return None;
+        }
+        let answer = rule(call)?;
+        left -= 1;
+        Some(answer)
+    }
+}
+
+fn is_write(call: &Call, kind: &str) -> bool {
+    call.target().kind == kind && call.method != Method::GET && call.method != Method::DELETE
+}
