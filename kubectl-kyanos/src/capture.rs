@@ -3,78 +3,24 @@
 mod ending;
 mod following;
 pub(crate) mod session;
+pub(crate) mod view;
 
 use std::time::{Duration, Instant};
 
-use proto::account::Balance;
 use proto::launch::StoreChoice;
-use tonic::Streaming;
 
-use self::ending::{Ending, end, lost};
+use self::ending::{Account, Ending, end, lost};
 use self::following::Following;
 use self::session::{New, Session, Started, Where};
-use crate::client::{Client, next};
+use self::view::{Items, View};
 use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::local;
 use crate::save::{self, Target};
-use crate::session::{Kept, Notice, Remains, Wanted};
+use crate::session::{Kept, Remains, Wanted};
 use crate::stop::{Stop, Stops};
 use crate::summary;
-
-/// How long the stream may go on after the hub said that all is delivered.
-const LAST_ITEMS: Duration = Duration::from_secs(3);
-
-/// What happens after an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// The next one.
-    More,
-    /// As many as wanted were shown.
-    Enough,
-    /// Nobody reads the output.
-    Closed,
-    /// The hub says it was the last one.
-    Last,
-}
-
-/// A way to show a session.
-pub(crate) trait View {
-    /// What the hub streams for it.
-    type Item;
-
-    /// Opens its stream, or opens it again after it broke.
-    async fn open(
-        &mut self,
-        client: &mut Client,
-        session: &Session,
-    ) -> Result<Streaming<Self::Item>, Failure>;
-
-    /// Waits until an item can be taken; `false` when the output has ended.
-    async fn ready(&self) -> bool;
-
-    /// Waits until the output has ended by itself, because it cannot be written any more.
-    async fn ended(&self);
-
-    /// Shows an item.
-    fn take(&mut self, item: Self::Item) -> Result<Flow, Failure>;
-
-    /// Writes what is left.
-    async fn close(&mut self) -> Result<(), Failure>;
-
-    /// Exchanges shown or counted.
-    fn captured(&self) -> u64;
-
-    /// What it means for what is shown that a stream broke and was opened again.
-    fn after_break(&self) -> &'static str;
-
-    /// Exchanges of the stream that were written; `None` where it brings no exchanges.
-    fn printed(&self) -> Option<u64>;
-
-    /// The hub's ledger of this viewer.
-    fn balance(&self) -> Option<&Balance>;
-}
 
 /// What a capturing command was asked for.
 #[derive(Debug)]
@@ -100,28 +46,6 @@ pub(crate) enum Choice {
     Join(String),
 }
 
-/// A stream, and the item that was taken from it and waits for the output.
-#[derive(Debug)]
-struct Items<T> {
-    stream: Streaming<T>,
-    held: Option<T>,
-}
-
-/// How a session ended.
-#[derive(Debug, Default)]
-struct Account {
-    nodes: usize,
-    balances: Vec<Balance>,
-    unconfirmed: Vec<String>,
-    /// Exchanges of which a mark was observed out of order and moved.
-    clamped: u64,
-    /// Why the stream broke while the session ended.
-    broke: Option<String>,
-    /// A second signal: nothing more is waited for.
-    aborted: bool,
-    failure: Option<Failure>,
-}
-
 // === impl Plan ===
 
 impl Plan {
@@ -129,16 +53,6 @@ impl Plan {
     fn stores(&self) -> bool {
         let stays = |wanted: &Wanted| wanted.keep || matches!(wanted.store, StoreChoice::Mysql { .. });
         self.save.is_some() || matches!(&self.session, Choice::New(new) if stays(&new.wanted))
-    }
-}
-
-// === impl Items ===
-
-impl<T> Items<T> {
-    /// Takes the next item; `false` at the stream's end.
-    async fn hold(&mut self) -> Result<bool, Failure> {
-        self.held = next(&mut self.stream).await?;
-        Ok(self.held.is_some())
     }
 }
 
@@ -278,29 +192,6 @@ async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> R
     console.clear();
     remains.say_unconfirmed(console);
     remains
-}
-
-/// The stream ended without the hub's word that the session did: waits for the reason.
-async fn unexpected_end(session: &mut Session, failure: Option<Failure>) -> Result<Stop, Failure> {
-    if session.ended_by.is_some() {
-        return ended_by(session).await;
-    }
-    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
-        Ok(Some(Notice::Lost(failure))) => Err(failure),
-        Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
-        Ok(None) | Err(_) => Err(failure.unwrap_or_else(|| Failure::new("the hub ended the stream"))),
-    }
-}
-
-/// The hub said that nothing follows; who ended the session is told beside the stream.
-async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
-    if let Some(by) = session.ended_by.take() {
-        return Ok(Stop::Ended(by));
-    }
-    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
-        Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
-        Ok(Some(Notice::Lost(_)) | None) | Err(_) => Ok(Stop::Ended("its starter".to_owned())),
-    }
 }
 
 async fn save(

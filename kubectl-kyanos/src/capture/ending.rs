@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use proto::account::Consumer;
+use proto::account::{Balance, Consumer};
 use proto::v1;
 
 use super::session::Session;
-use super::{Account, Flow, Items, LAST_ITEMS, View};
+use super::view::{Flow, Items, View};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::session::Notice;
@@ -22,6 +22,9 @@ const SUCCESSOR: Duration = Duration::from_secs(5);
 /// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
 const LAST_ROWS: Duration = Duration::from_millis(500);
 
+/// How long the stream may go on after the hub said that all is delivered.
+const LAST_ITEMS: Duration = Duration::from_secs(3);
+
 /// What a session's end has to see to.
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
@@ -29,6 +32,25 @@ pub(super) struct Ending<'a> {
     pub(super) stop: &'a Stop,
     /// Whether what is stored can be read afterwards.
     pub(super) stored: bool,
+}
+
+/// How a session ended.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Nodes that captured.
+    pub(super) nodes: usize,
+    /// What each consumer was owed and got.
+    pub(super) balances: Vec<Balance>,
+    /// Capturers that did not confirm their end.
+    pub(super) unconfirmed: Vec<String>,
+    /// Exchanges of which a mark was observed out of order and moved.
+    pub(super) clamped: u64,
+    /// Why the stream broke while the session ended.
+    pub(super) broke: Option<String>,
+    /// A second signal: nothing more is waited for.
+    pub(super) aborted: bool,
+    /// Why the session did not end as it should.
+    pub(super) failure: Option<Failure>,
 }
 
 /// Drains a session that this plugin started; looks at the ledgers of one that it joined.
@@ -148,5 +170,28 @@ pub(super) async fn lost(notices: &mut tokio::sync::mpsc::Receiver<Notice>) -> F
             Some(Notice::Ended(_)) => {}
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The stream ended without the hub's word that the session did: waits for the reason.
+pub(super) async fn unexpected_end(session: &mut Session, failure: Option<Failure>) -> Result<Stop, Failure> {
+    if session.ended_by.is_some() {
+        return ended_by(session).await;
+    }
+    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
+        Ok(Some(Notice::Lost(failure))) => Err(failure),
+        Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
+        Ok(None) | Err(_) => Err(failure.unwrap_or_else(|| Failure::new("the hub ended the stream"))),
+    }
+}
+
+/// The hub said that nothing follows; who ended the session is told beside the stream.
+pub(super) async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
+    if let Some(by) = session.ended_by.take() {
+        return Ok(Stop::Ended(by));
+    }
+    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
+        Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
+        Ok(Some(Notice::Lost(_)) | None) | Err(_) => Ok(Stop::Ended("its starter".to_owned())),
     }
 }

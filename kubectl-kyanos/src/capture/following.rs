@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tonic::Streaming;
 
+use super::ending::{ended_by, unexpected_end};
 use super::session::Session;
-use super::{Flow, Items, View, ended_by, unexpected_end};
+use super::view::{Flow, Items, View};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::session::Notice;

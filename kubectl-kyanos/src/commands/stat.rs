@@ -9,8 +9,9 @@ use proto::v1;
 use tonic::Streaming;
 
 use super::setup::{self, Needs};
+use crate::capture;
 use crate::capture::session::Session;
-use crate::capture::{self, Flow, View};
+use crate::capture::view::{Flow, View};
 use crate::cli::values::Metric;
 use crate::cli::{AggregateArgs, StatArgs};
 use crate::client::{self, Client};

@@ -11,8 +11,9 @@ use proto::v1;
 use tonic::Streaming;
 
 use super::setup::{self, Needs};
+use crate::capture;
 use crate::capture::session::Session;
-use crate::capture::{self, Flow, View};
+use crate::capture::view::{Flow, View};
 use crate::cli::{OutputArgs, WatchArgs};
 use crate::client::{self, Client};
 use crate::console::Console;
