@@ -278,7 +278,8 @@ impl Conversation {
 
     /// Takes a datagram of `len` bytes of which `bytes` were captured; `position` is its ordinal in this way.
     pub fn datagram(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8], len: u64) {
-        let stretch = Stretch { way, position, at_ns, content: Content::Bytes(bytes) };
+        let content = Content::Bytes(preamble::behind(bytes));
+        let stretch = Stretch { way, position, at_ns, content };
         match &mut self.state {
             State::Undecided(detector) => match detector.datagram(stretch, len, &self.options) {
                 Detected::Yes(claim) => {

@@ -1,7 +1,8 @@
 //! The PROXY protocol: a few bytes ahead of a connection's own, by which a proxy tells the server whose connection it
 //! forwards (`HAProxy`'s `proxy-protocol.txt`, versions 1 and 2).
 //!
-//! They come from the end that opened the connection, also where the server speaks first, and belong to no message.
+//! They come from the end that opened the connection, also where the server speaks first, and belong to no message. Of
+//! proxies in a row each may put its own in front of that of the one before.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -35,7 +36,7 @@ pub(super) struct Preamble {
 /// What is known of the bytes ahead of one way's own.
 #[derive(Debug, Default)]
 enum Ahead {
-    /// Nothing came yet.
+    /// Nothing came yet, but whole preambles.
     #[default]
     Unseen,
     /// The beginning of a preamble, from a position on.
@@ -85,7 +86,7 @@ impl Preamble {
         self.announced
     }
 
-    /// Takes the preamble out of the bytes of a way.
+    /// Takes the preambles out of the bytes of a way. The innermost one is the client's, unless it tells of nobody.
     pub(super) fn pass(&mut self, stretch: &Stretch<'_>) -> Passed {
         let ahead = self.ways.of_mut(stretch.way);
         let (mut held, position) = match std::mem::replace(ahead, Ahead::Over) {
@@ -96,31 +97,43 @@ impl Preamble {
         let Content::Bytes(bytes) = stretch.content else {
             return if held.is_empty() { Passed::All } else { Passed::Dropped(length(&held)) };
         };
-        if held.is_empty() {
-            match parse(bytes) {
-                Parsed::Not => return Passed::All,
-                Parsed::Incomplete | Parsed::Whole(..) => {}
-            }
+        // Nearly every connection has none, and its bytes stay where they are.
+        if held.is_empty() && parse(bytes) == Parsed::Not {
+            return Passed::All;
         }
         held.extend_from_slice(bytes);
-        match parse(&held) {
-            Parsed::Not => Passed::From(held, position),
-            Parsed::Incomplete => {
-                *ahead = Ahead::Begun(held, position);
-                Passed::Nothing
-            }
-            Parsed::Whole(count, announced) => {
-                self.announced = announced.or(self.announced);
-                match held.get(count..) {
-                    None | Some([]) => Passed::Nothing,
-                    Some(rest) => Passed::From(
-                        rest.to_vec(),
-                        position.saturating_add(length(&held)).saturating_sub(length(rest)),
-                    ),
+        let mut at = 0_usize;
+        loop {
+            let rest = held.get(at..).unwrap_or_default();
+            match parse(rest) {
+                Parsed::Whole(count, announced) => {
+                    self.announced = announced.or(self.announced);
+                    at = at.saturating_add(count);
+                }
+                parsed @ (Parsed::Incomplete | Parsed::Not) => {
+                    let position = position.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+                    let rest = held.split_off(at.min(held.len()));
+                    return if parsed == Parsed::Not {
+                        Passed::From(rest, position)
+                    } else {
+                        *ahead = if rest.is_empty() { Ahead::Unseen } else { Ahead::Begun(rest, position) };
+                        Passed::Nothing
+                    };
                 }
             }
         }
     }
+}
+
+/// Returns a datagram's own bytes, which stand behind the preambles of version 2 that proxies put into each.
+pub(super) fn behind(datagram: &[u8]) -> &[u8] {
+    let mut rest = datagram;
+    while rest.starts_with(BINARY)
+        && let Parsed::Whole(count, _) = parse_binary(rest)
+    {
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    rest
 }
 
 /// Reads the beginning of a way's bytes.
@@ -236,6 +249,42 @@ mod tests {
                 assert_eq!(pass(&mut preamble, cut as u64, &message), want, "{cut}");
                 assert_eq!(preamble.announced(), client.map(|client| client.parse().unwrap()));
                 assert_eq!(pass(&mut preamble, all + 3, V1), Passed::All, "only the first bytes are one");
+            }
+        }
+    }
+
+    #[test]
+    fn of_proxies_in_a_row_the_first_one_tells_the_client() {
+        let inner = v2(0x21, 0x11, &[198, 51, 100, 9, 192, 0, 2, 1, 0xc8, 0x22, 0, 80]);
+        let (local, unknown) = (v2(0x20, 0, &[]), b"PROXY UNKNOWN\r\n".to_vec());
+        let (v1, told) = (V1.to_vec(), Some("198.51.100.9:51234"));
+        for (chain, client) in [
+            ([&v1, &inner].as_slice(), told),
+            (&[&inner, &v1], Some("203.0.113.7:51234")),
+            (&[&v1, &local, &inner], told),
+            (&[&inner, &local], told),
+            (&[&inner, &unknown], told),
+            (&[&unknown, &local], None),
+            (&[&v1, &v1, &v1, &v1, &inner], told),
+        ] {
+            let all: Vec<u8> = chain.iter().flat_map(|one| one.iter().copied()).collect();
+            let bytes = [all.as_slice(), b"GET"].concat();
+            for size in 1..=bytes.len() {
+                let mut preamble = Preamble::default();
+                let (mut at, mut own) = (0, Vec::new());
+                for piece in bytes.chunks(size) {
+                    match pass(&mut preamble, at, piece) {
+                        Passed::Nothing => assert!(own.is_empty()),
+                        Passed::All => own.push((at, piece.to_vec())),
+                        Passed::From(piece, from) => own.push((from, piece)),
+                        Passed::Dropped(_) => panic!("{chain:?} by {size}"),
+                    }
+                    at += piece.len() as u64;
+                }
+                assert_eq!(own.first().map(|(at, _)| *at), Some(all.len() as u64), "{chain:?} by {size}");
+                let own: Vec<u8> = own.into_iter().flat_map(|(_, piece)| piece).collect();
+                assert_eq!(own, b"GET", "{chain:?} by {size}");
+                assert_eq!(preamble.announced(), client.map(|client| client.parse().unwrap()));
             }
         }
     }

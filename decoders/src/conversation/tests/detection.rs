@@ -306,7 +306,9 @@ fn a_preamble_of_a_proxy_is_no_part_of_the_conversation() {
     let announced = "203.0.113.7:51234".parse().ok();
     let v1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 51234 80\r\n".as_slice();
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xc8\x22\0\x50".as_slice();
-    for preamble in [v1, v2] {
+    // Proxies in a row may each send one.
+    let (chained, long) = ([v1, v2].concat(), [v2, b"PROXY UNKNOWN\r\n", v1].concat());
+    for preamble in [v1, v2, &chained, &long] {
         let mut client = Client::new(true);
         client.ask(preamble).ask(GET).answer(OK);
         let exchange = client.exchange();
@@ -321,6 +323,26 @@ fn a_preamble_of_a_proxy_is_no_part_of_the_conversation() {
         client.ask(&packet(1, MYSQL_LOGIN)).answer(&packet(2, MYSQL_OK));
         let login = client.exchange();
         assert_eq!((login.operation.as_str(), login.announced), ("LOGIN u", announced));
+    }
+}
+
+#[test]
+fn a_preamble_in_each_datagram_is_no_part_of_the_query() {
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xc8\x22\0\x35".as_slice();
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".as_slice();
+    let query = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01".as_slice();
+    let answer = [b"\0\x07\x81\x80".as_slice(), &query[4..]].concat();
+    for from_start in [true, false] {
+        let mut client = Client::over(Transport::Udp, from_start);
+        for ahead in [v2.to_vec(), local.to_vec(), [v2, local].concat(), Vec::new()] {
+            client.datagram(Way::Out, &[ahead.as_slice(), query].concat()).datagram(Way::In, &answer);
+            let exchange = client.exchange();
+            assert_eq!((exchange.operation.as_str(), exchange.status.as_str()), ("A shop", "NOERROR"));
+            assert_eq!(exchange.request.unwrap().bytes(), (ahead.len() + query.len()) as u64);
+        }
+        // Half of one, and nothing behind it.
+        client.datagram(Way::Out, &v2[..20]).datagram(Way::Out, v2);
+        assert!(client.outcomes().iter().all(|outcome| outcome.starts_with("unparsable")));
     }
 }
 
