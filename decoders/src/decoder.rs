@@ -1,8 +1,7 @@
 //! What every protocol gives the engine: how its bytes become requests, responses and pushes.
 
-/// Requests of one connection that wait for their responses: more than any client pipelines. Those beyond are dropped,
-/// and so are those behind them until all that were dropped are answered: they would take the wrong responses. The
-/// engine and each decoder keep to it alike.
+/// Requests of one connection that wait for their responses: more than any client pipelines. Of those beyond only their
+/// places are kept (`Queue`), by the engine and by each decoder.
 pub(crate) const MAX_WAITING: usize = 64 * 1024;
 
 /// Which end of a connection.

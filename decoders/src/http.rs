@@ -13,10 +13,9 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
+use crate::queue::Queue;
 use crate::registry::{Comparison, Field, Framing, Protocol};
 use head::{Head, Lines, OpenHead};
 use request::{Asked, Upload};
@@ -73,9 +72,7 @@ struct Http {
     passed: bool,
     /// The open response, of which the head is read.
     reply: Option<Reply>,
-    pending: VecDeque<Asked>,
-    /// Requests beyond those remembered.
-    beyond: u64,
+    pending: Queue<Asked>,
     /// Whether every request that waits is remembered: nothing was lost, or turns were taken since.
     certain: bool,
     /// What the engine is to be told of the client's open message before a response is read.
@@ -108,8 +105,7 @@ impl Http {
             upload: None,
             passed: false,
             reply: None,
-            pending: VecDeque::new(),
-            beyond: 0,
+            pending: Queue::default(),
             certain: from_start,
             telling: Telling::default(),
             done: false,
@@ -255,7 +251,6 @@ impl Decoder for Http {
         }
         self.forget(from);
         self.pending.clear();
-        self.beyond = 0;
         self.certain = false;
     }
 

@@ -31,6 +31,7 @@ mod http;
 mod laws;
 mod mysql;
 mod postgres;
+mod queue;
 mod reader;
 mod redact;
 mod redis;

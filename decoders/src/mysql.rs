@@ -20,10 +20,9 @@ mod statements;
 mod tests;
 mod values;
 
-use std::collections::VecDeque;
-
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
+use crate::queue::Queue;
 use crate::registry::{Comparison, Field, Framing, Protocol};
 use crate::sql;
 use crate::sql::frame::Frames;
@@ -70,9 +69,7 @@ struct Mysql {
     greeting: Option<Greeting>,
     known: Known,
     statements: Statements,
-    pending: VecDeque<Pending>,
-    /// Requests beyond those remembered.
-    beyond: u64,
+    pending: Queue<Pending>,
     answer: Option<Answer>,
     /// The sequence number of the server's next packet in an open answer, or in one to something unseen.
     next: u8,
@@ -134,8 +131,7 @@ impl Mysql {
             greeting: None,
             known: Known::default(),
             statements: Statements::default(),
-            pending: VecDeque::new(),
-            beyond: 0,
+            pending: Queue::default(),
             answer: None,
             next: 0,
             orphan: false,
@@ -190,7 +186,7 @@ impl Mysql {
             self.known.agreed.deprecate_eof = Some(false);
             return Some(Event::Discard);
         }
-        if self.pending.is_empty() {
+        if self.pending.front().is_none() {
             if self.phase == Phase::Greeting {
                 // Some servers count the error in place of a greeting as the second packet.
                 return self.unasked(packet);
@@ -198,7 +194,7 @@ impl Mysql {
             // The first packet of an answer to something not seen counts; what follows it does not.
             self.orphan = true;
             return Some(if packet.sequence == 1 {
-                self.beyond = self.beyond.saturating_sub(1);
+                self.pending.pop_dropped();
                 Event::Response(Response::default())
             } else {
                 Event::Discard
@@ -396,7 +392,6 @@ impl Decoder for Mysql {
         self.frames(from).clear();
         self.drift = Drift::default();
         self.pending.clear();
-        self.beyond = 0;
         self.answer = None;
         self.orphan = false;
         self.maybe_eof = false;

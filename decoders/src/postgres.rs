@@ -15,10 +15,9 @@ mod tests;
 mod unit;
 mod values;
 
-use std::collections::VecDeque;
-
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Side, Step};
+use crate::queue::Queue;
 use crate::registry::{Comparison, Field, Framing, Protocol};
 use crate::sql::frame::{Frames, Header, NoHeader};
 use names::Names;
@@ -84,9 +83,7 @@ struct Postgres {
     ahead: usize,
     /// Messages of the extended protocol that nothing asked to answer yet.
     building: Option<Unit>,
-    pending: VecDeque<Unit>,
-    /// Requests beyond those remembered.
-    beyond: u64,
+    pending: Queue<Unit>,
     /// The server passes over what it reads, up to the next `Sync`.
     skipping: bool,
     /// `ReadyForQuery` is still to come for an answer that ended before it.
@@ -112,8 +109,7 @@ impl Postgres {
             messages: 0,
             ahead: 0,
             building: None,
-            pending: VecDeque::new(),
-            beyond: 0,
+            pending: Queue::default(),
             skipping: false,
             ready_is_late: false,
             in_handshake: false,
@@ -230,7 +226,6 @@ impl Decoder for Postgres {
         *self.blind(from) = false;
         self.building = None;
         self.pending.clear();
-        self.beyond = 0;
         self.skipping = false;
         self.ready_is_late = false;
         self.statements.lose();

@@ -1,10 +1,9 @@
 //! Requests that wait for their responses.
 
-use std::collections::VecDeque;
-
 use super::flow::Span;
 use super::{Exchange, Message};
 use crate::decoder::{MAX_WAITING, Request, Response, Rest, Side};
+use crate::queue::Queue;
 
 /// Payload bytes that waiting requests of one connection hold together; later ones wait without.
 const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -14,10 +13,8 @@ const MAX_PAYLOAD: usize = 1024 * 1024;
 pub(super) struct Pairing {
     protocol: &'static str,
     side: Side,
-    waiting: VecDeque<Waiting>,
+    waiting: Queue<Waiting>,
     payload: usize,
-    /// Requests dropped at the limit whose responses are still to come.
-    beyond: u64,
     pipelines: bool,
 }
 
@@ -25,6 +22,15 @@ pub(super) struct Pairing {
 struct Waiting {
     request: Request,
     span: Span,
+}
+
+/// Why a response has no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It was dropped at the limit, and counted then.
+    Dropped,
+    /// None was seen.
+    Unasked,
 }
 
 // === impl Rest ===
@@ -42,24 +48,26 @@ impl Rest {
 
 impl Pairing {
     pub(super) fn new(protocol: &'static str, side: Side) -> Self {
-        Self { protocol, side, waiting: VecDeque::new(), payload: 0, beyond: 0, pipelines: false }
+        Self { protocol, side, waiting: Queue::default(), payload: 0, pipelines: false }
     }
 
     /// Adds a request; `false` when there are too many.
     #[must_use]
     pub(super) fn push(&mut self, mut request: Request, span: Span) -> bool {
-        // Behind one that was dropped, the next would take its response.
-        if self.waiting.len() >= MAX_WAITING || self.beyond > 0 {
-            self.beyond = self.beyond.saturating_add(1);
+        if request.key.is_some() && self.waiting.len() >= MAX_WAITING {
+            // It holds no place among others.
             return false;
         }
         if self.payload.saturating_add(request.payload.len()) > MAX_PAYLOAD {
             request.truncated |= !request.payload.is_empty();
             request.payload = Vec::new();
         }
-        self.payload = self.payload.saturating_add(request.payload.len());
-        self.waiting.push_back(Waiting { request, span });
-        true
+        let payload = request.payload.len();
+        let kept = self.waiting.push(Waiting { request, span });
+        if kept {
+            self.payload = self.payload.saturating_add(payload);
+        }
+        kept
     }
 
     /// Lengthens the newest request up to `end`.
@@ -93,27 +101,27 @@ impl Pairing {
         }
     }
 
-    /// Pairs a response; absent when nothing waits for it. What was asked after it began is not what it answers.
-    pub(super) fn answer(&mut self, response: Response, span: Span) -> Option<Exchange> {
-        let at = match response.key {
-            None => 0,
-            Some(_) => self.waiting.iter().position(|waiting| waiting.request.key == response.key)?,
-        };
+    /// Pairs a response. What was asked after it began is not what it answers.
+    pub(super) fn answer(&mut self, response: Response, span: Span) -> Result<Exchange, Missing> {
+        let keyed = response.key.is_some();
+        if !keyed && self.waiting.pop_dropped() {
+            return Err(Missing::Dropped);
+        }
+        let same = |waiting: &Waiting| waiting.request.key == response.key;
+        let at = if keyed { self.waiting.iter().position(same) } else { Some(0) };
+        let at = at.ok_or(Missing::Unasked)?;
         if self.waiting.get(at).is_some_and(|waiting| waiting.span.began_ns > span.began_ns) {
-            return None;
+            return Err(Missing::Unasked);
         }
         let next = self.waiting.get(1).map(|next| next.span.began_ns);
-        self.pipelines |= response.key.is_none() && next.is_some_and(|next| next < span.began_ns);
-        let Some(waiting) = self.waiting.remove(at) else {
-            self.beyond = self.beyond.saturating_sub(1);
-            return None;
-        };
+        self.pipelines |= !keyed && next.is_some_and(|next| next < span.began_ns);
+        let waiting = self.waiting.remove(at).ok_or(Missing::Unasked)?;
         self.payload = self.payload.saturating_sub(waiting.request.payload.len());
-        Some(self.exchange(Some(waiting), Some((response, span))))
+        Ok(self.exchange(Some(waiting), Some((response, span))))
     }
 
     /// Takes out the oldest request with an outcome that no message brought.
-    pub(super) fn unanswered(&mut self, outcome: Response, span: Span) -> Option<Exchange> {
+    pub(super) fn unanswered(&mut self, outcome: Response, span: Span) -> Result<Exchange, Missing> {
         self.answer(outcome, span).map(|exchange| Exchange { response: None, ..exchange })
     }
 
@@ -136,11 +144,6 @@ impl Pairing {
         Some(self.exchange(Some(waiting), None))
     }
 
-    /// All that was asked is answered, or never will be.
-    pub(super) fn rest(&mut self) {
-        self.beyond = 0;
-    }
-
     /// Returns how many requests wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
@@ -151,7 +154,6 @@ impl Pairing {
         let count = self.waiting.len();
         self.waiting.clear();
         self.payload = 0;
-        self.beyond = 0;
         count
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::detect::Claim;
 use super::early::Early;
 use super::flow::{Both, Flow, Span, length};
-use super::pairing::Pairing;
+use super::pairing::{Missing, Pairing};
 use super::trial::Trial;
 use super::turns::Turns;
 use super::{Content, Context, Ending, Outcome, Stretch, Transport, Way};
@@ -202,7 +202,6 @@ impl Session {
         // A client that pauses within a message has not asked again.
         let asks = asks && self.flows.of(way).skip == 0 && !self.decoder.is_request_open();
         if asks && silence >= QUIET_NS {
-            self.pairing.rest();
             self.unsettled = false;
         }
         if !self.turns.are_sure() && silence >= QUIET_NS && asks {
@@ -409,20 +408,27 @@ impl Session {
             Event::Response(_) | Event::Push(_) | Event::Unanswered(_) if !sure || !self.asked => {
                 Outcome::Unpaired
             }
-            Event::Unanswered(outcome) => {
-                self.pairing.unanswered(outcome, span).map_or(Outcome::Unpaired, Outcome::Exchange)
-            }
+            Event::Unanswered(outcome) => match self.pairing.unanswered(outcome, span) {
+                Ok(exchange) => Outcome::Exchange(exchange),
+                Err(Missing::Unasked) => Outcome::Unpaired,
+                Err(Missing::Dropped) => return None,
+            },
             Event::Push(mut push) => {
                 push.truncated |= hole;
                 Outcome::Exchange(self.pairing.push_message(push, span))
             }
             Event::Response(mut response) => {
                 response.truncated |= hole;
-                let exchange = self.pairing.answer(response, span);
-                if exchange.is_none() && !keyed && self.unsettled {
-                    self.turns.doubt();
+                match self.pairing.answer(response, span) {
+                    Ok(exchange) => Outcome::Exchange(exchange),
+                    Err(Missing::Dropped) => return None,
+                    Err(Missing::Unasked) => {
+                        if !keyed && self.unsettled {
+                            self.turns.doubt();
+                        }
+                        Outcome::Unpaired
+                    }
                 }
-                exchange.map_or(Outcome::Unpaired, Outcome::Exchange)
             }
         })
     }

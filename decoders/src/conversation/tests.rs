@@ -438,8 +438,69 @@ fn requests_beyond_the_limit_are_dropped_and_counted() {
         client.ask(b"GET / HTTP/1.1\r\n\r\n");
     }
     assert_eq!(client.outcomes(), ["unpaired"; 5]);
-    client.end();
+    client.answer(OK).ask(GET).end();
+    assert_eq!(client.outcomes().len(), MAX_WAITING + 1);
+}
+
+#[test]
+fn what_is_asked_far_ahead_gets_its_own_answers_and_is_counted_once() {
+    // Half of them is answered between; the last ones come behind those that were dropped.
+    for (first, answered, second) in
+        [(MAX_WAITING + 9, 0, 0), (MAX_WAITING + 9, 4, 4), (70_000, 50_000, 60_000)]
+    {
+        let mut client = Client::new(true);
+        let asked = |from: usize, to: usize| {
+            (from..to)
+                .map(|number| format!("GET /{number} HTTP/1.1\r\n\r\n"))
+                .collect::<String>()
+                .into_bytes()
+        };
+        let told = |from: usize, to: usize| {
+            (from..to)
+                .map(|number| format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{number:6}"))
+                .collect::<String>()
+                .into_bytes()
+        };
+        let all = first + second;
+        client.ask(&asked(0, first)).answer(&told(0, answered)).ask(&asked(first, all));
+        client.answer(&told(answered, all)).ask(GET).answer(OK);
+        let (mut shown, mut dropped) = (Vec::new(), 0);
+        while let Some(outcome) = client.conversation.take() {
+            match outcome {
+                Outcome::Exchange(exchange) => {
+                    let body = exchange.response.unwrap().payload;
+                    let number = body[body.len() - 6..].trim_ascii().to_vec();
+                    shown.push((exchange.operation, String::from_utf8(number).unwrap()));
+                }
+                Outcome::Unpaired => dropped += 1,
+                other @ (Outcome::Unparsable { .. } | Outcome::Gap) => panic!("{other:?}"),
+            }
+        }
+        let last = shown.pop();
+        assert!(last.is_some_and(|(operation, _)| operation == "GET /a"));
+        assert!(shown.iter().all(|(operation, number)| *operation == format!("GET /{number}")));
+        let beyond = first - MAX_WAITING;
+        let behind = second.saturating_sub(answered);
+        assert_eq!((shown.len(), dropped), (all - beyond - behind, beyond + behind), "{first}");
+    }
+}
+
+#[test]
+fn queries_beyond_the_limit_do_not_end_the_reading() {
+    let query = |id: usize| {
+        let id = u16::try_from(id % 65_536).unwrap().to_be_bytes();
+        [&id[..], b"\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01"].concat()
+    };
+    let mut client = Client::over(Transport::Udp, true);
+    for id in 0..MAX_WAITING + 5 {
+        client.datagram(Way::Out, &query(id));
+    }
+    assert_eq!(client.outcomes(), ["unpaired"; 5]);
+    client.conversation.expire(u64::MAX);
     assert_eq!(client.outcomes().len(), MAX_WAITING);
+    client.datagram(Way::Out, &query(9));
+    client.datagram(Way::In, &[&[0, 9, 0x81, 0x80], &query(9)[4..]].concat());
+    assert_eq!(client.outcomes(), ["A shop NOERROR"]);
 }
 
 #[test]

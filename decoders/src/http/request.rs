@@ -3,7 +3,7 @@
 use super::body::{Body, Read};
 use super::head::{Framing, Head};
 use super::{Http, line, resync, shown, take};
-use crate::decoder::{Event, MAX_WAITING, Probe, Request, Rest, Side, Step};
+use crate::decoder::{Event, Probe, Request, Rest, Side, Step};
 
 /// A request's body.
 #[derive(Debug)]
@@ -48,11 +48,7 @@ impl Http {
             _ => Method::Other,
         };
         let asked = Asked { method: kind, upgrade: head.lists("connection", "upgrade") };
-        if self.pending.len() < MAX_WAITING && self.beyond == 0 {
-            self.pending.push_back(asked);
-        } else {
-            self.beyond = self.beyond.saturating_add(1);
-        }
+        self.pending.push(asked);
         // What the server says next is an answer.
         self.server.held = false;
         let host = head.text("host").unwrap_or_else(|| shown::host(line.method, &target));

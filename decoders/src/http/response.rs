@@ -43,7 +43,7 @@ impl Http {
             return false;
         }
         let body = self.upload.as_ref().is_some_and(|upload| !upload.answered) && self.pending.len() == 1;
-        let silent = self.pending.is_empty() && self.beyond == 0 && self.certain;
+        let silent = self.pending.is_empty() && self.certain;
         let head = silent && !self.client.head.is_empty() && !self.client.answered;
         self.telling = if body {
             Telling::Body
@@ -85,9 +85,9 @@ impl Http {
         let parting = status >= 400
             && (head.lists("connection", "close")
                 || !head.lists("connection", "keep-alive") && head.line.starts_with(b"HTTP/1.0"));
-        let push = asked.is_none() && self.beyond == 0 && self.certain && parting;
-        self.beyond = if asked.is_none() { self.beyond.saturating_sub(1) } else { self.beyond };
-        if asked.is_some() && self.pending.is_empty() && self.beyond == 0 {
+        let unasked = asked.is_none() && !self.pending.pop_dropped();
+        let push = unasked && self.certain && parting;
+        if asked.is_some() && self.pending.is_empty() {
             self.certain = true;
             if let Some(upload) = &mut self.upload {
                 upload.answered = true;

@@ -8,7 +8,7 @@ use super::packet::{self, Packet};
 use super::scan::Lexis;
 use super::statements::Key;
 use super::{Held, Mysql, Pending, Phase, Shape, described, handshake};
-use crate::decoder::{Event, MAX_WAITING, Request, Side};
+use crate::decoder::{Event, Request, Side};
 use crate::sql::{self, Dialect, REDACTED, Secrets, cursor::Cursor};
 
 impl Mysql {
@@ -292,11 +292,7 @@ impl Mysql {
     fn wait(&mut self, pending: Pending) {
         // Where the end of an answer may have passed unseen it may have come.
         self.ahead |= !self.pending.is_empty() && !self.drift.is_adrift(Side::Server);
-        if self.pending.len() < MAX_WAITING && self.beyond == 0 {
-            self.pending.push_back(Pending { first: 1, ..pending });
-        } else {
-            self.beyond = self.beyond.saturating_add(1);
-        }
+        self.pending.push(Pending { first: 1, ..pending });
     }
 
     /// Describes a request whose payload is its statement.

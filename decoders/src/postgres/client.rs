@@ -7,7 +7,7 @@ use super::handshake;
 use super::statement::{Portal, Statement};
 use super::unit::{Expect, Kind, Step, Unit};
 use super::{MAX_AHEAD, MAX_EXPECTS, Postgres, startup};
-use crate::decoder::{Event, MAX_WAITING, Request};
+use crate::decoder::{Event, Request};
 use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
 
 impl Postgres {
@@ -278,11 +278,7 @@ impl Postgres {
     }
 
     fn wait(&mut self, unit: Unit) {
-        if self.pending.len() < MAX_WAITING && self.beyond == 0 {
-            self.pending.push_back(unit);
-        } else {
-            self.beyond = self.beyond.saturating_add(1);
-        }
+        self.pending.push(unit);
     }
 
     /// Describes a request that is a bare command with at most one word.

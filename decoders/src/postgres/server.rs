@@ -141,7 +141,7 @@ impl Postgres {
         }
         // An answer to something that was not seen counts once, at its end.
         self.finish().unwrap_or_else(|| {
-            self.beyond = self.beyond.saturating_sub(1);
+            self.pending.pop_dropped();
             Event::Response(Response::default())
         })
     }
@@ -244,6 +244,8 @@ impl Postgres {
     fn unasked(&self, kind: u8, body: &[u8]) -> Event {
         match kind {
             b'A' => Event::Push(self.notification(body)),
+            // It belongs to the answer to a request that is not remembered.
+            b'E' | b'N' if self.pending.is_dropped() => Event::Discard,
             b'E' | b'N' => {
                 let (state, text) = report(body);
                 let status = if kind == b'E' { format!("ERR {state}") } else { "OK".to_owned() };

@@ -1,18 +1,14 @@
 //! Which requests wait for replies, and which replies are none of theirs.
 
-use std::collections::VecDeque;
-
 use super::reply::Reply;
 use super::request::Command;
 use super::secrets::{Guard, is_monitored};
-use crate::decoder::MAX_WAITING;
+use crate::queue::Queue;
 
 /// The requests that wait, in order, and the connection's modes.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    waiting: VecDeque<Wait>,
-    /// Requests beyond [`MAX_WAITING`].
-    beyond: u64,
+    waiting: Queue<Wait>,
     /// Whether any request was seen; before, an error of the server's is no answer.
     asked: bool,
     /// Channels, patterns and sharded channels the connection is subscribed to.
@@ -95,12 +91,8 @@ impl Pending {
             }
             Silence::Off => return false,
         }
-        if self.waiting.len() >= MAX_WAITING || self.beyond > 0 {
-            self.beyond = self.beyond.saturating_add(1);
-            return true;
-        }
         let guard = (!guard.is_empty()).then(|| Box::new(guard));
-        self.waiting.push_back(Wait { kind: kind(command), guard });
+        self.waiting.push(Wait { kind: kind(command), guard });
         true
     }
 
@@ -123,7 +115,6 @@ impl Pending {
     /// Forgets all that waits: after lost bytes nobody knows which reply comes next. `CLIENT REPLY OFF` holds on.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
-        self.beyond = 0;
         if self.silence == Silence::Next {
             self.silence = Silence::None;
         }
@@ -131,7 +122,7 @@ impl Pending {
 
     /// Whether no request waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.beyond == 0
+        self.waiting.is_empty()
     }
 
     /// Whether the oldest request asks for a copy of the data.
@@ -160,8 +151,7 @@ impl Pending {
         let message = reply.kind == b'*' && is_message(reply);
         let push = reply.kind == b'>' || reply.kind == b'+' && is_monitored(reply.word(0));
         let Some(front) = self.waiting.front_mut() else {
-            if self.beyond > 0 && !push {
-                self.beyond = self.beyond.saturating_sub(1);
+            if !push && self.waiting.pop_dropped() {
                 return Answer::Whole;
             }
             let refusal = !self.asked && reply.is_error();

@@ -1,6 +1,7 @@
 //! Commands and replies of any size and shape.
 
 use super::*;
+use crate::decoder::MAX_WAITING;
 
 /// Builds the reply to `COMMAND` as Redis 7 sends it in RESP2: lists within lists, some hundred.
 fn command_reply(commands: usize) -> Vec<u8> {
@@ -299,4 +300,41 @@ fn what_libraries_try_when_they_connect_is_marked() {
         .ask(&words("CLIENT SETINFO LIB-VER 1"))
         .answer(b"-ERR no\r\n");
     assert!(late.exchanges().iter().all(|row| !row.handshake));
+}
+
+#[test]
+fn a_pipeline_beyond_what_is_remembered_keeps_what_can_be_kept() {
+    const ASKED: usize = MAX_WAITING + 4000;
+    let asked =
+        |from: usize, to| (from..to).flat_map(|at| words(&format!("INCR key:{at}"))).collect::<Vec<u8>>();
+    let told = |from: usize, to| (from..to).map(|at| format!(":{at}\r\n")).collect::<String>().into_bytes();
+    for from_start in [true, false] {
+        for size in [usize::MAX, 65_536, 997] {
+            let mut talk = Talk::new(from_start);
+            talk.ask(&words("PING")).answer(b"+PONG\r\n").ask(&words("PING")).answer(b"+PONG\r\n");
+            asked(0, ASKED).chunks(size).for_each(|part| _ = talk.ask(part));
+            // There is room again before those that were dropped are answered.
+            told(0, 5000).chunks(size).for_each(|part| _ = talk.answer(part));
+            asked(ASKED, ASKED + 3000).chunks(size).for_each(|part| _ = talk.ask(part));
+            told(5000, ASKED + 3000).chunks(size).for_each(|part| _ = talk.answer(part));
+            talk.ask(&words("GET after")).answer(b"$1\r\nx\r\n");
+            let outcomes = talk.outcomes();
+            let dropped = outcomes.iter().filter(|outcome| **outcome == Outcome::Unpaired).count();
+            assert_eq!(
+                (dropped, outcomes.len()),
+                (ASKED - MAX_WAITING, 2 + ASKED + 3000 + 1),
+                "{from_start} {size}"
+            );
+            let row = |outcome| match outcome {
+                Outcome::Exchange(row) => Some(row),
+                Outcome::Unpaired | Outcome::Gap | Outcome::Unparsable { .. } => None,
+            };
+            let rows: Vec<Exchange> = outcomes.into_iter().filter_map(row).collect();
+            for row in &rows[2..rows.len() - 1] {
+                let number = String::from_utf8(row.response.as_ref().unwrap().payload.clone()).unwrap();
+                assert_eq!(row.operation, format!("INCR key:{number}"));
+            }
+            assert_eq!(rows.last().map(|row| row.operation.as_str()), Some("GET after"));
+        }
+    }
 }
