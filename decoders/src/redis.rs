@@ -5,6 +5,7 @@
 mod commands;
 mod copy;
 mod handshake;
+mod inline;
 mod line;
 mod pending;
 mod probe;
@@ -20,11 +21,12 @@ use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Framing, Protocol};
 use copy::Copy;
+use inline::{Inline, Line};
 use pending::{Answer, Pending};
 use reply::Reply;
-use request::Command;
+use request::{Command, WORD_BYTES};
 use resp::{MAX_LINE, Progress, Scanner};
-use resync::{Found, is_inline};
+use resync::Found;
 
 /// The entry of the registry.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -54,8 +56,8 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     open: |options, from_start| Box::new(Redis::new(options, from_start)),
 };
 
-/// How an error begins by which the server refuses bytes that are no command, and closes the connection.
-const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
+/// How an error goes by which the server refuses bytes that are no command, and closes the connection.
+const PROTOCOL_ERROR: &[u8] = b"ERR Protocol error";
 
 /// Decodes one connection of a Redis client and its server.
 #[derive(Debug)]
@@ -67,8 +69,8 @@ struct Redis {
     reply: Option<(Scanner, Reply)>,
     /// The text of the values that came before in the same answer.
     earlier: Vec<u8>,
-    /// A line that may be an inline command was searched so far.
-    searched: usize,
+    /// The line that may be an inline command.
+    line: Inline,
     pending: Pending,
     remains: Remains,
     /// Whether the client's library may still be finding out what the server can do.
@@ -116,7 +118,7 @@ impl Redis {
             command: None,
             reply: None,
             earlier: Vec::new(),
-            searched: 0,
+            line: Inline::default(),
             pending: Pending::default(),
             remains: if from_start { Remains::No } else { Remains::Joined },
             connecting: from_start,
@@ -129,7 +131,7 @@ impl Redis {
     }
 
     fn decode_command(&mut self, bytes: &[u8]) -> Step {
-        if self.command.is_none() && bytes.first() != Some(&b'*') {
+        if self.command.is_none() && (bytes.first() != Some(&b'*') || self.line.long().is_some()) {
             return self.decode_inline(bytes);
         }
         let limit = self.payload_bytes;
@@ -153,22 +155,17 @@ impl Redis {
     }
 
     fn decode_inline(&mut self, bytes: &[u8]) -> Step {
-        let from = self.searched.min(bytes.len());
-        let Some(offset) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) else {
-            if bytes.len() > MAX_LINE || bytes.first().is_none_or(|byte| !is_inline(*byte)) {
-                return Step::Malformed;
-            }
-            self.searched = bytes.len();
-            return Step::NeedMore { at_least: bytes.len().saturating_add(1) };
+        let keep = self.payload_bytes.saturating_add(WORD_BYTES);
+        let (text, cut, consumed) = match self.line.read(bytes, keep) {
+            Line::Whole { text, cut, consumed } => (text, cut, consumed),
+            Line::Part => return Step::Take { consumed: bytes.len(), skip: 0, event: Event::Part },
+            Line::NeedMore => return Step::NeedMore { at_least: bytes.len().saturating_add(1) },
+            Line::Not => return Step::Malformed,
         };
-        self.searched = 0;
-        let end = from.saturating_add(offset);
-        let line = bytes.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if !line.iter().all(|byte| is_inline(*byte)) {
-            return Step::Malformed;
+        let mut command = Command::inline(&text, self.payload_bytes);
+        if cut {
+            command.cut_off();
         }
-        let command = Command::inline(line, self.payload_bytes);
         // A client that sends commands as libraries do does not write lines.
         if self.arrays && !command.is_empty() && !command.is_known() {
             return Step::Malformed;
@@ -177,7 +174,7 @@ impl Redis {
         let first = !self.inline && self.remains == Remains::Joined;
         self.inline |= !command.is_empty();
         let event = if first { Event::Discard } else { self.request(&command) };
-        Step::Take { consumed: end.saturating_add(1), skip: 0, event }
+        Step::Take { consumed, skip: 0, event }
     }
 
     /// Queues `command` and says what it is: a request, one that nobody answers, or nothing.
@@ -245,17 +242,22 @@ impl Redis {
 
     /// Reads an error that answers a command of which the end is still to come.
     fn decode_refusal(&mut self, bytes: &[u8]) -> Option<Step> {
-        let early = self.command.is_some() && self.reply.is_none() && self.pending.is_empty();
-        let same = bytes.len().min(PROTOCOL_ERROR.len());
-        if !early || bytes.get(..same) != PROTOCOL_ERROR.get(..same) {
+        let line = self.line.long();
+        let early =
+            (self.command.is_some() || line.is_some()) && self.reply.is_none() && self.pending.is_empty();
+        if !early || !begins_refusal(bytes) {
             return None;
         }
         let Some(end) = memchr::memchr(b'\n', bytes) else {
             return (bytes.len() <= MAX_LINE)
                 .then(|| Step::NeedMore { at_least: bytes.len().saturating_add(1) });
         };
-        let (command, limit) = (self.command.as_ref().map(|(_, command)| command)?, self.payload_bytes);
-        let guard = self.redact.then(|| secrets::Guard::of(command.words()));
+        let limit = self.payload_bytes;
+        let guard = match &self.command {
+            _ if !self.redact => None,
+            Some((_, command)) => Some(secrets::Guard::of(command.words())),
+            None => Some(secrets::Guard::of(Command::inline(line?, limit).words())),
+        };
         let mut reply = Reply::new(limit, guard);
         let (line, mut scanner) = (bytes.get(..=end).unwrap_or_default(), Scanner::default());
         if !matches!(scanner.scan(line, &mut reply), Ok((_, Progress::Done(0)))) {
@@ -340,7 +342,9 @@ impl Redis {
 
     /// Ends a command of which no more comes.
     fn cut_off_command(&mut self) -> Option<Event> {
-        let (_, mut command) = self.command.take()?;
+        let command = self.command.take().map(|(_, command)| command);
+        let line = self.line.take();
+        let mut command = command.or_else(|| line.map(|line| Command::inline(&line, self.payload_bytes)))?;
         command.cut_off().then(|| self.request(&command))
     }
 }
@@ -362,7 +366,10 @@ impl Decoder for Redis {
 
     fn unseen(&mut self, from: Side, len: u64) -> u64 {
         match (from, &mut self.copy) {
-            (Side::Client, _) => self.command.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
+            (Side::Client, _) => match &mut self.command {
+                Some((scanner, _)) => scanner.unseen(len),
+                None => self.line.unseen(len),
+            },
             (Side::Server, Some(copy)) => copy.unseen(len),
             (Side::Server, None) => self.reply.as_mut().map_or(0, |(scanner, _)| scanner.unseen(len)),
         }
@@ -372,7 +379,7 @@ impl Decoder for Redis {
         match from {
             Side::Client => {
                 self.command = None;
-                self.searched = 0;
+                self.line.take();
             }
             Side::Server => {
                 self.reply = None;
@@ -393,7 +400,7 @@ impl Decoder for Redis {
             return false;
         }
         self.command = None;
-        self.searched = 0;
+        self.line.take();
         true
     }
 
@@ -433,6 +440,13 @@ impl Decoder for Redis {
     fn done(&self) -> bool {
         self.done
     }
+}
+
+/// Tells whether `bytes` begin, or may begin, with an error by which the server refuses what is no command.
+fn begins_refusal(bytes: &[u8]) -> bool {
+    let text = bytes.get(1..).unwrap_or_default();
+    let same = text.len().min(PROTOCOL_ERROR.len());
+    bytes.first().is_none_or(|kind| *kind == b'-') && text.get(..same) == PROTOCOL_ERROR.get(..same)
 }
 
 /// Turns a reply into what is shown of it.

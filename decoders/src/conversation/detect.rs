@@ -15,6 +15,9 @@ use pause::Pause;
 /// Bytes held per way while undecided: as long as the longest line that a server of ours takes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Bytes held of a way whose other side is still silent: a server reads on for so much before it refuses a line.
+const MAX_HELD: usize = 96 * 1024;
+
 /// Bytes of one side that nobody claims after which the other side, still silent, is not waited for.
 const MAX_UNHEARD: usize = 4096;
 
@@ -104,11 +107,16 @@ impl Detector {
         match stretch.content {
             Content::Bytes([]) => return Detected::NotYet,
             Content::Bytes(bytes) => {
-                if self.pause.is_over(stretch.way, stretch.position.saturating_add(length(bytes))) {
-                    self.held.push(stretch);
-                } else {
+                if !self.pause.is_over(stretch.way, stretch.position.saturating_add(length(bytes))) {
                     return Detected::NotYet;
                 }
+                if self.context.from_start && self.held.bytes(stretch.way) >= MAX_HELD {
+                    // What was said is not understood, whatever follows: the other side decides.
+                    let content = Content::Uncaptured(length(bytes));
+                    self.held.push(Stretch { content, ..stretch });
+                    return Detected::NotYet;
+                }
+                self.held.push(stretch);
             }
             Content::Uncaptured(_) | Content::Lost(_) => {
                 if let Content::Lost(len) = stretch.content {
@@ -213,6 +221,10 @@ impl Detector {
                 Some(claim) if fit >= Fit::Likely => return Detected::Yes(claim),
                 _ if fit == Fit::Open && head.len().max(other.len()) < MAX_HEAD => {
                     self.pause.wake(first.other());
+                    return Detected::NotYet;
+                }
+                // The other side has not said enough to tell why.
+                _ if fit == Fit::Open && self.context.from_start && other.len() < MAX_UNHEARD => {
                     return Detected::NotYet;
                 }
                 _ if fit == Fit::Open => {

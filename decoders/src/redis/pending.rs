@@ -1,5 +1,6 @@
 //! Which requests wait for replies, and which replies are none of theirs.
 
+use super::PROTOCOL_ERROR;
 use super::reply::Reply;
 use super::request::Command;
 use super::secrets::{Guard, is_monitored};
@@ -154,7 +155,8 @@ impl Pending {
             if !push && self.waiting.pop_dropped() {
                 return Answer::Whole;
             }
-            let refusal = !self.asked && reply.is_error();
+            // What it refuses was no command that could be read.
+            let refusal = reply.is_error() && (!self.asked || reply.word(0).starts_with(PROTOCOL_ERROR));
             return if push || message || confirmation.is_some() || refusal {
                 Answer::Push
             } else {

@@ -3,8 +3,9 @@
 //! A command in RESP is Redis and nothing else. A line of text may be any protocol's: what the other side says decides,
 //! which must be RESP too. A server of Redis speaks only when it is spoken to, but for a few refusals.
 
+use super::PROTOCOL_ERROR;
 use super::commands::{is_name, known, may_become_known};
-use super::resp::{MAX_LINE, read_values};
+use super::resp::read_values;
 use super::resync::{Found, Start, begins_push, go_on, is_inline, push, start};
 use crate::decoder::{Evidence, Probe, Side};
 
@@ -69,7 +70,6 @@ fn is_command_line(evidence: &Evidence<'_>, line: &[u8]) -> bool {
     let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     (known(name) || evidence.usual_port && is_name(name))
         && line.iter().all(|byte| is_inline(*byte))
-        && line.len() <= MAX_LINE
         && memchr::memmem::find(line, b" HTTP/").is_none()
 }
 
@@ -78,9 +78,7 @@ fn is_begun_line(evidence: &Evidence<'_>, line: &[u8]) -> bool {
     let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     let ended = name.len() < line.len();
     let named = if ended { known(name) } else { may_become_known(name) };
-    (named || evidence.usual_port && is_name(name))
-        && line.iter().all(|byte| is_inline(*byte))
-        && line.len() <= MAX_LINE
+    (named || evidence.usual_port && is_name(name)) && line.iter().all(|byte| is_inline(*byte))
 }
 
 fn judge_server(evidence: &Evidence<'_>) -> Probe {
@@ -91,6 +89,10 @@ fn judge_server(evidence: &Evidence<'_>) -> Probe {
     }
     if evidence.from_start && evidence.spoke_first {
         return judge_refusal(head);
+    }
+    // No other server says so; the client's line may have no end.
+    if head.strip_prefix(b"-").is_some_and(|text| text.starts_with(PROTOCOL_ERROR)) {
+        return Probe::Yes;
     }
     match begins_push(head) {
         Found::At(_) => return Probe::Yes,

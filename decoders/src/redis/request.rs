@@ -9,7 +9,7 @@ use crate::sql::REDACTED;
 
 /// How many words are kept for finding keys and secrets, and how much of each beyond the payload's limit.
 const MAX_WORDS: usize = 1024;
-const WORD_BYTES: usize = 512;
+pub(super) const WORD_BYTES: usize = 512;
 
 /// Longest operation text: one key is enough to recognise a command.
 const OPERATION_BYTES: usize = 512;

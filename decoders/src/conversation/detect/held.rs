@@ -28,6 +28,8 @@ pub(super) struct Holding {
     held: Vec<Held>,
     /// Where the next stretch of a way is expected.
     next: Both<u64>,
+    /// Captured bytes of a way.
+    bytes: Both<usize>,
 }
 
 // === impl Held ===
@@ -58,13 +60,25 @@ impl Holding {
     pub(super) fn push(&mut self, stretch: Stretch<'_>) {
         let Stretch { way, position, at_ns, content } = stretch;
         let content = match content {
-            Content::Bytes(bytes) => Kept::Bytes(bytes.to_vec()),
+            Content::Bytes(bytes) => {
+                let total = self.bytes.of_mut(way);
+                *total = total.saturating_add(bytes.len());
+                Kept::Bytes(bytes.to_vec())
+            }
             Content::Uncaptured(len) => Kept::Uncaptured(len),
             Content::Lost(len) => Kept::Lost(len),
         };
         let held = Held { way, position, at_ns, content };
-        *self.next.of_mut(way) = position.saturating_add(held.len());
-        self.held.push(held);
+        let next = std::mem::replace(self.next.of_mut(way), position.saturating_add(held.len()));
+        match (self.held.last_mut(), &held.content) {
+            // Neighbours that nobody needs are one stretch.
+            (Some(Held { way: last, content: Kept::Uncaptured(total), .. }), Kept::Uncaptured(len))
+                if *last == way && next == position =>
+            {
+                *total = total.saturating_add(*len);
+            }
+            _ => self.held.push(held),
+        }
     }
 
     pub(super) fn push_datagram(&mut self, stretch: Stretch<'_>, len: u64) {
@@ -86,12 +100,26 @@ impl Holding {
         self.held.iter().any(|held| held.way == way)
     }
 
+    /// Returns how many captured bytes of a way are held.
+    pub(super) fn bytes(&self, way: Way) -> usize {
+        *self.bytes.of(way)
+    }
+
     /// Takes out the oldest.
     pub(super) fn pop_first(&mut self) -> Option<Held> {
-        (!self.held.is_empty()).then(|| self.held.remove(0))
+        if self.held.is_empty() {
+            return None;
+        }
+        let oldest = self.held.remove(0);
+        if let Kept::Bytes(bytes) = &oldest.content {
+            let total = self.bytes.of_mut(oldest.way);
+            *total = total.saturating_sub(bytes.len());
+        }
+        Some(oldest)
     }
 
     pub(super) fn take(&mut self) -> Vec<Held> {
+        self.bytes = Both::default();
         std::mem::take(&mut self.held)
     }
 

@@ -216,3 +216,58 @@ fn a_long_inline_command_is_read_up_to_the_server_s_limit() {
         }
     }
 }
+
+#[test]
+fn an_inline_command_beyond_the_server_s_limit_is_shown_with_its_refusal() {
+    let refusal = b"-ERR Protocol error: too big inline request\r\n";
+    for (known, side) in views() {
+        for length in [65_537, 70_000, 81_919, 200_000] {
+            for (size, before) in [(usize::MAX, 0), (16_384, 0), (997, 3), (usize::MAX, 3)] {
+                let line = format!("SET long {}", "x".repeat(length - 9));
+                let mut talk = Talk::with(true, known, side, 7000);
+                for _ in 0..before {
+                    talk.ask(b"PING\r\n").answer(b"+PONG\r\n");
+                }
+                talk.exchanges();
+                line.as_bytes().chunks(size).for_each(|part| _ = talk.ask(part));
+                refusal.chunks(size).for_each(|part| _ = talk.answer(part));
+                let rows = talk.end().exchanges();
+                let [row] = rows.as_slice() else { panic!("{length} by {size}, {before}: {rows:?}") };
+                assert_eq!(
+                    (row.operation.as_str(), row.status.as_str(), row.error),
+                    ("SET long", "ERR", true)
+                );
+                let request = row.request.as_ref().unwrap();
+                assert_eq!((request.end - request.start, request.truncated), (length as u64, true));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_inline_command_that_the_server_takes_is_shown() {
+    // A server that reads much at once finds the end of a line that is longer than it would wait for.
+    for length in [65_530, 66_000, 81_000, 200_000] {
+        for size in [usize::MAX, 16_384, 997] {
+            if length > 81_920 && size < length {
+                continue;
+            }
+            let line = format!("SET long {}\r\nGET long\r\n", "x".repeat(length));
+            let mut talk = Talk::new(true);
+            line.as_bytes().chunks(size).for_each(|part| _ = talk.ask(part));
+            talk.answer(b"+OK\r\n").answer(b"$1\r\nx\r\n");
+            assert_eq!(talk.lines(), ["SET long OK", "GET long OK"], "{length} by {size}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_a_long_inline_command_is_hidden() {
+    let mut talk = Talk::new(true);
+    let line = format!("AUTH {}", "hush".repeat(20_000));
+    line.as_bytes().chunks(16_384).for_each(|part| _ = talk.ask(part));
+    talk.answer(b"-ERR Protocol error: too big inline request\r\n");
+    let rows = talk.end().exchanges();
+    assert_eq!(rows.len(), 1);
+    assert!(!format!("{rows:?}").contains("hush") && rows[0].operation == "AUTH");
+}

@@ -168,6 +168,27 @@ fn an_error_before_the_end_of_a_request_answers_it() {
 }
 
 #[test]
+fn a_refusal_of_what_is_no_command_is_shown() {
+    for (asked, error) in [
+        (b"*1\r\n!4\r\nPING\r\n".as_slice(), "expected '$', got '!'"),
+        (b"*x\r\n", "invalid multibulk length"),
+        (b"*2\r\n$4\r\nECHO\r\n$-5\r\n", "invalid bulk length"),
+        (b"*2\r\n$4\r\nECHO\r\n$99999999999999999999\r\n", "invalid bulk length"),
+    ] {
+        let error = format!("-ERR Protocol error: {error}\r\n");
+        for size in [usize::MAX, 1] {
+            let mut talk = Talk::new(true);
+            talk.ask(&words("PING")).answer(b"+PONG\r\n");
+            asked.chunks(size).for_each(|part| _ = talk.ask(part));
+            error.as_bytes().chunks(size).for_each(|part| _ = talk.answer(part));
+            let lines = talk.end().lines();
+            assert!(lines.contains(&"<ERROR ERR!".to_owned()), "{lines:?}");
+            assert!(!lines.contains(&"unpaired".to_owned()), "{lines:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_truncated_says_so_and_the_next_does_not() {
     let mut talk = Talk::new(true);
     talk.ask(&command(&[b"SET".as_slice(), b"k", &[b'v'; 5000]])).answer(b"+OK\r\n");
