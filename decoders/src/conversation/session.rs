@@ -340,17 +340,9 @@ impl Session {
         self.settle_early(outcomes);
     }
 
-    /// Takes an event of a message that lies at `span`, and returns what comes out of it.
-    fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
-        let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
-        if let Some(trial) = &mut self.trial
-            && !matches!(event, Event::Part | Event::Discard | Event::Extend)
-        {
-            let by_itself = matches!(&event, Event::Push(push) if push.by_itself);
-            trial.announce(way, span.end, by_itself);
-            trial.note_passing(way, self.flows.of(way).next);
-        }
-        match &event {
+    /// Notes whose turn it is after an event: what a key pairs needs none.
+    fn note_turn(&mut self, way: Way, event: &Event, span: Span) {
+        match event {
             Event::Request(Request { key: None, .. }) => {
                 let answering = self.flows.of(way.other()).open.is_some();
                 self.turns.ask(span.end.saturating_sub(span.start), answering);
@@ -365,6 +357,19 @@ impl Session {
             | Event::Extend
             | Event::Discard => {}
         }
+    }
+
+    /// Takes an event of a message that lies at `span`, and returns what comes out of it.
+    fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
+        let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
+        if let Some(trial) = &mut self.trial
+            && !matches!(event, Event::Part | Event::Discard | Event::Extend)
+        {
+            let by_itself = matches!(&event, Event::Push(push) if push.by_itself);
+            trial.announce(way, span.end, by_itself);
+            trial.note_passing(way, self.flows.of(way).next);
+        }
+        self.note_turn(way, &event, span);
         // What a key pairs needs no turns.
         let keyed = event.key().is_some();
         let sure = keyed || self.turns.are_sure();

@@ -452,13 +452,15 @@ fn what_is_asked_far_ahead_gets_its_own_answers_and_is_counted_once() {
         let asked = |from: usize, to: usize| {
             (from..to)
                 .map(|number| format!("GET /{number} HTTP/1.1\r\n\r\n"))
-                .collect::<String>()
+                .collect::<Vec<_>>()
+                .concat()
                 .into_bytes()
         };
         let told = |from: usize, to: usize| {
             (from..to)
                 .map(|number| format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{number:6}"))
-                .collect::<String>()
+                .collect::<Vec<_>>()
+                .concat()
                 .into_bytes()
         };
         let all = first + second;

@@ -328,7 +328,8 @@ fn a_pipeline_beyond_what_is_remembered_keeps_what_can_be_kept() {
     const ASKED: usize = MAX_WAITING + 4000;
     let asked =
         |from: usize, to| (from..to).flat_map(|at| words(&format!("INCR key:{at}"))).collect::<Vec<u8>>();
-    let told = |from: usize, to| (from..to).map(|at| format!(":{at}\r\n")).collect::<String>().into_bytes();
+    let told =
+        |from: usize, to| (from..to).map(|at| format!(":{at}\r\n")).collect::<Vec<_>>().concat().into_bytes();
     for from_start in [true, false] {
         for size in [usize::MAX, 65_536, 997] {
             let mut talk = Talk::new(from_start);
