@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use capturer_ebpf::layout;
 use decoders::{Reason, Side};
+use proto::columns::{NAME_CHARS, OPERATION_CHARS};
+use proto::id::Base;
 use proto::v1;
 
 use crate::clock::Clock;
@@ -13,21 +15,12 @@ use crate::marks::Call;
 use crate::segments::{ClientMarks, ServerMarks, Timing};
 use crate::tracker::Ground;
 
-/// Characters of an operation, as wide as the store's column.
-pub const OPERATION_CHARS: usize = 512;
-
-/// Characters of a target and a status, as wide as the store's columns.
-pub const NAME_CHARS: usize = 253;
-
-/// Bits of an exchange's id that count; above them are node slot and boot.
-const COUNTER_BITS: u32 = 40;
-
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
 pub struct Assembler {
     node: String,
     clock: Clock,
-    id_base: u64,
+    base: Base,
     counter: u64,
     sample_weight: u32,
 }
@@ -41,7 +34,7 @@ impl Assembler {
         Self {
             node,
             clock: Clock::sampled(),
-            id_base: placed(id_base),
+            base: Base::from(id_base),
             counter: 0,
             sample_weight: sample.max(1),
         }
@@ -49,7 +42,7 @@ impl Assembler {
 
     /// Goes on under another base, which a restarted hub may give.
     pub fn rebase(&mut self, id_base: u64) {
-        self.id_base = placed(id_base);
+        self.base = Base::from(id_base);
     }
 
     /// Follows the time of day, should it have been set.
@@ -87,7 +80,7 @@ impl Assembler {
         self.counter += 1;
         let (request_way, response_way) = ways(side);
         let exchange = v1::Exchange {
-            id: self.id_base | (self.counter & ((1 << COUNTER_BITS) - 1)),
+            id: self.base.id(self.counter),
             connection_id: ground.connection.id,
             start_ns: self.clock.epoch(timing.start_ns),
             protocol: protocol.to_owned(),
@@ -133,11 +126,6 @@ impl Assembler {
         };
         (cgroup, exchange)
     }
-}
-
-/// Returns the base with the counter's bits free, whether it was given as a number or in its place.
-fn placed(id_base: u64) -> u64 {
-    if id_base >> COUNTER_BITS == 0 { id_base << COUNTER_BITS } else { id_base & !((1 << COUNTER_BITS) - 1) }
 }
 
 /// Returns the ways of request and response.
@@ -284,7 +272,7 @@ mod tests {
         let connection = fixtures::connection(9);
         let ground =
             Ground { connection: &connection, calls, caller: Caller { pid: 1, cgroup: 0 }, last_ns: 5 };
-        let mut assembler = Assembler::new("here".to_owned(), 3, 10);
+        let mut assembler = Assembler::new("here".to_owned(), 3 << 40, 10);
         assembler.assemble(&ground, &Processes::default(), exchange).1
     }
 

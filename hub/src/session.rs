@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proto::account::{AccountError, Balance};
 use proto::filter::{FilterError, Match};
+use proto::id::Base;
 use proto::launch::{HubLaunch, HubPlace, StoreChoice};
 use proto::{WIRE_REVISION, v1};
 use tokio::sync::{OnceCell, watch};
@@ -24,7 +25,7 @@ use self::capturers::{Capturers, CapturersError, Claim, Heard, Judged};
 pub use self::drain::Drained;
 use self::leaders::Leaders;
 use self::passed::Passed;
-use self::slots::{Base, Slots, SlotsError};
+use self::slots::{Slots, SlotsError};
 use self::viewers::Viewers;
 use crate::account;
 use crate::account::losses::Recorded;

@@ -19,8 +19,11 @@ pub const OPERATION_CHARS: usize = 512;
 /// Characters of an address: the longest form of IPv6, which ends in one of IPv4.
 pub const ADDRESS_CHARS: usize = 45;
 
-/// The first column of every table; a name of `--name` has at most so many characters.
-pub const SESSION: Column = Column::required("session", Kind::Word(40), "Session name");
+/// Characters of a session's name, which is part of objects' names in a cluster.
+pub const SESSION_CHARS: usize = 40;
+
+/// The first column of every table.
+pub const SESSION: Column = Column::required("session", Kind::Word(SESSION_CHARS), "Session name");
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

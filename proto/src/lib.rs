@@ -1,10 +1,11 @@
-//! Wire types of `kyanos.v1`, the account, the columns of an exchange and the filter that all ends share, and how local
-//! children are launched.
+//! Wire types of `kyanos.v1`, the account, the columns of an exchange, its id and the filter that all ends share, and how
+//! local children are launched.
 
 pub mod account;
 pub mod columns;
 pub mod filter;
 pub mod launch;
+pub mod id;
 pub mod reason;
 pub mod side;
 pub mod store_state;

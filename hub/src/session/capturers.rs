@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::account::Balance;
+use proto::id::Base;
 use proto::v1;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 pub use self::process::Heard;
 use self::process::Process;
 use super::now_ns;
-use super::slots::{Base, Slots, SlotsError};
+use super::slots::{Slots, SlotsError};
 use crate::store::CapturerRow;
 
 /// How long a drain waits for a capturer whose connection broke.
@@ -167,7 +168,7 @@ impl Capturers {
         capturer.kernel = kernel;
         capturer.version = version;
         capturer.last_seen_ns = now_ns();
-        let claim = Claim { id_base: base.id_base(), last_sequence, connection: capturer.connection };
+        let claim = Claim { id_base: base.in_place(), last_sequence, connection: capturer.connection };
         drop(nodes);
         // An order that was given while it was here before leads elsewhere by now.
         self.released.send_if_modified(|released| released.remove(&node).is_some());
@@ -284,7 +285,7 @@ impl Capturers {
             connected: capturer.connected,
             capturing: capturer.capturing,
             last_seen_ns: capturer.last_seen_ns,
-            id_base: capturer.process().map_or(capturer.newest, |process| process.base).id_base(),
+            id_base: capturer.process().map_or(capturer.newest, |process| process.base).in_place(),
             hub: String::new(),
         });
         states.collect()

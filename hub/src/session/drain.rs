@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use proto::account::{AccountError, Balance};
+use proto::id::Base;
 use proto::v1;
 use tokio::time::Instant;
 
 use super::Session;
-use super::slots::Base;
 use crate::account;
 use crate::peers::State;
 

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::store::earlier::{BOOT_BITS, COUNTER_BITS, Earlier, SLOT_BITS};
+use proto::id::{Base, MAX_SLOTS};
 
-/// Nodes of one session: the slots that exchange ids have room for.
-pub const MAX_SLOTS: usize = 1 << SLOT_BITS;
+use crate::store::earlier::Earlier;
 
 /// File beside a store's socket with the first slot that no hub has given.
 pub const FILE: &str = "kyanos-slots";
@@ -34,15 +33,6 @@ pub enum SlotsError {
     },
 }
 
-/// Upper bits of the ids of one capturer process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// The node's slot.
-    pub slot: u16,
-    /// Which of its processes.
-    pub boot: u8,
-}
-
 /// What is still to be given.
 #[derive(Debug, Default)]
 pub struct Slots {
@@ -64,32 +54,16 @@ pub(super) struct File {
     path: PathBuf,
 }
 
-// === impl Base ===
-
-impl From<u64> for Base {
-    /// Reads the bits of an id or of a base in place.
-    fn from(id: u64) -> Self {
-        Self { slot: slot_of(id), boot: boot_of(id) }
-    }
-}
-
-impl Base {
-    /// The bits in place.
-    #[must_use]
-    pub fn id_base(self) -> u64 {
-        (u64::from(self.slot) << (BOOT_BITS + COUNTER_BITS)) | (u64::from(self.boot) << COUNTER_BITS)
-    }
-}
-
 // === impl Slots ===
 
 impl Slots {
     /// Goes on above what a store holds.
     #[must_use]
     pub fn above(earlier: &Earlier) -> Self {
-        let used = earlier.nodes.iter().map(|node| node.slot).chain(earlier.newest_id.map(slot_of));
+        let used =
+            earlier.nodes.iter().map(|node| node.slot).chain(earlier.newest_id.map(|id| Base::from(id).slot));
         let free = used.max().map_or(0, |slot| u32::from(slot) + 1);
-        let newest = |id: Option<u64>| id.map_or(0, boot_of);
+        let newest = |id: Option<u64>| id.map_or(0, |id| Base::from(id).boot);
         let bases = earlier.nodes.iter();
         let bases =
             bases.map(|node| (node.node.clone(), Base { slot: node.slot, boot: newest(node.newest_id) }));
@@ -124,7 +98,7 @@ impl Slots {
     }
 
     fn fresh(&mut self) -> Result<Base, SlotsError> {
-        let slot = u16::try_from(self.free).ok().filter(|slot| usize::from(*slot) < MAX_SLOTS);
+        let slot = u16::try_from(self.free).ok().filter(|slot| *slot < MAX_SLOTS);
         let slot = slot.ok_or(SlotsError::TooMany)?;
         self.reserve()?;
         self.free += 1;
@@ -183,14 +157,6 @@ impl File {
     }
 }
 
-fn slot_of(id: u64) -> u16 {
-    u16::try_from(id >> (BOOT_BITS + COUNTER_BITS)).unwrap_or(u16::MAX)
-}
-
-fn boot_of(id: u64) -> u8 {
-    u8::try_from((id >> COUNTER_BITS) & u64::from(u8::MAX)).unwrap_or(u8::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +184,7 @@ mod tests {
             // More than one write covers.
             for node in 0..RESERVE * 2 + hub {
                 let base = slots.claim(&node.to_string()).unwrap();
-                assert!(given.insert(base.id_base()), "{base:?} again");
+                assert!(given.insert(base.in_place()), "{base:?} again");
             }
         }
     }
@@ -241,7 +207,7 @@ mod tests {
 
     #[test]
     fn slots_run_out() {
-        let mut slots = Slots { free: u32::try_from(MAX_SLOTS).unwrap() - 1, ..Slots::default() };
+        let mut slots = Slots { free: u32::from(MAX_SLOTS) - 1, ..Slots::default() };
         slots.claim("last").unwrap();
         assert!(matches!(slots.claim("more"), Err(SlotsError::TooMany)));
     }

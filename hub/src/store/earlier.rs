@@ -2,13 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-/// Bits of an exchange id, from the top: node slot, boot, counter.
-pub const SLOT_BITS: u32 = 15;
-/// Second part of an exchange id.
-pub const BOOT_BITS: u32 = 8;
-/// Last part of an exchange id, which the capturer counts.
-pub const COUNTER_BITS: u32 = 40;
-
 /// What is there before anything is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earlier {
@@ -40,24 +33,8 @@ pub(super) const NEWEST: &str = "SELECT MAX(id) FROM exchanges WHERE session = ?
 /// Statement that counts a session's exchanges.
 pub(super) const COUNT: &str = "SELECT COUNT(*) FROM exchanges WHERE session = ?";
 
-/// All ids.
-pub(super) const IDS: RangeInclusive<i64> = 0..=i64::MAX;
-
-/// Ids of one slot.
-#[must_use]
-pub(super) fn ids_of(slot: u16) -> RangeInclusive<i64> {
-    let first = i64::from(slot & 0x7fff) << (BOOT_BITS + COUNTER_BITS);
-    first..=first | ((1 << (BOOT_BITS + COUNTER_BITS)) - 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_share_no_ids() {
-        assert_eq!(ids_of(0), 0..=(1 << 48) - 1);
-        assert_eq!(ids_of(1), 1 << 48..=(2 << 48) - 1);
-        assert_eq!(*ids_of(0x7fff).end(), i64::MAX);
-    }
+/// Returns a range of ids as databases keep them; ids have no bit for the sign.
+pub(super) fn signed(ids: &RangeInclusive<u64>) -> RangeInclusive<i64> {
+    let signed = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
+    signed(*ids.start())..=signed(*ids.end())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, Transaction, TxOpts, Value};
+use proto::id;
 
 pub use self::archive::{MysqlArchive, Reading};
 pub use self::shared::Shared;
@@ -261,11 +262,11 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
 
 async fn read_earlier(connection: &mut Conn, session: &str) -> Result<Earlier, Error> {
     let newest = connection.prep(earlier::NEWEST).await?;
-    let (first, last) = earlier::IDS.into_inner();
+    let (first, last) = earlier::signed(&id::ALL).into_inner();
     let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
     let mut found = Earlier { newest_id: newest_id.flatten(), ..Earlier::default() };
     for (node, slot) in connection.exec::<(String, u16), _, _>(earlier::NODES, (session,)).await? {
-        let (first, last) = earlier::ids_of(slot).into_inner();
+        let (first, last) = earlier::signed(&id::of_slot(slot)).into_inner();
         let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
         found.nodes.push(EarlierNode { node, slot, newest_id: newest_id.flatten() });
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use proto::id;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Statement, ToSql, params_from_iter};
 
@@ -123,12 +124,16 @@ impl Database {
         let mut newest = |ids: std::ops::RangeInclusive<i64>| {
             newest.query_row((session, ids.start(), ids.end()), |row| row.get::<_, Option<u64>>(0))
         };
-        let mut found = Earlier { newest_id: newest(earlier::IDS)?, ..Earlier::default() };
+        let mut found = Earlier { newest_id: newest(earlier::signed(&id::ALL))?, ..Earlier::default() };
         let mut nodes = self.connection.prepare(earlier::NODES)?;
         let rows = nodes.query_map([session], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for row in rows {
             let (node, slot) = row?;
-            found.nodes.push(EarlierNode { node, slot, newest_id: newest(earlier::ids_of(slot))? });
+            found.nodes.push(EarlierNode {
+                node,
+                slot,
+                newest_id: newest(earlier::signed(&id::of_slot(slot)))?,
+            });
         }
         if found.newest_id.is_some() {
             found.exchanges = self.connection.query_row(earlier::COUNT, [session], |row| row.get(0))?;

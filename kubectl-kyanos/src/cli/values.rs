@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use proto::columns::SESSION_CHARS;
 use proto::v1;
 
 use crate::cluster::request::PullSecret;
-
-/// Longest session name: a namespace's name is `kyanos-` before it.
-pub(crate) const MAX_NAME: usize = 40;
 
 /// Smallest event ring, one page.
 pub(crate) const MIN_RING: u64 = 4096;
@@ -83,17 +81,17 @@ impl Metric {
     }
 }
 
-/// Reads a session name: a DNS label of at most [`MAX_NAME`] characters.
+/// Reads a session name: a DNS label of at most [`SESSION_CHARS`] characters.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     let letters =
         bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
-    if bytes.len() <= MAX_NAME && letters && edge(bytes.first()) && edge(bytes.last()) {
+    if bytes.len() <= SESSION_CHARS && letters && edge(bytes.first()) && edge(bytes.last()) {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "a name has at most {MAX_NAME} lower case letters, digits and dashes, and begins and ends with a letter or digit"
+        "a name has at most {SESSION_CHARS} lower case letters, digits and dashes, and begins and ends with a letter or digit"
     ))
 }
 

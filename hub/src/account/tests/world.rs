@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use proto::account::{Balance, Consumer, Losses, Stage, Unit};
+use proto::id::Base;
 use proto::v1;
 use tokio::time::Instant;
 
@@ -12,7 +13,6 @@ use crate::account::losses::Recorded;
 use crate::account::{hubs, store, sums};
 use crate::live::{Live, Watch};
 use crate::session::capturers::{Capturers, Heard, Judged};
-use crate::session::slots::Base;
 use crate::store::earlier::Earlier;
 use crate::store::writer::Writer;
 use crate::store::{Batch, Store, StoreError, Written};
@@ -321,8 +321,7 @@ impl World {
         let losses = (Stage::Gap, lost).into();
         let more = Balance::of_fates(capturer.balance.consumer.clone(), Unit::Exchange, exchanges, 1, losses);
         capturer.balance.add(&more);
-        let exchange =
-            |count| Arc::new(v1::Exchange { id: capturer.base.id_base() | count, ..Default::default() });
+        let exchange = |count| Arc::new(v1::Exchange { id: capturer.base.id(count), ..Default::default() });
         capturer.pending.push(Sent {
             sequence: capturer.sequence,
             exchanges: (first..capturer.counter).map(exchange).collect(),

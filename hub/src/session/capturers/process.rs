@@ -1,8 +1,7 @@
 //! What belongs to one process of a capturer: its ids, the batches it sent here, and its own account.
 
 use proto::account::{Balance, Consumer, Unit};
-
-use super::super::slots::Base;
+use proto::id::Base;
 
 /// What a batch says beside its exchanges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, TxOpts};
+use proto::id;
 
-use super::super::earlier::{self, BOOT_BITS, COUNTER_BITS, SLOT_BITS};
+use super::super::earlier;
 use super::super::{StoreError, row};
 use super::{Target, migrate, store_error};
 
@@ -13,9 +14,6 @@ const ATTEMPTS: usize = 20;
 /// Errors by which a database says that another transaction was faster: duplicate key, lock wait, deadlock or, on a
 /// cluster, a failed certification.
 const FASTER: [u16; 3] = [1062, 1205, 1213];
-
-/// Slots that exchange ids have room for.
-const MAX_SLOTS: u64 = 1 << SLOT_BITS;
 
 /// The tables of a session as all of its hubs see them.
 #[derive(Clone, Debug)]
@@ -63,11 +61,12 @@ impl Shared {
         let mut transaction = connection.start_transaction(TxOpts::default()).await?;
         let newest = "SELECT MAX(slot) FROM capturers WHERE session = ?";
         let slot = transaction.exec_first::<Option<u64>, _, _>(newest, (session,)).await?.flatten();
-        let (first, last) = earlier::IDS.into_inner();
-        let id = transaction.exec_first::<Option<u64>, _, _>(earlier::NEWEST, (session, first, last)).await?;
-        let used = slot.into_iter().chain(id.flatten().map(|id| id >> (BOOT_BITS + COUNTER_BITS)));
+        let (first, last) = earlier::signed(&id::ALL).into_inner();
+        let newest =
+            transaction.exec_first::<Option<u64>, _, _>(earlier::NEWEST, (session, first, last)).await?;
+        let used = slot.into_iter().chain(newest.flatten().map(|id| u64::from(id::Base::from(id).slot)));
         let free = used.max().map_or(0, |slot| slot.saturating_add(1));
-        if free >= MAX_SLOTS {
+        if free >= u64::from(id::MAX_SLOTS) {
             return Ok(None);
         }
         let now = row::time(crate::session::now_ns(), super::Dialect::Mysql);
@@ -91,7 +90,7 @@ impl Shared {
         let mut connection = self.target.connect().await?;
         let mut sum = 0_u64;
         for slot in slots {
-            let (first, last) = earlier::ids_of(*slot).into_inner();
+            let (first, last) = earlier::signed(&id::of_slot(*slot)).into_inner();
             let sql = "SELECT COUNT(*) FROM exchanges WHERE session = ? AND id BETWEEN ? AND ?";
             let count = connection.exec_first::<u64, _, _>(sql, (self.session.as_str(), first, last)).await;
             sum = sum.saturating_add(count.map_err(|error| store_error(&error))?.unwrap_or(0));
