@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use capturer::agent::{self, Agent};
 use capturer::pod;
+use proto::causes::with_causes;
 use proto::launch::{CapturerLaunch, CapturerReady};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::runtime::Runtime;
@@ -65,7 +66,7 @@ fn as_pod(runtime: &Runtime, file: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let hint = error.hint();
-            complain(&format!("{:#}", anyhow::Error::new(error)), hint.as_deref());
+            complain(&with_causes(&error), hint.as_deref());
             ExitCode::FAILURE
         }
     }
@@ -119,7 +120,7 @@ async fn run() -> Result<bool> {
         Err(error) => {
             let hint = error.hint();
             // With its causes: the parent shows them to the user.
-            answer(&CapturerReady::Failed { error: format!("{:#}", anyhow::Error::new(error)), hint })?;
+            answer(&CapturerReady::Failed { error: with_causes(&error), hint })?;
             return Ok(false);
         }
     };

@@ -4,13 +4,13 @@ pub mod backlog;
 pub mod backoff;
 mod link;
 
-use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 use proto::account::Balance;
+use proto::causes::with_causes;
 use proto::v1::{self, CapturerHello, CapturerSettings, NodePods, uplink_request};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -25,6 +25,9 @@ pub const IN_FLIGHT: u64 = 64;
 
 /// Answers of the hub that wait to be taken.
 const ANSWERS: usize = 16;
+
+/// What to try where hub and capturer do not understand each other.
+const ONE_VERSION: &str = "use hub, capturer and plugin of one version";
 
 /// Why the hub cannot be reached, or what ended a connection.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,8 @@ pub enum UplinkError {
     Refused {
         /// In the hub's words.
         reason: String,
+        /// What can be tried, in the hub's words; empty where it knows nothing.
+        hint: String,
     },
     /// Hub and capturer are of different versions; use binaries or images of one version.
     #[error("the hub speaks wire revision {hub}, this capturer {}", proto::WIRE_REVISION)]
@@ -125,20 +130,14 @@ impl UplinkError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Revision { .. } => Some("use hub, capturer and plugin of one version".to_owned()),
-            Self::Refused { .. } => Some("join a session with the credentials of that session".to_owned()),
+            Self::Revision { .. } => Some(ONE_VERSION.to_owned()),
+            Self::Refused { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
             Self::Address { .. } | Self::Connect { .. } | Self::Broken { .. } | Self::Closed => None,
         }
     }
 
     fn connect(error: &tonic::transport::Error) -> Self {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
-        }
-        Self::Connect { reason }
+        Self::Connect { reason: with_causes(error) }
     }
 }
 

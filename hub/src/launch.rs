@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::causes::with_causes;
 use proto::launch::{HubAnswer, HubFailed, HubLaunch, HubPlace, HubReady, StoreChoice};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -84,7 +85,7 @@ enum Event {
 pub fn run() -> Result<(), LaunchError> {
     let result = start();
     if let Err(error) = &result {
-        let failed = HubFailed { error: whole(error), hint: hint(error) };
+        let failed = HubFailed { error: with_causes(error), hint: hint(error) };
         answer(&HubAnswer::Failed(failed)).map_err(LaunchError::Pipe)?;
     }
     result
@@ -234,16 +235,4 @@ fn hint(error: &LaunchError) -> Option<String> {
         | LaunchError::Runtime(_)
         | LaunchError::Service(_) => None,
     }
-}
-
-/// The error with its causes.
-fn whole(error: &LaunchError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

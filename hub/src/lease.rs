@@ -174,7 +174,7 @@ async fn watch_silence(
     let mut look = ticks(LOOK);
     loop {
         tokio::select! {
-            () = async { drop(ended.wait_for(|by| !by.is_empty()).await) }, if terms.keep.is_some() => return,
+            () = async { drop(ended.wait_for(Option::is_some).await) }, if terms.keep.is_some() => return,
             _ = look.tick() => {
                 if silence.over(session.viewers.heard()) {
                     session.drain(SILENCE, DRAIN).await;

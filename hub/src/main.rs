@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use proto::causes::with_causes;
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a wrong command line.
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The parent has it already, and shows it.
-            tracing::debug!(%error, "the hub ended");
+            tracing::debug!(error = with_causes(&error), "the hub ended");
             ExitCode::FAILURE
         }
     }

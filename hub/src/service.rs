@@ -8,11 +8,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::causes::with_causes;
 use proto::launch::{INGEST_PORT, Identity, VIEWER_PORT};
+use proto::v1::RefusalKind;
 use proto::v1::ingest_server::IngestServer;
 use proto::v1::peer_server::PeerServer;
 use proto::v1::viewer_server::ViewerServer;
-use proto::{ROLE_URI_PREFIX, role};
+use proto::{ROLE_URI_PREFIX, WIRE_REVISION, role};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
@@ -31,6 +33,12 @@ pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Pings hold connections open through forwarders and find dead ones.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What to try where a certificate is for something else.
+const CREDENTIALS: &str = "join a session with the credentials of that session";
+
+/// What to try where two parts of a session are of different wire revisions.
+const ONE_VERSION: &str = "plugin, hub and capturer are of one version: see `kubectl kyanos version`";
 
 /// What goes wrong with the listeners.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +127,7 @@ fn run(
     let port = listener.local_addr().map_err(ServiceError::Listen)?.port();
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(incoming(listener)).await {
-            tracing::error!(%error, service = name, "a service ended");
+            tracing::error!(error = with_causes(&error), service = name, "a service ended");
         }
     });
     Ok(port)
@@ -163,13 +171,23 @@ fn only(role: &'static str, request: Request<()>) -> Result<Request<()>, Status>
         .extensions()
         .get::<TlsConnectInfo<TcpConnectInfo>>()
         .and_then(TlsConnectInfo::peer_certs)
-        .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        .ok_or_else(|| RefusalKind::Role.status("no client certificate"))?;
     let found = certificates.first().map(|certificate| roles(certificate)).unwrap_or_default();
     if found.iter().any(|found| found == role) {
         Ok(request)
     } else {
-        Err(Status::permission_denied(format!("this service is for the role `{role}`, not {found:?}")))
+        let message = format!("this service is for the role `{role}`, not {found:?}");
+        Err(RefusalKind::Role.with_hint(message, Some(CREDENTIALS)))
     }
+}
+
+/// Refuses whoever is of another wire revision.
+fn same_revision(found: u32, whose: &str) -> Result<(), Status> {
+    if found == WIRE_REVISION {
+        return Ok(());
+    }
+    let message = format!("wire revision {found} of the {whose}, {WIRE_REVISION} of the hub");
+    Err(RefusalKind::WireRevision.with_hint(message, Some(ONE_VERSION)))
 }
 
 /// Roles in a certificate's subject alternative names.

@@ -86,7 +86,7 @@ pub struct Session {
     draining: watch::Sender<bool>,
     /// Nothing is taken any more: what capturers have goes to another hub, or to the next one.
     closing: watch::Sender<bool>,
-    ended: watch::Sender<String>,
+    ended: watch::Sender<Option<String>>,
     drained: OnceCell<Drained>,
     /// Loss totals that the store knows.
     recorded: Mutex<Recorded>,
@@ -174,7 +174,7 @@ impl Session {
             viewers: Viewers::default(),
             draining: watch::Sender::new(false),
             closing: watch::Sender::new(false),
-            ended: watch::Sender::new(String::new()),
+            ended: watch::Sender::new(None),
             drained: OnceCell::new(),
             recorded: Mutex::default(),
         });
@@ -366,7 +366,7 @@ impl Session {
 
     /// Becomes the name of who ended the session.
     #[must_use]
-    pub fn ended(&self) -> watch::Receiver<String> {
+    pub fn ended(&self) -> watch::Receiver<Option<String>> {
         self.ended.subscribe()
     }
 

@@ -241,18 +241,23 @@ impl StoreError {
         }
     }
 
+    /// Says of what kind it is to whoever asked the hub for what failed.
+    #[must_use]
+    pub fn refusal(&self) -> v1::RefusalKind {
+        match self {
+            Self::Statement { .. } => v1::RefusalKind::Statement,
+            Self::ReadOnly { .. } => v1::RefusalKind::ReadOnly,
+            Self::NoReader { .. } => v1::RefusalKind::NoReader,
+            Self::TimedOut { .. } => v1::RefusalKind::TimedOut,
+            Self::Open { .. } | Self::Unreachable { .. } => v1::RefusalKind::StoreAway,
+            Self::Embedded { .. } | Self::Ended => v1::RefusalKind::StoreFailed,
+            Self::Newer { .. } | Self::Foreign { .. } | Self::Url { .. } => v1::RefusalKind::StoreUnusable,
+        }
+    }
+
     /// Says whether trying again can help.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Open { .. } | Self::Embedded { .. } | Self::Ended => true,
-            Self::Statement { .. }
-            | Self::ReadOnly { .. }
-            | Self::TimedOut { .. }
-            | Self::Newer { .. }
-            | Self::Foreign { .. }
-            | Self::Url { .. }
-            | Self::NoReader { .. } => false,
-        }
+        self.refusal().is_passing()
     }
 }

@@ -20,6 +20,7 @@ use crate::local;
 use crate::save::{self, Target};
 use crate::session::{Kept, Remains, Wanted};
 use crate::stop::{Stop, Stops};
+use crate::store::SessionStore;
 use crate::summary;
 
 /// What a capturing command was asked for.
@@ -51,7 +52,9 @@ pub(crate) enum Choice {
 impl Plan {
     /// Whether what is stored outlives the session.
     fn stores(&self) -> bool {
-        let stays = |wanted: &Wanted| wanted.keep || matches!(wanted.store, StoreChoice::Mysql { .. });
+        let stays = |wanted: &Wanted| {
+            wanted.keep || matches!(wanted.store, SessionStore::Given(StoreChoice::Mysql { .. }))
+        };
         self.save.is_some() || matches!(&self.session, Choice::New(new) if stays(&new.wanted))
     }
 }

@@ -1,12 +1,13 @@
 //! The one connection to a session's hub: mutual TLS, and the calls of the viewer service.
 
+use std::io;
 use std::time::Duration;
 
-use hub::store::StoreError;
 use proto::account::{AccountError, Balance};
+use proto::causes::{self, with_causes};
 use proto::launch::{Identity, VIEWER_PORT};
-use proto::v1;
 use proto::v1::viewer_client::ViewerClient;
+use proto::v1::{self, Refusal, RefusalKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
@@ -30,9 +31,17 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to an HTTP/2 ping before a connection counts as broken.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the causes of a broken connection say.
-const BREAKS: [&str; 4] =
-    ["without sending tls close_notify", "connection reset", "broken pipe", "keep-alive timed out"];
+/// How a connection breaks that was open.
+const BREAKS: [io::ErrorKind; 4] = [
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::ConnectionReset,
+    // Without the farewell of TLS.
+    io::ErrorKind::UnexpectedEof,
+];
+
+/// What to try where the hub speaks as no hub of this version does.
+const ONE_VERSION: &str = "plugin, hub and capturer are of one version: see `kubectl kyanos version`";
 
 /// How a broken connection is treated.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +124,7 @@ impl Client {
     pub(crate) async fn describe(&mut self) -> Result<v1::DescribeResponse, Failure> {
         let request = v1::DescribeRequest { wire_revision: proto::WIRE_REVISION };
         let answer = self.inner.describe(request).await;
-        let state = answer.map_err(|status| of_another_version(&status))?.into_inner();
+        let state = answer.map_err(|status| failure(&status))?.into_inner();
         if state.wire_revision != proto::WIRE_REVISION {
             return Err(Failure::new(format!(
                 "the session's hub speaks wire revision {}, this plugin {}",
@@ -151,8 +160,8 @@ impl Client {
         take: &mut dyn FnMut(v1::QueryResponse) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         let request = v1::QueryRequest { sql: sql.to_owned() };
-        let mut stream = self.inner.query(request).await.map_err(|status| refused(&status))?.into_inner();
-        while let Some(part) = stream.message().await.map_err(|status| refused(&status))? {
+        let mut stream = self.inner.query(request).await.map_err(|status| failure(&status))?.into_inner();
+        while let Some(part) = stream.message().await.map_err(|status| failure(&status))? {
             if !take(part)? {
                 break;
             }
@@ -195,9 +204,9 @@ impl Client {
                     let mut answered = false;
                     loop {
                         match answers.message().await {
-                            Ok(Some(answer)) if answer.ended_by.is_empty() => answered = true,
-                            Ok(Some(answer)) => {
-                                notices.send(Notice::Ended(answer.ended_by)).await.ok();
+                            Ok(Some(v1::HeartbeatResponse { end: None })) => answered = true,
+                            Ok(Some(v1::HeartbeatResponse { end: Some(end) })) => {
+                                notices.send(Notice::Ended(end.by)).await.ok();
                                 return;
                             }
                             Ok(None) => break,
@@ -232,8 +241,8 @@ impl Client {
 pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
     stream.message().await.map_err(|status| {
         // The stream broke, and there may be another one.
-        let broke = status.code() == tonic::Code::Unknown;
-        if broke { Failure::new(whole(&status)) } else { failure(&status) }
+        let broke = Refusal::of(&status).is_none() && status.code() == tonic::Code::Unknown;
+        if broke { Failure::new(whole(&status)).passing() } else { failure(&status) }
     })
 }
 
@@ -272,88 +281,90 @@ fn endpoint(identity: &Identity, port: u16, patience: Patience) -> Result<Endpoi
 }
 
 fn unreachable(error: &tonic::transport::Error) -> Failure {
-    Failure::new(format!("connecting to the hub failed: {}", with_sources(error)))
+    Failure::new(format!("connecting to the hub failed: {}", with_causes(error))).passing()
 }
 
-/// Turns a refusal of the hub into words; its code says who is to blame.
+/// Turns what a call ended with into words.
 fn failure(status: &tonic::Status) -> Failure {
+    match Refusal::of(status) {
+        Some(refusal) => refused(status.message(), &refusal),
+        None => broken(status),
+    }
+}
+
+/// Says what a hub refuses, with what it says can be tried.
+fn refused(message: &str, refusal: &Refusal) -> Failure {
+    let failed = match refusal.kind() {
+        RefusalKind::Request => Failure::usage(message),
+        RefusalKind::Role => Failure::new(format!("the hub refuses: {message}")),
+        RefusalKind::Unspecified
+        | RefusalKind::WireRevision
+        | RefusalKind::Message
+        | RefusalKind::Silent
+        | RefusalKind::TooManyViewers
+        | RefusalKind::NotBegun
+        | RefusalKind::NoIds
+        | RefusalKind::NoCluster
+        | RefusalKind::AnotherLeads
+        | RefusalKind::NoStore
+        | RefusalKind::StoreStarting
+        | RefusalKind::StoreAway
+        | RefusalKind::StoreFailed
+        | RefusalKind::Statement
+        | RefusalKind::ReadOnly
+        | RefusalKind::NoReader
+        | RefusalKind::TimedOut
+        | RefusalKind::StoreUnusable
+        | RefusalKind::Failed => Failure::new(message),
+    };
+    let failed = if refusal.kind().is_passing() { failed.passing() } else { failed };
+    match refusal.try_this() {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+/// Says what ended a call that no hub of this version refused.
+fn broken(status: &tonic::Status) -> Failure {
     use tonic::Code;
     let (code, message) = (status.code(), status.message());
-    if code == Code::InvalidArgument {
-        return Failure::usage(message);
-    }
     // The transport has no code of its own.
     if matches!(code, Code::Unavailable | Code::Unknown) {
-        return Failure::new(format!("the hub does not answer: {}", whole(status)));
+        return Failure::new(format!("the hub does not answer: {}", whole(status))).passing();
     }
-    if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
-        return Failure::new(format!("the hub refuses: {message}"));
-    }
-    if message.is_empty() { Failure::new(format!("the hub failed: {code}")) } else { Failure::new(message) }
-}
-
-/// The same for the first question, which a hub of another wire revision refuses.
-fn of_another_version(status: &tonic::Status) -> Failure {
-    let refused = failure(status);
-    if status.code() == tonic::Code::FailedPrecondition {
-        return refused.hint("plugin, hub and capturer are of one version: see `kubectl kyanos version`");
-    }
-    refused
-}
-
-/// Turns the hub's answer to a statement into the words that the same statement gets on a file.
-fn refused(status: &tonic::Status) -> Failure {
-    let message = status.message().to_owned();
-    // Only the hint is taken: the message is the store's own already.
-    let reason = String::new();
-    let code = status.code();
-    let known = if code == tonic::Code::InvalidArgument {
-        StoreError::Statement { message: reason }
-    } else if code == tonic::Code::PermissionDenied {
-        StoreError::ReadOnly { message: reason }
-    } else if code == tonic::Code::DeadlineExceeded {
-        StoreError::TimedOut { seconds: 0 }
-    } else if code == tonic::Code::Unavailable && message.contains("store") {
-        StoreError::Unreachable { reason }
-    } else if code == tonic::Code::FailedPrecondition && message.contains("read-only login") {
-        StoreError::NoReader { reason }
-    } else if code == tonic::Code::FailedPrecondition {
-        return Failure::new(message)
-            .hint("`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`");
-    } else {
-        return failure(status);
+    let failed = match message {
+        "" => Failure::new(format!("the hub failed: {code}")),
+        message => Failure::new(message),
     };
-    match known.hint() {
-        Some(hint) => Failure::new(message).hint(hint),
-        None => Failure::new(message),
+    // A hub of before there were refusals, or one that does not know the call.
+    if matches!(code, Code::FailedPrecondition | Code::Unimplemented) {
+        return failed.hint(ONE_VERSION);
     }
+    failed.passing()
 }
 
 /// What a status says, with what lies beneath it; of a connection that broke no more than that.
 fn whole(status: &tonic::Status) -> String {
-    let source = std::error::Error::source(status).map(with_sources).filter(|more| more != status.message());
-    let text = match source {
-        Some(more) if more.starts_with(status.message()) => more,
-        Some(more) => format!("{}: {more}", status.message()),
+    let causes = std::error::Error::source(status);
+    if causes.is_some_and(connection_broke) {
+        return "the connection broke".to_owned();
+    }
+    match causes {
+        Some(causes) => causes::joined(status.message(), causes),
         None => status.message().to_owned(),
-    };
-    // HTTP/2 tells these causes by their words alone.
-    let lower = text.to_ascii_lowercase();
-    let broke = BREAKS.iter().any(|words| lower.contains(words));
-    if broke { "the connection broke".to_owned() } else { text }
+    }
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
+/// Whether a connection that was open ended, rather than that somebody said something wrong over it.
+fn connection_broke(error: &(dyn std::error::Error + 'static)) -> bool {
+    let silent = causes::find::<hyper::Error>(error).is_some_and(hyper::Error::is_timeout);
+    // HTTP/2 keeps what it met below it to itself.
+    let below = causes::find::<h2::Error>(error).and_then(h2::Error::get_io);
+    let met = below.or_else(|| causes::find::<io::Error>(error));
+    silent || met.is_some_and(|error| BREAKS.contains(&error.kind()))
 }
 
 #[cfg(test)]
-mod fake_hub;
+pub(crate) mod fake_hub;
 #[cfg(test)]
 mod tests;

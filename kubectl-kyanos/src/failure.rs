@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Exit code of the process.
     pub(crate) exit: u8,
+    /// Whether the same may succeed a moment later: a peer is away, or not there yet.
+    pub(crate) passing: bool,
 }
 
 // === impl Failure ===
@@ -23,17 +25,23 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something could not be done.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None, exit: FAILED }
+        Self { what: what.into(), hint: None, exit: FAILED, passing: false }
     }
 
     /// The command line or an input makes no sense.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None, exit: USAGE }
+        Self { what: what.into(), hint: None, exit: USAGE, passing: false }
     }
 
     /// A system call or file operation on `subject` failed.
     pub(crate) fn io(doing: &str, subject: impl std::fmt::Display, error: &std::io::Error) -> Self {
         Self::new(format!("{doing} `{subject}` failed: {error}"))
+    }
+
+    /// Says that the same may succeed a moment later.
+    #[must_use]
+    pub(crate) fn passing(self) -> Self {
+        Self { passing: true, ..self }
     }
 
     /// Adds what to try.

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::platform;
 use crate::session::certificates::{self, Identities};
 use crate::session::{Kept, Notice, Remains, Wanted, name};
+use crate::store::SessionStore;
 
 /// Command that removes what sessions on this machine left.
 pub(crate) const CLEANUP: &str = "kubectl kyanos cleanup --local";
@@ -39,6 +40,8 @@ pub(crate) struct Local {
     hub: Option<Child>,
     ingest_port: u16,
     capturer: Option<Child>,
+    /// Where the hub stores.
+    store: StoreChoice,
     /// The store's file was not there before.
     store_is_new: bool,
     finished: bool,
@@ -85,6 +88,7 @@ impl Local {
             hub: None,
             ingest_port: 0,
             capturer: None,
+            store: StoreChoice::None,
             store_is_new: false,
             finished: false,
         };
@@ -193,14 +197,19 @@ impl Local {
     }
 
     fn choose_store(&mut self) -> Result<(), Failure> {
-        if let StoreChoice::Sqlite { path } = &mut self.wanted.store {
-            if path.as_os_str().is_empty() {
-                *path = self.places.create_store(&self.file.session)?;
+        self.store = match &self.wanted.store {
+            SessionStore::Own => {
+                let path = self.places.create_store(&self.file.session)?;
                 self.store_is_new = true;
-            } else {
-                self.store_is_new = !path.exists();
-                self.file.keep = true;
+                StoreChoice::Sqlite { path }
             }
+            SessionStore::Given(store) => store.clone(),
+        };
+        if let SessionStore::Given(StoreChoice::Sqlite { path }) = &self.wanted.store {
+            self.store_is_new = !path.exists();
+            self.file.keep = true;
+        }
+        if let StoreChoice::Sqlite { path } = &self.store {
             self.file.store = Some(path.clone());
         }
         Ok(())
@@ -211,7 +220,7 @@ impl Local {
             session: self.name().to_owned(),
             place: HubPlace::Local { directory: self.places.directory(self.name()) },
             identity: self.identities.hub.clone(),
-            store: self.wanted.store.clone(),
+            store: self.store.clone(),
             store_limit: self.wanted.store_limit,
             max_store_bytes: self.wanted.max_store_bytes,
             payload_bytes: self.wanted.payload_bytes,

@@ -26,7 +26,8 @@ pub(crate) fn statement(report: &str) -> Result<String, Failure> {
     }
     let names = REPORTS.map(|(name, _)| name);
     let otherwise = format!("one of {}, or a file that ends in .sql", names.join(", "));
-    Err(Failure::usage(format!("unknown report `{report}`")).hint(suggest(report, &names, &otherwise)))
+    Err(Failure::usage(format!("unknown report `{report}`"))
+        .hint(suggest(report, &names, &otherwise).to_string()))
 }
 
 #[cfg(test)]

@@ -9,19 +9,19 @@ pub(crate) mod witness;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proto::launch::StoreChoice;
 use proto::v1;
 
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::store::SessionStore;
 
 /// What a new session shall be.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// Its name; made up when absent.
     pub(crate) name: Option<String>,
-    /// Where exchanges are stored; the session's own store has an empty path.
-    pub(crate) store: StoreChoice,
+    /// Where exchanges are stored.
+    pub(crate) store: SessionStore,
     /// Bytes the store may hold; 0 is no limit.
     pub(crate) store_limit: u64,
     /// Payload bytes stored per message.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hub::store::sqlite::{Reader, Saver};
 use hub::store::{QUERY_TIME, StoreError};
+use proto::causes::with_causes;
 use proto::launch::StoreChoice;
 use proto::v1;
 
@@ -15,6 +16,15 @@ pub(crate) const PASSWORD_VARIABLE: &str = "KYANOS_STORE_PASSWORD";
 
 const MYSQL: &str = "mysql://";
 const SQLITE: &str = "sqlite:";
+
+/// Where a new session stores.
+#[derive(Clone, Debug)]
+pub(crate) enum SessionStore {
+    /// In a store of its own, which goes with it.
+    Own,
+    /// Where the command line says, if anywhere.
+    Given(StoreChoice),
+}
 
 /// Reads `--store` and `--store-reader`. URLs are never repeated in errors: they hold passwords.
 pub(crate) fn choice(
@@ -104,12 +114,7 @@ impl File {
 }
 
 fn failure(error: &StoreError) -> Failure {
-    let mut what = error.to_string();
-    if let Some(source) = std::error::Error::source(error).map(ToString::to_string)
-        && !what.contains(&source)
-    {
-        what = format!("{what}: {source}");
-    }
+    let what = with_causes(error);
     match error.hint() {
         Some(hint) => Failure::new(what).hint(hint),
         None => Failure::new(what),

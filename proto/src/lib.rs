@@ -2,17 +2,19 @@
 //! local children are launched.
 
 pub mod account;
+pub mod causes;
 pub mod columns;
 pub mod filter;
-pub mod launch;
 pub mod id;
+pub mod launch;
 pub mod reason;
+pub mod refusal;
 pub mod side;
 pub mod store_state;
 mod words;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 4;
+pub const WIRE_REVISION: u32 = 5;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";

@@ -1,7 +1,7 @@
 //! How a session's store is, in words: the same in JSON and on a terminal.
 
-use crate::v1::StoreState;
 use crate::v1::store_state::Kind;
+use crate::v1::{StoreDown, StoreState};
 
 /// Says how a store is, and why: `starting: no answer`.
 #[must_use]
@@ -41,16 +41,19 @@ pub fn is_starting(state: &StoreState) -> bool {
     matches!(state.kind, Some(Kind::Starting(_)))
 }
 
-/// Whether a store cannot be written to at the moment.
+/// Returns how a store cannot be written to at the moment, where it cannot.
 #[must_use]
-pub fn is_down(state: &StoreState) -> bool {
-    matches!(state.kind, Some(Kind::Down(_)))
+pub fn down(state: &StoreState) -> Option<&StoreDown> {
+    match &state.kind {
+        Some(Kind::Down(down)) => Some(down),
+        None | Some(Kind::Starting(_) | Kind::Ready(_) | Kind::Closed(_)) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::{StoreClosed, StoreDown, StoreReady, StoreStarting};
+    use crate::v1::{StoreClosed, StoreReady, StoreStarting};
 
     #[test]
     fn states_keep_their_words() {
@@ -60,13 +63,17 @@ mod tests {
             (Some(Kind::Starting(StoreStarting::default())), "starting", "starting"),
             (Some(Kind::Starting(StoreStarting { reason: why() })), "starting", "starting: no answer"),
             (Some(Kind::Ready(StoreReady {})), "ready", "ready"),
-            (Some(Kind::Down(StoreDown { reason: why() })), "down", "down: no answer"),
+            (
+                Some(Kind::Down(StoreDown { reason: why(), ..StoreDown::default() })),
+                "down",
+                "down: no answer",
+            ),
             (Some(Kind::Closed(StoreClosed {})), "closed", "closed"),
         ];
         for (kind, short, full) in states {
             let state = StoreState { kind };
             assert_eq!((word(&state), in_full(&state).as_str()), (short, full));
-            assert_eq!((is_starting(&state), is_down(&state)), (short == "starting", short == "down"));
+            assert_eq!((is_starting(&state), down(&state).is_some()), (short == "starting", short == "down"));
         }
     }
 }

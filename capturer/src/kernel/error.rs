@@ -3,6 +3,7 @@
 use std::{error::Error, io, path::PathBuf};
 
 use aya::{EbpfError, programs::ProgramError};
+use proto::causes;
 
 use super::btf::BtfError;
 
@@ -135,12 +136,7 @@ impl KernelError {
 
 /// Whether the cause of an error is that the system answered `errno`.
 pub(super) fn refused_with(error: &(dyn Error + 'static), errno: i32) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(errno)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes::below(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.raw_os_error() == Some(errno))
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use proto::launch::Identity;
-use proto::v1::{CapturerSettings, NodePods, UplinkResponse, uplink_response};
+use proto::v1::{CapturerSettings, NodePods, Refusal, UplinkResponse, uplink_response};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -129,11 +129,23 @@ async fn dial(address: &Address) -> Result<Channel, UplinkError> {
 /// Tells refusals, which no repetition changes, from failures.
 fn refused(status: &Status) -> UplinkError {
     let reason = status.message().to_owned();
-    match status.code() {
-        Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => {
-            UplinkError::Refused { reason }
+    match Refusal::of(status) {
+        Some(refusal) if refusal.kind().is_passing() => UplinkError::Broken { reason },
+        Some(refusal) => {
+            UplinkError::Refused { reason, hint: refusal.try_this().unwrap_or_default().to_owned() }
         }
-        Code::Unimplemented => UplinkError::Refused { reason: "it is no hub".to_owned() },
+        None => unexplained(status.code(), reason),
+    }
+}
+
+/// Does the same for what no hub of this version said.
+fn unexplained(code: Code, reason: String) -> UplinkError {
+    let another_version = |reason| UplinkError::Refused { reason, hint: super::ONE_VERSION.to_owned() };
+    match code {
+        Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => {
+            another_version(reason)
+        }
+        Code::Unimplemented => another_version("it is no hub".to_owned()),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -146,7 +158,7 @@ fn refused(status: &Status) -> UplinkError {
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss => {
-            UplinkError::Broken { reason: if reason.is_empty() { status.code().to_string() } else { reason } }
+            UplinkError::Broken { reason: if reason.is_empty() { code.to_string() } else { reason } }
         }
     }
 }
@@ -189,5 +201,33 @@ impl Decoder for Encoded {
         <UplinkResponse as prost::Message>::decode(from)
             .map(Some)
             .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::RefusalKind;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_hub_refuses_for_good_is_final() {
+        let all: Vec<RefusalKind> = (1..100).filter_map(|kind| RefusalKind::try_from(kind).ok()).collect();
+        assert!(all.iter().any(|kind| kind.is_passing()) && !all.iter().all(|kind| kind.is_passing()));
+        for kind in all {
+            let error = refused(&kind.with_hint("wire revision, role, filter", Some("do that")));
+            assert_eq!(error.is_final(), !kind.is_passing(), "{kind:?}");
+            assert_eq!(error.hint().is_some(), error.is_final(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn another_versions_refusal_is_final_and_the_transports_word_is_not() {
+        let earlier = refused(&Status::failed_precondition("wire revision 5 of the capturer, 4 of the hub"));
+        assert!(earlier.is_final() && earlier.hint().is_some());
+        assert!(refused(&Status::unimplemented("")).is_final());
+        for away in [Status::unavailable("refused"), Status::unknown(""), Status::cancelled("role")] {
+            assert!(!refused(&away).is_final(), "{away}");
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::causes::with_causes;
 use proto::launch::{HubLaunch, HubPlace, INGEST_PORT, POD_VARIABLE};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{LaunchError, THREADS, whole};
+use super::{LaunchError, THREADS};
 use crate::lease::{self, Cluster, Over, Terms};
 use crate::peers;
 use crate::peers::link::{self, Addresses};
@@ -40,7 +41,7 @@ const GATHER: Duration = Duration::from_millis(100);
 pub fn run(file: &Path) -> Result<(), LaunchError> {
     let result = start(file);
     if let Err(error) = &result {
-        tracing::error!(error = whole(error), "the hub cannot run");
+        tracing::error!(error = with_causes(error), "the hub cannot run");
     }
     result
 }

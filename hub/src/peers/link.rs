@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::account::AccountError;
+use proto::causes::with_causes;
 use proto::launch::Identity;
 use proto::v1::follow_request::Kind;
 use proto::v1::peer_client::PeerClient;
@@ -101,7 +102,7 @@ async fn keep(
             Ok(connected) => connected,
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::info!(hub = name, %error, "waiting for another hub");
+                    tracing::info!(hub = name, error = with_causes(&error), "waiting for another hub");
                 }
                 tokio::time::sleep(AGAIN).await;
                 continue;
@@ -111,7 +112,7 @@ async fn keep(
         tracing::info!(hub = name, "leading another hub");
         let _removed = Removed { session: &session, peer: &peer };
         let error = listen(&session, &peer, responses).await;
-        tracing::warn!(hub = name, %error, "another hub is away");
+        tracing::warn!(hub = name, error = with_causes(&error), "another hub is away");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proto::account::{AccountError, Balance};
+use proto::v1::store_state::Kind;
 use proto::{store_state, v1};
 
 use crate::account::hubs;
@@ -66,9 +67,8 @@ pub(super) fn describe(name: &str, own: State, others: &[Other<'_>]) -> State {
         whole.stored = whole.stored.saturating_add(told.stored);
         whole.clamped = whole.clamped.saturating_add(told.clamped);
         whole.trimmed = whole.trimmed.saturating_add(told.trimmed);
-        let is_down = |store: &Option<v1::StoreState>| store.as_ref().is_some_and(store_state::is_down);
-        if *connected && is_down(&told.store) && !is_down(&whole.store) {
-            whole.store = told.store.as_ref().map(|store| store_of(name, store));
+        if let (true, Some(down), None) = (connected, down(told), down(&whole)) {
+            whole.store = Some(store_of(name, down));
         }
     }
     whole.capturers = capturers.into_values().collect();
@@ -76,10 +76,15 @@ pub(super) fn describe(name: &str, own: State, others: &[Other<'_>]) -> State {
     State { told: whole, balances }
 }
 
+/// How a hub's store is down, if it is.
+fn down(state: &v1::DescribeResponse) -> Option<&v1::StoreDown> {
+    state.store.as_ref().and_then(store_state::down)
+}
+
 /// The state of a store that is down, and whose it is.
-fn store_of(hub: &str, store: &v1::StoreState) -> v1::StoreState {
-    let reason = format!("{} (hub {hub})", store_state::reason(store).unwrap_or("unknown"));
-    v1::StoreState { kind: Some(v1::store_state::Kind::Down(v1::StoreDown { reason })) }
+fn store_of(hub: &str, down: &v1::StoreDown) -> v1::StoreState {
+    let reason = format!("{} (hub {hub})", down.reason);
+    v1::StoreState { kind: Some(Kind::Down(v1::StoreDown { reason, ..down.clone() })) }
 }
 
 /// A connected one first, then the one heard of last.
@@ -89,10 +94,8 @@ fn is_newer(one: &v1::CapturerState, other: &v1::CapturerState) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proto::account::{Consumer, Losses, Unit};
-    use proto::v1::store_state::Kind;
-
     use super::*;
+    use proto::account::{Consumer, Losses, Unit};
 
     fn capturer(node: &str, connected: bool, last_seen_ns: u64) -> v1::CapturerState {
         v1::CapturerState { node: node.to_owned(), connected, last_seen_ns, ..Default::default() }
@@ -115,7 +118,7 @@ mod tests {
             vec![capturer("one", true, 10), capturer("moved", false, 5)],
             Kind::Ready(v1::StoreReady {}),
         );
-        let down = Kind::Down(v1::StoreDown { reason: "gone".to_owned() });
+        let down = Kind::Down(v1::StoreDown { reason: "gone".to_owned(), ..Default::default() });
         let other = state(vec![capturer("moved", true, 9), capturer("two", true, 9)], down);
         let others = [Other { name: "b", state: &other, connected: true }];
         let whole = describe("a", own.clone(), &others);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto::v1;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::Peer;
 use crate::live::{Relay, Stat, Takes, Watch};
@@ -116,7 +116,7 @@ async fn pull<R, V: Takes<R>>(ask: impl Ask<R>, all: bool, mut open: Open<R, V>)
         };
         tracing::warn!(hub = open.peer.name, %status, "a hub's stream broke");
         // It will not take this viewer, however often it is asked.
-        if status.code() == Code::InvalidArgument {
+        if v1::Refusal::of(&status).is_some_and(|refusal| !refusal.kind().is_passing()) {
             return;
         }
         tokio::time::sleep(AGAIN).await;

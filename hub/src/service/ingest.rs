@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::causes::with_causes;
 use proto::v1::ingest_server::Ingest;
 use proto::v1::uplink_request::Kind as Up;
 use proto::v1::uplink_response::Kind as Down;
-use proto::{WIRE_REVISION, v1};
+use proto::v1::{self, RefusalKind};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -63,7 +64,7 @@ async fn uplink(
 ) -> Result<(), Status> {
     let hello = match tokio::time::timeout(HELLO, stream.message()).await {
         Ok(message) => hello(message?)?,
-        Err(_) => return Err(Status::deadline_exceeded("no hello")),
+        Err(_) => return Err(RefusalKind::Silent.status("no hello")),
     };
     let node = hello.node.clone();
     tokio::select! {
@@ -97,25 +98,21 @@ async fn uplink(
 
 fn hello(message: Option<v1::UplinkRequest>) -> Result<v1::CapturerHello, Status> {
     let Some(Up::Hello(hello)) = message.and_then(|message| message.kind) else {
-        return Err(Status::invalid_argument("the first message is a hello"));
+        return Err(RefusalKind::Message.status("the first message is a hello"));
     };
-    if hello.wire_revision != WIRE_REVISION {
-        return Err(Status::failed_precondition(format!(
-            "wire revision {} of the capturer, {WIRE_REVISION} of the hub: use one version of both",
-            hello.wire_revision
-        )));
-    }
+    super::same_revision(hello.wire_revision, "capturer")?;
     if hello.node.is_empty() {
-        return Err(Status::invalid_argument("a hello names its node"));
+        return Err(RefusalKind::Message.status("a hello names its node"));
     }
     Ok(hello)
 }
 
 fn refused(error: &CapturersError) -> Status {
-    match error {
-        CapturersError::NotBegun => Status::unavailable(error.to_string()),
-        CapturersError::Slots(_) => Status::resource_exhausted(error.to_string()),
-    }
+    let kind = match error {
+        CapturersError::NotBegun => RefusalKind::NotBegun,
+        CapturersError::Slots(_) => RefusalKind::NoIds,
+    };
+    kind.status(with_causes(error))
 }
 
 async fn take_batches(
@@ -135,10 +132,10 @@ async fn take_batches(
         match message.kind {
             Some(Up::Batch(batch)) => {
                 let taken = session.take_batch(node, connection, batch);
-                let sequence = taken.map_err(|error| Status::invalid_argument(error.to_string()))?;
+                let sequence = taken.map_err(|error| RefusalKind::Message.status(with_causes(&error)))?;
                 acknowledged.send_replace(sequence);
             }
-            Some(Up::Hello(_)) => return Err(Status::invalid_argument("a second hello")),
+            Some(Up::Hello(_)) => return Err(RefusalKind::Message.status("a second hello")),
             None => {}
         }
     }

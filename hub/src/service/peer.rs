@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::v1::follow_request::Kind;
 use proto::v1::peer_server::Peer;
-use proto::{WIRE_REVISION, v1};
+use proto::v1::{self, RefusalKind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -71,7 +71,7 @@ impl Peer for PeerService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let watch =
-            self.session.live.watch(&request.into_inner()).map_err(|error| viewer::invalid(&error))?;
+            self.session.live.watch(&request.into_inner()).map_err(|error| viewer::refused(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         // Should the stream break before anything passes, its beginning is known.
         drop(sender.try_send(Ok(watch.introduction())));
@@ -83,7 +83,7 @@ impl Peer for PeerService {
         let request = request.into_inner();
         let interval =
             if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { PARTS };
-        let stat = self.session.live.stat(&request).map_err(|error| viewer::invalid(&error))?;
+        let stat = self.session.live.stat(&request).map_err(|error| viewer::refused(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         drop(sender.try_send(Ok(stat.part(false))));
         tokio::spawn(viewer::send_aggregates(stat, Some(interval), sender, Stat::part));
@@ -102,18 +102,13 @@ impl Peer for PeerService {
 /// Takes what the leader says, until another one says something.
 async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> Result<(), Status> {
     let first = tokio::time::timeout(HELLO, stream.message()).await;
-    let first = first.map_err(|_elapsed| Status::deadline_exceeded("no hello"))??;
+    let first = first.map_err(|_elapsed| RefusalKind::Silent.status("no hello"))??;
     let Some(Kind::Hello(hello)) = first.and_then(|message| message.kind) else {
-        return Err(Status::invalid_argument("the first message is a hello"));
+        return Err(RefusalKind::Message.status("the first message is a hello"));
     };
-    if hello.wire_revision != WIRE_REVISION {
-        return Err(Status::failed_precondition(format!(
-            "wire revision {} of the leader, {WIRE_REVISION} of this hub: use one version",
-            hello.wire_revision
-        )));
-    }
+    super::same_revision(hello.wire_revision, "leader")?;
     let Some(workloads) = session.workloads() else {
-        return Err(Status::failed_precondition("this hub follows no cluster"));
+        return Err(RefusalKind::NoCluster.status("this hub follows no cluster"));
     };
     let following = session.leaders.follow(hello.turn).ok_or_else(another_leads)?;
     tracing::info!(leader = hello.name, turn = hello.turn, "following the hub that leads");
@@ -127,7 +122,7 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
         match message.kind {
             Some(Kind::Facts(facts)) => learning.take(facts),
             Some(Kind::Release(release)) => session.capturers.release(&release.node, &release.hub),
-            Some(Kind::Hello(_)) => return Err(Status::invalid_argument("a second hello")),
+            Some(Kind::Hello(_)) => return Err(RefusalKind::Message.status("a second hello")),
             None => {}
         }
     }
@@ -135,7 +130,7 @@ async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> R
 
 /// Of two leaders the one of the newer turn is followed; what is told beside this says which.
 fn another_leads() -> Status {
-    Status::aborted("another hub leads")
+    RefusalKind::AnotherLeads.status("another hub leads")
 }
 
 /// Says how this hub is, for as long as somebody listens.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::v1;
+use proto::causes::with_causes;
 use proto::v1::viewer_server::Viewer;
+use proto::v1::{self, RefusalKind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::account;
-use crate::live::{Stat, Watch};
+use crate::live::{LiveError, Stat, Watch};
 use crate::peers::{State, relay};
 use crate::session::{Drained, Session};
 use crate::store::engine::AnyArchive;
@@ -27,6 +28,9 @@ const RESPONSE_BYTES: usize = 512 << 10;
 
 /// Longest a drain may be asked to wait.
 const MAX_DRAIN: Duration = Duration::from_mins(1);
+
+/// What to try where a session has no store.
+const STORES: &str = "`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`";
 
 /// The viewer service of a session.
 #[derive(Debug)]
@@ -56,13 +60,7 @@ impl Viewer for ViewerService {
         &self,
         request: Request<v1::DescribeRequest>,
     ) -> Result<Response<v1::DescribeResponse>, Status> {
-        let found = request.into_inner().wire_revision;
-        if found != proto::WIRE_REVISION {
-            return Err(Status::failed_precondition(format!(
-                "wire revision {found} of the plugin, {} of the hub: use the version that started the session",
-                proto::WIRE_REVISION
-            )));
-        }
+        super::same_revision(request.into_inner().wire_revision, "plugin")?;
         // While capturers start a plugin asks and does not beat yet.
         self.session.viewers.hear();
         let State { told, balances } = self.session.state();
@@ -85,7 +83,7 @@ impl Viewer for ViewerService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let watch = self.session.live.watch(&request).map_err(|error| invalid(&error))?;
+        let watch = self.session.live.watch(&request).map_err(|error| refused(&error))?;
         let relayed = relay::watch(self.session.peers.connected(), request, &watch);
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(async move {
@@ -98,7 +96,7 @@ impl Viewer for ViewerService {
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<Self::StatStream>, Status> {
         let request = request.into_inner();
         let interval = (request.interval_ns > 0).then(|| Duration::from_nanos(request.interval_ns));
-        let stat = self.session.live.stat(&request).map_err(|error| invalid(&error))?;
+        let stat = self.session.live.stat(&request).map_err(|error| refused(&error))?;
         let relayed = relay::stat(self.session.peers.connected(), request, &stat);
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(async move {
@@ -138,7 +136,7 @@ pub(super) async fn drain(
     let session = Arc::clone(session);
     let timeout = Duration::from_nanos(timeout_ns).min(MAX_DRAIN);
     let drained = tokio::spawn(async move { session.drain(&by, timeout).await });
-    drained.await.map_err(|error| Status::internal(error.to_string()))
+    drained.await.map_err(|error| RefusalKind::Failed.status(error.to_string()))
 }
 
 async fn heartbeat(
@@ -148,17 +146,18 @@ async fn heartbeat(
 ) {
     let mut ended = session.ended();
     loop {
-        let (ended_by, last) = tokio::select! {
-            end = ended.wait_for(|by| !by.is_empty()) => match end {
-                Ok(by) => (by.clone(), true),
+        let end = tokio::select! {
+            end = ended.wait_for(Option::is_some) => match end {
+                Ok(by) => by.clone().map(|by| v1::SessionEnd { by }),
                 Err(_) => return,
             },
             beat = stream.message() => match beat {
-                Ok(Some(v1::HeartbeatRequest {})) => (String::new(), false),
+                Ok(Some(v1::HeartbeatRequest {})) => None,
                 Ok(None) | Err(_) => return,
             },
         };
-        if sender.send(Ok(v1::HeartbeatResponse { ended_by })).await.is_err() || last {
+        let last = end.is_some();
+        if sender.send(Ok(v1::HeartbeatResponse { end })).await.is_err() || last {
             return;
         }
     }
@@ -246,31 +245,26 @@ where
 }
 
 fn store_status(error: &StoreError) -> Status {
-    let message = error.to_string();
-    match error {
-        StoreError::Statement { .. } => Status::invalid_argument(message),
-        StoreError::ReadOnly { .. } => Status::permission_denied(message),
-        StoreError::NoReader { .. } => Status::failed_precondition(message),
-        StoreError::TimedOut { .. } => Status::deadline_exceeded(message),
-        StoreError::Open { .. } | StoreError::Unreachable { .. } => Status::unavailable(message),
-        StoreError::Embedded { .. }
-        | StoreError::Newer { .. }
-        | StoreError::Foreign { .. }
-        | StoreError::Url { .. }
-        | StoreError::Ended => Status::internal(message),
-    }
+    error.refusal().with_hint(with_causes(error), error.hint())
 }
 
 /// The store to read, where it is there.
 fn archive(session: &Session) -> Result<Arc<AnyArchive>, Status> {
-    let archive =
-        session.archive().ok_or_else(|| Status::failed_precondition("this session has no store"))?;
+    let Some(archive) = session.archive() else {
+        return Err(RefusalKind::NoStore.with_hint("this session has no store", Some(STORES)));
+    };
     if session.store_is_starting() {
-        return Err(Status::unavailable("the session's store is still starting: try again in a moment"));
+        let message = "the session's store is still starting";
+        return Err(RefusalKind::StoreStarting.with_hint(message, Some("try again in a moment")));
     }
     Ok(Arc::clone(archive))
 }
 
-pub(super) fn invalid(error: &crate::live::LiveError) -> Status {
-    Status::invalid_argument(error.to_string())
+/// Refuses a viewer.
+pub(super) fn refused(error: &LiveError) -> Status {
+    let kind = match error {
+        LiveError::Filter(_) | LiveError::Selector(_) | LiveError::Table(_) => RefusalKind::Request,
+        LiveError::TooMany => RefusalKind::TooManyViewers,
+    };
+    kind.status(with_causes(error))
 }

@@ -44,7 +44,7 @@ impl Session {
         self.draining.send_replace(true);
         // Each hub has the whole time: they drain beside each other.
         let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
-        self.ended.send_replace(if by.is_empty() { "unknown".to_owned() } else { by.to_owned() });
+        self.ended.send_replace(Some(by.to_owned()));
         let mut confirmed = own;
         confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
         let State { told: v1::DescribeResponse { clamped, capturers, .. }, mut balances } = self.state();

@@ -1,5 +1,6 @@
 //! The task between live data and the store: it takes without waiting, writes in batches and survives an outage.
 
+mod limit;
 mod queue;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,18 +33,6 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Pauses between attempts to reach the store: first, longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The size is measured after this part of the limit was written.
-const LIMIT_STEPS: u64 = 32;
-
-/// How often the size is measured where other hubs write, too.
-const MEASURE: Duration = Duration::from_secs(10);
-
-/// Longer than any session.
-const NEVER: Duration = Duration::from_hours(365 * 24);
-
-/// Part of the rows that trimming removes at once.
-const TRIM_SHARE: u64 = 10;
-
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -51,8 +40,13 @@ pub enum State {
     Starting(String),
     /// Takes rows.
     Ready,
-    /// Cannot be written to, for this reason; the writer tries again.
-    Down(String),
+    /// Cannot be written to; the writer tries again.
+    Down {
+        /// Why.
+        reason: String,
+        /// Whether waiting can help.
+        passing: bool,
+    },
     /// Closed at the session's end.
     Closed,
 }
@@ -121,7 +115,10 @@ impl From<State> for v1::StoreState {
         let kind = match state {
             State::Starting(reason) => Kind::Starting(v1::StoreStarting { reason }),
             State::Ready => Kind::Ready(v1::StoreReady {}),
-            State::Down(reason) => Kind::Down(v1::StoreDown { reason }),
+            State::Down { reason, passing } => {
+                let failure = if passing { v1::FailureKind::Passing } else { v1::FailureKind::Final };
+                Kind::Down(v1::StoreDown { reason, failure: failure.into() })
+            }
             State::Closed => Kind::Closed(v1::StoreClosed {}),
         };
         Self { kind: Some(kind) }
@@ -377,7 +374,7 @@ impl<S: Store> Task<S> {
             match self.open().await {
                 Ok(()) => {
                     // One that was down is back once it takes rows: a full disk is reached all the time.
-                    if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
+                    if !matches!(&*self.shared.state.borrow(), State::Down { .. }) {
                         self.shared.set_state(State::Ready);
                     }
                     return true;
@@ -402,7 +399,7 @@ impl<S: Store> Task<S> {
     }
 
     fn took_rows(&self) {
-        if matches!(&*self.shared.state.borrow(), State::Down(_)) {
+        if matches!(&*self.shared.state.borrow(), State::Down { .. }) {
             tracing::warn!("the store is back");
         }
         self.shared.set_state(State::Ready);
@@ -415,10 +412,10 @@ impl<S: Store> Task<S> {
             tracing::debug!(reason, "the store is starting");
             return self.shared.set_state(State::Starting(reason));
         }
-        if !matches!(&*self.shared.state.borrow(), State::Down(_)) {
+        if !matches!(&*self.shared.state.borrow(), State::Down { .. }) {
             tracing::warn!(reason, "the store is down, exchanges wait");
         }
-        self.shared.set_state(State::Down(reason));
+        self.shared.set_state(State::Down { reason, passing: error.is_passing() });
     }
 
     /// Writes a batch, however long the store is down; what the database refuses is given up alone.
@@ -478,51 +475,6 @@ impl<S: Store> Task<S> {
             tracing::warn!(reason = error.to_string(), "the store refused capturers or losses");
         }
         sum
-    }
-
-    /// When the size is measured at the latest: what other hubs wrote is seen in the store alone.
-    fn measure_at(&self) -> Instant {
-        let others = self.shared.several.load(Ordering::Relaxed) && self.shared.trims.load(Ordering::Relaxed);
-        let pause = if others && self.shared.limit > 0 { MEASURE } else { NEVER };
-        self.measured + pause
-    }
-
-    /// Removes the oldest exchanges while the store is over its limit.
-    async fn keep_limit(&mut self) {
-        let limit = self.shared.limit;
-        let trims = self.shared.trims.load(Ordering::Relaxed);
-        let due = self.unmeasured >= limit / LIMIT_STEPS || Instant::now() >= self.measure_at();
-        if limit == 0 || !trims || !due {
-            return;
-        }
-        (self.unmeasured, self.measured) = (0, Instant::now());
-        let mut trimmed = 0_u64;
-        loop {
-            match self.store.size().await {
-                Ok(size) if size > limit => {}
-                Ok(_) => break,
-                Err(error) => return self.down(&error),
-            }
-            let totals = self.shared.queue().totals;
-            let rows = totals.stored.saturating_sub(totals.trimmed);
-            // Of several hubs this one knows its own rows only.
-            let least = if self.shared.several.load(Ordering::Relaxed) { BATCH_ROWS as u64 } else { 1 };
-            match self.store.trim((rows / TRIM_SHARE).max(least)).await {
-                Ok(0) => break,
-                Ok(removed) => {
-                    trimmed += removed;
-                    self.shared.queue().totals.trimmed += removed;
-                }
-                Err(error) => return self.down(&error),
-            }
-        }
-        if trimmed > 0 {
-            tracing::warn!(
-                exchanges = trimmed,
-                limit,
-                "the store reached its limit, the oldest exchanges were removed"
-            );
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use proto::v1;
+use proto::v1::{self, ObjectKind};
 
 use super::changes::{Changes, Item};
 use super::index::{Index, Key, Owner, Pod, Service, Slice};
@@ -15,8 +15,8 @@ use super::{BEFORE_PODS, Workloads};
 /// Objects of one message: pods with many labels take some kilobytes each.
 const MOST: usize = 256;
 
-/// Kinds whose owners are known.
-const OWNED: [&str; 2] = ["ReplicaSet", "Job"];
+/// Kinds whose owners are known, as the wire and as the API names them.
+const OWNED: [(ObjectKind, &str); 2] = [(ObjectKind::ReplicaSet, "ReplicaSet"), (ObjectKind::Job, "Job")];
 
 /// What one other hub is told: everything, then changes.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ fn add(facts: &mut v1::Facts, index: &Index, item: &Item) {
         }),
         Item::Owner(kind, key) => index.owner(kind, key).map(|owner| {
             facts.owners.push(v1::OwnerFact {
-                kind: (*kind).to_owned(),
+                kind: told_as(kind).into(),
                 namespace: key.0.to_string(),
                 name: key.1.to_string(),
                 owner: Some(owner_name(owner)),
@@ -152,24 +152,26 @@ fn add(facts: &mut v1::Facts, index: &Index, item: &Item) {
 fn gone_fact(item: &Item) -> v1::GoneFact {
     let none: Arc<str> = "".into();
     let (kind, namespace, name) = match item {
-        Item::Pod((namespace, name)) => ("Pod", namespace, name),
-        Item::Service((namespace, name)) => ("Service", namespace, name),
-        Item::Slice((namespace, name)) => ("EndpointSlice", namespace, name),
-        Item::Node(name) => ("Node", &none, name),
-        Item::Owner(kind, (namespace, name)) => (*kind, namespace, name),
+        Item::Pod((namespace, name)) => (ObjectKind::Pod, namespace, name),
+        Item::Service((namespace, name)) => (ObjectKind::Service, namespace, name),
+        Item::Slice((namespace, name)) => (ObjectKind::EndpointSlice, namespace, name),
+        Item::Node(name) => (ObjectKind::Node, &none, name),
+        Item::Owner(kind, (namespace, name)) => (told_as(kind), namespace, name),
     };
-    v1::GoneFact { kind: kind.to_owned(), namespace: namespace.to_string(), name: name.to_string() }
+    v1::GoneFact { kind: kind.into(), namespace: namespace.to_string(), name: name.to_string() }
 }
 
 /// The object that is no more; `None` of a kind that this version does not know.
 fn named(index: &mut Index, fact: &v1::GoneFact) -> Option<Item> {
     let key = key(index, &fact.namespace, &fact.name);
-    match fact.kind.as_str() {
-        "Pod" => Some(Item::Pod(key)),
-        "Service" => Some(Item::Service(key)),
-        "EndpointSlice" => Some(Item::Slice(key)),
-        "Node" => Some(Item::Node(key.1)),
-        kind => owned(kind).map(|kind| Item::Owner(kind, key)),
+    match fact.kind() {
+        ObjectKind::Pod => Some(Item::Pod(key)),
+        ObjectKind::Service => Some(Item::Service(key)),
+        ObjectKind::EndpointSlice => Some(Item::Slice(key)),
+        ObjectKind::Node => Some(Item::Node(key.1)),
+        kind @ (ObjectKind::ReplicaSet | ObjectKind::Job | ObjectKind::Unspecified) => {
+            owned(kind).map(|kind| Item::Owner(kind, key))
+        }
     }
 }
 
@@ -300,7 +302,7 @@ fn set_node(index: &mut Index, fact: &v1::NodeFact) -> Item {
 }
 
 fn set_owner(index: &mut Index, fact: &v1::OwnerFact) -> Option<Item> {
-    let kind = owned(&fact.kind)?;
+    let kind = owned(fact.kind())?;
     let key = key(index, &fact.namespace, &fact.name);
     let owner = fact.owner.as_ref().map(|name| owner(index, name));
     index.set_owner(kind, key.clone(), owner);
@@ -319,8 +321,14 @@ fn owner_name(owner: &Owner) -> v1::OwnerName {
     v1::OwnerName { kind: owner.0.to_string(), name: owner.1.to_string() }
 }
 
-fn owned(kind: &str) -> Option<&'static str> {
-    OWNED.into_iter().find(|known| *known == kind)
+/// The API's name of a kind whose owners are known.
+fn owned(kind: ObjectKind) -> Option<&'static str> {
+    OWNED.into_iter().find(|(known, _)| *known == kind).map(|(_, name)| name)
+}
+
+/// The wire's name of a kind whose owners are known.
+fn told_as(kind: &str) -> ObjectKind {
+    OWNED.into_iter().find(|(_, name)| *name == kind).map_or(ObjectKind::Unspecified, |(known, _)| known)
 }
 
 fn octets(ips: &[IpAddr]) -> Vec<Vec<u8>> {

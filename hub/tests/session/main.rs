@@ -14,11 +14,12 @@ use proto::account::{Balance, Consumer, Stage};
 use proto::launch::{HubLaunch, HubPlace, Identity, StoreChoice};
 use proto::v1::ingest_client::IngestClient;
 use proto::v1::viewer_client::ViewerClient;
+use proto::v1::{Refusal, RefusalKind};
 use proto::{SERVER_NAME, WIRE_REVISION, role, store_state, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
 
 use self::authority::Authority;
 
@@ -121,19 +122,48 @@ impl Capturer {
     }
 }
 
+/// Why a hub refused a call.
+fn kind(status: &Status) -> RefusalKind {
+    Refusal::of(status).unwrap_or_else(|| panic!("the hub did not say why: {status}")).kind()
+}
+
+#[tokio::test]
+async fn a_refusal_says_of_what_kind_it_is() {
+    let authority = Authority::new();
+    let (_session, ports) = begin(&authority, StoreChoice::None).await;
+    let channel = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
+    let mut viewer = ViewerClient::new(channel);
+    let error = viewer.query(v1::QueryRequest { sql: "SELECT 1".to_owned() }).await.unwrap_err();
+    let refusal = Refusal::of(&error).unwrap();
+    assert_eq!((refusal.kind(), refusal.try_this().is_some()), (RefusalKind::NoStore, true));
+    let filter = v1::Filter { local_ips: vec!["no network".to_owned()], ..Default::default() };
+    let unreadable = v1::WatchRequest { filter: Some(filter), ..Default::default() };
+    assert_eq!(kind(&viewer.watch(unreadable).await.unwrap_err()), RefusalKind::Request);
+    let unknown = v1::StatRequest { group_by: vec!["shoe-size".to_owned()], ..Default::default() };
+    assert_eq!(kind(&viewer.stat(unknown).await.unwrap_err()), RefusalKind::Request);
+    let mut open = Vec::new();
+    for _ in 0..hub::live::MAX_VIEWERS {
+        open.push(viewer.watch(v1::WatchRequest::default()).await.unwrap());
+    }
+    assert_eq!(
+        kind(&viewer.watch(v1::WatchRequest::default()).await.unwrap_err()),
+        RefusalKind::TooManyViewers
+    );
+}
+
 #[tokio::test]
 async fn a_role_opens_its_own_service_only() {
     let authority = Authority::new();
     let (_session, ports) = begin(&authority, StoreChoice::None).await;
     let describe = v1::DescribeRequest { wire_revision: WIRE_REVISION };
-    for (wrong, code) in [(role::CAPTURER, Code::PermissionDenied), (role::HUB, Code::PermissionDenied)] {
+    for wrong in [role::CAPTURER, role::HUB] {
         let channel = channel(ports.viewer, &authority.identity(wrong)).await.unwrap();
         let error = ViewerClient::new(channel).describe(describe).await.unwrap_err();
-        assert_eq!(error.code(), code, "{wrong}");
+        assert_eq!((kind(&error), error.code()), (RefusalKind::Role, Code::PermissionDenied), "{wrong}");
     }
     let viewer = channel(ports.ingest, &authority.identity(role::VIEWER)).await.unwrap();
     let error = IngestClient::new(viewer).uplink(tokio_stream::iter([hello()])).await.unwrap_err();
-    assert_eq!(error.code(), Code::PermissionDenied);
+    assert_eq!(kind(&error), RefusalKind::Role);
     let right = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
     let answer = ViewerClient::new(right).describe(describe).await.unwrap().into_inner();
     assert_eq!((answer.session.as_str(), answer.store), ("fixed", None));
@@ -219,7 +249,9 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     assert_eq!(row.values[0].kind, Some(v1::value::Kind::Integer(21)));
     assert_eq!(row.values[1].kind, Some(v1::value::Kind::Integer(21)));
     let mut refused = viewer.query(query("DELETE FROM exchanges")).await.unwrap().into_inner();
-    assert_eq!(refused.message().await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(kind(&refused.message().await.unwrap_err()), RefusalKind::ReadOnly);
+    let mut wrong = viewer.query(query("SELECT nothing FROM nowhere")).await.unwrap().into_inner();
+    assert_eq!(kind(&wrong.message().await.unwrap_err()), RefusalKind::Statement);
     let mut tables = Vec::new();
     let mut pulled = viewer.pull(v1::PullRequest {}).await.unwrap().into_inner();
     while let Some(response) = pulled.message().await.unwrap() {
@@ -258,14 +290,16 @@ async fn another_wire_revision_and_a_too_large_batch_are_refused() {
     let viewer = channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap();
     let describe = v1::DescribeRequest { wire_revision: WIRE_REVISION + 1 };
     let error = ViewerClient::new(viewer).describe(describe).await.unwrap_err();
-    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert_eq!((kind(&error), error.code()), (RefusalKind::WireRevision, Code::FailedPrecondition));
     let other =
         v1::CapturerHello { wire_revision: WIRE_REVISION + 1, node: "old".to_owned(), ..Default::default() };
     let other = v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Hello(other)) };
     let capturer = channel(ports.ingest, &authority.identity(role::CAPTURER)).await.unwrap();
     let mut responses =
         IngestClient::new(capturer).uplink(tokio_stream::iter([other])).await.unwrap().into_inner();
-    assert_eq!(responses.message().await.unwrap_err().code(), Code::FailedPrecondition);
+    let refusal = Refusal::of(&responses.message().await.unwrap_err()).unwrap();
+    assert_eq!(refusal.kind(), RefusalKind::WireRevision);
+    assert!(refusal.try_this().is_some(), "a capturer tells it on");
 
     let mut capturer = Capturer::connect(&authority, ports).await;
     capturer.next().await;

@@ -263,7 +263,7 @@ async fn only_a_hub_may_lead() {
             channel(several.hubs[1].ports.ingest, &several.authority.identity(wrong)).await.unwrap();
         let mut client = v1::peer_client::PeerClient::new(channel);
         let error = client.watch(v1::WatchRequest::default()).await.unwrap_err();
-        assert_eq!(error.code(), Code::PermissionDenied, "{wrong}");
+        assert_eq!(super::kind(&error), RefusalKind::Role, "{wrong}");
     }
 }
 

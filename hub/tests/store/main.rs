@@ -433,7 +433,7 @@ async fn an_outage_loses_only_what_does_not_fit(server: &mut Server) {
     server.stop();
     offer(500..3000);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(matches!(writer.state(), State::Down(_)), "{:?}", writer.state());
+    assert!(matches!(writer.state(), State::Down { .. }), "{:?}", writer.state());
     tokio::task::block_in_place(|| server.start());
     offer(3000..3100);
     assert!(writer.flush(soon()).await, "{:?}", writer.state());

@@ -127,7 +127,11 @@ async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::Dra
     let mut refused: Option<Instant> = None;
     loop {
         match client.drain(by.clone(), DRAIN).await {
-            Err(_away) if resumes && refused.get_or_insert_with(Instant::now).elapsed() < SUCCESSOR => {
+            Err(away)
+                if resumes
+                    && away.passing
+                    && refused.get_or_insert_with(Instant::now).elapsed() < SUCCESSOR =>
+            {
                 tokio::time::sleep(pause).await;
             }
             answer => return answer,

@@ -116,7 +116,10 @@ impl Following<'_> {
                         .warning(&format!("the stream is back after {seconds:.1}s: {}", view.after_break()));
                     return Ok(None);
                 }
-                Err(failure) => self.console.detail(&format!("opening the stream again: {}", failure.what)),
+                Err(failure) if failure.passing => {
+                    self.console.detail(&format!("opening the stream again: {}", failure.what));
+                }
+                Err(failure) => return Err(failure),
             }
         }
     }

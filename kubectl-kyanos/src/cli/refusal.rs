@@ -1,8 +1,13 @@
 //! A command line that cannot be used, in the words of every other error.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use proto::causes;
 
+use super::values::WrongWord;
 use crate::failure::Failure;
+
+/// The flag that joins a session.
+const SESSION: &str = "--session";
 
 /// What a command line that is not run ends with.
 #[derive(Debug)]
@@ -38,14 +43,35 @@ fn refusal(error: &clap::Error, command: &str) -> Failure {
         .collect::<Vec<_>>()
         .join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what).trim_end_matches('.').replace('\'', "`");
-    if let Some((what, meant)) = what.rsplit_once(": did you mean ") {
-        return Failure::usage(what).hint(format!("did you mean {meant}"));
+    let word = causes::find::<WrongWord>(error);
+    if let Some(meant) = word.filter(|word| matches!(word, WrongWord::Meant(_))) {
+        // The parser puts the one behind the other.
+        let what = what.strip_suffix(&format!(": {meant}")).unwrap_or(&what);
+        return Failure::usage(what).hint(meant.to_string());
     }
-    if error.kind() == ErrorKind::ArgumentConflict && what.contains("`--session ") {
+    if error.kind() == ErrorKind::ArgumentConflict && joins(error) {
         return Failure::usage(what)
             .hint("give it to the command that starts the session; a viewer joins it as it is");
     }
     Failure::usage(what).hint(suggestion(error).unwrap_or_else(|| format!("run `{command} --help`")))
+}
+
+/// Whether one of the flags that cannot be used together is the one that joins a session.
+fn joins(error: &clap::Error) -> bool {
+    let flags = [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter();
+    let flags = flags.filter_map(|kind| error.get(kind)).flat_map(words);
+    // A flag is named with its value: `--session <NAME>`.
+    flags.into_iter().any(|flag| flag.split(' ').next() == Some(SESSION))
+}
+
+fn words(value: &ContextValue) -> Vec<&str> {
+    if let ContextValue::String(word) = value {
+        return vec![word];
+    }
+    if let ContextValue::Strings(words) = value {
+        return words.iter().map(String::as_str).collect();
+    }
+    Vec::new()
 }
 
 /// Says which known word was probably meant, else which words there are.
@@ -53,7 +79,7 @@ fn suggestion(error: &clap::Error) -> Option<String> {
     let suggested =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     for kind in suggested {
-        if let Some(word) = error.get(kind).and_then(first) {
+        if let Some(word) = error.get(kind).map(words).unwrap_or_default().first() {
             return Some(format!("did you mean `{word}`?"));
         }
     }
@@ -63,11 +89,4 @@ fn suggestion(error: &clap::Error) -> Option<String> {
         return Some(format!("one of {}", words.join(", ")));
     }
     None
-}
-
-fn first(value: &ContextValue) -> Option<String> {
-    if let ContextValue::String(word) = value {
-        return Some(word.clone());
-    }
-    if let ContextValue::Strings(words) = value { words.first().cloned() } else { None }
 }

@@ -63,6 +63,17 @@ pub(crate) fn pull_secret(text: &str) -> Result<PullSecret, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Metric(pub(crate) v1::Metric);
 
+/// Why a flag does not take a word.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WrongWord {
+    /// One like it was probably meant.
+    #[error("did you mean `{0}`?")]
+    Meant(String),
+    /// It takes others, or another form.
+    #[error("{0}")]
+    Expected(String),
+}
+
 /// Up to two grouping fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Groups(pub(crate) Vec<String>);
@@ -174,7 +185,7 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a metric by its name or letter.
-pub(crate) fn metric(text: &str) -> Result<Metric, String> {
+pub(crate) fn metric(text: &str) -> Result<Metric, WrongWord> {
     METRICS
         .iter()
         .find(|(name, short, _)| *name == text || *short == text)
@@ -186,10 +197,10 @@ pub(crate) fn metric(text: &str) -> Result<Metric, String> {
 }
 
 /// Reads one or two grouping fields, `a` or `a/b`.
-pub(crate) fn groups(text: &str) -> Result<Groups, String> {
+pub(crate) fn groups(text: &str) -> Result<Groups, WrongWord> {
     let fields: Vec<String> = text.split('/').map(ToOwned::to_owned).collect();
     if fields.len() > 2 {
-        return Err("at most two levels, as a/b".to_owned());
+        return Err(WrongWord::Expected("at most two levels, as a/b".to_owned()));
     }
     match fields.iter().find(|field| !GROUPS.contains(&field.as_str())) {
         Some(unknown) => Err(suggest(unknown, &GROUPS, &format!("one of {}", GROUPS.join(", ")))),
@@ -198,10 +209,10 @@ pub(crate) fn groups(text: &str) -> Result<Groups, String> {
 }
 
 /// Says what was probably meant, else `otherwise`.
-pub(crate) fn suggest(text: &str, known: &[&str], otherwise: &str) -> String {
+pub(crate) fn suggest(text: &str, known: &[&str], otherwise: &str) -> WrongWord {
     match nearest(text, known) {
-        Some(found) => format!("did you mean `{found}`?"),
-        None => otherwise.to_owned(),
+        Some(found) => WrongWord::Meant(found.to_owned()),
+        None => WrongWord::Expected(otherwise.to_owned()),
     }
 }
 

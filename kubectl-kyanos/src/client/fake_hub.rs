@@ -51,7 +51,8 @@ impl Viewer for Fake {
 
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Answered<v1::DescribeResponse> {
         if self.differs {
-            return Err(Status::failed_precondition("wire revision 1 of the plugin, 2 of the hub"));
+            return Err(v1::RefusalKind::WireRevision
+                .with_hint("wire revision 1 of the plugin, 2 of the hub", Some("use one version")));
         }
         let state = v1::DescribeResponse { wire_revision: proto::WIRE_REVISION, ..Default::default() };
         Ok(Response::new(state))

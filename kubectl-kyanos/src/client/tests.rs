@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use hub::store::StoreError;
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::*;
-use crate::failure::FAILED;
+use crate::failure::{FAILED, USAGE};
 use crate::session::certificates;
 
 /// Bytes in flight in each direction.
@@ -103,7 +104,7 @@ async fn a_hub_of_another_version_is_told_with_what_to_do() {
     let mut client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let refused = client.describe().await.expect_err("another revision");
     assert!(refused.what.contains("wire revision 1"), "{}", refused.what);
-    assert!(refused.hint.is_some_and(|hint| hint.contains("one version")));
+    assert_eq!((refused.hint.as_deref(), refused.passing), (Some("use one version"), false));
 }
 
 #[tokio::test]
@@ -191,20 +192,44 @@ async fn a_broken_connection_is_told_in_three_words() {
 
 #[test]
 fn a_refused_statement_reads_as_it_does_on_a_file() {
-    let message = "the store is read-only here: not authorized";
-    let found = refused(&Status::permission_denied(message));
-    let on_file = StoreError::ReadOnly { message: "not authorized".to_owned() };
-    assert_eq!((found.what.as_str(), found.exit), (message, FAILED));
-    assert_eq!((found.what, found.hint.as_deref()), (on_file.to_string(), on_file.hint()));
-    let wrong = refused(&Status::invalid_argument("no such table: x"));
-    assert_eq!((wrong.what.as_str(), wrong.hint, wrong.exit), ("no such table: x", None, FAILED));
-    let late = StoreError::TimedOut { seconds: 30 };
-    let found = refused(&Status::deadline_exceeded(late.to_string()));
-    assert_eq!((found.what, found.hint.as_deref()), (late.to_string(), late.hint()));
-    let reader = StoreError::NoReader { reason: "no grant".to_owned() };
-    let found = refused(&Status::failed_precondition(reader.to_string()));
-    assert_eq!((found.what, found.hint.as_deref()), (reader.to_string(), reader.hint()));
-    let none = refused(&Status::failed_precondition("this session has no store"));
-    assert!(none.hint.is_some_and(|hint| hint.contains("--keep")));
-    assert!(refused(&Status::unavailable("broken pipe")).what.starts_with("the hub does not answer"));
+    let errors = [
+        StoreError::ReadOnly { message: "not authorized".to_owned() },
+        StoreError::Statement { message: "no such table: x".to_owned() },
+        StoreError::TimedOut { seconds: 30 },
+        StoreError::NoReader { reason: "no grant".to_owned() },
+        StoreError::Unreachable { reason: "no route".to_owned() },
+        StoreError::Newer { found: 9, known: 2 },
+        StoreError::Ended,
+    ];
+    for on_file in errors {
+        let found = failure(&on_file.refusal().with_hint(on_file.to_string(), on_file.hint()));
+        assert_eq!((found.what, found.hint.as_deref()), (on_file.to_string(), on_file.hint()));
+        assert_eq!((found.exit, found.passing), (FAILED, on_file.is_passing()), "{on_file}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_told_by_its_kind_and_never_by_its_words() {
+    // The words that decided once, under kinds that they do not belong to.
+    let words = "this session's store has no read-only login: use the version that started the session";
+    let usage = failure(&RefusalKind::Request.status(words));
+    assert_eq!((usage.what.as_str(), usage.exit, usage.passing), (words, USAGE, false));
+    let busy = failure(&RefusalKind::TooManyViewers.status(words));
+    assert_eq!((busy.exit, busy.hint, busy.passing), (FAILED, None, true));
+    let role = failure(&RefusalKind::Role.with_hint(words, Some("ask")));
+    assert_eq!((role.what, role.hint.as_deref()), (format!("the hub refuses: {words}"), Some("ask")));
+    let late = failure(&RefusalKind::StoreStarting.with_hint("", Some("wait")));
+    assert_eq!((late.hint.as_deref(), late.passing), (Some("wait"), true));
+}
+
+#[test]
+fn what_no_hub_refused_is_the_transports() {
+    let away = failure(&Status::unavailable("the store"));
+    assert_eq!((away.what.as_str(), away.passing), ("the hub does not answer: the store", true));
+    let earlier = failure(&Status::failed_precondition("wire revision 5 of the plugin, 4 of the hub"));
+    assert!(!earlier.passing && earlier.hint.is_some(), "a hub of another version is not waited for");
+    let cut = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+    assert_eq!(failure(&cut).what, "the hub does not answer: the connection broke");
+    let shut = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)));
+    assert_eq!(failure(&shut).what, "the hub does not answer: connection refused");
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{ApiResource, Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, GroupVersionKind};
+use proto::causes::with_causes;
 
 use super::connect::Connection;
 use super::manifests::{self, Part, Values};
@@ -30,6 +31,9 @@ const PULL_TYPE: &str = "kubernetes.io/dockerconfigjson";
 
 /// Key of their content.
 const PULL_KEY: &str = ".dockerconfigjson";
+
+/// Cause that the API server gives where it makes nothing in a namespace since that is being deleted.
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 
 /// Kinds that the templates hold, and their plurals.
 const PLURALS: [(&str, &str); 13] = [
@@ -263,16 +267,7 @@ pub(crate) fn said(error: &kube::Error) -> String {
     {
         return status.message.clone();
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
+    with_causes(error)
 }
 
 fn in_use(session: &str, there: Option<&Namespace>) -> Failure {
@@ -310,7 +305,8 @@ fn refused(kind: &str, name: &str, error: &kube::Error) -> Failure {
     }
     if status.is_forbidden() {
         let what = &status.message;
-        if what.contains("being terminated") {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        if causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING) {
             return Failure::new(format!("the session's namespace was deleted while it started: {what}"));
         }
         return Failure::new(format!("making {kind} `{name}` is forbidden: {what}"))
@@ -333,7 +329,7 @@ fn is_unseen(error: &kube::Error) -> bool {
 }
 
 fn is_binding(object: &DynamicObject) -> bool {
-    kind(object).ends_with("Binding")
+    matches!(kind(object), "RoleBinding" | "ClusterRoleBinding")
 }
 
 fn is_capturers_secret(object: &DynamicObject) -> bool {

@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 use kube::client::{ClientBuilder, DynBody};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use proto::causes::{self, with_causes};
 use tower::BoxError;
 use tower::util::MapFutureLayer;
 
@@ -97,7 +98,7 @@ async fn config(args: &ClusterArgs) -> Result<Config, Failure> {
 /// Reads the file given, else those of `KUBECONFIG`, else the usual one; `None` where there is none.
 fn kubeconfig(file: Option<&Path>) -> Result<Option<Kubeconfig>, Failure> {
     let unreadable = |error: &KubeconfigError| {
-        Failure::new(format!("reading the kubeconfig failed: {}", with_sources(error)))
+        Failure::new(format!("reading the kubeconfig failed: {}", with_causes(error)))
             .hint("check it with `kubectl config view`")
     };
     if let Some(file) = file {
@@ -199,7 +200,7 @@ fn unusable(error: &KubeconfigError, known: &Kubeconfig) -> Failure {
         return Failure::new("the kubeconfig has no current context")
             .hint(format!("name one with `--context`: {listed}"));
     }
-    Failure::new(format!("the kubeconfig cannot be used: {}", with_sources(error)))
+    Failure::new(format!("the kubeconfig cannot be used: {}", with_causes(error)))
         .hint("check it with `kubectl config view`")
 }
 
@@ -216,13 +217,12 @@ pub(crate) fn failure(error: &kube::Error, server: &str) -> Failure {
         }
         return Failure::new(format!("{server} refuses: {}", status.message));
     }
-    let text = with_sources(error);
+    let text = with_causes(error);
     if matches!(error, kube::Error::Auth(_)) {
         return Failure::new(format!("logging in to {server} failed: {text}"))
             .hint("run `kubectl auth whoami` to see whether kubectl can log in");
     }
-    let lower = text.to_ascii_lowercase();
-    if lower.contains("certificate") {
+    if matches!(causes::find::<rustls::Error>(error), Some(rustls::Error::InvalidCertificate(_))) {
         return Failure::new(format!("{server} has a certificate that is not trusted: {text}"))
             .hint("name its authority with `--certificate-authority`, or its name with `--tls-server-name`");
     }
@@ -230,16 +230,41 @@ pub(crate) fn failure(error: &kube::Error, server: &str) -> Failure {
         .hint("check the address with `kubectl cluster-info`, or choose another with `--context`")
 }
 
-/// Joins an error with its causes, leaving out what a former one already says.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::fake_hub;
+    use crate::session::certificates;
+
+    /// Asks a server for its version by a client that trusts nobody, and says what came of it.
+    async fn asked(port: u16) -> Failure {
+        let url = format!("https://127.0.0.1:{port}");
+        let mut config = Config::new(url.parse().expect("an address"));
+        config.root_cert = Some(Vec::new());
+        let client = Client::try_from(config).expect("a client");
+        failure(&client.apiserver_version().await.expect_err("no version"), "the server")
     }
-    text
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_is_told_from_a_server_that_is_not_there() {
+        let made = certificates::make("abcde").expect("certificates");
+        let server = fake_hub::serve(&made.hub);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mut ours, theirs) = tokio::io::duplex(1 << 14);
+                server.send(theirs).await.expect("served");
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut ours).await.ok() });
+            }
+        });
+        let untrusted = asked(port).await;
+        assert!(untrusted.what.contains("has a certificate that is not trusted"), "{untrusted}");
+        serving.abort();
+        assert!(serving.await.is_err_and(|error| error.is_cancelled()));
+        let away = asked(port).await;
+        assert!(away.what.contains("cannot be reached"), "{away}");
+    }
 }

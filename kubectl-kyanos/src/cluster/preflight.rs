@@ -26,6 +26,9 @@ const OLDEST_MINOR: u32 = 30;
 /// Oldest kernel that the programs load on.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 
+/// What to try where the cluster forbids what lies outside namespaces.
+const RIGHT_OR_POLICY: &str = "ask for the whole ClusterRole in manifests/deployer.yaml: nobody may grant what they do not hold; an admission policy may stand against it, too";
+
 /// API group by which OpenShift is recognised.
 const OPENSHIFT: &str = "security.openshift.io";
 
@@ -219,13 +222,10 @@ where
 fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure {
     let kind = K::kind(&()).into_owned();
     let failure = Failure::new(format!("the cluster would refuse the session's {kind}: {}", said(error)));
-    let says = |text: &str| matches!(error, kube::Error::Api(status) if status.message.contains(text));
-    failure.hint(if says("attempting to grant") {
-        "nobody may grant what they do not hold: ask for the whole ClusterRole in manifests/deployer.yaml"
-    } else if says(" cannot ") && says(" resource ") {
-        "ask for the ClusterRole in manifests/deployer.yaml"
-    } else {
-        "an admission policy may stand against it; ask who runs the cluster"
+    // By what it is forbidden, a right that is missing or a policy, the API server says in its message alone.
+    failure.hint(match error {
+        kube::Error::Api(status) if status.is_forbidden() => RIGHT_OR_POLICY,
+        _ => "an admission policy may stand against it; ask who runs the cluster",
     })
 }
 

@@ -46,7 +46,9 @@ const POLL: Duration = Duration::from_millis(250);
 /// What deletions were asked for in vain.
 #[derive(Debug, Default)]
 struct Refused {
-    /// Within the session's namespace, with which it goes, and the namespace itself.
+    /// The session's namespace itself.
+    namespace: Option<String>,
+    /// Within it, with which it goes.
     within: Vec<String>,
     /// Outside it.
     outside: Vec<String>,
@@ -89,6 +91,16 @@ async fn nudge(client: &Client, session: &SessionRef) -> Remains {
     Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
 }
 
+// === impl Refused ===
+
+impl Refused {
+    /// Whether all deletions were heard.
+    fn is_empty(&self) -> bool {
+        let Self { namespace, within, outside } = self;
+        namespace.is_none() && within.is_empty() && outside.is_empty()
+    }
+}
+
 // === impl Removal ===
 
 impl<'a> Removal<'a> {
@@ -110,7 +122,7 @@ impl<'a> Removal<'a> {
                 Ok(Some(still)) => holds = still,
                 Err(error) => holds = format!("namespace `{}` ({})", self.session.namespace(), said(&error)),
             }
-            let all_heard = refused.within.is_empty() && refused.outside.is_empty();
+            let all_heard = refused.is_empty();
             if !all_heard {
                 heard = Instant::now();
             }
@@ -120,11 +132,8 @@ impl<'a> Removal<'a> {
             }
             sleep(POLL).await;
         }
-        let mut left: Vec<String> = refused.within.into_iter().chain(refused.outside).collect();
-        // It is said once, with what holds it.
-        left.retain(|what| !what.starts_with("namespace "));
-        left.push(holds);
-        left
+        // Of the namespace it is said what holds it, not once more that it was refused.
+        refused.within.into_iter().chain(refused.outside).chain([holds]).collect()
     }
 
     /// Asks for everything to be deleted; `strike` does not wait for the nodes of pods.
@@ -133,7 +142,7 @@ impl<'a> Removal<'a> {
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), &namespace);
         let daemons = Api::<DaemonSet>::namespaced(self.client.clone(), &namespace);
         let (client, session) = (self.client, self.session);
-        let (mut within, deployments, daemons, pods, outside) = tokio::join!(
+        let (namespace, deployments, daemons, pods, outside) = tokio::join!(
             remove_namespace(client, session),
             remove_listed(deployments, &self.all, session),
             remove_listed(daemons, &self.all, session),
@@ -142,8 +151,8 @@ impl<'a> Removal<'a> {
         );
         let (pods, unconfirmed) = pods;
         self.unconfirmed.extend(unconfirmed);
-        within.extend(deployments.into_iter().chain(daemons).chain(pods));
-        Refused { within, outside }
+        let within = deployments.into_iter().chain(daemons).chain(pods).collect();
+        Refused { namespace, within, outside }
     }
 
     /// Looks at the namespace: what holds it, or nothing when it is gone.
@@ -222,12 +231,12 @@ fn refused<T>(what: &str, result: Result<T, kube::Error>) -> Option<String> {
     }
 }
 
-async fn remove_namespace(client: &Client, session: &SessionRef) -> Vec<String> {
+async fn remove_namespace(client: &Client, session: &SessionRef) -> Option<String> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let name = session.namespace();
     let parameters = exactly(Some(session.namespace_uid.clone()), GRACE_SECONDS);
     let deleted = namespaces.delete(&name, &parameters).await;
-    refused(&format!("namespace `{name}`"), deleted).into_iter().collect()
+    refused(&format!("namespace `{name}`"), deleted)
 }
 
 async fn remove_listed<K>(api: Api<K>, all: &ListParams, session: &SessionRef) -> Vec<String>

@@ -16,7 +16,8 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::save::Target;
 use crate::session::Wanted;
-use crate::{stdout, store};
+use crate::stdout;
+use crate::store::{self, SessionStore};
 
 /// Bytes of a session's own store.
 const OWN_STORE_LIMIT: u64 = 2 << 30;
@@ -24,10 +25,19 @@ const OWN_STORE_LIMIT: u64 = 2 << 30;
 /// How long a kept session's hub lives after capture ended.
 const TTL: Duration = Duration::from_hours(1);
 
-/// Where a session is or shall be, and which traffic there is meant.
+/// What a command is for.
+#[derive(Debug)]
+enum Aim {
+    /// A session there.
+    Session(Where),
+    /// The manifests that a session would consist of, for which no cluster is asked.
+    Manifests,
+}
+
+/// What a command is for, and which traffic is meant.
 #[derive(Debug)]
 pub(crate) struct Site {
-    place: Where,
+    aim: Aim,
     /// Which traffic.
     pub(crate) filter: v1::Filter,
 }
@@ -59,12 +69,12 @@ pub(crate) async fn site(
     check(asked)?;
     let filter = filter::build(&asked.filter, &asked.place, protocol, matches)?;
     if asked.place.local {
-        return Ok(Site { place: Where::Local, filter });
+        return Ok(Site { aim: Aim::Session(Where::Local), filter });
     }
     if asked.deploy.print_manifests {
         let namespace = connect::namespace(&asked.place.cluster).await;
         let filter = selection::select(pods_asked(asked, everywhere), &namespace, &[], filter)?;
-        return Ok(Site { place: Where::Local, filter });
+        return Ok(Site { aim: Aim::Manifests, filter });
     }
     let connection = connect::connect(&asked.place.cluster).await?;
     let exists = selection::existing(&connection, &selection::dotted(&asked.filter.pod_name)).await;
@@ -72,7 +82,7 @@ pub(crate) async fn site(
     if let Some(hint) = selection::nothing_yet(&connection, &filter).await {
         console.hint(&hint);
     }
-    Ok(Site { place: Where::Cluster(Box::new(connection)), filter })
+    Ok(Site { aim: Aim::Session(Where::Cluster(Box::new(connection))), filter })
 }
 
 /// Turns flags into a plan, and says what must be said before a session begins; `None` where manifests were printed
@@ -90,36 +100,46 @@ pub(crate) fn plan(
     }
     let save = session.save.as_deref().map(Target::new).transpose()?;
     let time = capture.time;
-    if let Some(name) = &session.session {
-        let session = Choice::Join(name.clone());
-        return Ok(Some(Plan { place: site.place, session, time, save, hint_at_keeping: false }));
-    }
-    if !capture.redact {
+    if !capture.redact && session.session.is_none() {
         console.warning("`--redact=false` shows and stores passwords, tokens and cookies");
     }
-    let (wanted, cluster) = (wanted(asked, site.filter, needs)?, request(deploy));
-    if deploy.print_manifests {
-        stdout::print(&launches::print(&wanted, &cluster)?)?;
-        return Ok(None);
+    let place = match site.aim {
+        Aim::Session(place) => place,
+        Aim::Manifests => {
+            let wanted = wanted(asked, site.filter, needs)?;
+            stdout::print(&launches::print(&wanted, &request(deploy))?)?;
+            return Ok(None);
+        }
+    };
+    if let Some(name) = &session.session {
+        let session = Choice::Join(name.clone());
+        return Ok(Some(Plan { place, session, time, save, hint_at_keeping: false }));
     }
-    let own_store = matches!(&wanted.store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
+    let wanted = wanted(asked, site.filter, needs)?;
+    let own_store = matches!(&wanted.store, SessionStore::Own);
     let hint_at_keeping = own_store && !session.keep && save.is_none();
-    let session = Choice::New(Box::new(New { wanted, cluster }));
-    Ok(Some(Plan { place: site.place, session, time, save, hint_at_keeping }))
+    let session = Choice::New(Box::new(New { wanted, cluster: request(deploy) }));
+    Ok(Some(Plan { place, session, time, save, hint_at_keeping }))
 }
 
 /// What the flags want of a new session.
 fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wanted, Failure> {
     let CapturingArgs { session, capture, .. } = asked;
     let store = store_of(session, needs.stores)?;
-    let own_store = matches!(&store, StoreChoice::Sqlite { path } if path.as_os_str().is_empty());
-    let max_store_bytes = if matches!(store, StoreChoice::None) { 0 } else { session.max_store_bytes };
+    let own_limit = match store {
+        SessionStore::Own => OWN_STORE_LIMIT,
+        SessionStore::Given(_) => 0,
+    };
+    let stored_bytes = match store {
+        SessionStore::Given(StoreChoice::None) => 0,
+        SessionStore::Own | SessionStore::Given(_) => session.max_store_bytes,
+    };
     Ok(Wanted {
         name: session.name.clone(),
-        store_limit: session.store_limit.unwrap_or(if own_store { OWN_STORE_LIMIT } else { 0 }),
+        store_limit: session.store_limit.unwrap_or(own_limit),
         store,
         max_store_bytes: session.max_store_bytes,
-        payload_bytes: max_store_bytes.max(needs.print_bytes),
+        payload_bytes: stored_bytes.max(needs.print_bytes),
         keep: session.keep,
         ttl: session.ttl.unwrap_or(TTL),
         timeout: session.timeout,
@@ -173,15 +193,14 @@ fn check(CapturingArgs { session, place, deploy, capture, .. }: &CapturingArgs) 
     Ok(())
 }
 
-fn store_of(session: &SessionArgs, stores: bool) -> Result<StoreChoice, Failure> {
+fn store_of(session: &SessionArgs, stores: bool) -> Result<SessionStore, Failure> {
     let password = std::env::var(store::PASSWORD_VARIABLE).ok();
     match &session.store {
-        Some(url) => store::choice(url, session.store_reader.as_deref(), password.as_deref()),
-        // The session puts its own path in.
-        None if stores || session.keep || session.save.is_some() => {
-            Ok(StoreChoice::Sqlite { path: "".into() })
+        Some(url) => {
+            store::choice(url, session.store_reader.as_deref(), password.as_deref()).map(SessionStore::Given)
         }
-        None => Ok(StoreChoice::None),
+        None if stores || session.keep || session.save.is_some() => Ok(SessionStore::Own),
+        None => Ok(SessionStore::Given(StoreChoice::None)),
     }
 }
 

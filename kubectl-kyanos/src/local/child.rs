@@ -25,8 +25,14 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 /// Fewest arenas keep the allocator from holding memory per thread.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 
-/// Sets what a child logs where it is not set already: with `-d` all of its own steps, and no library's.
-const LOG: (&str, &str) = ("KYANOS_LOG", "info,hub=debug,capturer=debug");
+/// Variable that sets what a child logs.
+const LOG: &str = "KYANOS_LOG";
+
+/// What it logs where nobody set it.
+const WARNINGS: &str = "warn";
+
+/// The same with `-d`: all of its own steps, and no library's.
+const STEPS: &str = "info,hub=debug,capturer=debug";
 
 /// A running child.
 #[derive(Debug)]
@@ -54,8 +60,8 @@ impl Child {
         let path = beside(name)?;
         let failed = |error: &std::io::Error| Failure::io("starting", path.display(), error);
         let mut command = Command::new(&path);
-        if console.is_debug() && std::env::var_os(LOG.0).is_none() {
-            command.env(LOG.0, LOG.1);
+        if std::env::var_os(LOG).is_none() {
+            command.env(LOG, if console.is_debug() { STEPS } else { WARNINGS });
         }
         command.env(ARENAS.0, ARENAS.1).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A terminal's Ctrl-C is for the plugin alone: it drains first.
@@ -164,19 +170,12 @@ fn ended(name: &str, status: Option<ExitStatus>) -> Failure {
     Failure::new(format!("the {name} {how}")).hint("its last messages are above; `-d` shows all of them")
 }
 
-/// Shows what a child says: warnings and above, with `-d` everything.
+/// Shows what a child says.
 async fn relay(name: &'static str, errors: ChildStderr, console: Console) {
     let mut lines = BufReader::new(errors).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if console.is_debug() || !is_chatter(&line) {
-            console.say(&format!("{name}: {line}"));
-        }
+        console.say(&format!("{name}: {line}"));
     }
-}
-
-/// Whether a line of a log is below a warning; lines of no log, such as a panic's, are not.
-fn is_chatter(line: &str) -> bool {
-    line.split_whitespace().take(2).any(|word| matches!(word, "INFO" | "DEBUG" | "TRACE"))
 }
 
 async fn drain(mut answers: BufReader<ChildStdout>) {
@@ -186,18 +185,5 @@ async fn drain(mut answers: BufReader<ChildStdout>) {
             return;
         }
         line.clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warnings_and_panics_are_shown() {
-        assert!(is_chatter("INFO hub: listening"));
-        assert!(is_chatter("2026-01-01T00:00:00Z DEBUG hub: x"));
-        assert!(!is_chatter("WARN hub: store is slow"));
-        assert!(!is_chatter("thread 'main' panicked at hub/src/main.rs:1:1"));
     }
 }

@@ -1259,6 +1259,9 @@ pub struct StoreDown {
     /// Why.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+    /// Whether waiting can help.
+    #[prost(enumeration = "FailureKind", tag = "2")]
+    pub failure: i32,
 }
 /// StoreClosed is a store that takes nothing more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1297,9 +1300,16 @@ pub struct HeartbeatRequest {}
 /// HeartbeatResponse answers each heartbeat, and tells the end unasked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {
-    /// Who ended the session and why; empty while it lives.
+    /// The session's end; absent while it lives.
+    #[prost(message, optional, tag = "1")]
+    pub end: ::core::option::Option<SessionEnd>,
+}
+/// SessionEnd is how a session ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionEnd {
+    /// Who ended it and why.
     #[prost(string, tag = "1")]
-    pub ended_by: ::prost::alloc::string::String,
+    pub by: ::prost::alloc::string::String,
 }
 /// WatchRequest opens a live stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1524,6 +1534,39 @@ pub struct DrainSessionResponse {
     /// Exchanges of which a mark was observed out of order and moved.
     #[prost(uint64, tag = "4")]
     pub clamped: u64,
+}
+/// FailureKind says whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FailureKind {
+    /// Not set.
+    Unspecified = 0,
+    /// It may pass by itself.
+    Passing = 1,
+    /// It stays until somebody mends it.
+    Final = 2,
+}
+impl FailureKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAILURE_KIND_UNSPECIFIED",
+            Self::Passing => "FAILURE_KIND_PASSING",
+            Self::Final => "FAILURE_KIND_FINAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAILURE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAILURE_KIND_PASSING" => Some(Self::Passing),
+            "FAILURE_KIND_FINAL" => Some(Self::Final),
+            _ => None,
+        }
+    }
 }
 /// Metric is what a statistic measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2547,9 +2590,9 @@ pub struct NodeFact {
 /// OwnerFact is what controls a replica set or a job.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OwnerFact {
-    /// "ReplicaSet" or "Job".
-    #[prost(string, tag = "1")]
-    pub kind: ::prost::alloc::string::String,
+    /// Which of the two it is.
+    #[prost(enumeration = "ObjectKind", tag = "1")]
+    pub kind: i32,
     /// Namespace.
     #[prost(string, tag = "2")]
     pub namespace: ::prost::alloc::string::String,
@@ -2563,9 +2606,9 @@ pub struct OwnerFact {
 /// GoneFact names an object that is no more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GoneFact {
-    /// "Pod", "Service", "EndpointSlice", "Node", or as in OwnerFact.
-    #[prost(string, tag = "1")]
-    pub kind: ::prost::alloc::string::String,
+    /// Its kind.
+    #[prost(enumeration = "ObjectKind", tag = "1")]
+    pub kind: i32,
     /// Namespace; empty for a node.
     #[prost(string, tag = "2")]
     pub namespace: ::prost::alloc::string::String,
@@ -2648,6 +2691,55 @@ pub struct PartialDistribution {
     /// The sketch, as hubs of one wire revision write it.
     #[prost(bytes = "vec", tag = "6")]
     pub sketch: ::prost::alloc::vec::Vec<u8>,
+}
+/// ObjectKind is a kind of objects that hubs tell each other of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ObjectKind {
+    /// Not set.
+    Unspecified = 0,
+    /// A pod.
+    Pod = 1,
+    /// A service.
+    Service = 2,
+    /// A slice of a service's endpoints.
+    EndpointSlice = 3,
+    /// A node.
+    Node = 4,
+    /// A replica set.
+    ReplicaSet = 5,
+    /// A job.
+    Job = 6,
+}
+impl ObjectKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OBJECT_KIND_UNSPECIFIED",
+            Self::Pod => "OBJECT_KIND_POD",
+            Self::Service => "OBJECT_KIND_SERVICE",
+            Self::EndpointSlice => "OBJECT_KIND_ENDPOINT_SLICE",
+            Self::Node => "OBJECT_KIND_NODE",
+            Self::ReplicaSet => "OBJECT_KIND_REPLICA_SET",
+            Self::Job => "OBJECT_KIND_JOB",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OBJECT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OBJECT_KIND_POD" => Some(Self::Pod),
+            "OBJECT_KIND_SERVICE" => Some(Self::Service),
+            "OBJECT_KIND_ENDPOINT_SLICE" => Some(Self::EndpointSlice),
+            "OBJECT_KIND_NODE" => Some(Self::Node),
+            "OBJECT_KIND_REPLICA_SET" => Some(Self::ReplicaSet),
+            "OBJECT_KIND_JOB" => Some(Self::Job),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod peer_client {
@@ -3182,5 +3274,120 @@ pub mod peer_server {
     pub const SERVICE_NAME: &str = "kyanos.v1.Peer";
     impl<T> tonic::server::NamedService for PeerServer<T> {
         const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Refusal says for programs what a status's message says for people.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// Why.
+    #[prost(enumeration = "RefusalKind", tag = "1")]
+    pub kind: i32,
+    /// What the user can try; empty where nothing is known.
+    #[prost(string, tag = "2")]
+    pub hint: ::prost::alloc::string::String,
+}
+/// RefusalKind is why a hub refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusalKind {
+    /// Not set.
+    Unspecified = 0,
+    /// Who asks and who answers are of different wire revisions.
+    WireRevision = 1,
+    /// The certificate does not carry the role that the service is for.
+    Role = 2,
+    /// A message is out of turn, or lacks what it must have.
+    Message = 3,
+    /// The first message did not come in time.
+    Silent = 4,
+    /// What is asked for cannot be read: a filter, a selector, a grouping.
+    Request = 5,
+    /// There are as many viewers as a session takes.
+    TooManyViewers = 6,
+    /// It is not known yet which ids are free.
+    NotBegun = 7,
+    /// No ids are left, or what was given cannot be remembered.
+    NoIds = 8,
+    /// The hub follows no cluster, so that none can lead it.
+    NoCluster = 9,
+    /// Another hub leads.
+    AnotherLeads = 10,
+    /// The session stores nothing.
+    NoStore = 11,
+    /// The session's store was not reached yet.
+    StoreStarting = 12,
+    /// The store cannot be reached, or its file not be opened.
+    StoreAway = 13,
+    /// The store failed.
+    StoreFailed = 14,
+    /// The store refused the statement.
+    Statement = 15,
+    /// The statement would change something.
+    ReadOnly = 16,
+    /// The store has no login that can only read.
+    NoReader = 17,
+    /// The statement took too long.
+    TimedOut = 18,
+    /// The hub failed.
+    Failed = 19,
+    /// The store is none that this hub can use.
+    StoreUnusable = 20,
+}
+impl RefusalKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REFUSAL_KIND_UNSPECIFIED",
+            Self::WireRevision => "REFUSAL_KIND_WIRE_REVISION",
+            Self::Role => "REFUSAL_KIND_ROLE",
+            Self::Message => "REFUSAL_KIND_MESSAGE",
+            Self::Silent => "REFUSAL_KIND_SILENT",
+            Self::Request => "REFUSAL_KIND_REQUEST",
+            Self::TooManyViewers => "REFUSAL_KIND_TOO_MANY_VIEWERS",
+            Self::NotBegun => "REFUSAL_KIND_NOT_BEGUN",
+            Self::NoIds => "REFUSAL_KIND_NO_IDS",
+            Self::NoCluster => "REFUSAL_KIND_NO_CLUSTER",
+            Self::AnotherLeads => "REFUSAL_KIND_ANOTHER_LEADS",
+            Self::NoStore => "REFUSAL_KIND_NO_STORE",
+            Self::StoreStarting => "REFUSAL_KIND_STORE_STARTING",
+            Self::StoreAway => "REFUSAL_KIND_STORE_AWAY",
+            Self::StoreFailed => "REFUSAL_KIND_STORE_FAILED",
+            Self::Statement => "REFUSAL_KIND_STATEMENT",
+            Self::ReadOnly => "REFUSAL_KIND_READ_ONLY",
+            Self::NoReader => "REFUSAL_KIND_NO_READER",
+            Self::TimedOut => "REFUSAL_KIND_TIMED_OUT",
+            Self::Failed => "REFUSAL_KIND_FAILED",
+            Self::StoreUnusable => "REFUSAL_KIND_STORE_UNUSABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSAL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "REFUSAL_KIND_WIRE_REVISION" => Some(Self::WireRevision),
+            "REFUSAL_KIND_ROLE" => Some(Self::Role),
+            "REFUSAL_KIND_MESSAGE" => Some(Self::Message),
+            "REFUSAL_KIND_SILENT" => Some(Self::Silent),
+            "REFUSAL_KIND_REQUEST" => Some(Self::Request),
+            "REFUSAL_KIND_TOO_MANY_VIEWERS" => Some(Self::TooManyViewers),
+            "REFUSAL_KIND_NOT_BEGUN" => Some(Self::NotBegun),
+            "REFUSAL_KIND_NO_IDS" => Some(Self::NoIds),
+            "REFUSAL_KIND_NO_CLUSTER" => Some(Self::NoCluster),
+            "REFUSAL_KIND_ANOTHER_LEADS" => Some(Self::AnotherLeads),
+            "REFUSAL_KIND_NO_STORE" => Some(Self::NoStore),
+            "REFUSAL_KIND_STORE_STARTING" => Some(Self::StoreStarting),
+            "REFUSAL_KIND_STORE_AWAY" => Some(Self::StoreAway),
+            "REFUSAL_KIND_STORE_FAILED" => Some(Self::StoreFailed),
+            "REFUSAL_KIND_STATEMENT" => Some(Self::Statement),
+            "REFUSAL_KIND_READ_ONLY" => Some(Self::ReadOnly),
+            "REFUSAL_KIND_NO_READER" => Some(Self::NoReader),
+            "REFUSAL_KIND_TIMED_OUT" => Some(Self::TimedOut),
+            "REFUSAL_KIND_FAILED" => Some(Self::Failed),
+            "REFUSAL_KIND_STORE_UNUSABLE" => Some(Self::StoreUnusable),
+            _ => None,
+        }
     }
 }

@@ -14,6 +14,7 @@ struct Fake {
 #[derive(Default)]
 struct Inside {
     down: bool,
+    newer: bool,
     refuses: Vec<u64>,
     ids: Vec<u64>,
     losses: Vec<LossRow>,
@@ -27,7 +28,11 @@ impl Fake {
     }
 
     fn up(&self) -> Result<(), StoreError> {
-        if self.inside().down { Err(StoreError::Unreachable { reason: "down".to_owned() }) } else { Ok(()) }
+        let inside = self.inside();
+        if inside.newer {
+            return Err(StoreError::Newer { found: 9, known: 2 });
+        }
+        if inside.down { Err(StoreError::Unreachable { reason: "down".to_owned() }) } else { Ok(()) }
     }
 }
 
@@ -96,6 +101,21 @@ fn balanced(writer: &Writer) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_no_waiting_mends_says_so_and_is_tried_again() {
+    let fake = Fake::default();
+    fake.inside().newer = true;
+    let writer = Writer::start(fake.clone(), 0, None);
+    writer.offer(&exchanges(0..10, 1));
+    assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
+    let told = v1::StoreState::from(writer.state());
+    let down = proto::store_state::down(&told).expect("down");
+    assert_eq!(down.failure(), v1::FailureKind::Final);
+    fake.inside().newer = false;
+    assert!(writer.flush(soon()).await);
+    assert_eq!((writer.state(), writer.totals().stored), (State::Ready, 10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_loses_nothing_that_fits() {
     let fake = Fake::default();
     let writer = Writer::start(fake.clone(), 0, None);
@@ -104,7 +124,7 @@ async fn an_outage_loses_nothing_that_fits() {
     fake.inside().down = true;
     writer.offer(&exchanges(1000..3000, 10));
     assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
-    assert_eq!(writer.state(), State::Down("store unreachable: down".to_owned()));
+    assert_eq!(writer.state(), State::Down { reason: "store unreachable: down".to_owned(), passing: true });
     fake.inside().down = false;
     assert!(writer.flush(soon()).await);
     assert_eq!(writer.state(), State::Ready);

@@ -130,10 +130,14 @@ async fn a_forbidden_write_names_the_rule_and_where_all_rules_are() {
 #[tokio::test]
 async fn a_namespace_that_is_deleted_meanwhile_is_no_missing_right() {
     let message = "unable to create new content in namespace kyanos-abcde because it is being terminated";
-    let api = FakeApi::willing().but(scenarios::writes_forbidden("secrets", message));
+    let api = FakeApi::willing().but(scenarios::namespace_ends("secrets", message));
     let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.starts_with("the session's namespace was deleted while it started"));
     assert_eq!(failure.hint, None);
+    // The API server says it by a cause; the same words may come from anybody.
+    let api = FakeApi::willing().but(scenarios::writes_forbidden("secrets", message));
+    let failure = everything(&api).await.expect_err("refused");
+    assert!(failure.what.contains("is forbidden") && failure.hint.is_some(), "{}", failure.what);
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,7 +40,36 @@ pub(crate) fn writes_forbidden(
     kind: &'static str,
     message: &'static str,
 ) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
-    move |call| is_write(call, kind).then(|| Answer::refusal(403, "Forbidden", message))
+    writes_refused(kind, 403, "Forbidden", message)
+}
+
+/// No object of a kind may be written, for this reason.
+pub(crate) fn writes_refused(
+    kind: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: &'static str,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| is_write(call, kind).then(|| Answer::refusal(code, reason, message))
+}
+
+/// No object of a kind may be written, since its namespace is being deleted.
+pub(crate) fn namespace_ends(
+    kind: &'static str,
+    message: &'static str,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| {
+        is_write(call, kind).then(|| {
+            let cause = json!({ "reason": "NamespaceTerminating", "field": "metadata.namespace" });
+            Answer::Object(
+                403,
+                json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
+                    "reason": "Forbidden", "message": message, "details": { "causes": [cause] },
+                }),
+            )
+        })
+    }
 }
 
 /// Objects of a kind are there already, and another manager writes them.

@@ -14,6 +14,17 @@ const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// Reasons that no waiting changes.
 const FINAL: [&str; 3] = ["ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"];
 
+/// Reasons of waiting for an image.
+const IMAGE: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "InvalidImageName",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+];
+
 /// What a registry says of images that are not there or not for this user.
 const NO_IMAGE: [&str; 5] =
     ["not found", "unauthorized", "denied", "manifest unknown", "no match for platform"];
@@ -182,7 +193,7 @@ fn of_container(status: &ContainerStatus) -> Option<Trouble> {
             None => Trouble::Container { word, message },
         });
     }
-    if word.contains("Image") || word == "RegistryUnavailable" || word == "SignatureValidationFailed" {
+    if IMAGE.contains(&word.as_str()) {
         return Some(Trouble::Image { word, image: status.image.clone(), message: registry(&message) });
     }
     Some(Trouble::Container { word, message })

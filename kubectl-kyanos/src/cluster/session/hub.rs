@@ -36,13 +36,14 @@ pub(super) async fn wait(
             }
             let mut client = match Client::connect_over(viewer, forward.clone()).await {
                 Ok(client) => client,
-                Err(failure) => return Ok(Some(Err(failure))),
+                Err(failure) if failure.passing => return Ok(Some(Err(failure))),
+                Err(failure) => return Err(failure),
             };
             match client.describe().await {
                 Ok(_) => Ok(Some(Ok(client))),
+                Err(failure) if failure.passing => Ok(Some(Err(failure))),
                 // A hub of another version is not waited for.
-                Err(failure) if failure.hint.is_some() => Err(failure),
-                Err(failure) => Ok(Some(Err(failure))),
+                Err(failure) => Err(failure),
             }
         };
         match tokio::time::timeout_at(deadline, attempt).await {

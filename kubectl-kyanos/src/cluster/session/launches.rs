@@ -9,7 +9,7 @@ use crate::cluster::request::Request;
 use crate::failure::Failure;
 use crate::session::certificates::{self, Identities};
 use crate::session::{Wanted, name};
-use crate::store::without_password;
+use crate::store::{SessionStore, without_password};
 
 /// What the parts of a new session are told, beside what the request says.
 #[derive(Debug)]
@@ -44,7 +44,10 @@ impl Launches {
     /// Everything that the manifests are filled with but the capturers' launch.
     pub(super) fn values(&self, wanted: &Wanted, request: &Request, owner: &str) -> Result<Values, Failure> {
         let mut values = Values::new(request, owner)?;
-        let mut store = wanted.store.clone();
+        let mut store = match &wanted.store {
+            SessionStore::Own => StoreChoice::None,
+            SessionStore::Given(store) => store.clone(),
+        };
         if let (Some(manifest), Some(logins)) = (&mut values.store, &self.logins) {
             manifest.root_password.clone_from(&logins.root);
             manifest.password.clone_from(&logins.writer);
@@ -102,12 +105,12 @@ impl Launches {
 /// What is asked of a cluster, with what the rest of the command line says of it.
 pub(super) fn request(wanted: &Wanted, cluster: &Request) -> Result<Request, Failure> {
     let own_store = match &wanted.store {
-        StoreChoice::Sqlite { path } if path.as_os_str().is_empty() => true,
-        StoreChoice::Sqlite { .. } => {
+        SessionStore::Own => true,
+        SessionStore::Given(StoreChoice::Sqlite { .. }) => {
             return Err(Failure::usage("a session in a cluster cannot store in a file of this machine")
                 .hint("use `--save FILE.sqlite`, a mysql:// store, or `--local`"));
         }
-        StoreChoice::None | StoreChoice::Mysql { .. } => false,
+        SessionStore::Given(StoreChoice::None | StoreChoice::Mysql { .. }) => false,
     };
     Ok(Request {
         name: wanted.name.clone().unwrap_or_else(name::made_up),
@@ -125,7 +128,7 @@ pub(crate) fn print(wanted: &Wanted, cluster: &Request) -> Result<String, Failur
     let request = request(wanted, cluster)?;
     let launches = Launches::generated();
     let mut wanted = wanted.clone();
-    if let StoreChoice::Mysql { url, reader } = &mut wanted.store {
+    if let SessionStore::Given(StoreChoice::Mysql { url, reader }) = &mut wanted.store {
         for url in [url].into_iter().chain(reader) {
             *url = without_password(url, GENERATED);
         }

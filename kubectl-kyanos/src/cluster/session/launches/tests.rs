@@ -10,7 +10,7 @@ use crate::cluster::request::Images;
 fn wanted() -> Wanted {
     Wanted {
         name: Some("abcde".to_owned()),
-        store: StoreChoice::Sqlite { path: "".into() },
+        store: SessionStore::Own,
         store_limit: 1 << 30,
         max_store_bytes: 1,
         payload_bytes: 1,
@@ -39,7 +39,7 @@ fn what_is_printed_holds_no_password_of_the_users() {
         url: "mysql://ann:s3cret@db:3306/kyanos".to_owned(),
         reader: Some("mysql://eve:t0p@db:3306/kyanos".to_owned()),
     };
-    let text = print(&Wanted { store, ..wanted() }, &asked()).expect("manifests");
+    let text = print(&Wanted { store: SessionStore::Given(store), ..wanted() }, &asked()).expect("manifests");
     assert!(!text.contains("s3cret") && !text.contains("t0p"));
     assert!(text.contains("mysql://ann:<generated>@db:3306/kyanos"), "{text}");
     assert!(text.contains("mysql://eve:<generated>@db:3306/kyanos"), "{text}");
@@ -84,8 +84,13 @@ fn each_part_is_told_its_own_secrets_and_no_others() {
 
 #[test]
 fn stores_that_a_cluster_cannot_use_are_refused() {
-    let file = Wanted { store: StoreChoice::Sqlite { path: "/tmp/x".into() }, ..wanted() };
+    let file =
+        Wanted { store: SessionStore::Given(StoreChoice::Sqlite { path: "/tmp/x".into() }), ..wanted() };
     assert_eq!(request(&file, &asked()).expect_err("refused").exit, crate::failure::USAGE);
     let theirs = StoreChoice::Mysql { url: "mysql://u@h/d".to_owned(), reader: None };
-    assert!(!request(&Wanted { store: theirs, ..wanted() }, &asked()).expect("a request").own_store);
+    assert!(
+        !request(&Wanted { store: SessionStore::Given(theirs), ..wanted() }, &asked())
+            .expect("a request")
+            .own_store
+    );
 }
