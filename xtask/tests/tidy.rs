@@ -1,6 +1,9 @@
 //! Invariants of the sources that the compiler does not know.
 #![expect(clippy::expect_used, reason = "a test that cannot read the sources has failed")]
 
+#[path = "tidy/decisions.rs"]
+mod decisions;
+
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
@@ -31,7 +34,7 @@ const EDGES: [Edge; 6] = [
     },
     Edge {
         names: r"\btonic::(\{[^}]*\b)?Status\b",
-        allowed: r"^(hub/src/(service|peers/(link|relay))\b|hub/tests/|capturer/(src/uplink|tests/pod/hub)|kubectl-kyanos/src/(client|connection|link|viewer))",
+        allowed: r"^(hub/src/(service|peers/(link|relay))\b|hub/tests/|capturer/(src/uplink|tests/pod/hub)|kubectl-kyanos/src/(client|connection|link|viewer)|proto/src/refusal)",
         reason: "errors become gRPC statuses at the service's edge, not before",
     },
     Edge {
@@ -83,13 +86,12 @@ struct Namesake {
     reason: &'static str,
 }
 
-const NAMESAKES: [Namesake; 10] = [
+const NAMESAKES: [Namesake; 9] = [
     Namesake { word: "viewer", file: "proto/src/lib.rs", reason: "a role in certificates" },
     Namesake { word: "viewer", file: "hub/src/service.rs", reason: "a service" },
     Namesake { word: "viewer", file: "kubectl-kyanos/src/cluster/names.rs", reason: "an object's name" },
     Namesake { word: "store", file: "kubectl-kyanos/src/cluster/names.rs", reason: "a component's name" },
     Namesake { word: "store", file: "kubectl-kyanos/src/cli.rs", reason: "a flag" },
-    Namesake { word: "store", file: "kubectl-kyanos/src/client.rs", reason: "a word of an error" },
     Namesake { word: "store", file: "kubectl-kyanos/src/commands/version.rs", reason: "an image" },
     Namesake { word: "store", file: "kubectl-kyanos/src/commands/status.rs", reason: "a field of JSON" },
     Namesake { word: "exchanges", file: "hub/src/store/schema.rs", reason: "a table" },
