@@ -106,8 +106,8 @@ impl Assembler {
             target: cut(target, NAME_CHARS),
             status: cut(status, NAME_CHARS),
             error,
-            request: request.map(|part| message(ground, &self.clock, request_way, part)),
-            response: response.map(|part| message(ground, &self.clock, response_way, part)),
+            request: request.map(|part| message(ground, self.clock, request_way, part)),
+            response: response.map(|part| message(ground, self.clock, response_way, part)),
             segments: is_timed.then_some(timing.segments),
             hops: Vec::new(),
             retransmits: None,
@@ -189,12 +189,12 @@ fn last(message: &decoders::Message) -> u64 {
     message.end.saturating_sub(1).max(message.start)
 }
 
-fn message(ground: &Ground<'_>, clock: &Clock, way: usize, message: decoders::Message) -> v1::Message {
+fn message(ground: &Ground<'_>, clock: Clock, way: usize, message: decoders::Message) -> v1::Message {
     let bytes = message.bytes();
     let decoders::Message { start, end, datagram: _, plain_bytes, payload, truncated } = message;
     let calls = ground.calls.get(way);
     let time = |call: &Call| if way == OUT { call.enter_ns } else { call.exit_ns };
-    let syscalls = calls.map(|calls| calls.listed(start, end, clock, time)).unwrap_or_default();
+    let syscalls = calls.map(|calls| calls.listed(start, end, &clock, time)).unwrap_or_default();
     v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
 }
 

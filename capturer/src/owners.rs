@@ -111,7 +111,9 @@ impl Owners {
         for cgroup in self.held.groups() {
             if self.selection.fate(cgroup) != Fate::Hold {
                 let (exchanges, missed) = self.held.take(cgroup);
-                exchanges.into_iter().for_each(|exchange| self.pass(cgroup, exchange));
+                for exchange in exchanges {
+                    self.pass(cgroup, exchange);
+                }
                 self.count(cgroup, missed);
             }
         }

@@ -189,12 +189,12 @@ impl FakeApi {
 
     /// Does the same but for a rule, which is asked before those that were there.
     pub(crate) fn but(self, rule: impl FnMut(&Call) -> Option<Answer> + Send + 'static) -> Self {
-        self.from_now_on(rule);
+        self.add_rule(rule);
         self
     }
 
     /// Adds a rule while it is being asked.
-    pub(crate) fn from_now_on(&self, rule: impl FnMut(&Call) -> Option<Answer> + Send + 'static) {
+    pub(crate) fn add_rule(&self, rule: impl FnMut(&Call) -> Option<Answer> + Send + 'static) {
         self.0.rules.lock().expect("unpoisoned").push(Box::new(rule));
     }
 
@@ -251,7 +251,9 @@ impl State {
         match answer {
             Answer::Echo => forward::open(parts, self, None).await,
             Answer::NoPort(reason) => forward::open(parts, self, Some(reason)).await,
-            answer => answer.response().await,
+            answer @ (Answer::Object(..) | Answer::Text(_) | Answer::Later(..) | Answer::Silence) => {
+                answer.response().await
+            }
         }
     }
 }

@@ -223,9 +223,10 @@ fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure 
     let kind = K::kind(&()).into_owned();
     let failure = Failure::new(format!("the cluster would refuse the session's {kind}: {}", said(error)));
     // By what it is forbidden, a right that is missing or a policy, the API server says in its message alone.
-    failure.hint(match error {
-        kube::Error::Api(status) if status.is_forbidden() => RIGHT_OR_POLICY,
-        _ => "an admission policy may stand against it; ask who runs the cluster",
+    failure.hint(if matches!(error, kube::Error::Api(status) if status.is_forbidden()) {
+        RIGHT_OR_POLICY
+    } else {
+        "an admission policy may stand against it; ask who runs the cluster"
     })
 }
 

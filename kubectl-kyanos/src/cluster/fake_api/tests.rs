@@ -37,7 +37,7 @@ async fn the_newest_rule_is_asked_first_and_the_rest_is_done() {
     let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(api.client());
     nodes.list(&kube::api::ListParams::default()).await.expect("the newest rule");
     api.client().apiserver_version().await.map(drop).expect_err("the rule before it");
-    api.from_now_on(|call| (call.path() == "/version").then(|| Answer::willing(call)));
+    api.add_rule(|call| (call.path() == "/version").then(|| Answer::willing(call)));
     api.client().apiserver_version().await.expect("the newest rule");
     assert_eq!(api.calls().len(), 3);
     assert_eq!(api.calls_about("nodes").len(), 1);

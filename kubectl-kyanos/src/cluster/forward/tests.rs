@@ -81,7 +81,7 @@ async fn a_port_forward_that_dies_ends_its_stream_and_the_next_goes_to_the_new_p
     let ended = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 1])).await;
     assert_eq!(ended.expect("the stream ends").expect("an end"), 0);
     let after = json!([pod("hub-1", true, true, false), pod("hub-2", true, false, false)]);
-    api.from_now_on(scenarios::holds("pods", after));
+    api.add_rule(scenarios::holds("pods", after));
     let mut stream = open(&mut forward).await.expect("a stream");
     assert_eq!(&echo(&mut stream).await.expect("an echo"), b"hello");
     let paths = forwarded(&api);
@@ -119,7 +119,7 @@ async fn of_several_hubs_the_one_that_leads_is_asked_first() {
     let mut forward = Forward::new(&api.client(), "abcde");
     open(&mut forward).await.expect("a stream");
     // A leader that is gone is not waited for.
-    api.from_now_on(scenarios::led_by("hub-0"));
+    api.add_rule(scenarios::led_by("hub-0"));
     open(&mut forward).await.expect("a stream");
     open(&mut forward).await.expect("a stream");
     let paths = forwarded(&api);
