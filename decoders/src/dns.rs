@@ -19,7 +19,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::reader::Reader;
-use crate::registry::{Comparison, Datagrams, Field, Framing, Protocol};
+use crate::registry::{Comparison, Datagrams, Field, Framing, Protocol, Statuses};
 use message::{HEADER, Header, Message, Question};
 use transfer::Transfer;
 
@@ -38,6 +38,11 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    statuses: Statuses {
+        fits: iana::is_rcode_name,
+        allowed: "has response codes by name, such as NOERROR, NXDOMAIN, SERVFAIL or RCODE24",
+        words: &iana::RCODES,
+    },
     framing: Framing::Prefixed { header: 2, at: 0, width: 2, big_endian: true, beyond: 2 },
     probe: probe::stream,
     open: |options, _| Box::new(Dns::new(options, Carrier::Stream)),
@@ -140,7 +145,7 @@ impl Dns {
         let (mut attributes, mut target) = (Vec::new(), String::new());
         if let Some(Question { name, kind, .. }) = question {
             target.clone_from(&name);
-            attributes.push(("host", name));
+            attributes.push(("host", name.to_ascii_lowercase()));
             // An update names its zone by the type of the zone's first record: nobody asks for that.
             if header.opcode() != message::UPDATE {
                 attributes.push(("type", iana::type_name(kind)));

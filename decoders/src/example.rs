@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
-use crate::registry::{Comparison, Field, Framing, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 
 pub(crate) const PROTOCOL: Protocol = Protocol {
     name: "ident",
@@ -20,11 +20,20 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
         help: "Owners of connections",
         comparison: Comparison::Exact,
     }],
+    statuses: Statuses {
+        // A server may have errors of its own, which begin with `X`.
+        fits: |status| STATUSES.contains(&status) || status.starts_with('X'),
+        allowed: "has USERID and the names of errors, such as NO-USER",
+        words: &STATUSES,
+    },
     framing: Framing::Hidden,
     probe,
     open: |options, _from_start| Box::new(Ident::new(options)),
     datagrams: None,
 };
+
+/// What RFC 1413, section 4, has for answers.
+const STATUSES: [&str; 5] = ["USERID", "INVALID-PORT", "NO-USER", "HIDDEN-USER", "UNKNOWN-ERROR"];
 
 /// Decodes one connection. Each line stands for itself, so nothing is remembered but what the user wants to see.
 #[derive(Debug)]

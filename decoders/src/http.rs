@@ -16,7 +16,7 @@ mod tests;
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
 use crate::queue::Queue;
-use crate::registry::{Comparison, Field, Framing, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use head::{Head, Lines, OpenHead};
 use request::{Asked, Upload};
 use response::{Reply, Telling};
@@ -54,6 +54,11 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Regex,
         },
     ],
+    statuses: Statuses {
+        fits: line::is_status,
+        allowed: "has numbers from 100 to 999 and the classes 1xx to 9xx",
+        words: &[],
+    },
     framing: Framing::Hidden,
     probe: detect::judge,
     open: |options, from_start| Box::new(Http::new(options, from_start)),

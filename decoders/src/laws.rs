@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::conversation::{Context, Conversation, Exchange, Message, Outcome, Transport, Verdict, Way};
 use crate::decoder::{Evidence, Options, Probe, Redaction, Side};
-use crate::registry::registry;
+use crate::registry::{Comparison, Protocol, registry};
 
 /// Payload bytes kept: long values of the fixtures are shortened by it.
 const PAYLOAD: usize = 1500;
@@ -228,6 +228,42 @@ fn fixtures_decode_to_their_golden_text_and_leave_nothing() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Checks what the registry says of an exchange.
+fn check_entry(protocol: &Protocol, exchange: &Exchange, whose: &str) {
+    let Exchange { status, attributes, .. } = exchange;
+    let named = |text: &str| status.is_empty() || (protocol.statuses.fits)(text);
+    assert!(named(status), "{whose}: `statuses` do not know {status:?}");
+    let begin = status.split(' ').next().unwrap_or_default();
+    assert!(named(begin), "{whose}: a filter for {begin:?} finds {status:?}, and `statuses` do not know it");
+    for (name, value) in attributes {
+        let fields: Vec<_> = protocol.fields.iter().filter(|field| field.name == *name).collect();
+        assert!(!fields.is_empty(), "{whose}: no field is called {name}");
+        let any_case = fields.iter().any(|field| field.comparison == Comparison::Caseless);
+        let mixed = value.to_ascii_lowercase() != *value && value.to_ascii_uppercase() != *value;
+        assert!(!any_case || !mixed, "{whose}: {name}={value:?} is one of several groups that are the same");
+    }
+}
+
+#[test]
+fn the_registry_knows_every_status_and_attribute() {
+    let mut checked = 0;
+    for fixture in fixtures() {
+        let protocol = registry().iter().find(|protocol| protocol.name == fixture.protocol).unwrap();
+        for outcome in run(&fixture, &fixture.chunks) {
+            let Outcome::Exchange(exchange) = outcome else { continue };
+            check_entry(protocol, &exchange, &fixture.name);
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked}");
+    for protocol in registry() {
+        for word in protocol.statuses.words {
+            assert!((protocol.statuses.fits)(word), "{}: {word}", protocol.name);
+        }
+        assert!(!(protocol.statuses.fits)(""), "{}", protocol.name);
+    }
 }
 
 #[test]

@@ -40,4 +40,4 @@ mod sql;
 
 pub use conversation::{Context, Conversation, Exchange, Message, Outcome, Reason, Transport, Verdict, Way};
 pub use decoder::{Options, Redaction, Side};
-pub use registry::{Comparison, Field, Framing, Protocol, registry};
+pub use registry::{Comparison, Field, Framing, Protocol, Statuses, registry};

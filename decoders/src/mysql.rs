@@ -23,7 +23,7 @@ mod values;
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::queue::Queue;
-use crate::registry::{Comparison, Field, Framing, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use crate::sql;
 use crate::sql::frame::Frames;
 use answer::{Answer, Asked, Failure, Known, Piece, Shape};
@@ -53,11 +53,19 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    statuses: Statuses {
+        fits: |status| sql::is_status(status, &STATUSES, is_error_number),
+        allowed: "has OK, ERR for every error, and `ERR NUMBER` for one, such as `ERR 1062`",
+        words: &STATUSES,
+    },
     framing: Framing::Prefixed { header: 4, at: 0, width: 3, big_endian: false, beyond: 4 },
     probe: probe::judge,
     datagrams: None,
     open: |options, from_start| Box::new(Mysql::new(options, from_start)),
 };
+
+/// Statuses but for those of one error.
+const STATUSES: [&str; 4] = ["OK", "ERR", "TLS", "COMPRESSED"];
 
 /// Decodes one connection of a client and its server.
 #[derive(Debug)]
@@ -443,4 +451,9 @@ fn described(statement: &[u8], database: &str) -> Request {
         attributes: vec![("statement", text), ("command", command)],
         ..Request::default()
     }
+}
+
+/// Says whether text is the number of an error as [`STATUSES`] have it after `ERR`.
+fn is_error_number(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|number| number.to_string() == text)
 }

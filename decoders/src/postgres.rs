@@ -18,7 +18,8 @@ mod values;
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Side, Step};
 use crate::queue::Queue;
-use crate::registry::{Comparison, Field, Framing, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
+use crate::sql;
 use crate::sql::frame::{Frames, Header, NoHeader};
 use names::Names;
 use probe::Chain;
@@ -46,11 +47,19 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Caseless,
         },
     ],
+    statuses: Statuses {
+        fits: |status| sql::is_status(status, &STATUSES, is_sqlstate),
+        allowed: "has OK, ERR for every error, and `ERR SQLSTATE` for one, such as `ERR 23505`",
+        words: &STATUSES,
+    },
     framing: Framing::Prefixed { header: 5, at: 1, width: 4, big_endian: true, beyond: 1 },
     probe: probe::judge,
     datagrams: None,
     open: |options, _| Box::new(Postgres::new(options)),
 };
+
+/// Statuses but for those of one error; `N` is the answer of a server that does not encrypt.
+const STATUSES: [&str; 6] = ["OK", "ERR", "SKIPPED", "TLS", "GSS", "N"];
 
 /// Most messages of the extended protocol that make up one request.
 const MAX_EXPECTS: usize = 1024;
@@ -288,4 +297,9 @@ fn read_header(from: Side, bytes: &[u8]) -> Result<Header, NoHeader> {
         return Err(NoHeader::Malformed);
     }
     Ok(Header { tag: *kind, bytes, body: u64::from(length.saturating_sub(4)) })
+}
+
+/// Says whether text is the code of an error: five digits and capitals (ISO 9075, SQLSTATE).
+fn is_sqlstate(text: &str) -> bool {
+    text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }

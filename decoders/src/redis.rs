@@ -19,7 +19,7 @@ mod tests;
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
-use crate::registry::{Comparison, Field, Framing, Protocol};
+use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use copy::Copy;
 use inline::{Inline, Line};
 use pending::{Answer, Pending};
@@ -50,6 +50,12 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
             comparison: Comparison::Prefix,
         },
     ],
+    statuses: Statuses {
+        // Errors of scripts and modules begin with any word of theirs.
+        fits: |status| status.starts_with(char::is_alphabetic) && !status.contains(' '),
+        allowed: "has OK and the first words of errors, such as ERR, WRONGTYPE or MOVED",
+        words: &["OK", "ERR", "WRONGTYPE", "NOAUTH", "NOPERM", "MOVED", "NOSCRIPT", "READONLY"],
+    },
     framing: Framing::Lines,
     probe: probe::judge,
     datagrams: None,

@@ -2,7 +2,6 @@
 
 use crate::conversation::Transport;
 use crate::decoder::{Decoder, Evidence, Options, Probe};
-use crate::{dns, http, mysql, postgres, redis};
 
 /// How a filter compares a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,17 @@ pub struct Field {
     pub help: &'static str,
     /// How values are compared.
     pub comparison: Comparison,
+}
+
+/// What statuses the responses of a protocol have: a filter that asks for another would wait for what never comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Statuses {
+    /// Says whether a status, or its beginning up to a space, can be one of this protocol's.
+    pub fits: fn(&str) -> bool,
+    /// Which there are, in words that follow the protocol's name.
+    pub allowed: &'static str,
+    /// Statuses to which a misspelt one may be near.
+    pub words: &'static [&'static str],
 }
 
 /// How the messages of a stream say where they end, so far as whoever captures them can follow without a decoder: of a
@@ -67,6 +77,8 @@ pub struct Protocol {
     pub transports: &'static [Transport],
     /// Fields that filters test.
     pub fields: &'static [Field],
+    /// Statuses of its responses.
+    pub statuses: Statuses,
     /// How its messages say where they end.
     pub framing: Framing,
     /// Tells whether the first bytes that a side sent over a stream are this protocol's.
@@ -88,7 +100,7 @@ pub(crate) struct Datagrams {
 /// Returns every protocol, in the order in which a tie is settled.
 #[must_use]
 pub fn registry() -> &'static [Protocol] {
-    &REGISTRY
+    REGISTRY
 }
 
 // === impl Protocol ===
@@ -99,5 +111,10 @@ impl std::fmt::Debug for Protocol {
     }
 }
 
-static REGISTRY: [Protocol; 5] =
-    [http::PROTOCOL, redis::PROTOCOL, mysql::PROTOCOL, postgres::PROTOCOL, dns::PROTOCOL];
+static REGISTRY: &[Protocol] = &[
+    crate::http::PROTOCOL,
+    crate::redis::PROTOCOL,
+    crate::mysql::PROTOCOL,
+    crate::postgres::PROTOCOL,
+    crate::dns::PROTOCOL,
+];

@@ -33,6 +33,11 @@ pub(crate) const REDACTED: &str = "[redacted]";
 /// The longest one-line form of a statement, in bytes: a list shows one line, the payload has the whole text.
 const LINE_BYTES: usize = 2048;
 
+/// Says whether a status is one of `words`, or `ERR` with a code.
+pub(crate) fn is_status(status: &str, words: &[&str], is_code: fn(&str) -> bool) -> bool {
+    words.contains(&status) || status.strip_prefix("ERR ").is_some_and(is_code)
+}
+
 /// Returns the first keyword of `statement` in upper case, or nothing when it has none.
 pub(crate) fn command(statement: &[u8], dialect: Dialect) -> String {
     Tokens::new(statement, Reading::usual(dialect))

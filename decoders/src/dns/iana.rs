@@ -138,32 +138,42 @@ pub(super) fn opcode_name(opcode: u16) -> String {
     name.to_owned()
 }
 
-/// Returns a response code's name: `RCODE99` where it has none. 16 is `BADSIG` in signatures only.
+/// Names of response codes, by number. 16 is `BADSIG` in signatures only.
+pub(super) const RCODES: [&str; 24] = [
+    "NOERROR",
+    "FORMERR",
+    "SERVFAIL",
+    "NXDOMAIN",
+    "NOTIMP",
+    "REFUSED",
+    "YXDOMAIN",
+    "YXRRSET",
+    "NXRRSET",
+    "NOTAUTH",
+    "NOTZONE",
+    "DSOTYPENI",
+    "RCODE12",
+    "RCODE13",
+    "RCODE14",
+    "RCODE15",
+    "BADVERS",
+    "BADKEY",
+    "BADTIME",
+    "BADMODE",
+    "BADNAME",
+    "BADALG",
+    "BADTRUNC",
+    "BADCOOKIE",
+];
+
+/// Returns a response code's name: `RCODE99` where it has none.
 pub(super) fn rcode_name(rcode: u16) -> String {
-    let name = match rcode {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        6 => "YXDOMAIN",
-        7 => "YXRRSET",
-        8 => "NXRRSET",
-        9 => "NOTAUTH",
-        10 => "NOTZONE",
-        11 => "DSOTYPENI",
-        16 => "BADVERS",
-        17 => "BADKEY",
-        18 => "BADTIME",
-        19 => "BADMODE",
-        20 => "BADNAME",
-        21 => "BADALG",
-        22 => "BADTRUNC",
-        23 => "BADCOOKIE",
-        other => return format!("RCODE{other}"),
-    };
-    name.to_owned()
+    RCODES.get(usize::from(rcode)).map_or_else(|| format!("RCODE{rcode}"), |name| (*name).to_owned())
+}
+
+/// Says whether a response code has a name. Codes have 12 bits (RFC 6891, section 6.1.3).
+pub(super) fn is_rcode_name(name: &str) -> bool {
+    (0..1 << 12).any(|rcode| rcode_name(rcode) == name)
 }
 
 /// Returns the name of a message's extension (EDNS0 option codes), as dig writes it where it does.

@@ -48,6 +48,16 @@ pub(super) fn status_line(line: &[u8]) -> Option<StatusLine> {
     (100..1000).contains(&status).then_some(StatusLine { status })
 }
 
+/// Says whether a status line can have a status, or one of a class such as `5xx`. RFC 9110, section 15, knows 100 to 599;
+/// servers send others too.
+pub(super) fn is_status(word: &str) -> bool {
+    match word.as_bytes() {
+        [b'1'..=b'9', b'x' | b'X', b'x' | b'X'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.len() == 2 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
 /// Methods that a request behind a loss may have when its first line came in pieces: IANA's, and those of caches, of
 /// service discovery and of sound sources.
 const METHODS: [&str; 45] = [

@@ -56,8 +56,11 @@ impl Http {
         let first = format!("{operation}{}", version(head.line));
         let (payload, truncated) =
             shortened(shown::head(head, &first, redaction), self.options.payload_bytes);
-        let attributes =
-            vec![("method", method), ("host", host.clone()), ("path", shown::path(&target).to_owned())];
+        let attributes = vec![
+            ("method", method),
+            ("host", host.to_ascii_lowercase()),
+            ("path", shown::path(&target).to_owned()),
+        ];
         // Without a length a request has no body: a server could not tell where it ends.
         let framing = head.framing().filter(|framing| whole && *framing != Framing::UntilClose);
         let framing = framing.unwrap_or(Framing::None);

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::example::PROTOCOL;
-use crate::registry::Protocol;
 
 static IDENT: Protocol = PROTOCOL;
 
@@ -51,6 +50,16 @@ fn the_fixture_decodes_to_its_golden_text_in_pieces_of_any_size() {
     let want = std::fs::read_to_string(fixture.path.with_extension("golden")).unwrap();
     for piece in [1, 2, 3, 7, 1000] {
         assert_eq!(golden(&hear(&fixture, piece, None)), want, "in pieces of {piece}");
+    }
+}
+
+#[test]
+fn the_entry_knows_every_status_and_attribute() {
+    let outcomes = hear(&fixture(), 1000, None);
+    assert_eq!(outcomes.len(), 2);
+    for outcome in outcomes {
+        let Outcome::Exchange(exchange) = outcome else { panic!("{outcome:?}") };
+        check_entry(&IDENT, &exchange, "ident");
     }
 }
 
