@@ -1,12 +1,14 @@
-//! What a session stores of an exchange, described once.
+//! What a session stores, described once.
 //!
-//! From the columns of [`exchange`] and [`hop`] follow the tables of both engines and their rows, one exchange as JSON
+//! From the columns of [`exchange`], [`hop`], [`capturer`] and [`loss`] follow the tables of both engines and their rows, one exchange as JSON
 //! and its schema, how a saved row is read back, and `docs/sql.md`. A new one is added here, at the end, with the
 //! schema's version that brings it.
 
+pub mod capturer;
 pub mod exchange;
 pub mod found;
 pub mod hop;
+pub mod loss;
 
 use std::net::IpAddr;
 

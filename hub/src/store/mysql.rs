@@ -293,7 +293,7 @@ async fn write(connection: &mut Conn, scope: &Scope, packet: usize, batch: &Batc
         let cells = row::capturer(scope, Dialect::Mysql, capturer);
         transaction.exec_drop(CAPTURERS.replace(), parameters(&[cells])).await?;
     }
-    let losses = losses.iter().map(|loss| row::loss(scope, loss)).collect();
+    let losses = losses.iter().map(|loss| row::loss(scope, Dialect::Mysql, loss)).collect();
     insert(&mut transaction, &LOSSES, packet, losses).await?;
     transaction.commit().await?;
     let offered = exchanges.len() as u64;

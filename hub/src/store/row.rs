@@ -1,13 +1,15 @@
-//! Exchanges as rows.
+//! Exchanges, capturers and losses as rows.
 
 use std::borrow::Cow;
 
+use proto::columns::capturer::CapturerSource;
 use proto::columns::exchange::Source;
 use proto::columns::hop::HopSource;
-use proto::columns::{self, Column, Kind, exchange, hop};
+use proto::columns::loss::LossSource;
+use proto::columns::{self, Column, Kind, capturer, exchange, hop, loss};
 use proto::v1;
 
-use super::schema::{CAPTURERS, Dialect, LOSSES, Table};
+use super::schema::Dialect;
 use super::{CapturerRow, LossRow, Scope};
 
 /// One value of a row.
@@ -49,33 +51,21 @@ pub fn hops<'a>(scope: &'a Scope, dialect: Dialect, exchange: &'a v1::Exchange) 
 #[must_use]
 pub fn capturer<'a>(scope: &'a Scope, dialect: Dialect, row: &'a CapturerRow) -> Vec<Cell<'a>> {
     let CapturerRow { node, slot, kernel, version, first_seen_ns, last_seen_ns } = row;
-    let mut cells = vec![
-        text(&scope.session),
-        Cell::Text(node.into()),
-        integer(u64::from(*slot)),
-        text(kernel),
-        text(version),
-        Cell::Text(time(*first_seen_ns, dialect).into()),
-        Cell::Text(time(*last_seen_ns, dialect).into()),
-    ];
-    fit(&CAPTURERS, &mut cells);
-    cells
+    let (slot, first_seen_ns, last_seen_ns) = (*slot, *first_seen_ns, *last_seen_ns);
+    let source =
+        CapturerSource { session: &scope.session, node, slot, kernel, version, first_seen_ns, last_seen_ns };
+    let fields = capturer::FIELDS.iter();
+    fields.map(|field| cell(scope, dialect, &field.column, (field.get)(source))).collect()
 }
 
 /// The row of a loss.
 #[must_use]
-pub fn loss<'a>(scope: &'a Scope, row: &'a LossRow) -> Vec<Cell<'a>> {
+pub fn loss<'a>(scope: &'a Scope, dialect: Dialect, row: &'a LossRow) -> Vec<Cell<'a>> {
     let LossRow { at_ns, node, stage, unit, total } = row;
-    let mut cells = vec![
-        text(&scope.session),
-        integer(*at_ns),
-        Cell::Text(node.into()),
-        Cell::Text(stage.word().into()),
-        integer(*total),
-        Cell::Text(unit.plural().into()),
-    ];
-    fit(&LOSSES, &mut cells);
-    cells
+    let (at_ns, stage, unit, total) = (*at_ns, *stage, *unit, *total);
+    let source = LossSource { session: &scope.session, at_ns, node, stage, unit, total };
+    let fields = loss::FIELDS.iter();
+    fields.map(|field| cell(scope, dialect, &field.column, (field.get)(source))).collect()
 }
 
 /// Bytes that a row takes, roughly.
@@ -146,16 +136,6 @@ pub fn cut(payload: &[u8], limit: usize) -> &[u8] {
     }
 }
 
-/// Cuts the text of a row to its columns.
-fn fit(table: &Table, cells: &mut [Cell<'_>]) {
-    debug_assert_eq!(table.columns.len(), cells.len(), "{}", table.name);
-    for (column, cell) in table.columns.iter().zip(cells) {
-        if let Cell::Text(text) = cell {
-            *text = fitting(column, std::mem::take(text));
-        }
-    }
-}
-
 /// Cuts text to its column and replaces NUL, at which some clients stop reading.
 fn fitting<'a>(column: &Column, mut text: Cow<'a, str>) -> Cow<'a, str> {
     let Some(chars) = column.kind.chars() else { return text };
@@ -171,11 +151,6 @@ fn fitting<'a>(column: &Column, mut text: Cow<'a, str>) -> Cow<'a, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { text }
 }
 
-/// Text; empty is unknown.
-fn text(value: &str) -> Cell<'_> {
-    if value.is_empty() { Cell::Null } else { Cell::Text(value.into()) }
-}
-
 /// A number; the few that exceed the signed range keep their bits.
 fn integer<'a>(value: u64) -> Cell<'a> {
     Cell::Integer(value.cast_signed())
@@ -183,8 +158,65 @@ fn integer<'a>(value: u64) -> Cell<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::{EXCHANGES, HOPS};
+    use proto::account::{Stage, Unit};
+
+    use super::super::schema::{CAPTURERS, EXCHANGES, HOPS, LOSSES, Table};
     use super::*;
+
+    fn named<'a>(table: &Table, cells: Vec<Cell<'a>>) -> Vec<(&'static str, Cell<'a>)> {
+        assert_eq!(table.columns.len(), cells.len());
+        table.column_names().zip(cells).collect()
+    }
+
+    fn words(text: &str) -> Cell<'_> {
+        Cell::Text(text.into())
+    }
+
+    #[test]
+    fn every_column_of_a_capturer_and_of_a_loss_has_its_own_value() {
+        let scope = Scope { session: "s".to_owned(), max_store_bytes: 4 };
+        let row = CapturerRow {
+            node: "n".to_owned(),
+            slot: 3,
+            kernel: "6.1\0".to_owned(),
+            version: "v".repeat(300),
+            first_seen_ns: 1_000_000_000,
+            last_seen_ns: 2_000_000_000,
+        };
+        let expected = [
+            ("session", words("s")),
+            ("node", words("n")),
+            ("slot", Cell::Integer(3)),
+            ("kernel", words("6.1\u{FFFD}")),
+            ("version", Cell::Text("v".repeat(253).into())),
+            ("first_seen", words("1970-01-01T00:00:01.000000Z")),
+            ("last_seen", words("1970-01-01T00:00:02.000000Z")),
+        ];
+        assert_eq!(named(&CAPTURERS, capturer(&scope, Dialect::Sqlite, &row)), expected);
+        let unknown = CapturerRow { kernel: String::new(), version: String::new(), ..row };
+        let cells = named(&CAPTURERS, capturer(&scope, Dialect::Mysql, &unknown));
+        assert_eq!((&cells[3], &cells[4]), (&("kernel", Cell::Null), &("version", Cell::Null)));
+
+        let row = LossRow {
+            at_ns: u64::MAX,
+            node: String::new(),
+            stage: Stage::Gap,
+            unit: Unit::Exchange,
+            total: 7,
+        };
+        let expected = [
+            ("session", words("s")),
+            // The few that exceed the signed range keep their bits.
+            ("at_ns", Cell::Integer(-1)),
+            ("node", words("")),
+            ("stage", words("gap")),
+            ("total", Cell::Integer(7)),
+            ("unit", words("exchanges")),
+        ];
+        for dialect in [Dialect::Sqlite, Dialect::Mysql] {
+            assert_eq!(named(&LOSSES, loss(&scope, dialect, &row)), expected);
+        }
+    }
 
     #[test]
     fn times_are_cut_to_microseconds() {

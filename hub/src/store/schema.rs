@@ -5,7 +5,9 @@ mod units;
 
 use std::fmt::Write as _;
 
-use proto::columns::{ADDRESS_CHARS, Column, Kind, NAME_CHARS, OPERATION_CHARS, SESSION, exchange, hop};
+use proto::columns::{
+    ADDRESS_CHARS, Column, Kind, NAME_CHARS, OPERATION_CHARS, capturer, exchange, hop, loss,
+};
 
 /// Newest schema version; a database with a higher one is refused.
 pub const VERSION: u32 = 3;
@@ -64,15 +66,7 @@ pub const HOPS: Table = Table {
 pub const CAPTURERS: Table = Table {
     name: "capturers",
     help: "One row per node that had a capturer.",
-    columns: &[
-        SESSION,
-        Column::required("node", Kind::Name, "Node name"),
-        Column::required("slot", Kind::Count, "Upper 15 bits of the node's exchange identifiers"),
-        Column::optional("kernel", Kind::Name, "Kernel release"),
-        Column::optional("version", Kind::Name, "Capturer version"),
-        Column::required("first_seen", Kind::Time, "When the hub first heard of it"),
-        Column::required("last_seen", Kind::Time, "When the hub last heard of it"),
-    ],
+    columns: capturer::COLUMNS,
     primary: &["session", "node"],
     indexes: &[("capturers_slot", true, &["session", "slot"])],
 };
@@ -81,20 +75,7 @@ pub const CAPTURERS: Table = Table {
 pub const LOSSES: Table = Table {
     name: "losses",
     help: "One row per reading of a loss total that had changed.",
-    columns: &[
-        SESSION,
-        Column::required("at_ns", Kind::Count, "When it was read, nanoseconds since the Unix epoch"),
-        Column::required("node", Kind::Name, "Node that lost; empty for the hub itself"),
-        Column::required("stage", Kind::Word(32), "Stage that lost"),
-        Column::required("total", Kind::Count, "Total since the session began"),
-        // Earlier versions added up both units.
-        Column::required(
-            "unit",
-            Kind::Word(16),
-            "What was lost: events or exchanges; empty in rows of earlier versions where the stage does not tell",
-        )
-        .since(3),
-    ],
+    columns: loss::COLUMNS,
     primary: &["session", "at_ns", "node", "stage", "unit"],
     indexes: &[],
 };

@@ -106,7 +106,7 @@ impl Database {
             }
             let mut insert_loss = transaction.prepare_cached(&LOSSES.insert(Dialect::Sqlite, 1))?;
             for loss in losses {
-                execute(&mut insert_loss, &row::loss(&self.scope, loss))?;
+                execute(&mut insert_loss, &row::loss(&self.scope, Dialect::Sqlite, loss))?;
             }
         }
         transaction.commit()?;
