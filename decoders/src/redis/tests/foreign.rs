@@ -151,7 +151,10 @@ fn no_line_of_another_protocol_is_a_row() {
                             talk.say(*from, piece);
                         }
                     }
-                    let rows = talk.end().exchanges();
+                    // A decoder of its own may read it.
+                    let own = name.split(' ').next();
+                    let mut rows = talk.end().exchanges();
+                    rows.retain(|row| Some(row.protocol) != own);
                     assert!(rows.is_empty(), "{name} {known:?} {side:?} from {joined} by {size}: {rows:#?}");
                 }
             }
