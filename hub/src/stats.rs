@@ -43,11 +43,11 @@ pub const OTHER: &str = "(other)";
 /// Why aggregates cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The grouping field does not exist.
-    #[error("unknown group `{name}`, expected one of {known}", known = Field::names().join(", "))]
+    /// The grouping field is not known: hub and plugin differ in version.
+    #[error("unknown grouping field number {number}")]
     Group {
         /// As given.
-        name: String,
+        number: i32,
     },
     /// Too many grouping fields.
     #[error("{levels} levels of grouping, expected at most {MAX_LEVELS}")]
@@ -108,11 +108,7 @@ impl TryFrom<&v1::StatRequest> for Table {
             count,
             from_now: _,
         } = request;
-        let fields: Vec<Field> = group_by
-            .iter()
-            .filter(|name| *name != "none")
-            .map(|name| Field::named(name).ok_or_else(|| TableError::Group { name: name.clone() }))
-            .collect::<Result<_, _>>()?;
+        let fields: Vec<Field> = group_by.iter().map(Field::try_from).collect::<Result<_, _>>()?;
         if fields.len() > MAX_LEVELS {
             return Err(TableError::Levels { levels: fields.len() });
         }

@@ -3,6 +3,8 @@
 pub(crate) mod cluster;
 pub(crate) mod complete;
 pub(crate) mod filter;
+pub(crate) mod formats;
+pub(crate) mod groups;
 mod refusal;
 mod status;
 pub(crate) mod values;
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::protocols;
+use crate::render::result::Format;
+use crate::render::stat::Sort;
 pub(crate) use cluster::{ClusterArgs, DeployArgs, PodArgs};
 pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
@@ -37,7 +41,7 @@ pub(crate) const DEFAULT_RING_BYTES: &str = "4MiB";
     disable_version_flag = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    about = "See every HTTP, Redis, MySQL, PostgreSQL and DNS request, decoded and timed, from the terminal",
+    about = "See every request of pods and processes, decoded and timed, from the terminal",
     after_help = include_str!("cli/help/main.txt")
 )]
 pub(crate) struct Cli {
@@ -229,8 +233,8 @@ pub(crate) struct WatchArgs {
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json"], default_value = "table")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::STREAM), default_value = "table")]
+    pub(crate) output: Format,
     /// Append each exchange as JSON to FILE too; `stdout` is -o json
     #[arg(long, value_name = "FILE")]
     pub(crate) json_output: Option<PathBuf>,
@@ -267,9 +271,9 @@ pub(crate) struct AggregateArgs {
     /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
     pub(crate) metric: Vec<values::Metric>,
-    /// Group by one or two (a/b) of conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, pod, workload, namespace, node, remote-service, status, none
-    #[arg(short, long, value_name = "GROUPS", value_parser = values::groups, default_value = "remote-ip")]
-    pub(crate) group_by: values::Groups,
+    /// What rows are of
+    #[arg(short, long, value_name = "GROUPS", help = groups::help(), value_parser = groups::groups, default_value = "remote-ip")]
+    pub(crate) group_by: groups::Groups,
     /// Examples shown per group, largest first
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) samples_limit: Option<u32>,
@@ -283,8 +287,8 @@ pub(crate) struct AggregateArgs {
     #[arg(long, conflicts_with = "metric")]
     pub(crate) bigresp: bool,
     /// Order of groups, largest first [default: count]
-    #[arg(long, value_name = "BY", value_parser = ["count", "errors", "avg", "p50", "p90", "p95", "p99", "max", "total"])]
-    pub(crate) sort: Option<String>,
+    #[arg(long, value_name = "BY", value_enum)]
+    pub(crate) sort: Option<Sort>,
     /// Groups shown
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
@@ -292,16 +296,16 @@ pub(crate) struct AggregateArgs {
     #[arg(long, value_name = "N", value_parser = values::seconds)]
     pub(crate) interval: Option<std::time::Duration>,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml"], default_value = "table")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
+    pub(crate) output: Format,
 }
 
 /// Arguments of `overview`.
 #[derive(Debug, Args)]
 pub(crate) struct OverviewArgs {
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml"], default_value = "table")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
+    pub(crate) output: Format,
     #[command(flatten)]
     pub(crate) capturing: CapturingArgs,
 }
@@ -324,8 +328,8 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_name = "URL", conflicts_with = "session")]
     pub(crate) store: Option<String>,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml", "csv"], default_value = "table")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::ROWS), default_value = "table")]
+    pub(crate) output: Format,
 }
 
 /// Arguments of `status`.
@@ -334,8 +338,8 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "wide", "json", "yaml"], default_value = "table")]
-    pub(crate) output: String,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
+    pub(crate) output: Format,
 }
 
 /// Arguments of `cleanup`.
@@ -364,8 +368,8 @@ pub(crate) struct VersionArgs {
     #[arg(long)]
     pub(crate) images: bool,
     /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["json", "yaml"])]
-    pub(crate) output: Option<String>,
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::PLAIN))]
+    pub(crate) output: Option<Format>,
 }
 
 /// Arguments of `completion`.

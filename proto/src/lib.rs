@@ -5,6 +5,7 @@ pub mod account;
 pub mod causes;
 pub mod columns;
 pub mod filter;
+mod grouping;
 pub mod id;
 pub mod launch;
 pub mod reason;

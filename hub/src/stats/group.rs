@@ -1,111 +1,82 @@
 //! Fields that exchanges are grouped by.
 
 use proto::filter::address;
-use proto::v1;
+use proto::v1::{self, CommonField, ProtocolField, grouping};
 
-/// A grouping field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// Both ends of the connection.
-    Conn,
-    /// Address of the remote end.
-    RemoteIp,
-    /// Port of the remote end.
-    RemotePort,
-    /// Port of the local end.
-    LocalPort,
-    /// Protocol.
-    Protocol,
-    /// Path of an HTTP request.
-    HttpPath,
-    /// Command of a Redis request.
-    RedisCommand,
-    /// Outcome.
-    Status,
-    /// Service at the remote end, else its address and port.
-    RemoteService,
-    /// Local pod, "NAMESPACE/NAME".
-    Pod,
-    /// Workload of the local pod, "NAMESPACE/KIND/NAME".
-    Workload,
-    /// Namespace of the local pod.
-    Namespace,
-    /// Node.
-    Node,
-}
+use super::TableError;
 
 /// Characters of a key: paths may be very long, and a table holds many.
 pub const MAX_KEY_CHARS: usize = 512;
 
-/// The names of `--group-by`.
-const FIELDS: [(&str, Field); 13] = [
-    ("conn", Field::Conn),
-    ("remote-ip", Field::RemoteIp),
-    ("remote-port", Field::RemotePort),
-    ("local-port", Field::LocalPort),
-    ("protocol", Field::Protocol),
-    ("http-path", Field::HttpPath),
-    ("redis-command", Field::RedisCommand),
-    ("status", Field::Status),
-    ("remote-service", Field::RemoteService),
-    ("pod", Field::Pod),
-    ("workload", Field::Workload),
-    ("namespace", Field::Namespace),
-    ("node", Field::Node),
-];
+/// A grouping field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// What exchanges of every protocol have.
+    Common(CommonField),
+    /// What one protocol's have.
+    Own(ProtocolField),
+}
 
 // === impl Field ===
 
 impl Field {
-    /// Finds a field by its name in `--group-by`.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
-    }
-
-    /// All names, `none` too.
-    #[must_use]
-    pub fn names() -> Vec<&'static str> {
-        FIELDS.iter().map(|(name, _)| *name).chain(["none"]).collect()
-    }
-
     /// The exchange's value, empty where it has none. With `by_service` the service is the serving end, whichever end
     /// was observed.
     #[must_use]
-    pub fn key(self, exchange: &v1::Exchange, by_service: bool) -> String {
-        let mut key = self.whole_key(exchange, by_service);
+    pub fn key(&self, exchange: &v1::Exchange, by_service: bool) -> String {
+        let mut key = match self {
+            Self::Common(field) => common(*field, exchange, by_service),
+            Self::Own(field) => own(field, exchange),
+        };
         if let Some((at, _)) = key.char_indices().nth(MAX_KEY_CHARS) {
             key.truncate(at);
         }
         key
     }
+}
 
-    fn whole_key(self, exchange: &v1::Exchange, by_service: bool) -> String {
-        let (local, remote) = (exchange.local.as_ref(), exchange.remote.as_ref());
-        match self {
-            Self::Conn => format!("{} -> {}", place(local), place(remote)),
-            Self::RemoteIp => remote.and_then(address).map(|address| address.to_string()).unwrap_or_default(),
-            Self::RemotePort => remote.map(|end| end.port.to_string()).unwrap_or_default(),
-            Self::LocalPort => local.map(|end| end.port.to_string()).unwrap_or_default(),
-            Self::Protocol => exchange.protocol.clone(),
-            Self::HttpPath => attribute(exchange, "http", "path"),
-            Self::RedisCommand => attribute(exchange, "redis", "command").to_ascii_uppercase(),
-            Self::Status => exchange.status.clone(),
-            Self::RemoteService if by_service && exchange.side() == v1::Side::Server => service(local),
-            Self::RemoteService => service(remote),
-            Self::Pod => origin(exchange, |origin| within(&origin.namespace, &origin.pod)),
-            Self::Workload => origin(exchange, |origin| within(&origin.namespace, &origin.workload)),
-            Self::Namespace => origin(exchange, |origin| origin.namespace.clone()),
-            Self::Node => origin(exchange, |origin| origin.node.clone()),
+impl TryFrom<&v1::Grouping> for Field {
+    type Error = TableError;
+
+    fn try_from(grouping: &v1::Grouping) -> Result<Self, TableError> {
+        let number = match &grouping.field {
+            Some(grouping::Field::Own(field)) => return Ok(Self::Own(field.clone())),
+            Some(grouping::Field::Common(number)) => *number,
+            None => CommonField::Unspecified.into(),
+        };
+        match CommonField::try_from(number) {
+            Ok(CommonField::Unspecified) | Err(_) => Err(TableError::Group { number }),
+            Ok(field) => Ok(Self::Common(field)),
         }
     }
 }
 
-fn attribute(exchange: &v1::Exchange, protocol: &str, name: &str) -> String {
-    if exchange.protocol != protocol {
+fn common(field: CommonField, exchange: &v1::Exchange, by_service: bool) -> String {
+    let (local, remote) = (exchange.local.as_ref(), exchange.remote.as_ref());
+    match field {
+        CommonField::Unspecified => String::new(),
+        CommonField::Connection => format!("{} -> {}", place(local), place(remote)),
+        CommonField::RemoteIp => {
+            remote.and_then(address).map(|address| address.to_string()).unwrap_or_default()
+        }
+        CommonField::RemotePort => remote.map(|end| end.port.to_string()).unwrap_or_default(),
+        CommonField::LocalPort => local.map(|end| end.port.to_string()).unwrap_or_default(),
+        CommonField::Protocol => exchange.protocol.clone(),
+        CommonField::Status => exchange.status.clone(),
+        CommonField::RemoteService if by_service && exchange.side() == v1::Side::Server => service(local),
+        CommonField::RemoteService => service(remote),
+        CommonField::Pod => origin(exchange, |origin| within(&origin.namespace, &origin.pod)),
+        CommonField::Workload => origin(exchange, |origin| within(&origin.namespace, &origin.workload)),
+        CommonField::Namespace => origin(exchange, |origin| origin.namespace.clone()),
+        CommonField::Node => origin(exchange, |origin| origin.node.clone()),
+    }
+}
+
+fn own(field: &ProtocolField, exchange: &v1::Exchange) -> String {
+    if exchange.protocol != field.protocol {
         return String::new();
     }
-    let found = exchange.attributes.iter().find(|attribute| attribute.name == name);
+    let found = exchange.attributes.iter().find(|attribute| attribute.name == field.name);
     found.map(|attribute| attribute.value.clone()).unwrap_or_default()
 }
 

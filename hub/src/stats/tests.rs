@@ -1,6 +1,7 @@
 //! Aggregates against exact values.
 
 use proptest::prelude::*;
+use proto::v1::{CommonField, Grouping, grouping};
 
 use super::*;
 
@@ -81,7 +82,10 @@ fn errors_of_hand_shakes_are_exchanges_and_no_errors() {
 
 #[test]
 fn groups_over_the_limit_are_counted_in_other() {
-    let mut table = table(&v1::StatRequest { group_by: vec!["status".to_owned()], ..Default::default() });
+    let mut table = table(&v1::StatRequest {
+        group_by: vec![Grouping::common(CommonField::Status)],
+        ..Default::default()
+    });
     for number in 0..MAX_GROUPS + 5 {
         table.add(&Arc::new(v1::Exchange { status: number.to_string(), ..Default::default() }));
     }
@@ -110,7 +114,7 @@ fn one_side_counts_where_the_client_is_seen() {
         let (local, remote) = (end(local), end(remote));
         Arc::new(v1::Exchange { side: side.into(), local, remote, ..Default::default() })
     };
-    let group_by = vec!["remote-service".to_owned()];
+    let group_by = vec![Grouping::common(CommonField::RemoteService)];
     let mut table = table(&v1::StatRequest { prefer_client: true, group_by, ..Default::default() });
     table.add(&of(v1::Side::Server, 80, 4000));
     table.add(&of(v1::Side::Client, 4000, 80));
@@ -125,16 +129,84 @@ fn one_side_counts_where_the_client_is_seen() {
 
 #[test]
 fn unknown_groups_and_too_many_levels_are_refused() {
-    let by = |names: &[&str]| v1::StatRequest {
-        group_by: names.iter().map(|name| (*name).to_owned()).collect(),
-        ..Default::default()
+    let by = |group_by: Vec<Grouping>| {
+        Table::try_from(&v1::StatRequest { group_by, ..Default::default() }).map(|_table| ())
     };
-    assert!(Table::try_from(&by(&["shoe-size"])).unwrap_err().to_string().contains("remote-ip"));
+    for (number, field) in [
+        (99, Some(grouping::Field::Common(99))),
+        (0, Some(grouping::Field::Common(0))),
+        // A kind that a later plugin knows.
+        (0, None),
+    ] {
+        let found = by(vec![Grouping { field }]);
+        assert!(matches!(found, Err(TableError::Group { number: told }) if told == number), "{found:?}");
+    }
+    let common = Grouping::common;
     assert!(matches!(
-        Table::try_from(&by(&["conn", "status", "protocol"])),
+        by(vec![common(CommonField::Connection), common(CommonField::Status), Grouping::own("http", "path")]),
         Err(TableError::Levels { levels: 3 })
     ));
-    assert!(Table::try_from(&by(&["none"])).is_ok());
+    assert!(by(Vec::new()).is_ok());
+}
+
+#[test]
+fn a_protocols_own_field_is_empty_elsewhere() {
+    let attribute = |value: &str| v1::Attribute { name: "key".to_owned(), value: value.to_owned() };
+    let of = |protocol: &str, attributes: Vec<v1::Attribute>| {
+        Arc::new(v1::Exchange { protocol: protocol.to_owned(), attributes, ..Default::default() })
+    };
+    // No protocol of the registry: the hub knows none.
+    let group_by = vec![Grouping::own("semaphore", "key"), Grouping::common(CommonField::Protocol)];
+    let mut table = table(&v1::StatRequest { group_by, ..Default::default() });
+    table.add(&of("semaphore", vec![attribute("a"), attribute("b")]));
+    table.add(&of("semaphore", Vec::new()));
+    table.add(&of("telegraph", vec![attribute("a")]));
+    let mut keys: Vec<_> = table.rows().into_iter().map(|row| row.keys).collect();
+    keys.sort();
+    assert_eq!(keys, [["", "semaphore"], ["", "telegraph"], ["a", "semaphore"]]);
+}
+
+#[test]
+fn every_common_field_tells_something_else() {
+    let end =
+        |last: u8, port: u32| v1::Endpoint { address: vec![10, 0, 0, last], port, ..Default::default() };
+    let word = |word: &str| word.to_owned();
+    let full = Arc::new(v1::Exchange {
+        protocol: word("p"),
+        status: word("s"),
+        local: Some(end(1, 11)),
+        remote: Some(v1::Endpoint { service: word("ns/svc"), ..end(2, 22) }),
+        origin: Some(v1::Origin {
+            namespace: word("ns"),
+            pod: word("pod"),
+            workload: word("Job/w"),
+            node: word("node"),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    let fields: Vec<CommonField> = (1..100).filter_map(|number| CommonField::try_from(number).ok()).collect();
+    let key = |field: &CommonField| {
+        let group_by = vec![Grouping::common(*field)];
+        let mut table = table(&v1::StatRequest { group_by, ..Default::default() });
+        table.add(&full);
+        table.rows().remove(0).keys.remove(0)
+    };
+    let keys: Vec<String> = fields.iter().map(key).collect();
+    let expected = [
+        "10.0.0.1:11 -> 10.0.0.2:22",
+        "10.0.0.2",
+        "22",
+        "11",
+        "p",
+        "s",
+        "ns/svc",
+        "ns/pod",
+        "ns/Job/w",
+        "ns",
+        "node",
+    ];
+    assert_eq!(keys, expected);
 }
 
 fn with_status(status: String, total: u64) -> Arc<v1::Exchange> {
@@ -156,7 +228,7 @@ fn weights_count() {
 
 #[test]
 fn samples_bins_and_keys_are_bounded() {
-    let group_by = vec!["status".to_owned()];
+    let group_by = vec![Grouping::common(CommonField::Status)];
     let mut sampled =
         table(&v1::StatRequest { samples: 1000, group_by: group_by.clone(), ..Default::default() });
     for total in 0..200 {
@@ -219,7 +291,7 @@ proptest! {
     #[test]
     fn counts_of_several_hubs_are_those_of_one(values in prop::collection::vec((0_u64..5_000_000, 0_usize..3, any::<bool>()), 1..300)) {
         let request = v1::StatRequest {
-            group_by: vec!["protocol".to_owned()],
+            group_by: vec![Grouping::common(CommonField::Protocol)],
             metrics: vec![v1::Metric::TotalTime.into(), v1::Metric::ResponseSize.into()],
             samples: 3,
             ..Default::default()
@@ -247,7 +319,8 @@ proptest! {
 
 #[test]
 fn groups_beyond_the_limit_stay_apart_when_hubs_are_merged() {
-    let request = v1::StatRequest { group_by: vec!["protocol".to_owned()], ..Default::default() };
+    let request =
+        v1::StatRequest { group_by: vec![Grouping::common(CommonField::Protocol)], ..Default::default() };
     let mut hubs = [table(&request), table(&request)];
     for (hub, table) in hubs.iter_mut().enumerate() {
         for group in 0..MAX_GROUPS + 5 {

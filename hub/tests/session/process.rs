@@ -177,7 +177,7 @@ async fn memory_stays_bounded_under_a_flood_with_a_slow_viewer() {
     let viewer = channel(hub.ports().viewer, &authority.identity(role::VIEWER)).await.unwrap();
     let mut viewer = ViewerClient::new(viewer);
     let _slow = viewer.watch(v1::WatchRequest { payload_bytes: 1024, ..Default::default() }).await.unwrap();
-    let group_by = vec!["status".to_owned()];
+    let group_by = vec![v1::Grouping::common(v1::CommonField::Status)];
     let stat = v1::StatRequest { group_by, samples: 10, ..Default::default() };
     let _stat = viewer.stat(stat).await.unwrap();
     let mut most = 0;

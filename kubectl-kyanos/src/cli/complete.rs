@@ -130,15 +130,13 @@ fn values(arg: &Arg, prefix: &str) -> (Vec<(String, String)>, u8) {
         let reports = crate::reports::REPORTS.iter().filter(|_| id == "report");
         return (reports.map(|(name, _)| (format!("{prefix}{name}"), String::new())).collect(), FILES);
     }
-    let listed: &[&str] = match arg.get_long() {
-        Some("group-by") => &super::values::GROUPS,
-        _ => &[],
+    let listed: Vec<String> = match arg.get_long() {
+        Some("group-by") => super::groups::names(),
+        Some("metric") => super::values::METRICS.map(|(name, _, _)| name.to_owned()).to_vec(),
+        _ => Vec::new(),
     };
     let mut words: Vec<(String, String)> =
-        listed.iter().map(|word| (format!("{prefix}{word}"), String::new())).collect();
-    if arg.get_long() == Some("metric") {
-        words.extend(super::values::METRICS.map(|(name, _, _)| (format!("{prefix}{name}"), String::new())));
-    }
+        listed.into_iter().map(|word| (format!("{prefix}{word}"), String::new())).collect();
     if matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
         let possible = arg.get_possible_values();
         let shown = possible.iter().filter(|value| !value.is_hide_set());

@@ -31,8 +31,8 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) remote_ips: Vec<String>,
     /// Side of the connection that the process is
-    #[arg(long, value_name = "SIDE", value_parser = ["client", "server", "all"], default_value = "all")]
-    pub(crate) side: String,
+    #[arg(long, value_name = "SIDE", value_parser = values::side(), default_value = "all")]
+    pub(crate) side: v1::Side,
     /// Container ids, at least 12 digits of each
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) container_id: Vec<String>,
@@ -60,13 +60,13 @@ pub(crate) struct FilterArgs {
         value_name = "WHICH",
         num_args = 0..=1,
         require_equals = true,
-        value_parser = values::ERRORS,
+        value_parser = values::errors(),
         default_value = "false",
         default_missing_value = "true",
         hide_default_value = true,
         hide_possible_values = true
     )]
-    pub(crate) errors: String,
+    pub(crate) errors: v1::Errors,
 }
 
 /// Builds the filter of a command from its flags and its matches' protocol flags.
@@ -91,23 +91,13 @@ pub(crate) fn build(
         remote_ports: args.remote_ports.clone(),
         local_ips: args.local_ips.clone(),
         remote_ips: args.remote_ips.clone(),
-        side: match args.side.as_str() {
-            "client" => v1::Side::Client,
-            "server" => v1::Side::Server,
-            _ => v1::Side::Unspecified,
-        }
-        .into(),
+        side: args.side.into(),
         container_ids: args.container_id.clone(),
         min_total_ns: args.latency.unwrap_or_default(),
         min_request_bytes: args.req_size.unwrap_or_default(),
         min_response_bytes: args.resp_size.unwrap_or_default(),
         statuses: args.status.clone(),
-        errors: match args.errors.as_str() {
-            "all" => v1::Errors::All,
-            "true" => v1::Errors::WithoutHandshake,
-            _ => v1::Errors::Untested,
-        }
-        .into(),
+        errors: args.errors.into(),
         fields: protocols::tests(protocol, matches)?,
         ..v1::Filter::default()
     };

@@ -1,9 +1,10 @@
-//! Values of flags: sizes, times, names, metrics and groups.
+//! Values of flags: sizes, times, names and metrics.
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use proto::columns::SESSION_CHARS;
-use proto::v1;
+use proto::{side, v1};
 
 use crate::cluster::request::PullSecret;
 
@@ -16,26 +17,12 @@ pub(crate) const MAX_RING: u64 = 1 << 30;
 /// Longest time that a flag takes.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
-/// Fields that `stat` groups by.
-pub(crate) const GROUPS: [&str; 14] = [
-    "conn",
-    "remote-ip",
-    "remote-port",
-    "local-port",
-    "protocol",
-    "http-path",
-    "redis-command",
-    "pod",
-    "workload",
-    "namespace",
-    "node",
-    "remote-service",
-    "status",
-    "none",
-];
-
 /// Values of `--errors`: without one it is `true`.
-pub(crate) const ERRORS: [&str; 3] = ["true", "false", "all"];
+const ERRORS: [(&str, v1::Errors); 3] =
+    [("true", v1::Errors::WithoutHandshake), ("false", v1::Errors::Untested), ("all", v1::Errors::All)];
+
+/// Value of `--side` that passes both.
+const BOTH_SIDES: &str = "all";
 
 /// Names and short forms of metrics.
 pub(crate) const METRICS: [(&str, &str, v1::Metric); 6] = [
@@ -73,10 +60,6 @@ pub(crate) enum WrongWord {
     #[error("{0}")]
     Expected(String),
 }
-
-/// Up to two grouping fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Groups(pub(crate) Vec<String>);
 
 // === impl Metric ===
 
@@ -196,16 +179,17 @@ pub(crate) fn metric(text: &str) -> Result<Metric, WrongWord> {
         })
 }
 
-/// Reads one or two grouping fields, `a` or `a/b`.
-pub(crate) fn groups(text: &str) -> Result<Groups, WrongWord> {
-    let fields: Vec<String> = text.split('/').map(ToOwned::to_owned).collect();
-    if fields.len() > 2 {
-        return Err(WrongWord::Expected("at most two levels, as a/b".to_owned()));
-    }
-    match fields.iter().find(|field| !GROUPS.contains(&field.as_str())) {
-        Some(unknown) => Err(suggest(unknown, &GROUPS, &format!("one of {}", GROUPS.join(", ")))),
-        None => Ok(Groups(fields)),
-    }
+/// Parses which errors are wanted.
+pub(crate) fn errors() -> impl TypedValueParser<Value = v1::Errors> {
+    PossibleValuesParser::new(ERRORS.map(|(name, _)| name)).map(|given| {
+        ERRORS.iter().find(|(name, _)| *name == given).map_or(v1::Errors::Untested, |(_, errors)| *errors)
+    })
+}
+
+/// Parses a side, or both.
+pub(crate) fn side() -> impl TypedValueParser<Value = v1::Side> {
+    let names = side::WORDS.into_iter().chain([BOTH_SIDES]);
+    PossibleValuesParser::new(names).map(|given| side::named(&given))
 }
 
 /// Says what was probably meant, else `otherwise`.

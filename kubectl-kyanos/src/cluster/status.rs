@@ -18,8 +18,9 @@ use super::{names, session, teardown};
 use crate::cli::StatusArgs;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::render::result::{self, Format};
 use crate::render::table::Table;
-use crate::render::{self, result, units};
+use crate::render::{self, units};
 use crate::stdout::{print, terminal_width};
 
 /// Longest wait for a session's hub: what the API knows is shown without it.
@@ -46,10 +47,12 @@ pub(crate) async fn run(args: &StatusArgs, console: &Console) -> Result<u8, Fail
     let looks = found.into_iter().map(|(session, namespace)| look(&connection, session, namespace));
     let seen = try_join_all(looks).await?;
     let values: Vec<Value> = seen.iter().map(value).collect();
-    match args.output.as_str() {
-        "json" => print(&format!("{}\n", result::json(&values)?))?,
-        "yaml" => print(&result::yaml(&values)?)?,
-        other => print(&table(&seen, other == "wide"))?,
+    match args.output {
+        Format::Json => print(&format!("{}\n", result::json(&values)?))?,
+        Format::Yaml => print(&result::yaml(&values)?)?,
+        format @ (Format::Table | Format::Wide | Format::Csv) => {
+            print(&table(&seen, format == Format::Wide))?;
+        }
     }
     Ok(0)
 }

@@ -7,10 +7,12 @@ use super::setup::{self, Needs};
 use super::stat::{Shape, Stat};
 use crate::capture;
 use crate::cli::OverviewArgs;
+use crate::cli::groups;
 use crate::cli::values::Metric;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::stat::Layout;
+use crate::render::result::Format;
+use crate::render::stat::{Layout, Sort};
 
 /// Services shown.
 const LIMIT: usize = 200;
@@ -23,11 +25,12 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let asked = &args.capturing;
     let site = setup::site(asked, None, matches, true, console).await?;
-    let groups = ["remote-service", "protocol"].map(str::to_owned).to_vec();
+    let groups =
+        groups::groups("remote-service/protocol").map_err(|error| Failure::new(error.to_string()))?;
     let request = v1::StatRequest {
         filter: Some(site.filter.clone()),
         metrics: vec![v1::Metric::TotalTime.into()],
-        group_by: groups.clone(),
+        group_by: groups.fields(),
         samples: 0,
         interval_ns: 0,
         prefer_client: true,
@@ -35,13 +38,13 @@ pub(crate) async fn run(
         from_now: false,
     };
     let layout = Layout {
-        groups,
+        groups: groups.names(),
         metrics: vec![Metric(v1::Metric::TotalTime)],
-        sort: "count".to_owned(),
+        sort: Sort::Count,
         limit: LIMIT,
-        wide: args.output == "wide",
+        wide: args.output == Format::Wide,
     };
-    let shape = Shape { format: args.output.clone(), interval: None, layout };
+    let shape = Shape { format: args.output, interval: None, layout };
     let view = Stat::new(request, shape, console);
     let needs = Needs { print_bytes: 0, stores: false };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };

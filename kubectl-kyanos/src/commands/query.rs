@@ -41,7 +41,7 @@ enum Source {
 
 /// Runs the command.
 pub(crate) async fn run(args: QueryArgs, console: &Console) -> Result<u8, Failure> {
-    let format = Format::named(&args.output);
+    let format = args.output;
     let statement = match (&args.sql, &args.report) {
         (Some(sql), _) => Some(sql.clone()),
         (None, Some(report)) => Some(reports::statement(report)?),

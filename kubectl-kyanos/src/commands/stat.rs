@@ -18,8 +18,8 @@ use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::json::Renderer;
-use crate::render::result::{json, yaml};
-use crate::render::stat::Layout;
+use crate::render::result::{Format, json, yaml};
+use crate::render::stat::{Layout, Sort};
 use crate::stdout::{print_part, terminal_width};
 
 /// How often a terminal shows new numbers.
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     let request = v1::StatRequest {
         filter: Some(site.filter.clone()),
         metrics: metrics.iter().map(|metric| metric.0.into()).collect(),
-        group_by: aggregate.group_by.0.clone(),
+        group_by: aggregate.group_by.fields(),
         samples,
         interval_ns: 0,
         prefer_client: false,
@@ -54,13 +54,13 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         from_now: false,
     };
     let layout = Layout {
-        groups: aggregate.group_by.0.iter().filter(|group| *group != "none").cloned().collect(),
+        groups: aggregate.group_by.names(),
         metrics,
-        sort: aggregate.sort.clone().unwrap_or_else(|| if largest { "max" } else { "count" }.to_owned()),
+        sort: aggregate.sort.unwrap_or(if largest { Sort::Max } else { Sort::Count }),
         limit: usize::try_from(aggregate.limit).unwrap_or(usize::MAX),
-        wide: aggregate.output == "wide",
+        wide: aggregate.output == Format::Wide,
     };
-    let shape = Shape { format: aggregate.output.clone(), interval: aggregate.interval, layout };
+    let shape = Shape { format: aggregate.output, interval: aggregate.interval, layout };
     let view = Stat::new(request, shape, console);
     let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
     let needs = Needs { print_bytes, stores: false };
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
 
 /// YAML is for one finite result; at intervals there is no end.
 fn check(args: &AggregateArgs) -> Result<(), Failure> {
-    if args.interval.is_some() && args.output == "yaml" {
+    if args.interval.is_some() && args.output == Format::Yaml {
         return Err(Failure::usage("`-o yaml` cannot be used with `--interval`: its result is not finite")
             .hint("use `-o json`, which prints one object each"));
     }
@@ -100,7 +100,7 @@ fn metrics(args: &AggregateArgs) -> Vec<Metric> {
 #[derive(Debug)]
 pub(crate) struct Shape {
     /// Value of `-o`.
-    pub(crate) format: String,
+    pub(crate) format: Format,
     /// Time between results, where it was given.
     pub(crate) interval: Option<Duration>,
     /// Rows and columns.
@@ -112,7 +112,7 @@ pub(crate) struct Shape {
 pub(crate) struct Stat {
     request: v1::StatRequest,
     layout: Layout,
-    format: String,
+    format: Format,
     /// One JSON object per interval.
     repeats: bool,
     /// Shown over the one before.
@@ -132,7 +132,7 @@ impl Stat {
     /// Describes what is asked and how it is shown.
     pub(crate) fn new(mut request: v1::StatRequest, shape: Shape, console: &Console) -> Self {
         let Shape { format, interval, layout } = shape;
-        let redraws = redraws(&format, std::io::stdout().is_terminal());
+        let redraws = redraws(format, std::io::stdout().is_terminal());
         let every = interval.or(redraws.then_some(REFRESH)).unwrap_or_default();
         request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         Self {
@@ -160,7 +160,7 @@ impl Stat {
 
     fn text(&self, response: &v1::StatResponse) -> Result<String, Failure> {
         let rows = self.layout.order(response.rows.clone());
-        match self.format.as_str() {
+        match self.format {
             // An array when there is one result, an object with its rows at intervals, whatever the form of one is.
             _ if self.repeats => {
                 let time = crate::render::units::rfc3339(crate::local::now_ns());
@@ -168,9 +168,9 @@ impl Stat {
                     serde_json::json!({ "time": time, "rows": self.layout.values(&rows, &self.renderer) });
                 Ok(format!("{}\n", json(&value)?))
             }
-            "json" => Ok(format!("{}\n", json(&self.layout.values(&rows, &self.renderer))?)),
-            "yaml" => yaml(&self.layout.values(&rows, &self.renderer)),
-            _ => {
+            Format::Json => Ok(format!("{}\n", json(&self.layout.values(&rows, &self.renderer))?)),
+            Format::Yaml => yaml(&self.layout.values(&rows, &self.renderer)),
+            Format::Table | Format::Wide | Format::Csv => {
                 let table = self.layout.table(&rows, terminal_width());
                 if response.groups_over_limit == 0 {
                     return Ok(table);
@@ -196,8 +196,8 @@ fn drawn(result: std::io::Result<()>) -> Result<Flow, Failure> {
 }
 
 /// Whether a result is shown over the one before.
-fn redraws(format: &str, terminal: bool) -> bool {
-    terminal && matches!(format, "table" | "wide")
+fn redraws(format: Format, terminal: bool) -> bool {
+    terminal && matches!(format, Format::Table | Format::Wide)
 }
 
 impl View for Stat {
@@ -285,15 +285,15 @@ mod tests {
 
     use super::*;
 
-    fn stat(format: &str, interval: Option<Duration>) -> Stat {
+    fn stat(format: Format, interval: Option<Duration>) -> Stat {
         let layout = Layout {
             groups: Vec::new(),
             metrics: vec![Metric(v1::Metric::TotalTime)],
-            sort: "count".to_owned(),
+            sort: Sort::Count,
             limit: 1,
             wide: false,
         };
-        let shape = Shape { format: format.to_owned(), interval, layout };
+        let shape = Shape { format, interval, layout };
         let mut stat = Stat::new(v1::StatRequest::default(), shape, &Console::new(false, false));
         // As without a terminal, wherever the test runs.
         stat.redraws = false;
@@ -307,16 +307,16 @@ mod tests {
 
     #[test]
     fn intervals_without_a_terminal_give_one_object_each() {
-        for format in ["table", "wide", "json"] {
+        for format in [Format::Table, Format::Wide, Format::Json] {
             let text = stat(format, Some(REFRESH)).text(&response()).expect("text");
             assert_eq!(text.lines().count(), 1, "{text}");
             let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-            assert_eq!(value["rows"][0]["count"], 3, "{format}");
-            assert!(value["time"].is_string(), "{format}");
+            assert_eq!(value["rows"][0]["count"], 3, "{format:?}");
+            assert!(value["time"].is_string(), "{format:?}");
         }
-        let once = stat("table", None).text(&response()).expect("text");
+        let once = stat(Format::Table, None).text(&response()).expect("text");
         assert!(once.contains("COUNT"), "{once}");
-        let once = stat("json", None).text(&response()).expect("text");
+        let once = stat(Format::Json, None).text(&response()).expect("text");
         let value: serde_json::Value = serde_json::from_str(&once).expect("JSON");
         assert_eq!(value[0]["count"], 3);
     }
@@ -327,7 +327,7 @@ mod tests {
             Balance::of_fates(Consumer::Viewer(1), Unit::Exchange, delivered, 0, Losses::default()).into()
         };
         for (wanted, delivered, flow) in [(3, 3, Flow::Enough), (3, 2, Flow::Last), (0, 3, Flow::Last)] {
-            let mut stat = stat("table", None);
+            let mut stat = stat(Format::Table, None);
             stat.request.count = wanted;
             let last = v1::StatResponse { r#final: true, balance: Some(balance(delivered)), ..response() };
             assert_eq!(stat.take(last).expect("shown"), flow, "{wanted} {delivered}");
@@ -336,7 +336,9 @@ mod tests {
 
     #[test]
     fn only_a_terminal_is_redrawn() {
-        assert!(redraws("table", true) && redraws("wide", true));
-        assert!(!redraws("table", false) && !redraws("json", true) && !redraws("yaml", true));
+        assert!(redraws(Format::Table, true) && redraws(Format::Wide, true));
+        assert!(
+            !redraws(Format::Table, false) && !redraws(Format::Json, true) && !redraws(Format::Yaml, true)
+        );
     }
 }

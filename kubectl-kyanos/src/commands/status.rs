@@ -8,9 +8,10 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::directory::{Found, lives};
 use crate::local::{self, Places, leftovers, now_ns};
+use crate::render::result::{self, Format};
+use crate::render::session;
 use crate::render::table::Table;
 use crate::render::units::{age, rfc3339};
-use crate::render::{result, session};
 use crate::stdout::{print, terminal_width};
 
 /// A session with what its hub says of it.
@@ -38,11 +39,11 @@ pub(crate) async fn run(args: StatusArgs, console: &Console) -> Result<u8, Failu
         sessions.push(Seen { found, state });
     }
     let values: Vec<Value> = sessions.iter().map(|seen| value(&places, seen)).collect();
-    match args.output.as_str() {
-        "json" => print(&format!("{}\n", result::json(&values)?))?,
-        "yaml" => print(&result::yaml(&values)?)?,
-        other => {
-            print(&table(&sessions, other == "wide"))?;
+    match args.output {
+        Format::Json => print(&format!("{}\n", result::json(&values)?))?,
+        Format::Yaml => print(&result::yaml(&values)?)?,
+        format @ (Format::Table | Format::Wide | Format::Csv) => {
+            print(&table(&sessions, format == Format::Wide))?;
             kept(&places, console);
         }
     }

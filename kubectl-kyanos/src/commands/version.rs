@@ -8,7 +8,7 @@ use crate::cli::{DeployArgs, VersionArgs};
 use crate::cluster::images;
 use crate::cluster::request::Images;
 use crate::failure::Failure;
-use crate::render::result;
+use crate::render::result::{self, Format};
 use crate::stdout::print;
 
 /// Runs the command.
@@ -25,10 +25,10 @@ pub(crate) fn run(args: &VersionArgs) -> Result<u8, Failure> {
     if let Some(images) = &images {
         value["images"] = json!(images);
     }
-    let text = match args.output.as_deref() {
-        Some("json") => format!("{}\n", result::json(&value)?),
-        Some("yaml") => result::yaml(&value)?,
-        _ => {
+    let text = match args.output {
+        Some(Format::Json) => format!("{}\n", result::json(&value)?),
+        Some(Format::Yaml) => result::yaml(&value)?,
+        None | Some(Format::Table | Format::Wide | Format::Csv) => {
             let mut text = format!("Client Version: {version}\n");
             for (part, image) in images.iter().flatten() {
                 text.extend([part, ": ", image.as_str(), "\n"]);

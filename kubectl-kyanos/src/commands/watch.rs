@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
+use crate::render::result::Format;
 use crate::render::table::Table;
 use crate::render::{json, line};
 use crate::stdout::{print, terminal_width};
@@ -97,7 +98,7 @@ impl Output {
             Some(path) if !to_stdout => Some((path.clone(), append(path)?)),
             Some(_) | None => None,
         };
-        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == "json", cluster })
+        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == Format::Json, cluster })
     }
 
     fn print_bytes(&self) -> u32 {
@@ -113,9 +114,9 @@ impl Output {
         let lines = line::Renderer {
             zone: TimeZone::system(),
             cluster,
-            wide: args.output == "wide",
+            wide: args.output == Format::Wide,
             colour: !plain && std::env::var_os("NO_COLOR").is_none(),
-            width: if plain || args.output == "wide" { None } else { terminal_width() },
+            width: if plain || args.output == Format::Wide { None } else { terminal_width() },
         };
         let style = match (json, args.detail) {
             (true, _) => Style::Json,

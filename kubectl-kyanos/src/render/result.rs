@@ -15,8 +15,8 @@ const CELL_WIDTH: usize = 60;
 /// Bytes of a value in a table: more fit no terminal.
 const CELL_BYTES: usize = 4096;
 
-/// How a finite result is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a result is written; `-o` takes their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Aligned columns, long values cut.
     Table,
@@ -37,21 +37,6 @@ pub(crate) struct Rows {
     pub(crate) columns: Vec<String>,
     /// Rows, in order.
     pub(crate) rows: Vec<v1::Row>,
-}
-
-// === impl Format ===
-
-impl Format {
-    /// Reads the value of `-o`.
-    pub(crate) fn named(name: &str) -> Self {
-        match name {
-            "wide" => Self::Wide,
-            "json" => Self::Json,
-            "yaml" => Self::Yaml,
-            "csv" => Self::Csv,
-            _ => Self::Table,
-        }
-    }
 }
 
 // === impl Rows ===

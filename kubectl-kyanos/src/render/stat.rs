@@ -23,11 +23,25 @@ pub(crate) struct Layout {
     /// What was measured, in the order of the request.
     pub(crate) metrics: Vec<Metric>,
     /// By what rows are ordered.
-    pub(crate) sort: String,
+    pub(crate) sort: Sort,
     /// Rows shown.
     pub(crate) limit: usize,
     /// More columns.
     pub(crate) wide: bool,
+}
+
+/// Order of rows, largest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    Count,
+    Errors,
+    Avg,
+    P50,
+    P90,
+    P95,
+    P99,
+    Max,
+    Total,
 }
 
 // === impl Layout ===
@@ -112,16 +126,16 @@ impl Layout {
 
     fn rank(&self, row: &v1::StatRow) -> f64 {
         let first = row.distributions.first().copied().unwrap_or_default();
-        match self.sort.as_str() {
-            "errors" => real(row.errors),
-            "avg" => average(&first).unwrap_or_default(),
-            "p50" => first.p50,
-            "p90" => first.p90,
-            "p95" => first.p95,
-            "p99" => first.p99,
-            "max" => first.max,
-            "total" => first.sum,
-            _ => real(row.count),
+        match self.sort {
+            Sort::Count => real(row.count),
+            Sort::Errors => real(row.errors),
+            Sort::Avg => average(&first).unwrap_or_default(),
+            Sort::P50 => first.p50,
+            Sort::P90 => first.p90,
+            Sort::P95 => first.p95,
+            Sort::P99 => first.p99,
+            Sort::Max => first.max,
+            Sort::Total => first.sum,
         }
     }
 }

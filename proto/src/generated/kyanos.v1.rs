@@ -1340,6 +1340,36 @@ pub struct WatchResponse {
     #[prost(uint64, tag = "4")]
     pub began_at: u64,
 }
+/// ProtocolField is what exchanges of one protocol are grouped by; others have no value of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProtocolField {
+    /// Registry name of the protocol.
+    #[prost(string, tag = "1")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Name as in Attribute; of several values the first counts.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Grouping is a field that exchanges are grouped by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grouping {
+    /// One of the kinds.
+    #[prost(oneof = "grouping::Field", tags = "1, 2")]
+    pub field: ::core::option::Option<grouping::Field>,
+}
+/// Nested message and enum types in `Grouping`.
+pub mod grouping {
+    /// One of the kinds.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Field {
+        /// What every protocol has.
+        #[prost(enumeration = "super::CommonField", tag = "1")]
+        Common(i32),
+        /// What one protocol has.
+        #[prost(message, tag = "2")]
+        Own(super::ProtocolField),
+    }
+}
 /// StatRequest asks for aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatRequest {
@@ -1349,9 +1379,6 @@ pub struct StatRequest {
     /// What is measured.
     #[prost(enumeration = "Metric", repeated, tag = "2")]
     pub metrics: ::prost::alloc::vec::Vec<i32>,
-    /// Grouping fields, at most two: conn, remote-ip, remote-port, local-port, protocol, http-path, redis-command, status, remote-service, none, …
-    #[prost(string, repeated, tag = "3")]
-    pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// How many sample exchanges per group.
     #[prost(uint32, tag = "4")]
     pub samples: u32,
@@ -1367,6 +1394,9 @@ pub struct StatRequest {
     /// Between hubs: count from now on, since the viewer has what was counted before.
     #[prost(bool, tag = "8")]
     pub from_now: bool,
+    /// Fields to group by, at most two.
+    #[prost(message, repeated, tag = "9")]
+    pub group_by: ::prost::alloc::vec::Vec<Grouping>,
 }
 /// StatResponse is the aggregates since the session began.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1613,6 +1643,75 @@ impl Metric {
             "METRIC_NETWORK_TIME" => Some(Self::NetworkTime),
             "METRIC_INTERNAL_TIME" => Some(Self::InternalTime),
             "METRIC_SOCKET_TIME" => Some(Self::SocketTime),
+            _ => None,
+        }
+    }
+}
+/// CommonField is what exchanges of every protocol are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CommonField {
+    /// Not set.
+    Unspecified = 0,
+    /// Both ends of the connection.
+    Connection = 1,
+    /// Address of the remote end.
+    RemoteIp = 2,
+    /// Port of the remote end.
+    RemotePort = 3,
+    /// Port of the local end.
+    LocalPort = 4,
+    /// Protocol.
+    Protocol = 5,
+    /// Outcome.
+    Status = 6,
+    /// Service at the remote end, else its pod, else its address and port.
+    RemoteService = 7,
+    /// Local pod, "NAMESPACE/NAME".
+    Pod = 8,
+    /// Workload of the local pod, "NAMESPACE/KIND/NAME".
+    Workload = 9,
+    /// Namespace of the local pod.
+    Namespace = 10,
+    /// Node.
+    Node = 11,
+}
+impl CommonField {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMMON_FIELD_UNSPECIFIED",
+            Self::Connection => "COMMON_FIELD_CONNECTION",
+            Self::RemoteIp => "COMMON_FIELD_REMOTE_IP",
+            Self::RemotePort => "COMMON_FIELD_REMOTE_PORT",
+            Self::LocalPort => "COMMON_FIELD_LOCAL_PORT",
+            Self::Protocol => "COMMON_FIELD_PROTOCOL",
+            Self::Status => "COMMON_FIELD_STATUS",
+            Self::RemoteService => "COMMON_FIELD_REMOTE_SERVICE",
+            Self::Pod => "COMMON_FIELD_POD",
+            Self::Workload => "COMMON_FIELD_WORKLOAD",
+            Self::Namespace => "COMMON_FIELD_NAMESPACE",
+            Self::Node => "COMMON_FIELD_NODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMMON_FIELD_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMMON_FIELD_CONNECTION" => Some(Self::Connection),
+            "COMMON_FIELD_REMOTE_IP" => Some(Self::RemoteIp),
+            "COMMON_FIELD_REMOTE_PORT" => Some(Self::RemotePort),
+            "COMMON_FIELD_LOCAL_PORT" => Some(Self::LocalPort),
+            "COMMON_FIELD_PROTOCOL" => Some(Self::Protocol),
+            "COMMON_FIELD_STATUS" => Some(Self::Status),
+            "COMMON_FIELD_REMOTE_SERVICE" => Some(Self::RemoteService),
+            "COMMON_FIELD_POD" => Some(Self::Pod),
+            "COMMON_FIELD_WORKLOAD" => Some(Self::Workload),
+            "COMMON_FIELD_NAMESPACE" => Some(Self::Namespace),
+            "COMMON_FIELD_NODE" => Some(Self::Node),
             _ => None,
         }
     }

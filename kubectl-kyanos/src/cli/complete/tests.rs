@@ -22,7 +22,9 @@ fn commands_protocols_flags_and_values_are_offered() {
     assert_eq!(ask(&["watch", "--output=w"]).0, ["--output=wide"]);
     assert_eq!(ask(&["watch", "--errors="]).0, ["--errors=all", "--errors=false", "--errors=true"]);
     assert_eq!(ask(&["watch", "--errors", "re"]).0, ["redis"], "its value is never the next word");
-    assert_eq!(ask(&["stat", "-g", "http"]).0, ["http-path"]);
+    assert_eq!(ask(&["stat", "-g", "http-p"]).0, ["http-path"]);
+    assert_eq!(ask(&["stat", "--group-by=remote-s"]).0, ["--group-by=remote-service"]);
+    assert_eq!(ask(&["stat", "--sort", "p9"]).0, ["p90", "p95", "p99"]);
     assert_eq!(ask(&["watch", "--save", ""]), (Vec::new(), ":0".to_owned()));
     assert_eq!(ask(&["watch", "--local", "--no-such"]), (Vec::new(), ":4".to_owned()));
     assert_eq!(ask(&[]).1, ":4");
