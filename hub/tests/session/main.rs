@@ -139,7 +139,7 @@ async fn a_refusal_says_of_what_kind_it_is() {
     let filter = v1::Filter { local_ips: vec!["no network".to_owned()], ..Default::default() };
     let unreadable = v1::WatchRequest { filter: Some(filter), ..Default::default() };
     assert_eq!(kind(&viewer.watch(unreadable).await.unwrap_err()), RefusalKind::Request);
-    let unknown = v1::StatRequest { group_by: vec!["shoe-size".to_owned()], ..Default::default() };
+    let unknown = v1::StatRequest { group_by: vec![v1::Grouping::default()], ..Default::default() };
     assert_eq!(kind(&viewer.stat(unknown).await.unwrap_err()), RefusalKind::Request);
     let mut open = Vec::new();
     for _ in 0..hub::live::MAX_VIEWERS {
