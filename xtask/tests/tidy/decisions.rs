@@ -46,30 +46,9 @@ struct Allowed {
     reason: &'static str,
 }
 
-const ALLOWED: [Allowed; 28] = [
+const ALLOWED: [Allowed; 23] = [
     // What users write.
     Allowed { file: "hub/src/main.rs", line: "--launch=", reason: "an argument" },
-    Allowed {
-        file: "kubectl-kyanos/src/cli/status.rs",
-        line: "is_alphabetic",
-        reason: "a value of `--status`",
-    },
-    Allowed {
-        file: "kubectl-kyanos/src/cli/status.rs",
-        line: "match status.split_once",
-        reason: "a value of `--status`",
-    },
-    Allowed {
-        file: "kubectl-kyanos/src/cli/status.rs",
-        line: "is_capitals(status)",
-        reason: "a value of `--status`",
-    },
-    Allowed {
-        file: "kubectl-kyanos/src/cli/status.rs",
-        line: "number.to_string() == code",
-        reason: "a value of `--status`",
-    },
-    Allowed { file: "kubectl-kyanos/src/cli/status.rs", line: "RCODE", reason: "a value of `--status`" },
     Allowed { file: "kubectl-kyanos/src/cli/values.rs", line: "\"ms\"", reason: "a value in milliseconds" },
     Allowed { file: "kubectl-kyanos/src/reports.rs", line: "\"sql\"", reason: "a file's name" },
     Allowed { file: "kubectl-kyanos/src/store.rs", line: "SQLITE", reason: "a store's URL" },
