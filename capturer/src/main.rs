@@ -16,11 +16,6 @@ use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-/// An event becomes many small pieces of text, and each is freed soon: a quarter of the CPU time went into the C
-/// library's allocator, and musl's, in the images, is slower.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Environment variable with the log level, before the usual `RUST_LOG`.
 const LOG: &str = "KYANOS_LOG";
 
