@@ -1,10 +1,6 @@
 //! Calls that move bytes: noted when they enter, reported when they return.
 
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
-    macros::map,
-    maps::{Array, HashMap},
-};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use capturer_ebpf::{
     layout::{coordinate, flag, framing, placement, verdict, way},
     settings::{ABSENT, total},
@@ -15,7 +11,7 @@ use crate::{
         self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
         message_moved,
     },
-    cgroup, connection, datagram,
+    beginning, cgroup, connection, datagram,
     gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
@@ -28,20 +24,13 @@ use crate::{
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32_768, 0);
 
-/// When the programs were attached, `CLOCK_MONOTONIC` nanoseconds.
-#[map]
-static ATTACHED: Array<u64> = Array::with_max_entries(1, 0);
-
-#[inline(always)]
-fn attached_ns() -> u64 {
-    // SAFETY: the array's only value.
-    ATTACHED.get_ptr(0).map_or(0, |attached| unsafe { *attached })
-}
-
 /// `sys_enter`.
 #[inline(always)]
 pub(crate) fn entered(regs: u64, number: u64) {
     let Some(operation) = arguments::operation(number) else { return };
+    if !beginning::begun() {
+        return;
+    }
     let Some(scratch) = scratch(User::Calls) else { return };
     let key = bpf_get_current_pid_tgid();
     scratch.call.shape = operation.shape;
@@ -56,6 +45,10 @@ pub(crate) fn entered(regs: u64, number: u64) {
 #[inline(always)]
 pub(crate) fn returned(regs: u64, result: i64) {
     let Some(operation) = arguments::number(regs).and_then(arguments::operation) else { return };
+    let begun_ns = beginning::begun_ns();
+    if begun_ns == 0 {
+        return;
+    }
     let Some(scratch) = scratch(User::Calls) else { return };
     let key = bpf_get_current_pid_tgid();
     if let Some(call) = CALLS.get_ptr(key) {
@@ -72,7 +65,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
         if known.is_none() || !follow(scratch, regs, key) {
             return;
         }
-        scratch.call.enter_ns = attached_ns();
+        scratch.call.enter_ns = begun_ns;
         scratch.call.no_enter = 1;
         scratch.call.unmarked = 1;
     }

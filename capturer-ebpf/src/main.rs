@@ -21,6 +21,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the entry points' signature")]
 
 mod arguments;
+mod beginning;
 mod call;
 mod cgroup;
 mod connection;

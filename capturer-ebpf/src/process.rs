@@ -11,7 +11,7 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    cgroup,
+    beginning, cgroup,
     kernel::{self, follow, limit, offset, read},
     rings,
 };
@@ -72,8 +72,11 @@ pub(crate) fn current(key: u64, task: u64) -> Option<Thread> {
         thread.cgroup = cgroup::id(node);
         thread.groups = if cgroup::announce(node, thread.cgroup) == 0 { 0 } else { groups };
     }
-    // A full map only means that the ids are resolved again.
-    let _: Result<(), i32> = THREADS.insert(key, thread, 0);
+    // A full map only means that the ids are resolved again. Before the beginning nobody is known: a call that is on its
+    // way then has no entry that was seen.
+    if beginning::begun() {
+        let _: Result<(), i32> = THREADS.insert(key, thread, 0);
+    }
     Some(thread)
 }
 

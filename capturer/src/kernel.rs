@@ -110,7 +110,7 @@ pub struct Totals {
 /// none.
 pub struct Prepared {
     kernel: Kernel,
-    attached: Array<MapData, u64>,
+    begun: Array<MapData, u64>,
     filter: KernelFilter,
 }
 
@@ -135,13 +135,14 @@ impl Prepared {
         self.filter == *filter
     }
 
-    /// Attaches the programs.
+    /// Attaches the programs; calls are followed from the moment when all are.
     pub fn attach(self) -> Result<Kernel, KernelError> {
-        let Self { mut kernel, mut attached, filter: _ } = self;
-        attached.set(0, environment::now(), 0).map_err(map_error("ATTACHED"))?;
+        let Self { mut kernel, mut begun, filter: _ } = self;
         // Before anything is seen: the capturer does not watch itself.
         kernel.exclude(std::process::id());
         kernel.programs.attach()?;
+        // Until now the programs followed no call.
+        begun.set(0, environment::now(), 0).map_err(map_error("BEGUN"))?;
         Ok(kernel)
     }
 }
@@ -165,11 +166,11 @@ impl Kernel {
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
         let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
         let totals = PerCpuArray::try_from(programs.take("TOTALS")?).map_err(map_error("TOTALS"))?;
-        let attached = Array::try_from(programs.take("ATTACHED")?).map_err(map_error("ATTACHED"))?;
+        let begun = Array::try_from(programs.take("BEGUN")?).map_err(map_error("BEGUN"))?;
         let rings = Rings::new(buffers);
         let kernel = Self { programs, rings, verdicts, excluded, cgroups, totals, missed: None };
         environment::release_memory();
-        Ok(Prepared { kernel, attached, filter: filter.clone() })
+        Ok(Prepared { kernel, begun, filter: filter.clone() })
     }
 
     /// The name of the byte source in use.

@@ -4,6 +4,8 @@
 #![expect(unsafe_code, reason = "calls that the standard library does not make")]
 #![expect(clippy::cast_possible_truncation, reason = "counts and lengths of these tests are small")]
 
+#[path = "kernel/beginning.rs"]
+mod beginning;
 #[path = "kernel/calls.rs"]
 mod calls;
 #[path = "kernel/cgroups.rs"]

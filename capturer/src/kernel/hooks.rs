@@ -38,8 +38,7 @@ enum Attach {
     Typed(&'static str),
 }
 
-/// All hooks, in the order in which they are attached: returns before entries, so that no call is noted whose return is
-/// not seen.
+/// All hooks, in the order in which they are attached, which says nothing: calls are followed once all are.
 #[rustfmt::skip]
 pub(super) const HOOKS: [Hook; 7] = [
     Hook { program: "tcp_sendmsg_locked", attach: Attach::Raw("tcp_sendmsg_locked"), required: false, counts_misses: false },

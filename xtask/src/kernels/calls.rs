@@ -12,8 +12,8 @@ use crate::suite;
 pub(super) const PROGRAM: &str = "calls";
 
 /// Its arguments: which tests, one at a time, since each of them watches the whole kernel.
-pub(super) const ARGUMENTS: [&str; 5] =
-    ["--test-threads=1", "large::", "datagrams::", "frames::", "conversations::"];
+pub(super) const ARGUMENTS: [&str; 6] =
+    ["--test-threads=1", "beginning::", "large::", "datagrams::", "frames::", "conversations::"];
 
 /// What its last line begins with.
 const RESULT: &str = "test result: ";
