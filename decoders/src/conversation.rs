@@ -158,11 +158,16 @@ pub struct Conversation {
     preamble: Preamble,
     /// How often the connection was taken for a protocol that it does not speak.
     mistakes: u32,
+    /// Tunnels that were entered, one within the other.
+    tunnels: u32,
     outcomes: VecDeque<Outcome>,
 }
 
 /// Mistakes after which a connection is left alone: it goes on to mislead.
 const MAX_MISTAKES: u32 = 8;
+
+/// Tunnels within each other that are entered: a client reaches a server through a few proxies at most.
+const MAX_TUNNELS: u32 = 8;
 
 #[derive(Debug)]
 enum State {
@@ -248,7 +253,7 @@ impl Conversation {
         let state = State::Undecided(Detector::new(context));
         let announces = context.from_start && context.transport == Transport::Tcp;
         let preamble = if announces { Preamble::default() } else { Preamble::over() };
-        Self { context, options, state, preamble, mistakes: 0, outcomes: VecDeque::new() }
+        Self { context, options, state, preamble, mistakes: 0, tunnels: 0, outcomes: VecDeque::new() }
     }
 
     /// Begins a conversation in a protocol that need not be in the registry, seen from its first byte.
@@ -421,8 +426,26 @@ impl Conversation {
             };
             self.context.from_start = false;
         } else if session.is_done() {
+            let tunnel = session.is_tunnel() && self.tunnels < MAX_TUNNELS;
+            let rest = tunnel.then(|| (session.side(), [Way::Out, Way::In].map(|way| session.unread(way))));
             session.end(Ending::Watching, &mut self.outcomes);
             self.state = State::Ignored;
+            if let Some((side, unread)) = rest {
+                self.enter(side, &unread);
+            }
+        }
+    }
+
+    /// Goes on in a tunnel, which is like a connection that was seen from its start.
+    fn enter(&mut self, side: Side, unread: &[Held; 2]) {
+        self.tunnels = self.tunnels.saturating_add(1);
+        self.context = Context { side: Some(side), from_start: true, ..self.context };
+        self.state = State::Undecided(Detector::new(self.context));
+        // A client may speak before the tunnel is open, a server only behind that news.
+        let (client, server) =
+            unread.iter().partition::<Vec<&Held>, _>(|held| side.sender(held.way) == Side::Client);
+        for held in client.into_iter().chain(server) {
+            self.take_own(held.stretch());
         }
     }
 }

@@ -244,4 +244,9 @@ pub(crate) trait Decoder: Send {
     fn done(&self) -> bool {
         false
     }
+
+    /// Once it is done: whether the rest is a conversation of its own between client and server, from its first byte on.
+    fn is_tunnel(&self) -> bool {
+        false
+    }
 }

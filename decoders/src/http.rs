@@ -1,4 +1,5 @@
-//! HTTP/1.0 and 1.1: every method, chunked bodies both ways, interim responses, pipelining; upgrades end decoding.
+//! HTTP/1.0 and 1.1: every method, chunked bodies both ways, interim responses, pipelining; upgrades end decoding, and in a tunnel another
+//! conversation begins.
 //!
 //! Source: RFC 9112 (message syntax) and RFC 9110 (semantics).
 
@@ -82,7 +83,17 @@ struct Http {
     certain: bool,
     /// What the engine is to be told of the client's open message before a response is read.
     telling: Telling,
-    done: bool,
+    /// What the rest of the connection is, once that is no HTTP/1.
+    beyond: Option<Beyond>,
+}
+
+/// What follows HTTP/1 on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beyond {
+    /// Another protocol: an upgrade, or bytes of a program.
+    Other,
+    /// What passes through a proxy (RFC 9110, section 9.3.6).
+    Tunnel,
 }
 
 /// What is known of one side's messages.
@@ -113,7 +124,7 @@ impl Http {
             pending: Queue::default(),
             certain: from_start,
             telling: Telling::default(),
-            done: false,
+            beyond: None,
         }
     }
 
@@ -289,7 +300,7 @@ impl Decoder for Http {
             Side::Server => {
                 // A client that asks again has the whole answer to what it asked before.
                 let blind = self.reply.as_ref().is_some_and(|reply| reply.body.is_blind());
-                let over = blind && !self.pending.is_empty() || self.done;
+                let over = blind && !self.pending.is_empty() || self.done();
                 if over { self.reply.take().map(|reply| reply.end(true)) } else { None }
             }
         }
@@ -320,7 +331,11 @@ impl Decoder for Http {
     }
 
     fn done(&self) -> bool {
-        self.done
+        self.beyond.is_some()
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.beyond == Some(Beyond::Tunnel)
     }
 }
 

@@ -5,7 +5,7 @@ mod loss;
 
 use std::collections::VecDeque;
 
-use super::detect::Claim;
+use super::detect::{Claim, Held};
 use super::early::Early;
 use super::flow::{Both, Flow, Span, length};
 use super::pairing::{Missing, Pairing};
@@ -99,6 +99,22 @@ impl Session {
     /// Whether the rest of the connection is of no use.
     pub(super) fn is_done(&self) -> bool {
         self.decoder.done()
+    }
+
+    /// Whether the rest of the connection is a conversation of its own.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.decoder.is_tunnel()
+    }
+
+    /// Which end the observed process is.
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Returns what came of a way and was not read.
+    pub(super) fn unread(&self, way: Way) -> Held {
+        let flow = self.flows.of(way);
+        Held::bytes(way, flow.position(), flow.at_ns, flow.front())
     }
 
     /// Returns how many bytes of memory the unread ones of both ways take.

@@ -2,7 +2,7 @@
 
 use super::body::{Body, Read};
 use super::head::{Framing, Head};
-use super::{Http, line, resync, shown, take};
+use super::{Beyond, Http, line, resync, shown, take};
 use crate::decoder::{Event, Probe, Request, Rest, Side, Step};
 
 /// A request's body.
@@ -94,7 +94,7 @@ impl Http {
         // Behind a response that only the end of the connection ends, no request can be answered: both talk freely.
         let endless = self.reply.as_ref().is_some_and(|reply| reply.body.ends_with_connection());
         if endless && self.pending.is_empty() {
-            self.done = true;
+            self.beyond = Some(Beyond::Other);
             return take(bytes.len(), Event::Discard);
         }
         Step::Malformed

@@ -3,7 +3,7 @@
 use super::body::{Body, Read};
 use super::head::{Framing, Head};
 use super::request::Method;
-use super::{Http, line, shown, take};
+use super::{Beyond, Http, line, shown, take};
 use crate::decoder::{Event, Probe, Response, Side, Step};
 
 /// Types of a response behind which a container's streams pass, both ways and as they are.
@@ -97,10 +97,10 @@ impl Http {
         let stream = head
             .values("content-type")
             .any(|kind| HIJACKED.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())));
-        let tunnel = status == 101
-            || asked.method == Method::Connect && (200..300).contains(&status)
-            || asked.method == Method::Post && stream && head.framing().is_none();
-        let bodiless = tunnel || !whole || asked.method == Method::Head || matches!(status, 204 | 304);
+        let connected = asked.method == Method::Connect && (200..300).contains(&status);
+        let freed =
+            status == 101 || connected || asked.method == Method::Post && stream && head.framing().is_none();
+        let bodiless = freed || !whole || asked.method == Method::Head || matches!(status, 204 | 304);
         let framing = match head.framing() {
             _ if bodiless => Framing::None,
             Some(framing) => framing,
@@ -116,7 +116,9 @@ impl Http {
             Response { status: status.to_string(), error: status >= 400, operation, ..Response::default() };
         let reply = Reply { body: Body::new(framing, payload, self.options.payload_bytes), response, push };
         if framing == Framing::None {
-            self.done |= tunnel;
+            if freed {
+                self.beyond = Some(if connected { Beyond::Tunnel } else { Beyond::Other });
+            }
             return Some(reply.end(whole));
         }
         self.reply = Some(reply);

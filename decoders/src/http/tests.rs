@@ -260,7 +260,7 @@ fn a_stream_of_sound_is_read_to_its_end() {
 }
 
 #[test]
-fn hijacked_connections_and_tunnels_end_decoding() {
+fn hijacked_connections_end_decoding() {
     let stream = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n".as_slice();
     let upgraded = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n".as_slice();
     for (ask, answer) in [
@@ -270,10 +270,6 @@ fn hijacked_connections_and_tunnels_end_decoding() {
             upgraded,
         ),
         ("GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", upgraded),
-        (
-            "CONNECT db:5432 HTTP/1.1\r\nHost: db\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        ),
     ] {
         let mut server = Server::new();
         server.ask(ask).answer(answer);
@@ -296,12 +292,43 @@ fn what_a_client_says_behind_an_endless_response_takes_nothing_away() {
 
 #[test]
 fn a_tunnel_may_be_used_before_it_is_open() {
+    let hello = [b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".as_slice(), &[0x5a; 506]].concat();
     let mut server = Server::new();
-    server
-        .ask(b"CONNECT db:443 HTTP/1.1\r\nHost: db\r\n\r\n")
-        .ask(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03");
-    server.answer(b"HTTP/1.1 200 OK\r\n\r\n").end();
+    server.ask(b"CONNECT db:443 HTTP/1.1\r\nHost: db\r\n\r\n").ask(hello);
+    server.answer(b"HTTP/1.1 200 OK\r\n\r\n").answer(b"\x16\x03\x03\0\x7a\x02\0\0\x76\x03\x03");
     assert_eq!(server.all(), ["CONNECT db:443 200"]);
+    assert_eq!(server.conversation.verdict(), Verdict::Ignore);
+}
+
+#[test]
+fn what_is_announced_of_a_tunnels_body_is_none() {
+    let mut server = Server::new();
+    server.ask(b"CONNECT web:80 HTTP/1.1\r\nHost: web\r\n\r\n");
+    server.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    server.ask(b"GET /in HTTP/1.1\r\nHost: web\r\n\r\n").answer(b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(server.all(), ["CONNECT web:80 200", "GET /in 204"]);
+}
+
+#[test]
+fn a_tunnel_that_is_refused_is_none() {
+    let mut server = Server::new();
+    server.ask(b"CONNECT web:80 HTTP/1.1\r\nHost: web\r\n\r\n");
+    server.answer(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    server.ask(b"CONNECT web:80 HTTP/1.1\r\nHost: web\r\nProxy-Authorization: Basic eA==\r\n\r\n");
+    server.answer(b"HTTP/1.1 200 OK\r\n\r\n");
+    server.ask(b"PING\r\n").answer(b"+PONG\r\n");
+    assert_eq!(server.all(), ["CONNECT web:80 407", "CONNECT web:80 200", "PING OK"]);
+}
+
+#[test]
+fn tunnels_lie_within_each_other_so_deep() {
+    let mut server = Server::new();
+    for _ in 0..9 {
+        server.ask(b"CONNECT next:80 HTTP/1.1\r\nHost: next\r\n\r\n").answer(b"HTTP/1.1 200 OK\r\n\r\n");
+    }
+    server.ask(b"GET / HTTP/1.1\r\n\r\n").answer(b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(server.all(), ["CONNECT next:80 200"; 9]);
+    assert_eq!(server.conversation.verdict(), Verdict::Ignore);
 }
 
 #[test]

@@ -35,6 +35,11 @@ pub(super) struct Holding {
 // === impl Held ===
 
 impl Held {
+    /// Keeps bytes that are to be read again.
+    pub(in crate::conversation) fn bytes(way: Way, position: u64, at_ns: u64, bytes: &[u8]) -> Self {
+        Self { way, position, at_ns, content: Kept::Bytes(bytes.to_vec()) }
+    }
+
     pub(in crate::conversation) fn stretch(&self) -> Stretch<'_> {
         let content = match &self.content {
             Kept::Bytes(bytes) | Kept::Datagram(bytes, _) => Content::Bytes(bytes),
