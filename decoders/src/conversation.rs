@@ -295,7 +295,7 @@ impl Conversation {
                     self.state = State::Decoding(Box::new(session));
                 }
                 Detected::No => self.state = State::Ignored,
-                Detected::NotYet => {}
+                Detected::NotYet | Detected::Tunnel(_) => {}
             },
             State::Decoding(session) => session.datagram(stretch, len, &mut self.outcomes),
             State::Ignored => {}
@@ -386,6 +386,10 @@ impl Conversation {
                     self.context.from_start = detector.is_from_start();
                     self.begin(claim, lost, &held);
                 }
+                Detected::Tunnel(side) => {
+                    let held = detector.release();
+                    self.enter(side, &held);
+                }
                 Detected::No => {
                     self.outcomes.extend(detector.given_up());
                     self.state = State::Ignored;
@@ -426,25 +430,25 @@ impl Conversation {
             };
             self.context.from_start = false;
         } else if session.is_done() {
-            let tunnel = session.is_tunnel() && self.tunnels < MAX_TUNNELS;
-            let rest = tunnel.then(|| (session.side(), [Way::Out, Way::In].map(|way| session.unread(way))));
+            let tunnel = session.is_tunnel().then(|| (session.side(), session.unread()));
             session.end(Ending::Watching, &mut self.outcomes);
             self.state = State::Ignored;
-            if let Some((side, unread)) = rest {
+            if let Some((side, unread)) = tunnel {
                 self.enter(side, &unread);
             }
         }
     }
 
-    /// Goes on in a tunnel, which is like a connection that was seen from its start.
-    fn enter(&mut self, side: Side, unread: &[Held; 2]) {
+    /// Goes on in a tunnel, which is like a connection that was seen from its start; `held` came in it so far.
+    fn enter(&mut self, side: Side, held: &[Held]) {
         self.tunnels = self.tunnels.saturating_add(1);
+        if self.tunnels > MAX_TUNNELS {
+            self.state = State::Ignored;
+            return;
+        }
         self.context = Context { side: Some(side), from_start: true, ..self.context };
         self.state = State::Undecided(Detector::new(self.context));
-        // A client may speak before the tunnel is open, a server only behind that news.
-        let (client, server) =
-            unread.iter().partition::<Vec<&Held>, _>(|held| side.sender(held.way) == Side::Client);
-        for held in client.into_iter().chain(server) {
+        for held in held {
             self.take_own(held.stretch());
         }
     }

@@ -25,7 +25,7 @@ use response::{Reply, Telling};
 pub(crate) const PROTOCOL: Protocol = Protocol {
     name: "http",
     title: "HTTP/1",
-    summary: "HTTP/1.0 and 1.1: all methods, chunked bodies, pipelining; decoding ends at an upgrade",
+    summary: "HTTP/1.0 and 1.1: all methods, chunked bodies, pipelining; an upgrade ends decoding, a tunnel is looked into",
     ports: &[80, 8080],
     transports: &[Transport::Tcp],
     fields: &[

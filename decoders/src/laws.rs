@@ -6,6 +6,7 @@
 
 mod example;
 mod foreign;
+mod tunnel;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -290,51 +291,6 @@ fn chunking_never_changes_the_messages() {
         }
         assert_eq!(golden(&run(&fixture, &merged)), whole, "{} merged", fixture.name);
     }
-}
-
-#[test]
-fn in_a_tunnel_everything_is_as_on_a_connection_of_its_own() {
-    let ask = b"CONNECT db.test:443 HTTP/1.1\r\nHost: db.test:443\r\n\r\n".as_slice();
-    let answer = b"HTTP/1.1 200 Connection established\r\n\r\n".as_slice();
-    let back = |message: &mut Option<Message>, by: &[u8]| {
-        let by = u64::try_from(by.len()).unwrap();
-        if let Some(message) = message {
-            (message.start, message.end) = (message.start - by, message.end - by);
-        }
-    };
-    let mut checked = 0;
-    for fixture in fixtures().iter().filter(|fixture| fixture.transport == Transport::Tcp) {
-        let alone = run(fixture, &fixture.chunks);
-        // What a proxy announces comes ahead of all else.
-        if alone
-            .iter()
-            .any(|outcome| matches!(outcome, Outcome::Exchange(Exchange { announced: Some(_), .. })))
-        {
-            continue;
-        }
-        let tunnel = [(Side::Client, 0, ask.to_vec()), (Side::Server, 0, answer.to_vec())];
-        let apart = [&tunnel[..], &fixture.chunks].concat();
-        let mut together = apart.clone();
-        if together[2].0 == Side::Server {
-            // A server's greeting may come with the proxy's answer.
-            let (.., greeting) = together.remove(2);
-            together[1].2.extend(greeting);
-        }
-        for chunks in [apart, together] {
-            let mut outcomes = run(fixture, &chunks);
-            let Outcome::Exchange(connect) = outcomes.remove(0) else { panic!("{}", fixture.name) };
-            assert_eq!((connect.operation.as_str(), connect.status.as_str()), ("CONNECT db.test:443", "200"));
-            for outcome in &mut outcomes {
-                if let Outcome::Exchange(Exchange { request, response, .. }) = outcome {
-                    back(request, ask);
-                    back(response, answer);
-                }
-            }
-            assert_eq!(golden(&outcomes), golden(&alone), "{}", fixture.name);
-        }
-        checked += 1;
-    }
-    assert!(checked > 100, "{checked}");
 }
 
 #[test]

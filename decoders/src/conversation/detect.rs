@@ -3,6 +3,7 @@
 
 mod held;
 mod pause;
+mod socks;
 
 use super::flow::{Both, length};
 use super::{Content, Context, Outcome, Stretch, Transport, Way};
@@ -11,6 +12,7 @@ use crate::registry::{Protocol, registry};
 pub(super) use held::Held;
 use held::Holding;
 use pause::Pause;
+use socks::Handshake;
 
 /// Bytes held per way while undecided: as long as the longest line that a server of ours takes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -32,6 +34,8 @@ const MAX_STRANGE_DATAGRAMS: u32 = 256;
 pub(super) enum Detected {
     /// The protocol.
     Yes(Claim),
+    /// A proxy's agreement with its client was all so far: what is held goes on as a conversation of its own.
+    Tunnel(Side),
     /// None of ours.
     No,
     /// More is needed.
@@ -214,6 +218,9 @@ impl Detector {
     /// Decides on what is held. What is hopeless on a connection that was open before is dropped from the front: a later
     /// call may begin a message.
     fn judge(&mut self, options: &Options) -> Detected {
+        if let Some(detected) = self.judge_proxy() {
+            return detected;
+        }
         while let Some(first) = self.held.first().map(|held| held.way) {
             let (head, other) = (self.held.head(first), self.held.head(first.other()));
             let (fit, claim) = self.best(options, first, &head, &other);
@@ -244,6 +251,21 @@ impl Detector {
             }
         }
         Detected::NotYet
+    }
+
+    /// Judges whether client and proxy agree on a tunnel, and lets go of the bytes by which they did.
+    fn judge_proxy(&mut self) -> Option<Detected> {
+        let first = self.held.first().filter(|_| self.context.from_start)?.way;
+        let (_, side) = self.sides(first).find(|(sender, _)| *sender == Side::Client)?;
+        match socks::judge(&self.held.head(first), &self.held.head(first.other())) {
+            Handshake::No => None,
+            Handshake::Open => Some(Detected::NotYet),
+            Handshake::Granted { client, server } => {
+                self.held.pass(first, client);
+                self.held.pass(first.other(), server);
+                Some(Detected::Tunnel(side))
+            }
+        }
     }
 
     /// Counts what is held as bytes that might have been ours.

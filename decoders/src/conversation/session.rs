@@ -111,10 +111,13 @@ impl Session {
         self.side
     }
 
-    /// Returns what came of a way and was not read.
-    pub(super) fn unread(&self, way: Way) -> Held {
-        let flow = self.flows.of(way);
-        Held::bytes(way, flow.position(), flow.at_ns, flow.front())
+    /// Returns what came and was not read. A client may speak before a tunnel is open, a server only behind that news.
+    pub(super) fn unread(&self) -> [Held; 2] {
+        let client = if self.side == Side::Client { Way::Out } else { Way::In };
+        [client, client.other()].map(|way| {
+            let flow = self.flows.of(way);
+            Held::bytes(way, flow.position(), flow.at_ns, flow.front())
+        })
     }
 
     /// Returns how many bytes of memory the unread ones of both ways take.

@@ -123,6 +123,18 @@ impl Holding {
         Some(oldest)
     }
 
+    /// Lets go of the first `count` bytes of one way.
+    pub(super) fn pass(&mut self, way: Way, mut count: usize) {
+        let of_way = self.held.iter_mut().filter(|held| held.way == way);
+        for held in of_way {
+            let Kept::Bytes(bytes) = &mut held.content else { return };
+            let passed = bytes.len().min(count);
+            bytes.drain(..passed);
+            held.position = held.position.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+            count = count.saturating_sub(passed);
+        }
+    }
+
     pub(super) fn take(&mut self) -> Vec<Held> {
         self.bytes = Both::default();
         std::mem::take(&mut self.held)
