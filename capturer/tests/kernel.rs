@@ -86,11 +86,19 @@ impl Capture {
             println!("skipped: needs root");
             return None;
         }
+        Some(Self::prepare(filter, ring_bytes)())
+    }
+
+    /// Loads for what a filter asks for; what is returned attaches.
+    fn prepare(filter: KernelFilter, ring_bytes: u32) -> impl FnOnce() -> Self {
         let settings = Settings { ring_bytes, btf: None, source: Source::Auto, filter };
-        let mut kernel = Kernel::attach(&settings).expect("the programs attach");
-        // A capture leaves its own process out; here it is the subject.
-        kernel.include(std::process::id());
-        Some(Self { kernel, seen: Seen::default() })
+        let prepared = Kernel::prepare(&settings).expect("the programs load");
+        || {
+            let mut kernel = prepared.attach().expect("the programs attach");
+            // A capture leaves its own process out; here it is the subject.
+            kernel.include(std::process::id());
+            Self { kernel, seen: Seen::default() }
+        }
     }
 
     fn drain(&mut self) {
