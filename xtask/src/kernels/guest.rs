@@ -17,6 +17,11 @@ const LIMIT: Duration = Duration::from_mins(45);
 /// What a kernel says last.
 const PANIC: &str = "Kernel panic";
 
+/// What the guest's kernel is told. Under emulation a processor sometimes never comes back from code that was patched
+/// while it ran; that is taken for a crash after twice the seconds of `watchdog_thresh`.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 quiet panic=-1 random.trust_cpu=on softlockup_panic=1 watchdog_thresh=30";
+
 /// How many of the console's last lines an error shows.
 const TAIL: usize = 12;
 
@@ -70,7 +75,7 @@ pub(super) fn boot(image: &Path, initramfs: &Path) -> Result<Ended> {
         .arg(image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"])
+        .args(["-append", KERNEL_ARGUMENTS])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
