@@ -40,7 +40,15 @@ const KEY_WORDS: [&str; 10] =
     ["secret", "access", "account", "api", "private", "symmetric", "encryption", "auth", "signing", "shared"];
 
 /// Names of secrets that follow no rule.
-const WHOLE: [&str; 4] = ["authentication_string", "auth_header", "password_hash", "password_digest"];
+const WHOLE: [&str; 6] = [
+    "authentication_string",
+    "auth_header",
+    "password_hash",
+    "password_digest",
+    "passphrase_command",
+    // User and password of a cluster's state transfer.
+    "sst_auth",
+];
 
 /// Parts of the names of functions whose literals are secrets.
 const FUNCTION_PARTS: [&str; 4] = ["password", "passwd", "secret", "credential"];

@@ -185,6 +185,8 @@ const MYSQL: &[Row] = &[
     ("INSERT INTO t VALUES ('{\"user\": \"u\", \"password\": \"hush\", \"n\": 1}')", &["\"u\"", "\"n\": 1"]),
     ("SELECT JSON_SET(d, '$.password', 'hush', '$.name', 'bob')", &["'$.name', 'bob'"]),
     ("SET GLOBAL authentication_ldap_simple_bind_root_pwd = 'hush'", &["bind_root_pwd"]),
+    ("SET GLOBAL wsrep_sst_auth = 'sst:hush'", &["wsrep_sst_auth"]),
+    ("SET @@global.wsrep_sst_auth='sst:hush'", &["wsrep_sst_auth"]),
     ("UPDATE t SET \"password\" = 'hush'", &["\"password\""]),
     // Statements inside literals
     ("PREPARE s FROM 'CREATE USER a IDENTIFIED BY ''hush'''", &["CREATE USER a IDENTIFIED BY"]),
@@ -230,6 +232,8 @@ const POSTGRES: &[Row] = &[
     ("SET SESSION AUTHORIZATION 'bob'", &["'bob'"]),
     ("SET password_encryption = 'scram-sha-256'", &["'scram-sha-256'"]),
     ("ALTER SYSTEM SET primary_conninfo = 'host=h user=u password=hush'", &["host=h user=u"]),
+    ("ALTER SYSTEM SET ssl_passphrase_command = 'echo hush'", &["ssl_passphrase_command"]),
+    ("ALTER SYSTEM SET ssl_passphrase_command TO 'echo hush'", &["ssl_passphrase_command"]),
     (
         "SELECT set_config('app.secret', 'hush', false), set_config('search_path', 'public', false)",
         &["'public'"],
