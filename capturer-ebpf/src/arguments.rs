@@ -11,12 +11,12 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Operation {
     pub(crate) shape: Shape,
-    /// One of [`capturer_ebpf::layout::way`].
-    pub(crate) way: u8,
+    /// One of [`capturer_ebpf::layout::direction`].
+    pub(crate) direction: u8,
 }
 
-const OUT: u8 = capturer_ebpf::layout::way::OUT;
-const IN: u8 = capturer_ebpf::layout::way::IN;
+const OUT: u8 = capturer_ebpf::layout::direction::OUT;
+const IN: u8 = capturer_ebpf::layout::direction::IN;
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod number {
@@ -53,7 +53,7 @@ mod number {
 /// What a system call does with bytes; `None` for every other call.
 #[inline(always)]
 pub(crate) fn operation(call: u64) -> Option<Operation> {
-    let (shape, way) = match call {
+    let (shape, direction) = match call {
         number::READ => (Shape::Buffer, IN),
         number::WRITE => (Shape::Buffer, OUT),
         number::READV => (Shape::Vector, IN),
@@ -68,7 +68,7 @@ pub(crate) fn operation(call: u64) -> Option<Operation> {
         number::SENDMMSG => (Shape::Messages, OUT),
         _ => return None,
     };
-    Some(Operation { shape, way })
+    Some(Operation { shape, direction })
 }
 
 /// The first five arguments of a call.

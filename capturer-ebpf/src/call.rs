@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use capturer_ebpf::{
-    layout::{coordinate, flag, framing, placement, verdict, way},
+    layout::{coordinate, direction, flag, framing, placement, verdict},
     settings::{ABSENT, total},
 };
 
@@ -34,7 +34,7 @@ pub(crate) fn entered(regs: u64, number: u64) {
     let Some(scratch) = scratch(User::Calls) else { return };
     let key = bpf_get_current_pid_tgid();
     scratch.call.shape = operation.shape;
-    scratch.call.way = operation.way;
+    scratch.call.direction = operation.direction;
     if follow(scratch, regs, key) && CALLS.insert(key, &scratch.call, 0).is_err() {
         losses::count(total::SEEN);
         losses::count(total::MAP);
@@ -60,7 +60,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
     } else {
         // The thread's first return since the capture began: its call may have entered before.
         scratch.call.shape = operation.shape;
-        scratch.call.way = operation.way;
+        scratch.call.direction = operation.direction;
         let known = process::current(key, kernel::current_task());
         if known.is_none() || !follow(scratch, regs, key) {
             return;
@@ -136,7 +136,7 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     let sk = match socket::of_descriptor(task, first) {
         Some(sk) => sk,
         None if call.shape == Shape::Splice => {
-            call.way = way::OUT;
+            call.direction = direction::OUT;
             socket::of_descriptor(task, third)?
         }
         None => return None,
@@ -175,7 +175,8 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
         connection::forget(sk);
         return None;
     }
-    let looks = call.way == way::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
+    let looks =
+        call.direction == direction::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
     if looks || !process::wanted(thread.pid, task) {
         return None;
     }
@@ -205,11 +206,11 @@ pub(crate) fn appending(sk: u64, message: u64) {
     // SAFETY: a value of the map, valid while this program runs; its thread runs here and so nowhere else.
     let call = unsafe { &mut *call };
     let single = matches!(call.shape, Shape::Buffer | Shape::Addressed | Shape::Vector | Shape::Message);
-    if call.sk != sk || call.way != way::OUT || call.unmarked != 0 || !single {
+    if call.sk != sk || call.direction != direction::OUT || call.unmarked != 0 || !single {
         return;
     }
     let Some(left) = kernel::read::<u64>(message, offset!(message_left)) else { return };
-    let at = socket::sequence(sk, way::OUT);
+    let at = socket::sequence(sk, direction::OUT);
     if call.grip == Grip::None {
         call.grip = Grip::Whole;
         call.whole = left;
@@ -233,7 +234,7 @@ fn mark(scratch: &mut Scratch) {
         scratch.call.unmarked = 1;
     }
     if protocol == Protocol::Tcp {
-        scratch.call.s0 = socket::sequence(sk, scratch.call.way);
+        scratch.call.s0 = socket::sequence(sk, scratch.call.direction);
     }
 }
 
@@ -267,7 +268,7 @@ fn moved(bytes: u64, result: u64) -> u64 {
     }
     entry.reported = 1;
     draft.head.connection = entry.connection;
-    let (skip_until, boundary) = if call.way == way::OUT {
+    let (skip_until, boundary) = if call.direction == direction::OUT {
         (decided.skip_until[0], entry.boundary[0])
     } else {
         (decided.skip_until[1], entry.boundary[1])
@@ -292,9 +293,9 @@ fn moved(bytes: u64, result: u64) -> u64 {
 /// Says which bytes of the stream the call moved.
 #[inline(always)]
 fn position(draft: &mut Draft, call: &Call, entry: &mut StreamEntry, bytes: u64) {
-    let way = usize::from(call.way & 1);
-    draft.head.counter = entry.counter[way];
-    add(&raw mut entry.counter[way], bytes);
+    let direction = usize::from(call.direction & 1);
+    draft.head.counter = entry.counter[direction];
+    add(&raw mut entry.counter[direction], bytes);
     if call.protocol != Protocol::Tcp {
         return;
     }
@@ -304,7 +305,7 @@ fn position(draft: &mut Draft, call: &Call, entry: &mut StreamEntry, bytes: u64)
     }
     let gripped = call.grip == Grip::Whole && bytes <= call.whole;
     let bytes = bytes as u32;
-    let now = socket::sequence(call.sk, call.way);
+    let now = socket::sequence(call.sk, call.direction);
     let (s0, s1) = if gripped {
         (call.start, call.start.wrapping_add(bytes))
     } else if call.unmarked == 0 {
@@ -323,21 +324,21 @@ fn position(draft: &mut Draft, call: &Call, entry: &mut StreamEntry, bytes: u64)
         return;
     }
     // A read may eat a FIN or an urgent byte, which have numbers of their own.
-    let exact = span == bytes || (call.way == way::IN && span == bytes.wrapping_add(1));
+    let exact = span == bytes || (call.direction == direction::IN && span == bytes.wrapping_add(1));
     if !exact {
         draft.head.flags |= flag::UNANCHORED;
     }
-    if entry.sighted[way] == 0 {
-        entry.sighted[way] = 1;
-        entry.first[way] = s0;
+    if entry.sighted[direction] == 0 {
+        entry.sighted[direction] = 1;
+        entry.first[direction] = s0;
     }
-    add(&raw mut entry.covered[way], u64::from(if exact { span } else { bytes }));
+    add(&raw mut entry.covered[direction], u64::from(if exact { span } else { bytes }));
 }
 
 /// Points at the payload.
 #[inline(always)]
 fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
-    if call.way == way::OUT && call.message_flags & MSG_OOB != 0 {
+    if call.direction == direction::OUT && call.message_flags & MSG_OOB != 0 {
         draft.head.flags |= flag::URGENT;
         draft.head.moved -= 1;
     }
@@ -358,7 +359,7 @@ fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
             draft.until = 0;
         }
     }
-    if call.way == way::IN && call.message_flags & MSG_TRUNC != 0 {
+    if call.direction == direction::IN && call.message_flags & MSG_TRUNC != 0 {
         draft.head.flags |= flag::DISCARDED;
         draft.until = 0;
     }

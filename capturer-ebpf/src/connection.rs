@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use capturer_ebpf::{
-    layout::{Connection, Ended, Framing, Kind, Verdict, coordinate, role, transport, verdict, way},
+    layout::{Connection, Ended, Framing, Kind, Verdict, coordinate, direction, role, transport, verdict},
     settings::{NET_KEY_LEN, filter},
 };
 
@@ -112,7 +112,7 @@ fn make(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
     entry.closed = 0;
     entry.last = [0; 2];
     if protocol == Protocol::Tcp && open {
-        entry.first = [socket::sequence(sk, way::OUT), socket::sequence(sk, way::IN)];
+        entry.first = [socket::sequence(sk, direction::OUT), socket::sequence(sk, direction::IN)];
     }
     if let Some(opened) = OPENED.get_ptr(sk) {
         // SAFETY: a value of the map, valid while this program runs.
@@ -318,7 +318,7 @@ fn closed(sk: u64) {
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
-    entry.last = [socket::sequence(sk, way::OUT), socket::sequence(sk, way::IN)];
+    entry.last = [socket::sequence(sk, direction::OUT), socket::sequence(sk, direction::IN)];
     entry.closed = 1;
 }
 
@@ -402,8 +402,8 @@ pub(crate) fn forget(sk: u64) {
 #[inline(always)]
 fn end(sk: u64, entry: &StreamEntry) {
     if entry.excluded == 0 && entry.filtered == 0 {
-        let unseen_out = unseen(sk, entry, way::OUT);
-        let unseen_in = unseen(sk, entry, way::IN);
+        let unseen_out = unseen(sk, entry, direction::OUT);
+        let unseen_in = unseen(sk, entry, direction::IN);
         if entry.reported != 0 || unseen_out != 0 || unseen_in != 0 {
             rings::send(&Ended {
                 kind: Kind::Ended as u8,
@@ -421,15 +421,15 @@ fn end(sk: u64, entry: &StreamEntry) {
 
 /// Stream bytes that passed without a call that was seen, modulo 4 GiB.
 #[inline(always)]
-fn unseen(sk: u64, entry: &StreamEntry, way: u8) -> u64 {
-    let at = usize::from(way & 1);
+fn unseen(sk: u64, entry: &StreamEntry, direction: u8) -> u64 {
+    let at = usize::from(direction & 1);
     let followed = entry.connection.coordinate == coordinate::SEQUENCE
         && entry.connection.transport == transport::TCP
         && entry.sighted[at] != 0;
     if !followed {
         return 0;
     }
-    let last = if entry.closed != 0 { entry.last[at] } else { socket::sequence(sk, way) };
+    let last = if entry.closed != 0 { entry.last[at] } else { socket::sequence(sk, direction) };
     let passed = last.wrapping_sub(entry.first[at]);
     let unseen = passed.wrapping_sub(entry.covered[at] as u32);
     if entry.closed != 0 && unseen.cast_signed() < 0 {

@@ -14,15 +14,15 @@ use crate::{
 };
 
 /// Bytes that are copied while messages are followed, the last window not counted: as many as a small ring can take.
-const BUDGET: u64 = 1 << 20;
+const COPY_BUDGET: u64 = 1 << 20;
 
 /// Messages of one call that are followed: many small ones are copied faster than they are looked at.
 const MOST_FRAMES: u64 = 16_384;
 
 /// What a step says: there is more to do.
-pub(crate) const MORE: u32 = 1;
+pub(crate) const WALK_ON: u32 = 1;
 /// The walk is over.
-pub(crate) const STOP: u32 = 0;
+pub(crate) const WALK_OVER: u32 = 0;
 
 // === impl Cursor ===
 
@@ -84,7 +84,7 @@ impl Cursor {
         self.failed = 0;
         self.next = 0;
         self.following = 0;
-        self.left = BUDGET;
+        self.left = COPY_BUDGET;
         self.frames_left = MOST_FRAMES;
         if limit < largest {
             self.unframed();
@@ -167,7 +167,7 @@ impl Cursor {
     pub(crate) fn turn(&mut self) -> Option<u32> {
         if self.vectors_left == 0 || self.message_left == 0 {
             if self.messages_left == 0 {
-                return Some(STOP);
+                return Some(WALK_OVER);
             }
             let message = read_user::<Message>(self.messages)?;
             self.message_left = message_moved(self.messages);
@@ -176,14 +176,14 @@ impl Cursor {
             self.buffer_left = 0;
             self.messages = self.messages.wrapping_add(MESSAGES_STRIDE);
             self.messages_left -= 1;
-            return Some(MORE);
+            return Some(WALK_ON);
         }
         let vector = read_user::<Vector>(self.vectors)?;
         self.buffer = vector.base;
         self.buffer_left = vector.len;
         self.vectors = self.vectors.wrapping_add(size_of::<Vector>() as u64);
         self.vectors_left -= 1;
-        Some(MORE)
+        Some(WALK_ON)
     }
 }
 
@@ -194,8 +194,9 @@ impl Cursor {
 extern "C" fn front_of_call() -> u32 {
     let Some(scratch) = scratch(User::Calls) else { return 0 };
     let usual = 2 * largest_payload();
-    let unknown = scratch.cursor.mode == u64::from(verdict::UNDECIDED) && scratch.draft.head.counter < BUDGET;
-    let front = if unknown { (rings::size() / 4).clamp(usual, BUDGET) } else { usual };
+    let unknown =
+        scratch.cursor.mode == u64::from(verdict::UNDECIDED) && scratch.draft.head.counter < COPY_BUDGET;
+    let front = if unknown { (rings::size() / 4).clamp(usual, COPY_BUDGET) } else { usual };
     front as u32
 }
 

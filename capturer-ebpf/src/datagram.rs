@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use capturer_ebpf::{
-    layout::{Connection, coordinate, flag, role, transport, verdict, way},
+    layout::{Connection, coordinate, direction, flag, role, transport, verdict},
     settings::total,
 };
 
@@ -90,7 +90,7 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     }
     losses::count(total::SEEN);
     payload::fill(draft, call, *bytes);
-    if call.way == way::OUT {
+    if call.direction == direction::OUT {
         draft.head.counter = entry.counter[0];
         add(&raw mut entry.counter[0], 1);
     } else {
@@ -107,7 +107,7 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     cursor.unframed();
     draft.until = *bytes;
     if matches!(call.shape, Shape::Message | Shape::Messages) {
-        if call.way == way::IN && message.flags & MSG_TRUNC != 0 {
+        if call.direction == direction::IN && message.flags & MSG_TRUNC != 0 {
             draft.head.flags |= flag::CUT;
         }
         payload::take_vectors(draft, cursor, message.vectors, message.count);

@@ -8,29 +8,29 @@ use capturer_ebpf::layout::{Framing, framing};
 use crate::{
     kernel::barrier,
     memory::{Cursor, Scratch},
-    scratch::{FILL_MASK, HEAD, LONGEST_HEADER, User, gathered, scratch},
+    scratch::{FILL_MASK, LARGEST_HEAD, LONGEST_HEADER, User, gathered, scratch},
 };
 
 /// Messages that are followed after each step of copying, at most: twice as many as the smallest lines it may hold.
 const MAX_FRAMES: u32 = 4096;
 
 /// Longest message that is believed: more than any protocol allows.
-const LONGEST: u64 = 1 << 30;
+const LONGEST_MESSAGE: u64 = 1 << 30;
 
 /// Bytes that are not worth a window of their own.
 const WORTH_PASSING: u64 = 8192;
 
 /// What following one message says: go on.
-const MORE: u32 = 1;
+const FRAME_FOLLOWED: u32 = 1;
 /// The next header is not gathered yet, or none is looked for.
-const STOP: u32 = 0;
+const FRAME_UNKNOWN: u32 = 0;
 
 /// Follows the messages whose headers are gathered.
 #[inline(always)]
 pub(crate) fn follow() {
     let mut frame = 0;
     while frame < MAX_FRAMES {
-        if follow_frame() == STOP {
+        if follow_frame() == FRAME_UNKNOWN {
             break;
         }
         frame += 1;
@@ -41,15 +41,15 @@ pub(crate) fn follow() {
 #[inline(never)]
 extern "C" fn follow_frame() -> u32 {
     let (Some(Scratch { cursor, .. }), Some(gathered)) = (scratch(User::Calls), gathered()) else {
-        return STOP;
+        return FRAME_UNKNOWN;
     };
     if cursor.frame >= cursor.at || cursor.frame < cursor.begin {
-        return STOP;
+        return FRAME_UNKNOWN;
     }
     if cursor.frames_left == 0 {
         let left = cursor.left;
         cursor.give_up(left);
-        return STOP;
+        return FRAME_UNKNOWN;
     }
     cursor.frames_left -= 1;
     let at = cursor.frame - cursor.begin;
@@ -60,10 +60,10 @@ extern "C" fn follow_frame() -> u32 {
     };
     let Header { bytes, rest } = match header {
         Found::Header(header) => header,
-        Found::NotYet => return STOP,
+        Found::NotYet => return FRAME_UNKNOWN,
         Found::Nonsense => {
             cursor.give_up(0);
-            return STOP;
+            return FRAME_UNKNOWN;
         }
     };
     take(cursor, bytes, rest)
@@ -90,13 +90,13 @@ fn take(cursor: &mut Cursor, header: u64, rest: u64) -> u32 {
     let wanted = (cursor.frame + header + keep).max(cursor.front).max(cursor.at);
     cursor.frame = next;
     if next <= wanted + WORTH_PASSING {
-        return MORE;
+        return FRAME_FOLLOWED;
     }
     if wanted < cursor.end {
         cursor.until = wanted;
     }
     cursor.next = next;
-    STOP
+    FRAME_UNKNOWN
 }
 
 /// A header of fixed size that holds the length.
@@ -116,7 +116,7 @@ fn prefix(framing: &Framing, gathered: *mut u8, at: u64, fill: u64) -> Found {
         index += 1;
     }
     let whole = length + u64::from(framing.beyond);
-    if whole < header || whole > LONGEST {
+    if whole < header || whole > LONGEST_MESSAGE {
         return Found::Nonsense;
     }
     Found::Header(Header { bytes: header, rest: whole - header })
@@ -142,7 +142,7 @@ fn line(gathered: *mut u8, at: u64, fill: u64) -> Found {
         let byte = byte(gathered, at + index);
         if byte == u64::from(b'\r') {
             let rest = if bulk && digits { number + 2 } else { 0 };
-            return if rest > LONGEST {
+            return if rest > LONGEST_MESSAGE {
                 Found::Nonsense
             } else {
                 Found::Header(Header { bytes: index + 2, rest })
@@ -161,5 +161,5 @@ fn line(gathered: *mut u8, at: u64, fill: u64) -> Found {
 #[inline(always)]
 fn byte(gathered: *mut u8, at: u64) -> u64 {
     // SAFETY: below the fill's mask, behind which there is room for the longest header.
-    u64::from(unsafe { *gathered.add((HEAD + (barrier(at) & FILL_MASK)) as usize) })
+    u64::from(unsafe { *gathered.add((LARGEST_HEAD + (barrier(at) & FILL_MASK)) as usize) })
 }

@@ -11,19 +11,19 @@
 
 use aya_ebpf::helpers::generated as helper;
 use capturer_ebpf::{
-    layout::{Kind, Moved, Piece, flag, framing, way},
+    layout::{Kind, Moved, Piece, direction, flag, framing},
     settings::total,
 };
 
 use crate::{
     connection,
-    cursor::{MORE, STOP, largest_payload},
+    cursor::{WALK_ON, WALK_OVER, largest_payload},
     frames,
     kernel::barrier,
     losses,
     memory::{Cursor, Draft, Scratch},
     rings,
-    scratch::{FILL_MASK, FULL, HEAD, LONGEST_HEADER, User, gathered, scratch},
+    scratch::{FILL_MASK, LARGEST_HEAD, LONGEST_HEADER, PIECE_BYTES, User, gathered, scratch},
 };
 
 /// Steps of one message or stream call: as many buffers as the kernel takes in a call, empty ones and those of further
@@ -41,7 +41,7 @@ const PIECE_HEAD: u64 = size_of::<Piece>() as u64;
 pub(crate) fn gather() {
     let mut step = 0;
     while step < MAX_STEPS {
-        if gather_step() == STOP {
+        if gather_step() == WALK_OVER {
             break;
         }
         step += 1;
@@ -52,10 +52,10 @@ pub(crate) fn gather() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn gather_step() -> u32 {
-    let (Some(scratch), Some(gathered)) = (scratch(User::Calls), gathered()) else { return STOP };
+    let (Some(scratch), Some(gathered)) = (scratch(User::Calls), gathered()) else { return WALK_OVER };
     let Scratch { draft, cursor, .. } = scratch;
     if cursor.steps == 0 {
-        return STOP;
+        return WALK_OVER;
     }
     cursor.steps -= 1;
     step(draft, cursor, gathered)
@@ -82,7 +82,7 @@ fn remember(scratch: &Scratch) {
     let boundary = draft.head.counter + cursor.frame;
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
-    if call.way == way::OUT {
+    if call.direction == direction::OUT {
         entry.boundary[0] = boundary;
     } else {
         entry.boundary[1] = boundary;
@@ -92,29 +92,29 @@ fn remember(scratch: &Scratch) {
 #[inline(always)]
 fn step(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) -> u32 {
     if cursor.at >= cursor.until && !cursor.open() {
-        return STOP;
+        return WALK_OVER;
     }
     if cursor.buffer_left == 0 || cursor.message_left == 0 {
         let Some(more) = cursor.turn() else {
             cursor.failed = 1;
-            return STOP;
+            return WALK_OVER;
         };
         return more;
     }
     let here = cursor.buffer_left.min(cursor.message_left);
     if cursor.at < cursor.from {
         cursor.pass(here.min(cursor.from - cursor.at));
-        return MORE;
+        return WALK_ON;
     }
     let largest = largest_payload();
     let apart = cursor.begin.wrapping_add(cursor.fill) != cursor.at;
-    if cursor.fill != 0 && (apart || cursor.fill >= FULL || cursor.fill >= largest) {
+    if cursor.fill != 0 && (apart || cursor.fill >= PIECE_BYTES || cursor.fill >= largest) {
         flush(draft, cursor, gathered, if apart { 0 } else { cursor.unread() });
     }
     if cursor.fill == 0 {
         cursor.begin = cursor.at;
     }
-    let len = here.min(cursor.until - cursor.at).min(FULL).min(largest);
+    let len = here.min(cursor.until - cursor.at).min(PIECE_BYTES).min(largest);
     if copy(cursor.buffer, len, gathered, cursor.fill) {
         cursor.fill += len;
     } else {
@@ -129,14 +129,14 @@ fn step(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) -> u32 {
             frames::follow();
         }
     }
-    MORE
+    WALK_ON
 }
 
 /// Copies memory of the process behind what is gathered; `len` is at least 1.
 #[inline(always)]
 fn copy(from: u64, len: u64, gathered: *mut u8, fill: u64) -> bool {
-    let at = HEAD + (barrier(fill) & (FULL - 1));
-    let len = (barrier(len.wrapping_sub(1)) & (FULL - 1)) + 1;
+    let at = LARGEST_HEAD + (barrier(fill) & (PIECE_BYTES - 1));
+    let len = (barrier(len.wrapping_sub(1)) & (PIECE_BYTES - 1)) + 1;
     // SAFETY: `at` is below the head and one step, `len` at most a step, and there is room for two behind the head.
     let failed = unsafe {
         helper::bpf_probe_read_user(gathered.add(at as usize).cast(), len as u32, from as *const _)
@@ -149,10 +149,10 @@ fn copy(from: u64, len: u64, gathered: *mut u8, fill: u64) -> bool {
 #[inline(always)]
 fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8, unread: u64) {
     let fill = cursor.fill - unread;
-    let Moved { way, connection, counter, tid, .. } = draft.head;
+    let Moved { direction, connection, counter, tid, .. } = draft.head;
     let piece = Piece {
         kind: Kind::Piece as u8,
-        way,
+        direction,
         reserved: 0,
         captured: fill as u32,
         connection: connection.id,
@@ -161,7 +161,7 @@ fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8, unread: u64)
         offset: cursor.begin as u32,
     };
     // SAFETY: there is room for the larger head in front of the payload, aligned to eight bytes.
-    let record = unsafe { gathered.add((HEAD - PIECE_HEAD) as usize) };
+    let record = unsafe { gathered.add((LARGEST_HEAD - PIECE_HEAD) as usize) };
     // SAFETY: as above.
     unsafe { record.cast::<Piece>().write(piece) };
     if rings::output(record, PIECE_HEAD + (barrier(fill) & FILL_MASK)) {
@@ -174,8 +174,8 @@ fn flush(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8, unread: u64)
         while word < LONGEST_HEADER {
             // SAFETY: the offset is below the fill's mask, and there is room for the longest header behind that.
             unsafe {
-                let from = gathered.add((HEAD + (barrier(fill + word) & FILL_MASK)) as usize);
-                let to = gathered.add((HEAD + word) as usize);
+                let from = gathered.add((LARGEST_HEAD + (barrier(fill + word) & FILL_MASK)) as usize);
+                let to = gathered.add((LARGEST_HEAD + word) as usize);
                 to.cast::<u64>().write(from.cast::<u64>().read_unaligned());
             }
             word += 8;
@@ -194,11 +194,11 @@ fn finish(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) {
     draft.head.offset = cursor.begin as u32;
     // SAFETY: the head has its room in front of the payload, aligned to eight bytes.
     unsafe { gathered.cast::<Moved>().write(draft.head) };
-    if !rings::output(gathered, HEAD + (barrier(cursor.fill) & FILL_MASK)) {
+    if !rings::output(gathered, LARGEST_HEAD + (barrier(cursor.fill) & FILL_MASK)) {
         draft.head.captured = 0;
         // SAFETY: as above.
         unsafe { gathered.cast::<Moved>().write(draft.head) };
-        if !rings::output(gathered, HEAD) {
+        if !rings::output(gathered, LARGEST_HEAD) {
             losses::count(total::RING);
             return;
         }

@@ -24,8 +24,8 @@ pub enum Kind {
     Piece = 6,
 }
 
-/// Way of bytes, seen from the process that made the call.
-pub mod way {
+/// Direction of bytes, seen from the process that made the call.
+pub mod direction {
     /// Sent.
     pub const OUT: u8 = 0;
     /// Received.
@@ -113,8 +113,8 @@ pub struct Connection {
 pub struct Moved {
     /// [`Kind::Moved`].
     pub kind: u8,
-    /// One of [`way`].
-    pub way: u8,
+    /// One of [`direction`].
+    pub direction: u8,
     /// Bits of [`flag`].
     pub flags: u16,
     /// Payload bytes that follow.
@@ -127,7 +127,8 @@ pub struct Moved {
     pub exit_ns: u64,
     /// Bytes it moved.
     pub moved: u64,
-    /// Bytes moved this way on this connection before this call, since first sight. Of datagrams: their ordinal.
+    /// Bytes moved in this direction on this connection before this call, since first sight. Of datagrams: their
+    /// ordinal.
     pub counter: u64,
     /// `write_seq` or `copied_seq` before the call.
     pub s0: u32,
@@ -154,8 +155,8 @@ pub struct Moved {
 pub struct Piece {
     /// [`Kind::Piece`].
     pub kind: u8,
-    /// One of [`way`].
-    pub way: u8,
+    /// One of [`direction`].
+    pub direction: u8,
     /// Zero.
     pub reserved: u16,
     /// Payload bytes that follow.
@@ -252,7 +253,7 @@ pub struct Verdict {
     pub mode: u8,
     /// How its messages announce where they end.
     pub framing: Framing,
-    /// By [`way`]: bytes below this 64-bit counter value need no payload (their lengths are still reported).
+    /// By [`direction`]: bytes below this 64-bit counter value need no payload (their lengths are still reported).
     pub skip_until: [u64; 2],
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Call {
     /// The call's own flags.
     pub(crate) message_flags: u32,
     pub(crate) shape: Shape,
-    pub(crate) way: u8,
+    pub(crate) direction: u8,
     pub(crate) protocol: Protocol,
     /// 1 when `s0` says nothing: the socket was not open yet, or the call entered before the capture.
     pub(crate) unmarked: u8,
@@ -149,17 +149,17 @@ pub(crate) struct Tuple {
 #[derive(Clone, Copy)]
 pub(crate) struct StreamEntry {
     pub(crate) connection: Connection,
-    /// Bytes moved by way, since first sight.
+    /// Bytes moved by direction, since first sight.
     pub(crate) counter: [u64; 2],
-    /// Where the next message begins by way, by the same count, as far as large calls were followed.
+    /// Where the next message begins by direction, by the same count, as far as large calls were followed.
     pub(crate) boundary: [u64; 2],
-    /// Sequence numbers that reported calls covered, by way.
+    /// Sequence numbers that reported calls covered, by direction.
     pub(crate) covered: [u64; 2],
-    /// Sequence number at first sight, by way.
+    /// Sequence number at first sight, by direction.
     pub(crate) first: [u32; 2],
     /// The state of `PEERS` that `excluded` was last compared with.
     pub(crate) generation: u64,
-    /// 1 when `first` is set, by way.
+    /// 1 when `first` is set, by direction.
     pub(crate) sighted: [u8; 2],
     /// 1 when the socket or its peer belongs to a session of this program.
     pub(crate) excluded: u8,
@@ -173,7 +173,7 @@ pub(crate) struct StreamEntry {
     pub(crate) born: u8,
     /// 1 when `last` is set.
     pub(crate) closed: u8,
-    /// Sequence numbers when the connection was closed, by way: a close without lingering moves the socket's own.
+    /// Sequence numbers when the connection was closed, by direction: a close without lingering moves the socket's own.
     pub(crate) last: [u32; 2],
 }
 
@@ -193,7 +193,7 @@ pub(crate) struct DatagramKey {
 #[derive(Clone, Copy)]
 pub(crate) struct DatagramEntry {
     pub(crate) connection: Connection,
-    /// Datagrams by way.
+    /// Datagrams by direction.
     pub(crate) counter: [u64; 2],
     pub(crate) excluded: u32,
     pub(crate) filtered: u32,

@@ -17,7 +17,7 @@ use crate::{
     losses,
     memory::{Call, Cursor, Draft, Scratch, Vector},
     process, rings,
-    scratch::{HEAD, User, scratch},
+    scratch::{LARGEST_HEAD, User, scratch},
 };
 
 /// Fills in what every record says.
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
     let head = &mut draft.head;
     head.kind = Kind::Moved as u8;
-    head.way = call.way;
+    head.direction = call.direction;
     head.flags = if call.no_enter == 0 { 0 } else { flag::NO_ENTER };
     head.captured = 0;
     head.enter_ns = call.enter_ns;
@@ -129,7 +129,7 @@ fn direct_by_class(draft: &mut Draft, want: u64) {
 
 #[inline(always)]
 fn bare(draft: &mut Draft) {
-    let room = rings::reserve(HEAD);
+    let room = rings::reserve(LARGEST_HEAD);
     if room.is_null() {
         losses::count(total::RING);
         return;
@@ -139,7 +139,7 @@ fn bare(draft: &mut Draft) {
 
 #[inline(always)]
 fn direct<const CLASS: u64>(draft: &mut Draft, want: u64) {
-    let room = rings::reserve(HEAD + CLASS);
+    let room = rings::reserve(LARGEST_HEAD + CLASS);
     if room.is_null() {
         losses::count(total::RING);
         return;
@@ -147,7 +147,11 @@ fn direct<const CLASS: u64>(draft: &mut Draft, want: u64) {
     let len = (barrier(want.wrapping_sub(1)) & (CLASS - 1)) + 1;
     // SAFETY: the reserved room has `CLASS` bytes behind the head, and `len` is at most that.
     let failed = unsafe {
-        helper::bpf_probe_read_user(room.add(HEAD as usize).cast(), len as u32, draft.buffer as *const _)
+        helper::bpf_probe_read_user(
+            room.add(LARGEST_HEAD as usize).cast(),
+            len as u32,
+            draft.buffer as *const _,
+        )
     };
     let captured = if failed == 0 { want } else { 0 };
     finish(draft, room, captured, failed != 0);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The smallest size a ring can have; the loader sets the real one.
-const SMALLEST: u32 = 4096;
+const SMALLEST_RING: u32 = 4096;
 
 /// Payload of a record while its ring is more than half full: enough for heads and small messages.
 const LIMIT_HALF_FULL: u64 = 4096;
@@ -27,13 +27,13 @@ const LIMIT_HALF_FULL: u64 = 4096;
 const LIMIT_NEARLY_FULL: u64 = 512;
 
 #[map]
-static RING_0: RingBuf = RingBuf::with_byte_size(SMALLEST, 0);
+static RING_0: RingBuf = RingBuf::with_byte_size(SMALLEST_RING, 0);
 #[map]
-static RING_1: RingBuf = RingBuf::with_byte_size(SMALLEST, 0);
+static RING_1: RingBuf = RingBuf::with_byte_size(SMALLEST_RING, 0);
 #[map]
-static RING_2: RingBuf = RingBuf::with_byte_size(SMALLEST, 0);
+static RING_2: RingBuf = RingBuf::with_byte_size(SMALLEST_RING, 0);
 #[map]
-static RING_3: RingBuf = RingBuf::with_byte_size(SMALLEST, 0);
+static RING_3: RingBuf = RingBuf::with_byte_size(SMALLEST_RING, 0);
 
 /// This CPU's ring.
 #[inline(always)]

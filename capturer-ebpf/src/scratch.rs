@@ -6,13 +6,13 @@ use capturer_ebpf::settings::{HEAD_BYTES, STEP};
 use crate::memory::Scratch;
 
 /// Bytes in front of what is gathered: the larger head's.
-pub(crate) const HEAD: u64 = HEAD_BYTES as u64;
+pub(crate) const LARGEST_HEAD: u64 = HEAD_BYTES as u64;
 
 /// Bytes that are gathered before they are sent as a piece.
-pub(crate) const FULL: u64 = STEP as u64;
+pub(crate) const PIECE_BYTES: u64 = STEP as u64;
 
-/// Masks what is gathered: less than [`FULL`], and one step more.
-pub(crate) const FILL_MASK: u64 = 2 * FULL - 1;
+/// Masks what is gathered: less than [`PIECE_BYTES`], and one step more.
+pub(crate) const FILL_MASK: u64 = 2 * PIECE_BYTES - 1;
 
 /// Longest header of a message that is followed, a multiple of eight bytes.
 pub(crate) const LONGEST_HEADER: u64 = 128;
@@ -40,13 +40,13 @@ pub(crate) fn scratch(user: User) -> Option<&'static mut Scratch> {
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Gathered {
-    bytes: [u8; (HEAD + FILL_MASK + 1 + LONGEST_HEADER) as usize],
+    bytes: [u8; (LARGEST_HEAD + FILL_MASK + 1 + LONGEST_HEADER) as usize],
 }
 
 #[map]
 static GATHERED: PerCpuArray<Gathered> = PerCpuArray::with_max_entries(1, 0);
 
-/// What is gathered on this CPU, behind [`HEAD`] bytes.
+/// What is gathered on this CPU, behind [`LARGEST_HEAD`] bytes.
 #[inline(always)]
 pub(crate) fn gathered() -> Option<*mut u8> {
     GATHERED.get_ptr_mut(0).map(<*mut Gathered>::cast)

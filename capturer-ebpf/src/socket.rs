@@ -85,11 +85,14 @@ pub(crate) fn has_upper_protocol(sk: u64) -> bool {
     follow(sk, offset!(icsk_ulp_ops)).is_some()
 }
 
-/// The sequence number of the next byte that this way's calls move.
+/// The sequence number of the next byte that this direction's calls move.
 #[inline(always)]
-pub(crate) fn sequence(sk: u64, way: u8) -> u32 {
-    let at =
-        if way == capturer_ebpf::layout::way::OUT { offset!(tcp_write_seq) } else { offset!(tcp_copied_seq) };
+pub(crate) fn sequence(sk: u64, direction: u8) -> u32 {
+    let at = if direction == capturer_ebpf::layout::direction::OUT {
+        offset!(tcp_write_seq)
+    } else {
+        offset!(tcp_copied_seq)
+    };
     read::<u32>(sk, at).unwrap_or(0)
 }
 

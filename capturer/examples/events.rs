@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "its purpose")]
 
 use capturer::kernel::{Kernel, KernelFilter, Record, Settings, Source};
-use capturer_ebpf::layout::way;
+use capturer_ebpf::layout::direction;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +38,7 @@ fn line(record: &Record<'_>) -> String {
                 String::from_utf8_lossy(&head.comm).trim_end_matches('\0'),
                 &connection.local[..4],
                 connection.local_port,
-                if head.way == way::OUT { "->" } else { "<-" },
+                if head.direction == direction::OUT { "->" } else { "<-" },
                 &connection.remote[..4],
                 connection.remote_port,
                 connection.role,

@@ -16,28 +16,28 @@ use crate::kernel::{Kernel, KernelError, Prepared, Settings, Source};
 use crate::ledger;
 use crate::ourselves::sessions::Sessions;
 use crate::pipeline::Pipeline;
-use crate::uplink::{Address, Order, Uplink, UplinkError};
+use crate::uplink::{Address, Command, Uplink, UplinkError};
 
 /// Records decoded before the uplink has its turn: about two milliseconds.
-const BUDGET: usize = 512;
+const RECORDS_PER_TURN: usize = 512;
 
 /// How often waiting events, batches and lists are looked at while there are any.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_PERIOD: Duration = Duration::from_millis(10);
 
 /// How long a hub on this machine may take to answer at start; it listens before capturers are started.
-pub const SETTINGS: Duration = Duration::from_secs(15);
+pub const SETTINGS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A capturer without a hub for this long ends: the lease period of a session.
-pub const LEASE: Duration = Duration::from_mins(1);
+pub const HUB_LEASE: Duration = Duration::from_mins(1);
 
 /// How long detaching and handing over the final batch may take after a signal: a pod's grace period is one second.
-const LAST_WORDS: Duration = Duration::from_millis(800);
+const FINAL_BATCH_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Where processes are.
 const PROC: &str = "/proc";
 
 /// How often the clocks are compared.
-const ANCHOR: Duration = Duration::from_secs(10);
+const ANCHOR_PERIOD: Duration = Duration::from_secs(10);
 
 /// Why a capture cannot start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum AgentError {
     #[error(transparent)]
     Filter(#[from] proto::filter::FilterError),
     /// The hub has been gone for a lease period.
-    #[error("no hub for {} s", LEASE.as_secs())]
+    #[error("no hub for {} s", HUB_LEASE.as_secs())]
     Orphaned,
     /// The operating system gives no signal handlers.
     #[error("cannot handle signals")]
@@ -98,7 +98,7 @@ enum Phase {
 
 enum Event {
     Records(Result<(), KernelError>),
-    Hub(Order),
+    Hub(Command),
     Sessions,
     Tick,
     ParentGone,
@@ -174,7 +174,7 @@ impl Agent {
         // The plugin shares our terminal and decides what an interrupt means.
         let _interrupts = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
         let _hangups = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
-        let mut tick = interval(TICK);
+        let mut tick = interval(TICK_PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             match self.event(&mut parent, &mut terminated, &mut tick).await {
@@ -184,7 +184,7 @@ impl Agent {
                     // The connection's task lives on this thread too.
                     tokio::task::yield_now().await;
                 }
-                Event::Hub(order) => self.obey(order)?,
+                Event::Hub(command) => self.obey(command)?,
                 Event::Sessions => self.rescan(),
                 Event::Tick => self.tick()?,
                 Event::ParentGone => return Ok(End::Parent),
@@ -205,7 +205,7 @@ impl Agent {
         let mut byte = [0];
         tokio::select! {
             ready = self.kernel.readable(), if self.phase == Phase::Capturing => Event::Records(ready),
-            order = self.uplink.order() => Event::Hub(order),
+            command = self.uplink.command() => Event::Hub(command),
             () = changed(&mut self.sessions) => Event::Sessions,
             _ = tick.tick() => Event::Tick,
             read = parent.read(&mut byte) => match read {
@@ -219,7 +219,7 @@ impl Agent {
     /// Takes records from the rings and passes on what came of them; returns how many there were.
     fn drain(&mut self) -> usize {
         let pipeline = &mut self.pipeline;
-        let taken = self.kernel.drain(&mut |record| pipeline.take(record), BUDGET);
+        let taken = self.kernel.drain(&mut |record| pipeline.take(record), RECORDS_PER_TURN);
         // Rings have shares of the budget: only nothing at all says that they are empty.
         self.deliver(taken == 0);
         taken
@@ -253,13 +253,13 @@ impl Agent {
         self.uplink.flush(|| pipeline.ledger().balances(consumer, &totals(kernel), false));
     }
 
-    fn obey(&mut self, order: Order) -> Result<(), AgentError> {
-        match order {
-            Order::Settings(settings) => {
+    fn obey(&mut self, command: Command) -> Result<(), AgentError> {
+        match command {
+            Command::Settings(settings) => {
                 tracing::info!("connected to the hub");
                 self.pipeline.rebase(settings.id_base);
             }
-            Order::Pods(pods) => {
+            Command::Pods(pods) => {
                 tracing::debug!(
                     pods = pods.pods.len(),
                     gone = pods.gone.len(),
@@ -270,15 +270,15 @@ impl Agent {
                 // What was undecided may be on its way now.
                 self.deliver(false);
             }
-            Order::Acknowledged => {}
-            Order::Moved => tracing::info!("going to another hub of the session"),
-            Order::Drain => {
+            Command::Acknowledged => {}
+            Command::Moved => tracing::info!("going to another hub of the session"),
+            Command::Drain => {
                 if self.phase == Phase::Capturing {
                     self.detach();
                 }
             }
-            Order::Lost(error) if error.is_final() => return Err(error.into()),
-            Order::Lost(error) => {
+            Command::Lost(error) if error.is_final() => return Err(error.into()),
+            Command::Lost(error) => {
                 if self.phase == Phase::Finished && self.uplink.is_empty() {
                     tracing::debug!(%error, "the hub has gone after the final batch");
                 } else {
@@ -314,11 +314,11 @@ impl Agent {
             }
             Phase::Finished => {}
         }
-        if self.anchored.elapsed() > ANCHOR {
+        if self.anchored.elapsed() > ANCHOR_PERIOD {
             self.anchored = Instant::now();
             self.pipeline.anchor();
         }
-        if self.uplink.silence() > LEASE {
+        if self.uplink.silence() > HUB_LEASE {
             self.kernel.detach();
             return Err(AgentError::Orphaned);
         }
@@ -343,7 +343,7 @@ impl Agent {
 
     /// Ends the capture and gives the hub a moment to take the final batch.
     async fn last_words(&mut self) {
-        let deadline = Instant::now() + LAST_WORDS;
+        let deadline = Instant::now() + FINAL_BATCH_TIMEOUT;
         if self.phase == Phase::Capturing {
             self.detach();
         }
@@ -353,7 +353,7 @@ impl Agent {
         }
         let taken = async {
             while !self.uplink.is_empty() {
-                self.uplink.order().await;
+                self.uplink.command().await;
             }
         };
         if timeout_at(deadline, taken).await.is_err() {
@@ -365,15 +365,15 @@ impl Agent {
 async fn first_settings(uplink: &mut Uplink) -> Result<Box<CapturerSettings>, UplinkError> {
     let mut said = false;
     loop {
-        match uplink.order().await {
-            Order::Settings(settings) => return Ok(settings),
-            Order::Lost(error) if error.is_final() => return Err(error),
-            Order::Lost(error) if said => tracing::debug!(%error, "the hub does not answer yet"),
-            Order::Lost(error) => {
+        match uplink.command().await {
+            Command::Settings(settings) => return Ok(settings),
+            Command::Lost(error) if error.is_final() => return Err(error),
+            Command::Lost(error) if said => tracing::debug!(%error, "the hub does not answer yet"),
+            Command::Lost(error) => {
                 tracing::info!(%error, "waiting for the hub");
                 said = true;
             }
-            Order::Acknowledged | Order::Drain | Order::Moved | Order::Pods(_) => {}
+            Command::Acknowledged | Command::Drain | Command::Moved | Command::Pods(_) => {}
         }
     }
 }
@@ -386,9 +386,9 @@ async fn changed(sessions: &mut Option<Sessions>) {
     }
 }
 
-fn totals(kernel: &Kernel) -> ledger::Kernel {
+fn totals(kernel: &Kernel) -> ledger::KernelEvents {
     let crate::kernel::Totals { seen, delivered, filtered, ring, miss, fault, map } = kernel.totals();
-    ledger::Kernel { seen, delivered, filtered, ring, miss, fault, map }
+    ledger::KernelEvents { seen, delivered, filtered, ring, miss, fault, map }
 }
 
 /// Returns the kernel's release.

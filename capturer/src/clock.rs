@@ -6,7 +6,7 @@
 use nix::time::{ClockId, clock_gettime};
 
 /// Samples of the offset that are taken, the tightest of which counts: a preempted sample is off by the preemption.
-const SAMPLES: usize = 16;
+const OFFSET_SAMPLES: usize = 16;
 
 /// A deviation that means that the clock was set, not slewed; smaller ones would only make starts jitter.
 const STEP_NS: i64 = 5_000_000;
@@ -48,7 +48,7 @@ pub fn monotonic_ns() -> u64 {
 }
 
 fn sample() -> i64 {
-    let tightest = (0..SAMPLES)
+    let tightest = (0..OFFSET_SAMPLES)
         .map(|_| {
             let before = read(ClockId::CLOCK_MONOTONIC);
             let epoch = read(ClockId::CLOCK_REALTIME);

@@ -13,7 +13,7 @@ use crate::direction::{IN, OUT};
 use crate::identity::Processes;
 use crate::marks::Call;
 use crate::segments::{ClientMarks, ServerMarks, Timing};
-use crate::tracker::Ground;
+use crate::tracker::ExchangeContext;
 
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Assembler {
     /// Assembles an exchange, and says of which control group it is; where that is, is not in it yet.
     pub fn assemble(
         &mut self,
-        ground: &Ground<'_>,
+        context: &ExchangeContext<'_>,
         processes: &Processes,
         exchange: decoders::Exchange,
     ) -> (u64, v1::Exchange) {
@@ -72,16 +72,16 @@ impl Assembler {
             announced,
             reason,
         } = exchange;
-        let (timing, pid) = time(ground, side, request.as_ref(), response.as_ref());
+        let (timing, pid) = time(context, side, request.as_ref(), response.as_ref());
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
         let is_timed = response.is_some() && timing.marks > 1;
         let process = processes.get(pid);
-        let cgroup = if process.cgroup == 0 { ground.caller.cgroup } else { process.cgroup };
+        let cgroup = if process.cgroup == 0 { context.caller.cgroup } else { process.cgroup };
         self.counter += 1;
-        let (request_way, response_way) = ways(side);
+        let (request_direction, response_direction) = directions(side);
         let exchange = v1::Exchange {
             id: self.base.id(self.counter),
-            connection_id: ground.connection.id,
+            connection_id: context.connection.id,
             start_ns: self.clock.epoch(timing.start_ns),
             protocol: protocol.to_owned(),
             side: i32::from(match side {
@@ -89,7 +89,7 @@ impl Assembler {
                 Side::Server => v1::Side::Server,
             }),
             encryption: i32::from(if tls { v1::Encryption::Unread } else { v1::Encryption::None }),
-            coordinate: i32::from(match ground.connection.coordinate {
+            coordinate: i32::from(match context.connection.coordinate {
                 layout::coordinate::SEQUENCE => v1::Coordinate::Sequence,
                 layout::coordinate::COUNTER => v1::Coordinate::Counter,
                 _ => v1::Coordinate::Unspecified,
@@ -100,14 +100,14 @@ impl Assembler {
                 comm: process.comm,
                 ..v1::Origin::default()
             }),
-            local: Some(endpoint(ground, ground.connection.local, ground.connection.local_port)),
-            remote: Some(endpoint(ground, ground.connection.remote, ground.connection.remote_port)),
+            local: Some(endpoint(context, context.connection.local, context.connection.local_port)),
+            remote: Some(endpoint(context, context.connection.remote, context.connection.remote_port)),
             operation: cut(operation, OPERATION_CHARS),
             target: cut(target, NAME_CHARS),
             status: cut(status, NAME_CHARS),
             error,
-            request: request.map(|part| message(ground, self.clock, request_way, part)),
-            response: response.map(|part| message(ground, self.clock, response_way, part)),
+            request: request.map(|part| message(context, self.clock, request_direction, part)),
+            response: response.map(|part| message(context, self.clock, response_direction, part)),
             segments: is_timed.then_some(timing.segments),
             hops: Vec::new(),
             retransmits: None,
@@ -128,8 +128,8 @@ impl Assembler {
     }
 }
 
-/// Returns the ways of request and response.
-fn ways(side: Side) -> (usize, usize) {
+/// Returns the directions of request and response.
+fn directions(side: Side) -> (usize, usize) {
     match side {
         Side::Client => (OUT, IN),
         Side::Server => (IN, OUT),
@@ -138,16 +138,17 @@ fn ways(side: Side) -> (usize, usize) {
 
 /// Returns the exchange's time and the process whose call carried the local side's message.
 fn time(
-    ground: &Ground<'_>,
+    context: &ExchangeContext<'_>,
     side: Side,
     request: Option<&decoders::Message>,
     response: Option<&decoders::Message>,
 ) -> (Timing, u32) {
-    let (request_way, response_way) = ways(side);
-    let at = |way: usize, position: u64| ground.calls.get(way).and_then(|calls| calls.at(position));
-    let asked = request.and_then(|message| at(request_way, message.start));
-    let answer = response.and_then(|message| at(response_way, message.start));
-    let answered = response.and_then(|message| at(response_way, last(message)));
+    let (request_direction, response_direction) = directions(side);
+    let at =
+        |direction: usize, position: u64| context.calls.get(direction).and_then(|calls| calls.at(position));
+    let asked = request.and_then(|message| at(request_direction, message.start));
+    let answer = response.and_then(|message| at(response_direction, message.start));
+    let answered = response.and_then(|message| at(response_direction, last(message)));
     let timing = match side {
         Side::Client => ClientMarks {
             write_enter: asked.map(|call| call.enter_ns),
@@ -159,7 +160,7 @@ fn time(
         Side::Server => ServerMarks {
             first_in: asked.map(|call| call.exit_ns),
             socket_in: None,
-            read_exit: request.and_then(|message| read_before(ground, message, answer)),
+            read_exit: request.and_then(|message| read_before(context, message, answer)),
             write_enter: answer.map(|call| call.enter_ns),
             last_out: answered.map(|call| call.exit_ns),
         }
@@ -169,14 +170,18 @@ fn time(
         Side::Client => asked.or(answered),
         Side::Server => answer.or(answered).or(asked),
     };
-    let timing = timing.unwrap_or(Timing { start_ns: ground.last_ns, ..Timing::default() });
-    (timing, local.map_or(ground.caller.pid, |call| call.pid))
+    let timing = timing.unwrap_or(Timing { start_ns: context.last_ns, ..Timing::default() });
+    (timing, local.map_or(context.caller.pid, |call| call.pid))
 }
 
 /// Returns when the last read of the request returned that did so before the response was written.
-fn read_before(ground: &Ground<'_>, request: &decoders::Message, answer: Option<&Call>) -> Option<u64> {
+fn read_before(
+    context: &ExchangeContext<'_>,
+    request: &decoders::Message,
+    answer: Option<&Call>,
+) -> Option<u64> {
     let limit = answer.map_or(u64::MAX, |call| call.enter_ns);
-    ground
+    context
         .calls
         .get(IN)?
         .within(request.start, request.end)
@@ -189,17 +194,22 @@ fn last(message: &decoders::Message) -> u64 {
     message.end.saturating_sub(1).max(message.start)
 }
 
-fn message(ground: &Ground<'_>, clock: Clock, way: usize, message: decoders::Message) -> v1::Message {
+fn message(
+    context: &ExchangeContext<'_>,
+    clock: Clock,
+    direction: usize,
+    message: decoders::Message,
+) -> v1::Message {
     let bytes = message.bytes();
     let decoders::Message { start, end, datagram: _, plain_bytes, payload, truncated } = message;
-    let calls = ground.calls.get(way);
-    let time = |call: &Call| if way == OUT { call.enter_ns } else { call.exit_ns };
+    let calls = context.calls.get(direction);
+    let time = |call: &Call| if direction == OUT { call.enter_ns } else { call.exit_ns };
     let syscalls = calls.map(|calls| calls.listed(start, end, &clock, time)).unwrap_or_default();
     v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
 }
 
-fn endpoint(ground: &Ground<'_>, address: [u8; 16], port: u16) -> v1::Endpoint {
-    let len = if ground.connection.family == 4 { 4 } else { 16 };
+fn endpoint(context: &ExchangeContext<'_>, address: [u8; 16], port: u16) -> v1::Endpoint {
+    let len = if context.connection.family == 4 { 4 } else { 16 };
     v1::Endpoint {
         address: address.get(..len).unwrap_or_default().to_vec(),
         port: u32::from(port),
@@ -270,10 +280,14 @@ mod tests {
 
     fn assemble(calls: &[Calls; 2], exchange: decoders::Exchange) -> v1::Exchange {
         let connection = fixtures::connection(9);
-        let ground =
-            Ground { connection: &connection, calls, caller: Caller { pid: 1, cgroup: 0 }, last_ns: 5 };
+        let context = ExchangeContext {
+            connection: &connection,
+            calls,
+            caller: Caller { pid: 1, cgroup: 0 },
+            last_ns: 5,
+        };
         let mut assembler = Assembler::new("here".to_owned(), 3 << 40, 10);
-        assembler.assemble(&ground, &Processes::default(), exchange).1
+        assembler.assemble(&context, &Processes::default(), exchange).1
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use capturer_ebpf::layout;
 
-use crate::tracker::stream::Event;
+use crate::tracker::stream::CallEvent;
 
 /// Returns a connection opened by this machine's process on 127.0.0.1:40000 to 127.0.0.1:80.
 pub(crate) fn connection(id: u64) -> layout::Connection {
@@ -24,10 +24,10 @@ pub(crate) fn connection(id: u64) -> layout::Connection {
 }
 
 /// Returns the record of a call that moved nothing yet.
-pub(crate) fn head(way: u8) -> layout::Moved {
+pub(crate) fn head(direction: u8) -> layout::Moved {
     layout::Moved {
         kind: layout::Kind::Moved as u8,
-        way,
+        direction,
         flags: 0,
         captured: 0,
         connection: connection(1),
@@ -47,9 +47,9 @@ pub(crate) fn head(way: u8) -> layout::Moved {
 }
 
 /// Returns an exact event that moved `payload` at sequence number `s0`.
-pub(crate) fn event(way: usize, s0: u32, payload: &[u8]) -> Event {
-    Event {
-        way,
+pub(crate) fn event(direction: usize, s0: u32, payload: &[u8]) -> CallEvent {
+    CallEvent {
+        direction,
         flags: 0,
         enter_ns: u64::from(s0),
         exit_ns: u64::from(s0) + 1,

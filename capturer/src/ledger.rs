@@ -23,7 +23,7 @@ use proto::account::{Balance, Consumer, Stage, Unit};
 
 /// The kernel's totals of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kernel {
+pub struct KernelEvents {
     /// Calls seen.
     pub seen: u64,
     /// Reported through the rings.
@@ -92,12 +92,12 @@ pub struct Ledger {
 impl Ledger {
     /// Returns the balances of both units; `last` when nothing is on its way any more.
     #[must_use]
-    pub fn balances(&self, consumer: &Consumer, kernel: &Kernel, last: bool) -> Vec<Balance> {
+    pub fn balances(&self, consumer: &Consumer, kernel: &KernelEvents, last: bool) -> Vec<Balance> {
         vec![self.events(consumer.clone(), kernel, last), self.exchanges(consumer.clone())]
     }
 
-    fn events(&self, consumer: Consumer, kernel: &Kernel, last: bool) -> Balance {
-        let Kernel { seen, delivered: _, filtered, ring, miss, fault, map } = *kernel;
+    fn events(&self, consumer: Consumer, kernel: &KernelEvents, last: bool) -> Balance {
+        let KernelEvents { seen, delivered: _, filtered, ring, miss, fault, map } = *kernel;
         let Events { placed, notices, filtered: ignored, unanchored, gap, map: tables, unparsable, unseen } =
             self.events;
         let losses = [
@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn balances_hold_while_running_and_at_the_end() {
-        let kernel = Kernel { seen: 200, delivered: 140, filtered: 30, ring: 12, miss: 5, fault: 3, map: 10 };
+        let kernel =
+            KernelEvents { seen: 200, delivered: 140, filtered: 30, ring: 12, miss: 5, fault: 3, map: 10 };
         let events = Events {
             placed: 70,
             notices: 10,

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 /// Environment variable with the log level, before the usual `RUST_LOG`.
-const LOG: &str = "KYANOS_LOG";
+const LOG_VARIABLE: &str = "KYANOS_LOG";
 
 /// Above ordinary processes: events that wait for a busy machine overflow the rings, and reading them is bounded work.
 const PRIORITY: i32 = -10;
@@ -106,7 +106,7 @@ async fn run() -> Result<bool> {
     };
     drop(line);
     let started = tokio::select! {
-        started = Agent::start(launch, Some(agent::SETTINGS), None) => started,
+        started = Agent::start(launch, Some(agent::SETTINGS_TIMEOUT), None) => started,
         // The parent says nothing more: this is its end.
         _ = parent.fill_buf() => return Ok(true),
     };
@@ -134,7 +134,7 @@ fn answer(ready: &CapturerReady) -> Result<()> {
 
 fn log(pod: bool) {
     let usual = if pod { "info" } else { "warn" };
-    let level = std::env::var(LOG)
+    let level = std::env::var(LOG_VARIABLE)
         .or_else(|_unset| std::env::var("RUST_LOG"))
         .unwrap_or_else(|_unset| usual.to_owned());
     let lines = tracing_subscriber::fmt()

@@ -15,13 +15,13 @@ pub const CALLS: usize = 256;
 pub const DATAGRAMS: usize = 4_096;
 
 /// Calls at the front that are not joined: the first bytes of a long message lie there.
-const FRONT: usize = 4;
+const FRONT_CALLS: usize = 4;
 
 /// Calls at the back that are not joined: the last bytes of a message lie there.
-const BACK: usize = 128;
+const BACK_CALLS: usize = 128;
 
 /// System calls listed per message on the wire; a long body's tail is joined into the last one.
-pub const LISTED: usize = 64;
+pub const LISTED_CALLS: usize = 64;
 
 /// One call that moved bytes `start..end` of its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Calls {
                 Some(last) if same_moment(last, time_ns) => last.bytes += bytes,
                 _ => listed.push(v1::SyscallEvent { bytes, time_ns }),
             }
-            if listed.len() > LISTED
+            if listed.len() > LISTED_CALLS
                 && let Some(event) = listed.pop()
                 && let Some(last) = listed.last_mut()
             {
@@ -133,9 +133,9 @@ impl Calls {
     /// Joins neighbours in the middle, halving it.
     fn join(&mut self) {
         let mut kept: VecDeque<Call> = VecDeque::with_capacity(CALLS);
-        let back = self.calls.len().saturating_sub(BACK);
+        let back = self.calls.len().saturating_sub(BACK_CALLS);
         for (index, call) in self.calls.drain(..).enumerate() {
-            let joins = index > FRONT && index < back && index % 2 == 1;
+            let joins = index > FRONT_CALLS && index < back && index % 2 == 1;
             match kept.back_mut() {
                 Some(last) if joins && last.end == call.start => {
                     last.end = call.end;
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(calls.at(6_400 * 16_384 - 1).unwrap().enter_ns, 6_399);
         assert_eq!(bytes(&calls, 0, u64::MAX), 6_400 * 16_384, "no byte is lost by joining");
         let listed = calls.listed(0, u64::MAX, &Clock::sampled(), |call| call.exit_ns);
-        assert_eq!(listed.len(), LISTED);
+        assert_eq!(listed.len(), LISTED_CALLS);
         assert_eq!(listed.iter().map(|event| event.bytes).sum::<u64>(), 6_400 * 16_384);
     }
 

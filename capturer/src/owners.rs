@@ -18,8 +18,8 @@ use crate::identity::cgroups::Place;
 use crate::identity::listening::Listening;
 use crate::ledger::Exchanges;
 use crate::ourselves::Ourselves;
-use crate::selection::{Fate, Selection, Standing};
-use crate::tracker::{Caller, Ground, Next};
+use crate::selection::{Decision, Selection, Standing};
+use crate::tracker::{Caller, ExchangeContext, NextStage};
 pub use held::{HELD_BYTES, HELD_EXCHANGES};
 use held::{Held, Missed};
 
@@ -109,7 +109,7 @@ impl Owners {
     /// call.
     pub fn decided(&mut self) -> Vec<(u64, Standing)> {
         for cgroup in self.held.groups() {
-            if self.selection.fate(cgroup) != Fate::Hold {
+            if self.selection.decision(cgroup) != Decision::Hold {
                 let (exchanges, missed) = self.held.take(cgroup);
                 for exchange in exchanges {
                     self.pass(cgroup, exchange);
@@ -144,7 +144,7 @@ impl Owners {
     /// Passes on an exchange of a control group about which is decided.
     fn pass(&mut self, cgroup: u64, mut exchange: v1::Exchange) {
         self.totals.seen += 1;
-        if self.selection.fate(cgroup) == Fate::Drop || self.ourselves.is_peer_of(&exchange) {
+        if self.selection.decision(cgroup) == Decision::Drop || self.ourselves.is_peer_of(&exchange) {
             self.totals.filtered += 1;
             return;
         }
@@ -157,7 +157,7 @@ impl Owners {
         let Missed { shed, unpaired, gap } = missed;
         let totals = &mut self.totals;
         totals.seen += shed + unpaired + gap;
-        if self.selection.fate(cgroup) == Fate::Drop {
+        if self.selection.decision(cgroup) == Decision::Drop {
             totals.filtered += shed + unpaired + gap;
         } else {
             totals.map += shed;
@@ -168,7 +168,7 @@ impl Owners {
 
     /// Counts what is no exchange, when it is known whether anybody would want it.
     fn miss(&mut self, cgroup: u64, missed: Missed) {
-        if self.selection.fate(cgroup) == Fate::Hold {
+        if self.selection.decision(cgroup) == Decision::Hold {
             self.held.miss(cgroup, missed);
         } else {
             self.count(cgroup, missed);
@@ -176,7 +176,7 @@ impl Owners {
     }
 }
 
-impl Next for Owners {
+impl NextStage for Owners {
     fn follows(&self, caller: Caller) -> bool {
         !self.selection.standing(caller.cgroup).is_refused() && !self.ourselves.owns(caller.pid)
     }
@@ -196,9 +196,9 @@ impl Next for Owners {
         (here && listens(connection.remote_port)).then_some(Side::Client)
     }
 
-    fn exchange(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) {
-        let (cgroup, exchange) = self.assembler.assemble(ground, &self.processes, exchange);
-        if self.selection.fate(cgroup) == Fate::Hold {
+    fn exchange(&mut self, context: &ExchangeContext<'_>, exchange: decoders::Exchange) {
+        let (cgroup, exchange) = self.assembler.assemble(context, &self.processes, exchange);
+        if self.selection.decision(cgroup) == Decision::Hold {
             self.held.hold(cgroup, exchange);
         } else {
             self.pass(cgroup, exchange);

@@ -43,7 +43,7 @@ pub enum Standing {
 
 /// What to do with an exchange of a control group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Decision {
     /// Keep it until more is known.
     Hold,
     /// Pass it on.
@@ -191,11 +191,11 @@ impl Selection {
 
     /// Returns what to do with an exchange of a control group now.
     #[must_use]
-    pub fn fate(&self, cgroup: u64) -> Fate {
+    pub fn decision(&self, cgroup: u64) -> Decision {
         match self.standing(cgroup) {
-            Standing::Unwanted | Standing::Ours => Fate::Drop,
-            Standing::Wanted if self.known.get(&cgroup).is_none_or(|known| known.settled) => Fate::Pass,
-            Standing::Undecided | Standing::Wanted => Fate::Hold,
+            Standing::Unwanted | Standing::Ours => Decision::Drop,
+            Standing::Wanted if self.known.get(&cgroup).is_none_or(|known| known.settled) => Decision::Pass,
+            Standing::Undecided | Standing::Wanted => Decision::Hold,
         }
     }
 

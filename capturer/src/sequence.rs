@@ -1,7 +1,7 @@
 //! TCP sequence numbers as 64-bit positions; the only place that knows about their 32-bit wrap.
 
 /// The space below the first sequence number, so that numbers a little lower than it stay positive.
-const ROOM: u64 = 1 << 32;
+const ROOM_BELOW_FIRST: u64 = 1 << 32;
 
 /// The unwrapped sequence space of one direction of a connection.
 ///
@@ -18,7 +18,7 @@ impl Sequence {
     /// Returns the position of `number`, the nearest one to what was seen before.
     #[must_use]
     pub fn position(&self, number: u32) -> u64 {
-        let Some(last) = self.last else { return ROOM + u64::from(number) };
+        let Some(last) = self.last else { return ROOM_BELOW_FIRST + u64::from(number) };
         let low = last & 0xffff_ffff;
         let step = number.wrapping_sub(u32::try_from(low).unwrap_or(0)).cast_signed();
         last.saturating_add_signed(i64::from(step))

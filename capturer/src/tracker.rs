@@ -1,10 +1,11 @@
 //! Connections: calls in, exchanges and decisions out.
 //!
-//! Calls pass one time-ordered buffer ([`order`]), then the streams of their connection ([`stream`]), then its
+//! Calls pass one time-ordered buffer ([`reorder`]), then the streams of their connection ([`stream`]), then its
 //! conversation in the decoders. Connections and directions are all that is known here: who made a call, and whether
-//! anybody wants it, is the [`Next`] stage's matter. No clock is read: whoever drives the tracker says what time it is.
+//! anybody wants it, is the [`NextStage`]'s matter. No clock is read: whoever drives the tracker says what time
+//! it is.
 
-pub mod order;
+pub mod reorder;
 pub mod stream;
 
 mod connection;
@@ -20,8 +21,8 @@ use crate::kernel::Run;
 use crate::ledger::Events;
 use crate::marks::Calls;
 use connection::Tracked;
-use order::{Arrival, Happening, Order};
-use stream::Event;
+use reorder::{EventKind, ReorderBuffer, TimedEvent};
+use stream::CallEvent;
 pub use unfollowed::UNFOLLOWED;
 use unfollowed::Unfollowed;
 
@@ -33,7 +34,7 @@ pub const CONNECTIONS: usize = 8_192;
 const CANDIDATES: usize = 64;
 
 /// Payload bytes of all connections that wait for a missing range; beyond it none waits.
-pub const WAITING_BYTES: usize = 4 << 20;
+pub const PENDING_BYTES: usize = 4 << 20;
 
 /// How long a silent UDP peer is remembered: datagram sockets tell no end.
 pub const DATAGRAM_IDLE_NS: u64 = 60_000_000_000;
@@ -52,7 +53,7 @@ pub struct Caller {
 
 /// What an exchange is found on.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
+pub struct ExchangeContext<'a> {
     /// The connection.
     pub connection: &'a layout::Connection,
     /// Its calls, by direction.
@@ -64,7 +65,7 @@ pub struct Ground<'a> {
 }
 
 /// The stage behind the tracker: it says whose calls are followed, and takes what is found.
-pub trait Next {
+pub trait NextStage {
     /// Says whether the calls of a process are followed.
     fn follows(&self, caller: Caller) -> bool;
 
@@ -72,7 +73,7 @@ pub trait Next {
     fn side(&mut self, connection: &layout::Connection, caller: Caller, at_ns: u64) -> Option<Side>;
 
     /// Takes an exchange.
-    fn exchange(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange);
+    fn exchange(&mut self, context: &ExchangeContext<'_>, exchange: decoders::Exchange);
 
     /// Counts a response without a request, or a request that was dropped at a limit.
     fn unpaired(&mut self, caller: Caller);
@@ -83,10 +84,10 @@ pub trait Next {
 
 /// The connections.
 pub struct Tracker {
-    order: Order,
+    reorder: ReorderBuffer,
     connections: HashMap<u64, Tracked>,
     stalled: HashSet<u64>,
-    waiting_bytes: usize,
+    pending_bytes: usize,
     unfollowed: Unfollowed,
     options: Arc<Options>,
     events: Events,
@@ -101,10 +102,10 @@ impl Tracker {
     #[must_use]
     pub fn new(options: Arc<Options>) -> Self {
         Self {
-            order: Order::default(),
+            reorder: ReorderBuffer::default(),
             connections: HashMap::new(),
             stalled: HashSet::new(),
-            waiting_bytes: 0,
+            pending_bytes: 0,
             unfollowed: Unfollowed::default(),
             options,
             events: Events::default(),
@@ -115,25 +116,25 @@ impl Tracker {
 
     /// Takes a call that moved bytes.
     pub fn moved(&mut self, head: &layout::Moved, payload: &[u8], pieces: Vec<Run>) {
-        let event = Event::new(head, payload, pieces);
+        let event = CallEvent::new(head, payload, pieces);
         let at_ns = event.at_ns();
-        let arrival = Arrival { at_ns, connection: head.connection, happening: Happening::Moved(event) };
-        self.order.push(arrival, head.exit_ns);
+        let timed = TimedEvent { at_ns, connection: head.connection, kind: EventKind::Moved(event) };
+        self.reorder.push(timed, head.exit_ns);
     }
 
     /// Takes the end of a connection.
     pub fn ended(&mut self, ended: &layout::Ended) {
         let layout::Ended { kind: _, reserved: _, connection, at_ns, unseen_out, unseen_in } = *ended;
         self.events.notices += 1;
-        let happening = Happening::Ended { unseen: [unseen_out, unseen_in] };
-        self.order.push(Arrival { at_ns, connection, happening }, at_ns);
+        let kind = EventKind::Ended { unseen: [unseen_out, unseen_in] };
+        self.reorder.push(TimedEvent { at_ns, connection, kind }, at_ns);
     }
 
     /// Deals with what is due at `now_ns`; `drained` says that the rings were empty.
-    pub fn advance(&mut self, now_ns: u64, drained: bool, next: &mut impl Next) {
-        let watermark = self.order.watermark(now_ns, drained);
-        while let Some(arrival) = self.order.pop(watermark) {
-            self.arrive(arrival, watermark, next);
+    pub fn advance(&mut self, now_ns: u64, drained: bool, next: &mut impl NextStage) {
+        let watermark = self.reorder.watermark(now_ns, drained);
+        while let Some(timed) = self.reorder.pop(watermark) {
+            self.arrive(timed, watermark, next);
         }
         let stalled: Vec<u64> = self.stalled.iter().copied().collect();
         for id in stalled {
@@ -147,9 +148,9 @@ impl Tracker {
     }
 
     /// Ends everything: what waits is dealt with, requests without a response come out.
-    pub fn finish(&mut self, now_ns: u64, next: &mut impl Next) {
-        while let Some(arrival) = self.order.pop(u64::MAX) {
-            self.arrive(arrival, now_ns, next);
+    pub fn finish(&mut self, now_ns: u64, next: &mut impl NextStage) {
+        while let Some(timed) = self.reorder.pop(u64::MAX) {
+            self.arrive(timed, now_ns, next);
         }
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
@@ -190,7 +191,7 @@ impl Tracker {
     /// Returns whether something waits for its time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.order.is_empty() || !self.stalled.is_empty()
+        !self.reorder.is_empty() || !self.stalled.is_empty()
     }
 
     /// Returns how many connections are decoded.
@@ -199,11 +200,11 @@ impl Tracker {
         self.connections.len()
     }
 
-    fn arrive(&mut self, arrival: Arrival, now_ns: u64, next: &mut impl Next) {
-        let Arrival { at_ns, connection, happening } = arrival;
-        match happening {
-            Happening::Moved(event) => self.place(&connection, event, now_ns, next),
-            Happening::Ended { unseen } => {
+    fn arrive(&mut self, timed: TimedEvent, now_ns: u64, next: &mut impl NextStage) {
+        let TimedEvent { at_ns, connection, kind } = timed;
+        match kind {
+            EventKind::Moved(event) => self.place(&connection, event, now_ns, next),
+            EventKind::Ended { unseen } => {
                 let was_followed = !self.unfollowed.ended(connection.id);
                 self.end(connection.id, at_ns, next);
                 if was_followed && unseen != [0, 0] {
@@ -214,7 +215,13 @@ impl Tracker {
     }
 
     /// Gives a call to its connection, which begins with it if it is the first.
-    fn place(&mut self, connection: &layout::Connection, event: Event, now_ns: u64, next: &mut impl Next) {
+    fn place(
+        &mut self,
+        connection: &layout::Connection,
+        event: CallEvent,
+        now_ns: u64,
+        next: &mut impl NextStage,
+    ) {
         let (id, caller) = (connection.id, event.caller());
         let follows = next.follows(caller);
         if !follows || self.unfollowed.contains(id) {
@@ -233,7 +240,7 @@ impl Tracker {
             let tracked = Tracked::new(*connection, caller, side, Arc::clone(&self.options), late);
             self.connections.insert(id, tracked);
         }
-        let crowded = self.waiting_bytes > WAITING_BYTES;
+        let crowded = self.pending_bytes > PENDING_BYTES;
         self.with(id, |tracked, events| tracked.take(connection, event, now_ns, crowded, events));
         self.settle(id, next);
     }
@@ -244,9 +251,9 @@ impl Tracker {
             self.stalled.remove(&id);
             return;
         };
-        let before = tracked.waiting_bytes();
+        let before = tracked.pending_bytes();
         run(tracked, &mut self.events);
-        self.waiting_bytes = (self.waiting_bytes + tracked.waiting_bytes()).saturating_sub(before);
+        self.pending_bytes = (self.pending_bytes + tracked.pending_bytes()).saturating_sub(before);
         if tracked.is_waiting() {
             self.stalled.insert(id);
         } else {
@@ -255,10 +262,10 @@ impl Tracker {
     }
 
     /// Takes what a conversation has to say.
-    fn settle(&mut self, id: u64, next: &mut impl Next) {
+    fn settle(&mut self, id: u64, next: &mut impl NextStage) {
         self.harvest(id, next);
         let Some(tracked) = self.connections.get_mut(&id) else { return };
-        let Some(decision) = tracked.talk.decision() else { return };
+        let Some(decision) = tracked.decoding.decision() else { return };
         self.decisions.push((id, decision));
         if decision.mode == layout::verdict::IGNORE {
             self.drop_pending(id);
@@ -266,34 +273,34 @@ impl Tracker {
         }
     }
 
-    fn harvest(&mut self, id: u64, next: &mut impl Next) {
+    fn harvest(&mut self, id: u64, next: &mut impl NextStage) {
         let Some(tracked) = self.connections.get_mut(&id) else { return };
-        while let Some(outcome) = tracked.talk.conversation.take() {
+        while let Some(outcome) = tracked.decoding.conversation.take() {
             match outcome {
-                Outcome::Exchange(exchange) => next.exchange(&tracked.ground(), exchange),
-                Outcome::Unparsable { .. } => tracked.talk.unparsable(&mut self.events),
+                Outcome::Exchange(exchange) => next.exchange(&tracked.context(), exchange),
+                Outcome::Unparsable { .. } => tracked.decoding.unparsable(&mut self.events),
                 Outcome::Unpaired => next.unpaired(tracked.caller),
                 Outcome::Gap => next.gap(tracked.caller),
             }
         }
-        tracked.talk.prune();
+        tracked.decoding.prune();
     }
 
     /// The connection ended.
-    fn end(&mut self, id: u64, at_ns: u64, next: &mut impl Next) {
+    fn end(&mut self, id: u64, at_ns: u64, next: &mut impl NextStage) {
         self.with(id, |tracked, events| {
             tracked.advance(at_ns, true, events);
-            tracked.talk.conversation.end(at_ns);
+            tracked.decoding.conversation.end(at_ns);
         });
         self.harvest(id, next);
         self.remove(id);
     }
 
     /// The connection goes on, but is followed no longer.
-    fn stop(&mut self, id: u64, at_ns: u64, next: &mut impl Next) {
+    fn stop(&mut self, id: u64, at_ns: u64, next: &mut impl NextStage) {
         self.with(id, |tracked, events| {
             tracked.advance(at_ns, true, events);
-            tracked.talk.conversation.stop();
+            tracked.decoding.conversation.stop();
         });
         self.harvest(id, next);
         self.remove(id);
@@ -302,18 +309,18 @@ impl Tracker {
     fn remove(&mut self, id: u64) -> Option<Tracked> {
         self.stalled.remove(&id);
         let tracked = self.connections.remove(&id)?;
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(tracked.waiting_bytes());
+        self.pending_bytes = self.pending_bytes.saturating_sub(tracked.pending_bytes());
         Some(tracked)
     }
 
     /// Drops a connection with the calls that wait in it.
     fn drop_pending(&mut self, id: u64) {
         if let Some(tracked) = self.remove(id) {
-            self.events.filtered += tracked.waiting_calls();
+            self.events.filtered += tracked.pending_calls();
         }
     }
 
-    fn make_room(&mut self, now_ns: u64, next: &mut impl Next) {
+    fn make_room(&mut self, now_ns: u64, next: &mut impl NextStage) {
         if self.connections.len() < CONNECTIONS {
             return;
         }
@@ -322,22 +329,22 @@ impl Tracker {
             .iter()
             .take(CANDIDATES)
             .min_by_key(|(_, tracked)| tracked.last_ns)
-            .map(|(id, tracked)| (*id, tracked.waiting_calls()));
-        if let Some((id, waiting)) = silent {
-            if waiting > 0 {
+            .map(|(id, tracked)| (*id, tracked.pending_calls()));
+        if let Some((id, pending)) = silent {
+            if pending > 0 {
                 self.remove(id);
-                self.events.map += waiting;
+                self.events.map += pending;
             } else {
                 self.stop(id, now_ns, next);
             }
         }
     }
 
-    fn expire(&mut self, now_ns: u64, next: &mut impl Next) {
+    fn expire(&mut self, now_ns: u64, next: &mut impl NextStage) {
         let mut silent = Vec::new();
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
-            self.with(id, |tracked, _| tracked.talk.conversation.expire(now_ns));
+            self.with(id, |tracked, _| tracked.decoding.conversation.expire(now_ns));
             self.harvest(id, next);
             let Some(tracked) = self.connections.get(&id) else { continue };
             let idle = now_ns.saturating_sub(tracked.last_ns) > DATAGRAM_IDLE_NS;

@@ -24,7 +24,7 @@ use link::Said;
 pub const IN_FLIGHT: u64 = 64;
 
 /// Answers of the hub that wait to be taken.
-const ANSWERS: usize = 16;
+const QUEUED_ANSWERS: usize = 16;
 
 /// What to try where hub and capturer do not understand each other.
 const ONE_VERSION: &str = "use hub, capturer and plugin of one version";
@@ -73,7 +73,7 @@ pub enum UplinkError {
 
 /// What the hub wants.
 #[derive(Debug)]
-pub enum Order {
+pub enum Command {
     /// A connection is up; on the first one these are the settings to capture by.
     Settings(Box<CapturerSettings>),
     /// Batches were taken.
@@ -144,7 +144,7 @@ impl UplinkError {
 // === impl Uplink ===
 
 impl Uplink {
-    /// Prepares the way; nothing happens before [`Uplink::order`] is awaited.
+    /// Prepares the way; nothing happens before [`Uplink::command`] is awaited.
     #[must_use]
     pub fn new(address: Address, node: String, kernel: String) -> Self {
         let hello = CapturerHello {
@@ -174,7 +174,7 @@ impl Uplink {
     }
 
     /// Returns the next thing the hub wants; may be dropped and called again.
-    pub async fn order(&mut self) -> Order {
+    pub async fn command(&mut self) -> Command {
         loop {
             match &mut self.state {
                 State::Waiting { until } => {
@@ -191,27 +191,27 @@ impl Uplink {
                             self.hello.id_base = Some(settings.id_base);
                             self.backlog.rewind();
                             self.pump();
-                            return Order::Settings(settings);
+                            return Command::Settings(settings);
                         }
                         Said::Acknowledged(sequence) => {
                             self.backlog.acknowledged(sequence);
                             self.pump();
-                            return Order::Acknowledged;
+                            return Command::Acknowledged;
                         }
-                        Said::Pods(pods) => return Order::Pods(pods),
-                        Said::Drain => return Order::Drain,
+                        Said::Pods(pods) => return Command::Pods(pods),
+                        Said::Drain => return Command::Drain,
                         Said::Move(hub) => {
                             *batches = None;
                             self.next = Some(hub);
                         }
                         Said::Over(UplinkError::Closed) if self.next.is_some() => {
                             self.state = State::Waiting { until: Instant::now() };
-                            return Order::Moved;
+                            return Command::Moved;
                         }
                         Said::Over(error) => {
                             self.silent_since.get_or_insert_with(Instant::now);
                             self.state = State::Waiting { until: Instant::now() + self.backoff.pause() };
-                            return Order::Lost(error);
+                            return Command::Lost(error);
                         }
                     }
                 }
@@ -261,7 +261,7 @@ impl Uplink {
     fn dial(&mut self) {
         let room = usize::try_from(IN_FLIGHT).unwrap_or(1);
         let (batches, outgoing) = mpsc::channel(room);
-        let (said, answers) = mpsc::channel(ANSWERS);
+        let (said, answers) = mpsc::channel(QUEUED_ANSWERS);
         let hello = v1::UplinkRequest { kind: Some(uplink_request::Kind::Hello(self.hello.clone())) };
         let hello = Bytes::from(hello.encode_to_vec());
         let hub = self.next.take().unwrap_or_else(|| self.address.hub.clone());

@@ -31,7 +31,7 @@ use std::{
 };
 
 use capturer::kernel::{Kernel, KernelFilter, Record, Run, Settings, Source, Totals};
-use capturer_ebpf::layout::{Ended, Moved, Verdict, flag, verdict, way};
+use capturer_ebpf::layout::{Ended, Moved, Verdict, direction, flag, verdict};
 
 /// What one capture saw of its port.
 #[derive(Default)]
@@ -45,12 +45,14 @@ struct Seen {
 }
 
 impl Seen {
-    /// The stream bytes of one way of the connections whose local port is `port`, placed by sequence number.
-    fn stream(&self, port: u16, way: u8) -> Vec<u8> {
+    /// The stream bytes of one direction of the connections whose local port is `port`, placed by sequence number.
+    fn stream(&self, port: u16, direction: u8) -> Vec<u8> {
         let mut bytes = BTreeMap::new();
         let mut first = None;
         for ((head, payload), pieces) in self.moved.iter().zip(&self.pieces).filter(|((head, _), _)| {
-            head.connection.local_port == port && head.way == way && head.flags & flag::UNANCHORED == 0
+            head.connection.local_port == port
+                && head.direction == direction
+                && head.flags & flag::UNANCHORED == 0
         }) {
             let start = *first.get_or_insert(head.s0);
             let place = head.s0.wrapping_sub(start);
@@ -157,7 +159,7 @@ fn split_and_vectored_writes_are_the_stream() {
         let (seen, totals) = capture.finish();
         let sent = [whole, large].concat();
         assert_eq!(got, sent);
-        assert!(seen.stream(port, way::OUT) == sent, "the written stream differs");
+        assert!(seen.stream(port, direction::OUT) == sent, "the written stream differs");
         assert_eq!(totals.ring + totals.fault + totals.map, 0);
         assert!(seen.ended.iter().all(|ended| ended.unseen_out == 0 && ended.unseen_in == 0));
     }
@@ -176,7 +178,10 @@ fn a_read_that_was_blocked_before_is_seen() {
     client.write_all(b"hello, blocked reader").unwrap();
     assert_eq!(reader.join().unwrap(), b"hello, blocked reader");
     let (seen, _) = capture.finish();
-    let read = seen.moved.iter().find(|(head, _)| head.way == way::IN && head.connection.remote_port == port);
+    let read = seen
+        .moved
+        .iter()
+        .find(|(head, _)| head.direction == direction::IN && head.connection.remote_port == port);
     let (head, payload) = read.expect("the read is seen");
     assert_ne!(head.flags & flag::NO_ENTER, 0);
     assert_eq!(payload, b"hello, blocked reader");
@@ -191,7 +196,7 @@ fn peeked_bytes_are_seen_once() {
     assert_eq!(server.peek(&mut buffer).unwrap(), 6);
     assert_eq!(server.read(&mut buffer).unwrap(), 6);
     let (seen, _) = capture.finish();
-    let reads = seen.moved.iter().filter(|(head, _)| head.way == way::IN).count();
+    let reads = seen.moved.iter().filter(|(head, _)| head.direction == direction::IN).count();
     assert_eq!(reads, 1);
 }
 
@@ -261,11 +266,12 @@ fn threads_on_one_socket_yield_no_wrong_byte() {
     drop(client);
     let got = reader.join().unwrap();
     let (seen, _) = capture.finish();
-    let start = seen.moved.iter().find(|(head, _)| head.way == way::IN).map(|(head, _)| head.s0).unwrap();
+    let start =
+        seen.moved.iter().find(|(head, _)| head.direction == direction::IN).map(|(head, _)| head.s0).unwrap();
     let (placed, unplaced): (Vec<_>, Vec<_>) = seen
         .moved
         .iter()
-        .filter(|(head, _)| head.way == way::OUT)
+        .filter(|(head, _)| head.direction == direction::OUT)
         .partition(|(head, _)| head.flags & flag::UNANCHORED == 0);
     println!("{} writes placed by the kernel, {} not", placed.len(), unplaced.len());
     let shown_under_lock = {
@@ -312,7 +318,7 @@ fn ignored_connections_are_counted_as_filtered() {
     let mut buffer = [0; 6];
     server.read_exact(&mut buffer).unwrap();
     let (seen, totals) = capture.finish();
-    assert_eq!(seen.stream(port, way::OUT), b"one");
+    assert_eq!(seen.stream(port, direction::OUT), b"one");
     assert_eq!(totals.filtered, 1);
 }
 

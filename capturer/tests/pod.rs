@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use capturer::owners::HELD_BYTES;
-use capturer::tracker::WAITING_BYTES;
+use capturer::tracker::PENDING_BYTES;
 use capturer::uplink::backlog::BACKLOG_BYTES;
 use capturer_ebpf::settings::RINGS;
 use group::{CONTAINER, Group};
@@ -338,7 +338,7 @@ fn maps_rings_and_buffers_stay_below_the_pods_limit() {
     let own = number(&status, "RssAnon:").unwrap() << 10;
     // On a machine of many CPUs.
     let other_rings = (u64::from(RINGS) - rings) * u64::from(RING_BYTES);
-    let buffers = (BACKLOG_BYTES + HELD_BYTES + WAITING_BYTES) as u64;
+    let buffers = (BACKLOG_BYTES + HELD_BYTES + PENDING_BYTES) as u64;
     let all = maps + other_rings + own + buffers;
     println!("{all} bytes: maps {maps}, further rings {other_rings}, own {own}, buffers {buffers}");
     assert!(all + CONNECTIONS <= LIMIT, "{all}");

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::error::{KernelError, OLDEST};
+use super::error::{KernelError, OLDEST_KERNEL};
 
 /// Controllers in which every container runtime makes a group for each container. Others may be mounted by themselves
 /// on machines that use the second version, and then name nothing.
@@ -11,7 +11,7 @@ const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// Fails when the kernel is too old or locked down.
 pub(super) fn check() -> Result<(), KernelError> {
     let release = read("/proc/sys/kernel/osrelease")?;
-    if version(&release) < Some(OLDEST) {
+    if version(&release) < Some(OLDEST_KERNEL) {
         return Err(KernelError::TooOld { found: release.trim().to_owned() });
     }
     if fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|text| locked_down(&text)) {
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn versions_compare_as_numbers() {
         assert_eq!(version("5.10.0-28-cloud-amd64\n"), Some((5, 10)));
-        assert!(version("5.8.0") < Some(OLDEST));
-        assert!(version("6.1.0") > Some(OLDEST));
+        assert!(version("5.8.0") < Some(OLDEST_KERNEL));
+        assert!(version("6.1.0") > Some(OLDEST_KERNEL));
         assert_eq!(version("none"), None);
     }
 

@@ -8,7 +8,7 @@ use proto::causes;
 use super::btf::BtfError;
 
 /// Oldest kernel on which the programs work.
-pub(super) const OLDEST: (u32, u32) = (5, 10);
+pub(super) const OLDEST_KERNEL: (u32, u32) = (5, 10);
 
 /// Why capturing could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum KernelError {
     #[error("loading kernel programs is not permitted")]
     NotPermitted,
     /// The kernel is older than the programs need.
-    #[error("the kernel is {found}, older than {}.{}", OLDEST.0, OLDEST.1)]
+    #[error("the kernel is {found}, older than {}.{}", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
     TooOld {
         /// The running kernel's release.
         found: String,
@@ -115,7 +115,9 @@ impl KernelError {
                  CAP_SYS_PTRACE (before 5.11 also CAP_SYS_RESOURCE)"
                     .to_owned()
             }
-            Self::TooOld { .. } => format!("capturing needs Linux {}.{} or newer", OLDEST.0, OLDEST.1),
+            Self::TooOld { .. } => {
+                format!("capturing needs Linux {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1)
+            }
             Self::LockedDown => {
                 "boot with lockdown=integrity or without lockdown; see /sys/kernel/security/lockdown"
                     .to_owned()

@@ -5,7 +5,7 @@ use capturer_ebpf::settings::{ABSENT, Offsets};
 use super::btf::{Btf, BtfError};
 
 /// Bytes of a pointer; all kernels that run such programs have 64 bits.
-const POINTER: u32 = 8;
+const POINTER_BYTES: u32 = 8;
 
 /// Resolves every field; a missing one that the programs cannot do without is an error that names it.
 ///
@@ -69,5 +69,5 @@ pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Res
 /// Where a set of control groups has its group in a controller's hierarchy.
 fn subsystem(btf: &Btf, controller: &str) -> Result<u32, BtfError> {
     let index = btf.enumerator("cgroup_subsys_id", &format!("{controller}_cgrp_id"))?;
-    Ok(btf.offset("css_set", "subsys")? + index * POINTER)
+    Ok(btf.offset("css_set", "subsys")? + index * POINTER_BYTES)
 }

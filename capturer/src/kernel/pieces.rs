@@ -46,7 +46,7 @@ struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Call {
     connection: u64,
-    way: u8,
+    direction: u8,
     counter: u64,
 }
 
@@ -55,8 +55,8 @@ struct Call {
 impl Pieces {
     /// Takes a piece in.
     pub(super) fn push(&mut self, piece: &Piece, bytes: &[u8]) {
-        let Piece { connection, way, counter, tid, offset, .. } = *piece;
-        let call = Call { connection, way, counter };
+        let Piece { connection, direction, counter, tid, offset, .. } = *piece;
+        let call = Call { connection, direction, counter };
         if self.pending.get(&tid).is_some_and(|pending| pending.call != call) {
             self.drop_thread(tid);
         }
@@ -80,7 +80,7 @@ impl Pieces {
         if self.pending.is_empty() {
             return Vec::new();
         }
-        let call = Call { connection: head.connection.id, way: head.way, counter: head.counter };
+        let call = Call { connection: head.connection.id, direction: head.direction, counter: head.counter };
         let Some(pending) = self.drop_thread(head.tid) else { return Vec::new() };
         if head.pieces > 0 && pending.call == call { pending.runs } else { Vec::new() }
     }
@@ -107,8 +107,8 @@ mod tests {
     use crate::fixtures;
 
     fn piece(tid: u32, counter: u64, offset: u32) -> Piece {
-        let (kind, way, reserved, captured) = (0, 0, 0, 0);
-        Piece { kind, way, reserved, captured, connection: 1, counter, tid, offset }
+        let (kind, direction, reserved, captured) = (0, 0, 0, 0);
+        Piece { kind, direction, reserved, captured, connection: 1, counter, tid, offset }
     }
 
     fn head(tid: u32, counter: u64, pieces: u32) -> Moved {

@@ -21,7 +21,7 @@ use super::{
 
 /// Shortest time between two wake-ups: under load records are taken in batches, and the kernel, which wakes only a
 /// reader that had read everything, wakes it a bounded number of times per second.
-const PACE: Duration = Duration::from_millis(1);
+const WAKE_UP_PERIOD: Duration = Duration::from_millis(1);
 
 pub(super) struct Rings {
     buffers: Vec<RingBuf<MapData>>,
@@ -67,7 +67,7 @@ impl Rings {
         // From here on a drop must not lose the wake-up.
         self.more = true;
         if let Some(woken) = self.woken {
-            tokio::time::sleep_until(woken + PACE).await;
+            tokio::time::sleep_until(woken + WAKE_UP_PERIOD).await;
         }
         self.woken = Some(Instant::now());
         Ok(())

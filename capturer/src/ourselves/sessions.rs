@@ -12,10 +12,10 @@ use tokio_stream::StreamExt;
 
 /// How often the directory is read without being told to: it may appear only after the first session started, and
 /// a queue of notices can overflow.
-const RESCAN: Duration = Duration::from_secs(1);
+const RESCAN_PERIOD: Duration = Duration::from_secs(1);
 
 /// Bytes for one read of notices: some hundred of them.
-const NOTICES: usize = 16 << 10;
+const NOTICE_BYTES: usize = 16 << 10;
 
 /// A session file larger than this is none.
 const FILE_BYTES: u64 = 64 << 10;
@@ -45,7 +45,7 @@ impl Sessions {
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         let notices = Inotify::init()
-            .and_then(|inotify| inotify.into_event_stream(vec![0; NOTICES]))
+            .and_then(|inotify| inotify.into_event_stream(vec![0; NOTICE_BYTES]))
             .inspect_err(|error| tracing::warn!(%error, "sessions are looked for once a second only"))
             .ok();
         Self { directory, notices, watched: HashSet::new(), pids: HashSet::new(), next: Instant::now() }
@@ -53,7 +53,7 @@ impl Sessions {
 
     /// Reads the directory and says what changed.
     pub fn scan(&mut self) -> Change {
-        self.next = Instant::now() + RESCAN;
+        self.next = Instant::now() + RESCAN_PERIOD;
         let directory = self.directory.clone();
         self.watch(&directory);
         let mut pids = HashSet::new();

@@ -10,7 +10,7 @@ use proto::account::{Balance, Consumer, Losses, Stage};
 use super::*;
 use crate::direction::{IN, OUT};
 use crate::owners::HELD_EXCHANGES;
-use crate::tracker::{CONNECTIONS, DATAGRAM_IDLE_NS, order};
+use crate::tracker::{CONNECTIONS, DATAGRAM_IDLE_NS, reorder};
 use crate::{fixtures, ledger};
 
 const REQUEST: &[u8] = b"GET /orders/7 HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -45,7 +45,7 @@ impl Caller {
         }
     }
 
-    fn moved(&mut self, way: usize, at_ns: u64, len: usize) -> layout::Moved {
+    fn moved(&mut self, direction: usize, at_ns: u64, len: usize) -> layout::Moved {
         let mut comm = [0; COMM_LEN];
         comm[..4].copy_from_slice(b"curl");
         let head = layout::Moved {
@@ -54,22 +54,22 @@ impl Caller {
             enter_ns: at_ns,
             exit_ns: at_ns + 500,
             moved: len as u64,
-            counter: self.counters[way],
-            s0: self.numbers[way],
-            s1: self.numbers[way].wrapping_add(len as u32),
+            counter: self.counters[direction],
+            s0: self.numbers[direction],
+            s1: self.numbers[direction].wrapping_add(len as u32),
             pid: self.pid,
             tid: self.pid,
             comm,
             cgroup: self.cgroup,
-            ..fixtures::head(way as u8)
+            ..fixtures::head(direction as u8)
         };
-        self.numbers[way] = head.s1;
-        self.counters[way] += len as u64;
+        self.numbers[direction] = head.s1;
+        self.counters[direction] += len as u64;
         head
     }
 
-    fn call(&mut self, pipeline: &mut Pipeline, way: usize, at_ns: u64, payload: &[u8]) {
-        let head = self.moved(way, at_ns, payload.len());
+    fn call(&mut self, pipeline: &mut Pipeline, direction: usize, at_ns: u64, payload: &[u8]) {
+        let head = self.moved(direction, at_ns, payload.len());
         pipeline.take(Record::Moved { head, payload, pieces: Vec::new() });
     }
 
@@ -90,7 +90,7 @@ fn exchanges(pipeline: &mut Pipeline) -> Vec<v1::Exchange> {
 }
 
 fn assert_balanced(pipeline: &mut Pipeline, seen: u64) -> Balance {
-    let kernel = ledger::Kernel { seen, delivered: seen, ..ledger::Kernel::default() };
+    let kernel = ledger::KernelEvents { seen, delivered: seen, ..ledger::KernelEvents::default() };
     let consumer = Consumer::Capturer("test".to_owned());
     let balances = pipeline.ledger().balances(&consumer, &kernel, true);
     for balance in &balances {
@@ -109,7 +109,7 @@ fn a_request_and_its_response_are_an_exchange() {
     pipeline.take(Record::Moved { head: request, payload: REQUEST, pieces: Vec::new() });
     pipeline.advance(7_000_000, true);
     assert!(exchanges(&mut pipeline).is_empty(), "nothing before the horizon");
-    pipeline.advance(6_000_500 + order::HORIZON_NS, true);
+    pipeline.advance(6_000_500 + reorder::HORIZON_NS, true);
     let done = exchanges(&mut pipeline);
     assert_eq!(done.len(), 1);
     let exchange = &done[0];
@@ -231,17 +231,17 @@ fn in_calls(role: u8, step: usize, bodies: [usize; 2]) -> Vec<v1::Exchange> {
     let mut pipeline = pipeline();
     let mut caller = Caller::new(1);
     caller.connection.role = role;
-    let ways = if role == layout::role::CLIENT { [OUT, IN] } else { [IN, OUT] };
+    let directions = if role == layout::role::CLIENT { [OUT, IN] } else { [IN, OUT] };
     let heads = ["POST /orders HTTP/1.1\r\nHost: shop", "HTTP/1.1 200 OK"];
     let mut now_ns = 0;
     for _ in 0..3 {
-        for ((way, head), body) in ways.into_iter().zip(heads).zip(bodies) {
+        for ((direction, head), body) in directions.into_iter().zip(heads).zip(bodies) {
             let head = format!("{head}\r\nContent-Length: {body}\r\n\r\n");
             let message = [head.as_bytes(), &vec![b'x'; body]].concat();
             for bytes in message.chunks(step) {
                 now_ns += 1_000_000;
-                caller.call(&mut pipeline, way, now_ns, bytes);
-                pipeline.advance(now_ns + 500 + order::HORIZON_NS, true);
+                caller.call(&mut pipeline, direction, now_ns, bytes);
+                pipeline.advance(now_ns + 500 + reorder::HORIZON_NS, true);
             }
         }
     }
@@ -305,7 +305,7 @@ fn the_table_of_connections_is_bounded() {
     for id in 0..CONNECTIONS as u64 + 500 {
         let mut caller = Caller::new(id);
         caller.call(&mut pipeline, OUT, id * 10, REQUEST);
-        pipeline.advance(id * 10 + order::HORIZON_NS, true);
+        pipeline.advance(id * 10 + reorder::HORIZON_NS, true);
         assert!(pipeline.connections() <= CONNECTIONS);
     }
     assert!(exchanges(&mut pipeline).len() >= 490, "what was pending of them comes out");

@@ -60,7 +60,10 @@ fn outside_of_clusters_everything_is_wanted_and_containers_are_known() {
     let mut selection = Selection::new(None, PathBuf::from("/nonexistent"));
     selection.announced(1, place(&format!("/docker/{}", id('a'))), 0);
     for cgroup in [0, 1, 2] {
-        assert_eq!((selection.standing(cgroup), selection.fate(cgroup)), (Standing::Wanted, Fate::Pass));
+        assert_eq!(
+            (selection.standing(cgroup), selection.decision(cgroup)),
+            (Standing::Wanted, Decision::Pass)
+        );
     }
     assert!(selection.changes().is_empty(), "the kernel does not ask");
     assert_eq!(origin(&selection, 1).container_id, id('a'));
@@ -73,7 +76,7 @@ fn host_processes_are_decided_at_once() {
         let mut selection = selection(host_processes, &[]);
         selection.announced(1, place(HOST), 0);
         assert_eq!(selection.changes(), [(1, standing)]);
-        assert_eq!(selection.fate(1), if host_processes { Fate::Pass } else { Fate::Drop });
+        assert_eq!(selection.decision(1), if host_processes { Decision::Pass } else { Decision::Drop });
     }
 }
 
@@ -85,7 +88,7 @@ fn a_pod_is_what_the_hub_says_of_it() {
     selection.announced(1, place(&path(SHOP, 'a')), 5);
     selection.announced(2, place(&path(OTHER, 'b')), 5);
     assert_eq!(selection.changes(), [(1, Standing::Wanted), (2, Standing::Unwanted)]);
-    assert_eq!((selection.fate(1), selection.fate(2)), (Fate::Pass, Fate::Drop));
+    assert_eq!((selection.decision(1), selection.decision(2)), (Decision::Pass, Decision::Drop));
     let v1::Origin { namespace, pod, container, workload, container_id, .. } = origin(&selection, 1);
     assert_eq!([namespace, pod, container, workload], ["shop", "orders-1", "web", "Deployment/orders"]);
     assert_eq!(container_id, id('a'));
@@ -106,7 +109,7 @@ fn before_the_hub_tells_pods_are_undecided_however_long() {
     let mut selection = selection(true, &[]);
     selection.announced(1, place(&path(SHOP, 'a')), 0);
     selection.advance(10 * UNDECIDED_NS);
-    assert_eq!((selection.standing(1), selection.fate(1)), (Standing::Undecided, Fate::Hold));
+    assert_eq!((selection.standing(1), selection.decision(1)), (Standing::Undecided, Decision::Hold));
     selection.tell(all(Vec::new()), 11 * UNDECIDED_NS);
     assert_eq!(selection.standing(1), Standing::Undecided, "it may have started just now");
     selection.advance(12 * UNDECIDED_NS);
@@ -122,10 +125,10 @@ fn a_pod_of_no_table_is_undecided_for_a_while_and_decided_again_when_told() {
     selection.advance(start + UNDECIDED_NS - 1);
     assert_eq!((selection.standing(1), selection.changes().len()), (Standing::Undecided, 0));
     selection.advance(start + UNDECIDED_NS);
-    assert_eq!((selection.fate(1), selection.changes()), (Fate::Drop, vec![(1, Standing::Unwanted)]));
+    assert_eq!((selection.decision(1), selection.changes()), (Decision::Drop, vec![(1, Standing::Unwanted)]));
     selection.tell(more(vec![pod(SHOP, "orders-1", &[('a', "web")])]), start + 2 * UNDECIDED_NS);
     assert_eq!(selection.changes(), [(1, Standing::Wanted)]);
-    assert_eq!(selection.fate(1), Fate::Pass);
+    assert_eq!(selection.decision(1), Decision::Pass);
 }
 
 #[test]
@@ -137,12 +140,12 @@ fn a_new_container_waits_for_its_name_but_not_for_long() {
         selection.announced(cgroup, place(&path(SHOP, container)), start);
     }
     assert_eq!(selection.changes(), [(1, Standing::Wanted), (2, Standing::Wanted)], "captured at once");
-    assert_eq!((selection.fate(1), selection.fate(2)), (Fate::Hold, Fate::Hold));
+    assert_eq!((selection.decision(1), selection.decision(2)), (Decision::Hold, Decision::Hold));
     selection.tell(more(vec![pod(SHOP, "orders-1", &[('a', "web")])]), start + 300 * MS);
-    assert_eq!((selection.fate(1), selection.fate(2)), (Fate::Pass, Fate::Hold));
+    assert_eq!((selection.decision(1), selection.decision(2)), (Decision::Pass, Decision::Hold));
     assert_eq!(origin(&selection, 1).container, "web");
     selection.advance(start + UNNAMED_NS);
-    assert_eq!(selection.fate(2), Fate::Pass);
+    assert_eq!(selection.decision(2), Decision::Pass);
     assert_eq!(
         (origin(&selection, 2).pod.as_str(), origin(&selection, 2).container.as_str()),
         ("orders-1", "")
@@ -228,7 +231,7 @@ fn the_end_leaves_nothing_undecided() {
     selection.announced(1, place(&path(SHOP, 'a')), 0);
     selection.sighted(2, 1, 0);
     selection.conclude();
-    assert_eq!((selection.fate(1), selection.fate(2)), (Fate::Drop, Fate::Drop));
+    assert_eq!((selection.decision(1), selection.decision(2)), (Decision::Drop, Decision::Drop));
 }
 
 #[test]

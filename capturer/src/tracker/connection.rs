@@ -5,8 +5,8 @@ use std::sync::Arc;
 use capturer_ebpf::layout::{self, flag, transport};
 use decoders::{Context, Conversation, Framing, Options, Side, Transport, Verdict, Way, registry};
 
-use super::stream::{Event, Fate, Sink, Stream};
-use super::{Caller, Ground};
+use super::stream::{CallEvent, Fate, Sink, Stream};
+use super::{Caller, ExchangeContext};
 use crate::direction::{IN, OUT};
 use crate::ledger::Events;
 use crate::marks::{Call, Calls};
@@ -23,16 +23,16 @@ pub(super) struct Tracked {
     pub(super) last_ns: u64,
     /// Absent for datagrams.
     pub(super) stream: Option<Stream>,
-    pub(super) talk: Talk,
+    pub(super) decoding: Decoding,
     /// Whether it is followed from somewhere within, though the kernel counted from its beginning.
     late: bool,
 }
 
 /// What the streams of a connection feed.
-pub(super) struct Talk {
+pub(super) struct Decoding {
     pub(super) conversation: Conversation,
     pub(super) calls: [Calls; 2],
-    /// What to add to a position to get the kernel's counter, by way.
+    /// What to add to a position to get the kernel's counter, by direction.
     offsets: [u64; 2],
     reached: [u64; 2],
     skipping: [u64; 2],
@@ -41,7 +41,7 @@ pub(super) struct Talk {
     framing: layout::Framing,
     /// Bytes of a message that are wanted.
     keep: usize,
-    /// The kernel's counts where it was begun late, by way.
+    /// The kernel's counts where it was begun late, by direction.
     bases: [Option<u64>; 2],
     /// Calls delivered that may yet turn out to be unparsable.
     readable: u64,
@@ -49,7 +49,7 @@ pub(super) struct Talk {
 
 /// A conversation and where the fates of its calls are counted.
 struct Feed<'a> {
-    talk: &'a mut Talk,
+    decoding: &'a mut Decoding,
     events: &'a mut Events,
 }
 
@@ -77,7 +77,7 @@ impl Tracked {
             caller,
             last_ns: 0,
             stream: (!datagrams).then(|| Stream::new(&connection)),
-            talk: Talk {
+            decoding: Decoding {
                 conversation: Conversation::new(context, options),
                 calls: [0; 2].map(|_| if datagrams { Calls::of_datagrams() } else { Calls::default() }),
                 offsets: [0; 2],
@@ -97,7 +97,7 @@ impl Tracked {
     pub(super) fn take(
         &mut self,
         connection: &layout::Connection,
-        mut event: Event,
+        mut event: CallEvent,
         now_ns: u64,
         crowded: bool,
         events: &mut Events,
@@ -106,9 +106,9 @@ impl Tracked {
         self.caller = event.caller();
         self.last_ns = self.last_ns.max(event.exit_ns);
         if self.late {
-            event.counter = self.talk.rebased(event.way, event.counter);
+            event.counter = self.decoding.rebased(event.direction, event.counter);
         }
-        let mut feed = Feed { talk: &mut self.talk, events };
+        let mut feed = Feed { decoding: &mut self.decoding, events };
         match &mut self.stream {
             Some(stream) => {
                 stream.coordinate(connection, now_ns, &mut feed);
@@ -124,23 +124,23 @@ impl Tracked {
     /// Ends waits that are over, or all of them.
     pub(super) fn advance(&mut self, now_ns: u64, force: bool, events: &mut Events) {
         if let Some(stream) = &mut self.stream {
-            stream.advance(now_ns, force, &mut Feed { talk: &mut self.talk, events });
+            stream.advance(now_ns, force, &mut Feed { decoding: &mut self.decoding, events });
         }
     }
 
     /// Returns what an exchange found now is found on.
-    pub(super) fn ground(&self) -> Ground<'_> {
-        let Self { connection, caller, last_ns, talk, .. } = self;
-        Ground { connection, calls: &talk.calls, caller: *caller, last_ns: *last_ns }
+    pub(super) fn context(&self) -> ExchangeContext<'_> {
+        let Self { connection, caller, last_ns, decoding, .. } = self;
+        ExchangeContext { connection, calls: &decoding.calls, caller: *caller, last_ns: *last_ns }
     }
 
     /// Returns how many calls wait.
-    pub(super) fn waiting_calls(&self) -> u64 {
-        self.stream.as_ref().map_or(0, |stream| stream.waiting().0 as u64)
+    pub(super) fn pending_calls(&self) -> u64 {
+        self.stream.as_ref().map_or(0, |stream| stream.pending().0 as u64)
     }
 
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.stream.as_ref().map_or(0, |stream| stream.waiting().1)
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.stream.as_ref().map_or(0, |stream| stream.pending().1)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -148,19 +148,19 @@ impl Tracked {
     }
 }
 
-// === impl Talk ===
+// === impl Decoding ===
 
-impl Talk {
+impl Decoding {
     /// Returns a count of the kernel's as one from where the connection was begun.
-    fn rebased(&mut self, way: usize, counter: u64) -> u64 {
-        let Some(base) = self.bases.get_mut(way) else { return counter };
+    fn rebased(&mut self, direction: usize, counter: u64) -> u64 {
+        let Some(base) = self.bases.get_mut(direction) else { return counter };
         counter.saturating_sub(*base.get_or_insert(counter))
     }
 
     /// Forgets the calls that no later exchange can need.
     pub(super) fn prune(&mut self) {
-        for (way, calls) in [Way::Out, Way::In].into_iter().zip(&mut self.calls) {
-            calls.prune(self.conversation.floor(way));
+        for (direction, calls) in [Way::Out, Way::In].into_iter().zip(&mut self.calls) {
+            calls.prune(self.conversation.floor(direction));
         }
     }
 
@@ -190,13 +190,13 @@ impl Talk {
         };
         let mut news = framing != self.framing;
         self.framing = framing;
-        for way in [OUT, IN] {
+        for direction in [OUT, IN] {
             let (Some(until), Some(reached), Some(offset), Some(base), Some(skipping)) = (
-                skip_until.get(way),
-                self.reached.get(way),
-                self.offsets.get(way),
-                self.bases.get(way),
-                self.skipping.get_mut(way),
+                skip_until.get(direction),
+                self.reached.get(direction),
+                self.offsets.get(direction),
+                self.bases.get(direction),
+                self.skipping.get_mut(direction),
             ) else {
                 continue;
             };
@@ -221,25 +221,27 @@ impl Talk {
 // === impl Feed ===
 
 impl Feed<'_> {
-    fn datagram(&mut self, event: &Event) {
-        let Event { enter_ns, exit_ns, moved, counter, pid, .. } = *event;
+    fn datagram(&mut self, event: &CallEvent) {
+        let CallEvent { enter_ns, exit_ns, moved, counter, pid, .. } = *event;
         let call = Call { start: counter, end: counter + 1, enter_ns, exit_ns, bytes: moved, pid };
-        if let Some(calls) = self.talk.calls.get_mut(event.way) {
+        if let Some(calls) = self.decoding.calls.get_mut(event.direction) {
             calls.push(call);
         }
         let front = event.payload.front();
         let len = front.len().min(usize::try_from(moved).unwrap_or(usize::MAX));
         let bytes = front.get(..len).unwrap_or_default();
-        self.talk.conversation.datagram(way(event.way), counter, event.at_ns(), bytes, moved);
+        self.decoding.conversation.datagram(direction(event.direction), counter, event.at_ns(), bytes, moved);
         self.fate(event, Fate::Placed);
     }
 }
 
 impl Sink for Feed<'_> {
-    fn call(&mut self, way: usize, call: Call, counter: u64) {
-        if let (Some(calls), Some(offset), Some(reached)) =
-            (self.talk.calls.get_mut(way), self.talk.offsets.get_mut(way), self.talk.reached.get_mut(way))
-        {
+    fn call(&mut self, direction: usize, call: Call, counter: u64) {
+        if let (Some(calls), Some(offset), Some(reached)) = (
+            self.decoding.calls.get_mut(direction),
+            self.decoding.offsets.get_mut(direction),
+            self.decoding.reached.get_mut(direction),
+        ) {
             *offset = counter.wrapping_sub(call.start);
             *reached = call.end;
             calls.push(call);
@@ -247,18 +249,18 @@ impl Sink for Feed<'_> {
     }
 
     fn bytes(&mut self, index: usize, position: u64, at_ns: u64, bytes: &[u8]) {
-        self.talk.conversation.bytes(way(index), position, at_ns, bytes);
+        self.decoding.conversation.bytes(direction(index), position, at_ns, bytes);
     }
 
     fn skipped(&mut self, index: usize, position: u64, at_ns: u64, len: u64) {
-        self.talk.conversation.skipped(way(index), position, at_ns, len);
+        self.decoding.conversation.skipped(direction(index), position, at_ns, len);
     }
 
     fn gap(&mut self, index: usize, position: u64, at_ns: u64, len: Option<u64>) {
-        self.talk.conversation.gap(way(index), position, at_ns, len);
+        self.decoding.conversation.gap(direction(index), position, at_ns, len);
     }
 
-    fn fate(&mut self, event: &Event, fate: Fate) {
+    fn fate(&mut self, event: &CallEvent, fate: Fate) {
         // The kernel has counted it as lost already.
         if event.flags & flag::FAULT != 0 {
             return;
@@ -267,7 +269,7 @@ impl Sink for Feed<'_> {
         match fate {
             Fate::Placed => {
                 events.placed += 1;
-                self.talk.readable += 1;
+                self.decoding.readable += 1;
             }
             Fate::Unanchored => events.unanchored += 1,
             Fate::Late => events.gap += 1,
@@ -297,6 +299,6 @@ fn framing_of(protocol: &str, keep: usize) -> layout::Framing {
     }
 }
 
-fn way(index: usize) -> Way {
+fn direction(index: usize) -> Way {
     if index == OUT { Way::Out } else { Way::In }
 }

@@ -8,18 +8,19 @@
 //!   `tcp_recvmsg`).
 //! - `s1 - s0 > n`: other threads moved bytes meanwhile. The call's bytes lie within `s0..s1`; once the other calls
 //!   that are known leave exactly `n` bytes of it open, they are those. Until then the call waits.
-//! - else (the socket was not yet established, or the call was running before the capture): `s1 - n`, if the way is
+//! - else (the socket was not yet established, or the call was running before the capture): `s1 - n`, if the direction
+//!   is
 //!   fresh or that is where it stands, and nothing else known lies there.
 //!
 //! What cannot be placed after [`WAIT_NS`] is dropped and counted `unanchored`; its range becomes a gap. Connections
-//! positioned by a byte counter know no sequence numbers: there, calls of one way that overlap in time cannot be told
-//! apart and are dropped too.
+//! positioned by a byte counter know no sequence numbers: there, calls of one direction that overlap in time cannot be
+//! told apart and are dropped too.
 //!
-//! **Order.** Events of both ways are passed on in time order. When a range is missing the whole connection waits for
-//! it, so that a gap is reported where it happened between the messages of the other way.
+//! **Order.** Events of both directions are passed on in time order. When a range is missing the whole connection waits
+//! for it, so that a gap is reported where it happened between the messages of the other direction.
 
-mod direction;
 mod event;
+mod half;
 mod payload;
 
 use std::collections::VecDeque;
@@ -29,8 +30,8 @@ use capturer_ebpf::layout::{self, coordinate, flag};
 
 use crate::direction::IN;
 use crate::marks::Call;
-use direction::Direction;
-pub use event::Event;
+pub use event::CallEvent;
+use half::HalfStream;
 pub use payload::Payload;
 
 /// How long a connection waits for a missing range. Only threads that share a socket are reported out of order, by as
@@ -39,13 +40,13 @@ pub const WAIT_NS: u64 = 50_000_000;
 
 /// Events that a connection holds while it waits; one more ends the wait. As many as other threads report while one is
 /// kept from its return.
-pub const WAITING_EVENTS: usize = 2048;
+pub const PENDING_EVENTS: usize = 2048;
 
 /// Events of no certain place that a connection holds; one more ends the wait, since each is compared with all others.
-pub const WAITING_UNPLACED: usize = 128;
+pub const PENDING_UNPLACED: usize = 128;
 
 /// Bytes that a connection holds while it waits, bookkeeping included; more ends the wait.
-pub const WAITING_BYTES: usize = 1 << 20;
+pub const PENDING_BYTES: usize = 1 << 20;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,30 +62,30 @@ pub enum Fate {
 /// Takes what a connection yields, in order.
 pub trait Sink {
     /// A call's place is known; its bytes follow. `counter` is the kernel's count at the call's start.
-    fn call(&mut self, way: usize, call: Call, counter: u64);
+    fn call(&mut self, direction: usize, call: Call, counter: u64);
     /// Bytes at a position.
-    fn bytes(&mut self, way: usize, position: u64, at_ns: u64, bytes: &[u8]);
+    fn bytes(&mut self, direction: usize, position: u64, at_ns: u64, bytes: &[u8]);
     /// Bytes that moved but were not captured.
-    fn skipped(&mut self, way: usize, position: u64, at_ns: u64, len: u64);
+    fn skipped(&mut self, direction: usize, position: u64, at_ns: u64, len: u64);
     /// Bytes that were lost; `None` when nobody knows how many, and positions go on as if it were none.
-    fn gap(&mut self, way: usize, position: u64, at_ns: u64, len: Option<u64>);
+    fn gap(&mut self, direction: usize, position: u64, at_ns: u64, len: Option<u64>);
     /// The fate of one event.
-    fn fate(&mut self, event: &Event, fate: Fate);
+    fn fate(&mut self, event: &CallEvent, fate: Fate);
 }
 
-/// Both ways of one TCP connection.
+/// Both directions of one TCP connection.
 #[derive(Debug)]
 pub struct Stream {
     counted: bool,
-    ways: [Direction; 2],
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
+    halves: [HalfStream; 2],
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
     stalled_ns: Option<u64>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    event: Event,
+struct Pending {
+    event: CallEvent,
     place: Place,
     /// A further piece of an event whose fate is already told.
     piece: bool,
@@ -99,7 +100,7 @@ enum Place {
     Nowhere,
 }
 
-/// What can be done with a waiting event now.
+/// What can be done with a pending event now.
 enum Step {
     Pass,
     Split(Vec<Range<u64>>),
@@ -117,22 +118,22 @@ impl Stream {
     pub fn new(connection: &layout::Connection) -> Self {
         Self {
             counted: connection.coordinate == coordinate::COUNTER,
-            ways: Default::default(),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            halves: Default::default(),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
             stalled_ns: None,
         }
     }
 
     /// Takes the next event in time order and passes on what has become contiguous; `now_ns` is the time up to which
     /// all events are known.
-    pub fn take(&mut self, event: Event, now_ns: u64, sink: &mut impl Sink) {
+    pub fn take(&mut self, event: CallEvent, now_ns: u64, sink: &mut impl Sink) {
         // What was due before it does not depend on it.
         self.advance(now_ns, false, sink);
         let place = self.place(&event);
-        let waiting = Waiting { event, place, piece: false };
-        self.waiting_bytes += waiting.weight();
-        self.waiting.push_back(waiting);
+        let pending = Pending { event, place, piece: false };
+        self.pending_bytes += pending.weight();
+        self.pending.push_back(pending);
         self.advance(now_ns, false, sink);
     }
 
@@ -143,14 +144,14 @@ impl Stream {
         }
         self.advance(now_ns, true, sink);
         self.counted = true;
-        for direction in &mut self.ways {
-            direction.recount();
+        for half in &mut self.halves {
+            half.recount();
         }
     }
 
     /// Passes on what has waited long enough; with `force` everything.
     pub fn advance(&mut self, now_ns: u64, force: bool, sink: &mut impl Sink) {
-        while !self.waiting.is_empty() {
+        while !self.pending.is_empty() {
             if let Some(index) = self.ready(now_ns) {
                 self.perform(index, now_ns, sink);
                 self.stalled_ns = None;
@@ -167,31 +168,31 @@ impl Stream {
     }
 
     fn is_full(&self) -> bool {
-        let unplaced = || self.waiting.iter().filter(|waiting| !waiting.place.is_exact()).count();
-        self.waiting.len() > WAITING_EVENTS
-            || self.waiting_bytes > WAITING_BYTES
-            || unplaced() > WAITING_UNPLACED
+        let unplaced = || self.pending.iter().filter(|pending| !pending.place.is_exact()).count();
+        self.pending.len() > PENDING_EVENTS
+            || self.pending_bytes > PENDING_BYTES
+            || unplaced() > PENDING_UNPLACED
     }
 
     /// Returns whether events wait for a missing range.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.pending.is_empty()
     }
 
     /// Returns how many events wait, and their bytes.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.waiting.iter().filter(|waiting| !waiting.piece).count(), self.waiting_bytes)
+    pub fn pending(&self) -> (usize, usize) {
+        (self.pending.iter().filter(|pending| !pending.piece).count(), self.pending_bytes)
     }
 
-    fn place(&mut self, event: &Event) -> Place {
+    fn place(&mut self, event: &CallEvent) -> Place {
         if self.counted {
             return Place::Exact { start: event.counter, end: event.counter + event.moved, eaten: 0 };
         }
-        let Some(direction) = self.ways.get_mut(event.way) else { return Place::Nowhere };
+        let Some(half) = self.halves.get_mut(event.direction) else { return Place::Nowhere };
         let span = u64::from(event.s1.wrapping_sub(event.s0));
-        let end = direction.sequence.advance(event.s1);
+        let end = half.sequence.advance(event.s1);
         let unsure = event.flags & (flag::UNANCHORED | flag::NO_ENTER) != 0;
         if span == event.moved {
             let start = end - event.moved;
@@ -202,13 +203,13 @@ impl Stream {
         if urgent && event.flags & flag::NO_ENTER != 0 {
             return Place::Nowhere;
         }
-        if span == event.moved + 1 && (urgent || event.way == IN) {
+        if span == event.moved + 1 && (urgent || event.direction == IN) {
             return Place::Exact { start: end - span, end: end - 1, eaten: 1 };
         }
         // A second urgent byte came while the read waited: the kernel passed over the first, the read over the second.
         let entered = event.flags & flag::NO_ENTER == 0;
-        let alone = entered && event.enter_ns >= direction.exit_ns;
-        if span == event.moved + 2 && alone && event.way == IN {
+        let alone = entered && event.enter_ns >= half.exit_ns;
+        if span == event.moved + 2 && alone && event.direction == IN {
             return Place::Exact { start: end - span, end: end - 2, eaten: 2 };
         }
         if event.moved > end {
@@ -217,16 +218,16 @@ impl Stream {
         if entered && span > event.moved && span < 1 << 31 {
             return Place::Within { start: end - span, end };
         }
-        let fresh = direction.next.is_none() || event.flags & flag::NO_ENTER != 0;
+        let fresh = half.next.is_none() || event.flags & flag::NO_ENTER != 0;
         if fresh { Place::Guess { start: end - event.moved, end } } else { Place::Nowhere }
     }
 
     /// Returns the first event that can be dealt with: the oldest, else one that the oldest waits for.
     fn ready(&self, now_ns: u64) -> Option<usize> {
-        let head = self.waiting.front()?;
-        (0..self.waiting.len()).find(|index| {
-            let Some(waiting) = self.waiting.get(*index) else { return false };
-            if *index > 0 && waiting.event.way != head.event.way {
+        let head = self.pending.front()?;
+        (0..self.pending.len()).find(|index| {
+            let Some(pending) = self.pending.get(*index) else { return false };
+            if *index > 0 && pending.event.direction != head.event.direction {
                 return false;
             }
             match self.step(*index, now_ns) {
@@ -238,8 +239,8 @@ impl Stream {
     }
 
     fn step(&self, index: usize, now_ns: u64) -> Step {
-        let Some(Waiting { event, place, .. }) = self.waiting.get(index) else { return Step::Stall };
-        let Some(direction) = self.ways.get(event.way) else { return Step::Drop(Fate::Unanchored) };
+        let Some(Pending { event, place, .. }) = self.pending.get(index) else { return Step::Stall };
+        let Some(half) = self.halves.get(event.direction) else { return Step::Drop(Fate::Unanchored) };
         match *place {
             Place::Nowhere => Step::Drop(Fate::Unanchored),
             Place::Exact { start, .. } => {
@@ -247,17 +248,17 @@ impl Stream {
                     if now_ns < event.exit_ns && !self.is_piece(index) {
                         return Step::Stall;
                     }
-                    if event.enter_ns < direction.exit_ns || self.concurrent(index) {
+                    if event.enter_ns < half.exit_ns || self.concurrent(index) {
                         return Step::Drop(Fate::Unanchored);
                     }
                 }
-                if direction.next.is_none() && !self.is_first(index, start, now_ns) {
+                if half.next.is_none() && !self.is_first(index, start, now_ns) {
                     return Step::Stall;
                 }
-                match direction.step(start) {
+                match half.step(start) {
                     // Calls that entered after all that was placed had returned cannot lie before it: the numbers
                     // begin anew.
-                    Step::Drop(Fate::Late) if !self.counted && event.enter_ns >= direction.exit_ns => {
+                    Step::Drop(Fate::Late) if !self.counted && event.enter_ns >= half.exit_ns => {
                         Step::Anchor(start)
                     }
                     step @ (Step::Pass
@@ -275,7 +276,7 @@ impl Stream {
                 if self.overlapped(index, start..end) {
                     return Step::Drop(Fate::Unanchored);
                 }
-                match direction.step(start) {
+                match half.step(start) {
                     Step::Drop(_) => Step::Drop(Fate::Unanchored),
                     step @ (Step::Pass | Step::Split(_) | Step::Gap(_) | Step::Anchor(_) | Step::Stall) => {
                         step
@@ -286,10 +287,10 @@ impl Stream {
         }
     }
 
-    /// Returns whether the call at `index` begins what is seen of its way: all calls that it overlaps are known, none of
-    /// them lies before it, and none that the kernel counted before is still on its way.
+    /// Returns whether the call at `index` begins what is seen of its direction: all calls that it overlaps are known,
+    /// none of them lies before it, and none that the kernel counted before is still on its way.
     fn is_first(&self, index: usize, start: u64, now_ns: u64) -> bool {
-        let Some(Waiting { event, .. }) = self.waiting.get(index) else { return false };
+        let Some(Pending { event, .. }) = self.pending.get(index) else { return false };
         let reported = event.counter == 0
             || self.is_piece(index)
             || self.others(index).any(|other| other.event.counter < event.counter);
@@ -297,17 +298,17 @@ impl Stream {
     }
 
     fn is_piece(&self, index: usize) -> bool {
-        self.waiting.get(index).is_some_and(|waiting| waiting.piece)
+        self.pending.get(index).is_some_and(|pending| pending.piece)
     }
 
-    /// Returns whether another waiting call of the same way overlaps the one at `index` in time.
+    /// Returns whether another pending call of the same direction overlaps the one at `index` in time.
     fn concurrent(&self, index: usize) -> bool {
-        let Some(Waiting { event, .. }) = self.waiting.get(index) else { return false };
+        let Some(Pending { event, .. }) = self.pending.get(index) else { return false };
         self.others(index)
             .any(|other| other.event.enter_ns < event.exit_ns && event.enter_ns < other.event.exit_ns)
     }
 
-    /// Returns whether another waiting call of the same way may lie in `range`.
+    /// Returns whether another pending call of the same direction may lie in `range`.
     fn overlapped(&self, index: usize, range: Range<u64>) -> bool {
         self.others(index).any(|other| match other.place {
             Place::Exact { start, end, .. } | Place::Within { start, end } | Place::Guess { start, end } => {
@@ -317,21 +318,21 @@ impl Stream {
         })
     }
 
-    fn others(&self, index: usize) -> impl Iterator<Item = &Waiting> {
-        let way = self.waiting.get(index).map(|waiting| waiting.event.way);
-        self.waiting
+    fn others(&self, index: usize) -> impl Iterator<Item = &Pending> {
+        let direction = self.pending.get(index).map(|pending| pending.event.direction);
+        self.pending
             .iter()
             .enumerate()
-            .filter(move |(other, waiting)| *other != index && Some(waiting.event.way) == way)
-            .map(|(_, waiting)| waiting)
+            .filter(move |(other, pending)| *other != index && Some(pending.event.direction) == direction)
+            .map(|(_, pending)| pending)
     }
 
     /// Looks for the bytes of `range` that no other call moved.
     fn eliminate(&self, index: usize, range: Range<u64>) -> Step {
-        let Some(Waiting { event, .. }) = self.waiting.get(index) else { return Step::Stall };
-        let Some(direction) = self.ways.get(event.way) else { return Step::Stall };
-        let passed = direction.next.unwrap_or(range.start);
-        if passed > range.start && range.start < direction.known_from {
+        let Some(Pending { event, .. }) = self.pending.get(index) else { return Step::Stall };
+        let Some(half) = self.halves.get(event.direction) else { return Step::Stall };
+        let passed = half.next.unwrap_or(range.start);
+        if passed > range.start && range.start < half.known_from {
             return Step::Drop(Fate::Unanchored);
         }
         let mut taken: Vec<(u64, u64)> = self
@@ -369,9 +370,9 @@ impl Stream {
             Step::Split(open) => self.split(index, &open),
             Step::Gap(until) => self.gap(index, until, sink),
             Step::Anchor(start) => {
-                let Some(Waiting { event, .. }) = self.waiting.get(index) else { return };
-                if let Some(direction) = self.ways.get_mut(event.way) {
-                    direction.anchor(event, start, sink);
+                let Some(Pending { event, .. }) = self.pending.get(index) else { return };
+                if let Some(half) = self.halves.get_mut(event.direction) {
+                    half.anchor(event, start, sink);
                 }
             }
             Step::Pass => self.pass(index, sink),
@@ -380,35 +381,39 @@ impl Stream {
 
     fn pass(&mut self, index: usize, sink: &mut impl Sink) {
         let unseen = self.others(index).map(|other| other.event.counter).min().unwrap_or(u64::MAX);
-        let Some(waiting) = self.waiting.remove(index) else { return };
-        self.waiting_bytes -= waiting.weight();
-        if let Some(direction) = self.ways.get_mut(waiting.event.way) {
-            direction.pass(&waiting, unseen.min(waiting.event.counter), sink);
+        let Some(pending) = self.pending.remove(index) else { return };
+        self.pending_bytes -= pending.weight();
+        if let Some(half) = self.halves.get_mut(pending.event.direction) {
+            half.pass(&pending, unseen.min(pending.event.counter), sink);
         }
     }
 
-    /// Returns the event of a way that lies first, of those whose place is known.
-    fn foremost(&self, way: usize) -> Option<usize> {
-        let start = |waiting: &Waiting| match waiting.place {
+    /// Returns the event of a direction that lies first, of those whose place is known.
+    fn foremost(&self, direction: usize) -> Option<usize> {
+        let start = |pending: &Pending| match pending.place {
             Place::Exact { start, .. } | Place::Guess { start, .. } => Some(start),
             Place::Within { .. } | Place::Nowhere => None,
         };
-        let of_way = self.waiting.iter().enumerate().filter(|(_, waiting)| waiting.event.way == way);
-        of_way.filter_map(|(index, waiting)| Some((start(waiting)?, index))).min().map(|(_, index)| index)
+        let of_direction =
+            self.pending.iter().enumerate().filter(|(_, pending)| pending.event.direction == direction);
+        of_direction
+            .filter_map(|(index, pending)| Some((start(pending)?, index)))
+            .min()
+            .map(|(_, index)| index)
     }
 
     /// Ends the wait of the oldest event: what it waits for is lost, or its place is.
     fn give_up(&mut self, sink: &mut impl Sink) {
-        let Some(Waiting { event, place, .. }) = self.waiting.front() else { return };
-        let Some(direction) = self.ways.get(event.way) else { return };
+        let Some(Pending { event, place, .. }) = self.pending.front() else { return };
+        let Some(half) = self.halves.get(event.direction) else { return };
         match *place {
-            Place::Exact { start, .. } | Place::Guess { start, .. } => match direction.next {
+            Place::Exact { start, .. } | Place::Guess { start, .. } => match half.next {
                 Some(next) if next < start => self.gap(0, start, sink),
                 // Nothing is missing before it: only the time until its return was waited for.
                 Some(_) => self.perform(0, u64::MAX, sink),
                 None => {
-                    let way = event.way;
-                    if let Some(index) = self.foremost(way) {
+                    let direction = event.direction;
+                    if let Some(index) = self.foremost(direction) {
                         self.pass(index, sink);
                     }
                 }
@@ -426,27 +431,25 @@ impl Stream {
                 Place::Within { .. } | Place::Guess { .. } | Place::Nowhere => None,
             })
             .chain([until]);
-        let Some(Waiting { event, .. }) = self.waiting.get(index) else { return };
-        let (way, at_ns) = (event.way, event.at_ns());
-        let Some(next) = self.ways.get(way).and_then(|direction| direction.next) else { return };
+        let Some(Pending { event, .. }) = self.pending.get(index) else { return };
+        let (direction, at_ns) = (event.direction, event.at_ns());
+        let Some(next) = self.halves.get(direction).and_then(|half| half.next) else { return };
         let Some(until) = until.filter(|until| *until > next).min() else { return };
-        if let Some(direction) = self.ways.get_mut(way) {
-            direction.gap(way, until, at_ns, sink);
+        if let Some(half) = self.halves.get_mut(direction) {
+            half.gap(direction, until, at_ns, sink);
         }
     }
 
     fn drop_event(&mut self, index: usize, fate: Fate, sink: &mut impl Sink) {
-        let Some(waiting) = self.waiting.remove(index) else { return };
-        self.waiting_bytes -= waiting.weight();
-        let Waiting { event, place, piece } = waiting;
-        if let (
-            Some(direction),
-            Place::Exact { end, .. } | Place::Within { end, .. } | Place::Guess { end, .. },
-        ) = (self.ways.get_mut(event.way), place)
+        let Some(pending) = self.pending.remove(index) else { return };
+        self.pending_bytes -= pending.weight();
+        let Pending { event, place, piece } = pending;
+        if let (Some(half), Place::Exact { end, .. } | Place::Within { end, .. } | Place::Guess { end, .. }) =
+            (self.halves.get_mut(event.direction), place)
         {
-            direction.lost_until = direction.lost_until.max(end);
+            half.lost_until = half.lost_until.max(end);
             if self.counted {
-                direction.exit_ns = direction.exit_ns.max(event.exit_ns);
+                half.exit_ns = half.exit_ns.max(event.exit_ns);
             }
         }
         if !piece {
@@ -456,25 +459,25 @@ impl Stream {
 
     /// Replaces an event by its pieces, now that their places are known.
     fn split(&mut self, index: usize, open: &[Range<u64>]) {
-        let Some(waiting) = self.waiting.remove(index) else { return };
-        self.waiting_bytes -= waiting.weight();
-        let mut rest = waiting.event.payload.clone();
-        let mut counter = waiting.event.counter;
+        let Some(pending) = self.pending.remove(index) else { return };
+        self.pending_bytes -= pending.weight();
+        let mut rest = pending.event.payload.clone();
+        let mut counter = pending.event.counter;
         for (number, piece) in open.iter().enumerate() {
             let len = piece.end - piece.start;
-            let event = Event { moved: len, counter, payload: rest.split(len), ..waiting.event.clone() };
+            let event = CallEvent { moved: len, counter, payload: rest.split(len), ..pending.event.clone() };
             counter += len;
             let place = Place::Exact { start: piece.start, end: piece.end, eaten: 0 };
-            let piece = Waiting { event, place, piece: number > 0 };
-            self.waiting_bytes += piece.weight();
-            self.waiting.insert(index + number, piece);
+            let piece = Pending { event, place, piece: number > 0 };
+            self.pending_bytes += piece.weight();
+            self.pending.insert(index + number, piece);
         }
     }
 }
 
-// === impl Waiting ===
+// === impl Pending ===
 
-impl Waiting {
+impl Pending {
     /// Returns the bytes that it takes.
     fn weight(&self) -> usize {
         size_of::<Self>() + self.event.payload.weight()

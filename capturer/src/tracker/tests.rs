@@ -18,7 +18,7 @@ struct Noted {
     missed: u64,
 }
 
-impl Next for Noted {
+impl NextStage for Noted {
     fn follows(&self, caller: Caller) -> bool {
         self.refused != Some(caller.pid)
     }
@@ -27,8 +27,8 @@ impl Next for Noted {
         None
     }
 
-    fn exchange(&mut self, ground: &Ground<'_>, exchange: decoders::Exchange) {
-        self.exchanges.push((ground.caller, exchange.operation));
+    fn exchange(&mut self, context: &ExchangeContext<'_>, exchange: decoders::Exchange) {
+        self.exchanges.push((context.caller, exchange.operation));
     }
 
     fn unpaired(&mut self, _: Caller) {
@@ -42,9 +42,9 @@ impl Next for Noted {
 
 /// Makes one round of a request and its response by a process, each on a connection of its own number.
 fn round(tracker: &mut Tracker, pid: u32, round: usize) {
-    for (way, payload) in [(OUT, REQUEST), (IN, RESPONSE)] {
-        let before = round * MOVED[way];
-        let at_ns = (round * 2 + way) as u64 * 1_000_000;
+    for (direction, payload) in [(OUT, REQUEST), (IN, RESPONSE)] {
+        let before = round * MOVED[direction];
+        let at_ns = (round * 2 + direction) as u64 * 1_000_000;
         let [s0, len] = [1_000 + before, payload.len()].map(|number| u32::try_from(number).unwrap());
         let head = layout::Moved {
             captured: len,
@@ -57,7 +57,7 @@ fn round(tracker: &mut Tracker, pid: u32, round: usize) {
             s1: s0 + len,
             pid,
             cgroup: 9,
-            ..fixtures::head(u8::try_from(way).unwrap())
+            ..fixtures::head(u8::try_from(direction).unwrap())
         };
         tracker.moved(&head, payload, Vec::new());
     }

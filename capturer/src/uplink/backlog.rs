@@ -17,7 +17,7 @@ pub const BACKLOG_BYTES: usize = 16 << 20;
 pub const BATCH_BYTES: usize = 256 << 10;
 
 /// A batch is open no longer than this; the first after a pause is not held at all.
-pub const LINGER: Duration = Duration::from_millis(20);
+pub const BATCH_LINGER: Duration = Duration::from_millis(20);
 
 /// Balances are sent at least this often while they change.
 pub const BALANCE_EVERY: Duration = Duration::from_secs(1);
@@ -68,7 +68,9 @@ impl Backlog {
         if self.open.is_empty() {
             return rested(self.last_sealed, BALANCE_EVERY);
         }
-        self.open_bytes >= BATCH_BYTES || rested(self.opened, LINGER) || rested(self.last_sealed, LINGER)
+        self.open_bytes >= BATCH_BYTES
+            || rested(self.opened, BATCH_LINGER)
+            || rested(self.last_sealed, BATCH_LINGER)
     }
 
     /// Closes the open batch; without exchanges only if the balances changed or it is the last one.
@@ -174,7 +176,7 @@ mod tests {
         backlog.seal(Vec::new(), false, now);
         assert!(backlog.push(exchange(2), now));
         assert!(!backlog.is_due(now));
-        assert!(backlog.is_due(now + LINGER));
+        assert!(backlog.is_due(now + BATCH_LINGER));
         for id in 3..400 {
             assert!(backlog.push(exchange(id), now));
         }

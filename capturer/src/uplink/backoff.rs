@@ -4,14 +4,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// The first pause: a hub that restarts is soon back.
-pub const FIRST: Duration = Duration::from_millis(100);
+pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause: well below the lease period, so that several attempts fit into it.
-pub const LONGEST: Duration = Duration::from_secs(5);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest pause before the first success, for as long as [`EAGER_ATTEMPTS`] last: a hub that is deployed together
 /// with its capturers is there within seconds.
-pub const LONGEST_EAGER: Duration = Duration::from_millis(500);
+pub const LONGEST_EAGER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Attempts before the first success that are made eagerly: half a minute of them.
 pub const EAGER_ATTEMPTS: u32 = 64;
@@ -29,8 +29,8 @@ impl Backoff {
     /// Returns the next pause.
     pub fn pause(&mut self) -> Duration {
         let eager = !self.succeeded && self.attempts < EAGER_ATTEMPTS;
-        let longest = if eager { LONGEST_EAGER } else { LONGEST };
-        let full = FIRST.saturating_mul(1 << self.attempts.min(16)).min(longest);
+        let longest = if eager { LONGEST_EAGER_PAUSE } else { LONGEST_PAUSE };
+        let full = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(16)).min(longest);
         self.attempts = self.attempts.saturating_add(1);
         let share = u32::try_from(RandomState::new().hash_one(self.attempts) % 512).unwrap_or(0);
         full.saturating_sub(full / 1024 * share)
@@ -52,19 +52,19 @@ mod tests {
         let mut backoff = Backoff::default();
         backoff.reset();
         let pauses: Vec<Duration> = (0..50).map(|_| backoff.pause()).collect();
-        assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2);
-        assert!(pauses[49] <= LONGEST && pauses[49] >= LONGEST / 2);
+        assert!(pauses[0] <= FIRST_PAUSE && pauses[0] >= FIRST_PAUSE / 2);
+        assert!(pauses[49] <= LONGEST_PAUSE && pauses[49] >= LONGEST_PAUSE / 2);
         assert!(pauses[20..].iter().any(|pause| *pause != pauses[20]));
         backoff.reset();
-        assert!(backoff.pause() <= FIRST);
+        assert!(backoff.pause() <= FIRST_PAUSE);
     }
 
     #[test]
     fn a_hub_that_was_never_there_is_tried_often_and_not_for_ever() {
         let mut backoff = Backoff::default();
         let eager: Vec<_> = (0..EAGER_ATTEMPTS).map(|_| backoff.pause()).collect();
-        assert!(eager.iter().all(|pause| *pause <= LONGEST_EAGER));
+        assert!(eager.iter().all(|pause| *pause <= LONGEST_EAGER_PAUSE));
         assert!(eager.iter().sum::<Duration>() >= Duration::from_secs(15));
-        assert!(backoff.pause() > LONGEST_EAGER);
+        assert!(backoff.pause() > LONGEST_EAGER_PAUSE);
     }
 }

@@ -17,13 +17,13 @@ use super::UplinkError;
 
 /// Time to connect. One repetition of a lost packet fits in: where the hub's address leads nowhere yet, the next attempt
 /// is worth more than waiting.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a silent connection is asked whether it lives; it also holds a port-forward open.
-const PING: Duration = Duration::from_secs(10);
+const PING_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long the answer may take.
-const PONG: Duration = Duration::from_secs(10);
+const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The method, as the service's definition names it.
 const METHOD: &str = "/kyanos.v1.Ingest/Uplink";
@@ -116,9 +116,9 @@ async fn dial(address: &Address) -> Result<Channel, UplinkError> {
     Endpoint::from_shared(format!("https://{}", address.hub))
         .and_then(|endpoint| endpoint.tls_config(tls))
         .map_err(|source| UplinkError::Address { hub: address.hub.clone(), source })?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_PERIOD)
+        .keep_alive_timeout(PONG_TIMEOUT)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
         .connect()

@@ -142,16 +142,16 @@ fn uplink(address: Address) -> Uplink {
     Uplink::new(address, "here".to_owned(), "6.0".to_owned())
 }
 
-async fn until(uplink: &mut Uplink, what: impl Fn(&Order) -> bool) -> Order {
+async fn until(uplink: &mut Uplink, what: impl Fn(&Command) -> bool) -> Command {
     let wait = async {
         loop {
-            let order = uplink.order().await;
-            if what(&order) {
-                return order;
+            let command = uplink.command().await;
+            if what(&command) {
+                return command;
             }
         }
     };
-    timeout(Duration::from_secs(10), wait).await.expect("the order comes")
+    timeout(Duration::from_secs(10), wait).await.expect("the command comes")
 }
 
 fn push(uplink: &mut Uplink, id: u64) {
@@ -163,8 +163,8 @@ async fn exchanges_arrive_and_the_final_batch_is_taken() {
     let (hub, address) = serve(GOOD).await;
     let mut uplink = uplink(address);
     uplink.capturing(true, "syscall");
-    let order = until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
-    assert!(matches!(order, Order::Settings(settings) if settings.id_base == 5));
+    let command = until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
+    assert!(matches!(command, Command::Settings(settings) if settings.id_base == 5));
     push(&mut uplink, 1);
     uplink.flush(Vec::new);
     push(&mut uplink, 2);
@@ -172,7 +172,7 @@ async fn exchanges_arrive_and_the_final_batch_is_taken() {
     assert!(uplink.is_open(), "the second lingers");
     uplink.finish(Vec::new());
     while !uplink.is_empty() {
-        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+        until(&mut uplink, |command| matches!(command, Command::Acknowledged)).await;
     }
     let heard = hub.heard.lock().unwrap();
     assert_eq!(
@@ -186,19 +186,19 @@ async fn exchanges_arrive_and_the_final_batch_is_taken() {
 async fn a_broken_connection_is_made_anew_and_nothing_is_lost() {
     let (hub, address) = serve(Manner { acknowledges: false, breaks_after: Some(3), ..GOOD }).await;
     let mut uplink = uplink(address);
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     for id in 1..=6 {
         push(&mut uplink, id);
         uplink.backlog.seal(Vec::new(), false, Instant::now());
         uplink.pump();
     }
-    until(&mut uplink, |order| matches!(order, Order::Lost(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Lost(_))).await;
     assert!(uplink.silent_since.is_some());
     *hub.manner.lock().unwrap() = GOOD;
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     assert_eq!(uplink.silence(), Duration::ZERO);
     while !uplink.is_empty() {
-        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+        until(&mut uplink, |command| matches!(command, Command::Acknowledged)).await;
     }
     let heard = hub.heard.lock().unwrap();
     let again: Vec<u64> = heard.sequences.iter().rev().take(6).rev().copied().collect();
@@ -214,22 +214,22 @@ async fn a_hub_can_send_it_to_another_and_nothing_is_sent_twice() {
     let (second, elsewhere) = serve_under(&authority, GOOD).await;
     first.other.lock().unwrap().clone_from(&elsewhere.hub);
     let mut uplink = uplink(address);
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     for id in 1..=2 {
         push(&mut uplink, id);
         uplink.backlog.seal(Vec::new(), false, Instant::now());
         uplink.pump();
     }
-    until(&mut uplink, |order| matches!(order, Order::Moved)).await;
+    until(&mut uplink, |command| matches!(command, Command::Moved)).await;
     assert!(uplink.is_empty(), "what was under way is acknowledged");
     for id in 3..=4 {
         push(&mut uplink, id);
         uplink.backlog.seal(Vec::new(), false, Instant::now());
         uplink.pump();
     }
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     while !uplink.is_empty() {
-        until(&mut uplink, |order| matches!(order, Order::Acknowledged)).await;
+        until(&mut uplink, |command| matches!(command, Command::Acknowledged)).await;
     }
     let (first, second) = (first.heard.lock().unwrap(), second.heard.lock().unwrap());
     assert_eq!((first.ids.as_slice(), second.ids.as_slice()), (&[1, 2][..], &[3, 4][..]));
@@ -243,12 +243,12 @@ async fn a_hub_that_is_not_there_is_tried_once() {
     let (hub, address) = serve_under(&authority, Manner { moves_after: Some(1), ..GOOD }).await;
     "127.0.0.1:1".clone_into(&mut hub.other.lock().unwrap());
     let mut uplink = uplink(address);
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     push(&mut uplink, 1);
     uplink.flush(Vec::new);
-    until(&mut uplink, |order| matches!(order, Order::Moved)).await;
-    until(&mut uplink, |order| matches!(order, Order::Lost(_))).await;
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Moved)).await;
+    until(&mut uplink, |command| matches!(command, Command::Lost(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     assert_eq!(hub.heard.lock().unwrap().hellos.len(), 2);
 }
 
@@ -256,14 +256,14 @@ async fn a_hub_that_is_not_there_is_tried_once() {
 async fn without_acknowledgements_no_more_than_the_window_is_sent() {
     let (hub, address) = serve(Manner { acknowledges: false, ..GOOD }).await;
     let mut uplink = uplink(address);
-    until(&mut uplink, |order| matches!(order, Order::Settings(_))).await;
+    until(&mut uplink, |command| matches!(command, Command::Settings(_))).await;
     for id in 0..IN_FLIGHT * 3 {
         push(&mut uplink, id);
         uplink.backlog.seal(Vec::new(), false, Instant::now());
         uplink.pump();
         tokio::task::yield_now().await;
     }
-    assert!(timeout(Duration::from_millis(500), uplink.order()).await.is_err());
+    assert!(timeout(Duration::from_millis(500), uplink.command()).await.is_err());
     assert_eq!(hub.heard.lock().unwrap().sequences.len() as u64, IN_FLIGHT);
 }
 
@@ -271,7 +271,7 @@ async fn without_acknowledgements_no_more_than_the_window_is_sent() {
 async fn another_revision_is_a_clear_error() {
     let (_hub, address) = serve(Manner { revision: 99, ..GOOD }).await;
     let mut uplink = uplink(address);
-    let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+    let Command::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
     assert!(error.is_final());
     let expected = format!("the hub speaks wire revision 99, this capturer {}", proto::WIRE_REVISION);
     assert_eq!(error.to_string(), expected);
@@ -286,7 +286,7 @@ async fn no_hub_is_tried_again_with_pauses() {
     let mut uplink = uplink(address);
     let started = Instant::now();
     for _ in 0..3 {
-        let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+        let Command::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
         assert!(!error.is_final() && error.to_string().contains("refused"), "{error}");
     }
     assert!(started.elapsed() >= Duration::from_millis(150));
@@ -299,6 +299,6 @@ async fn another_sessions_certificate_is_not_taken() {
     let (_other, mut foreign) = serve(GOOD).await;
     foreign.hub = address.hub;
     let mut uplink = uplink(foreign);
-    let Order::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
+    let Command::Lost(error) = until(&mut uplink, |_| true).await else { panic!() };
     assert!(matches!(error, UplinkError::Connect { .. } | UplinkError::Broken { .. }), "{error:?}");
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use capturer::kernel::KernelFilter;
-use capturer_ebpf::layout::{Moved, way};
+use capturer_ebpf::layout::{Moved, direction};
 
 use super::{Capture, Seen, pair};
 
@@ -67,11 +67,14 @@ fn echo(mut socket: TcpStream) {
     while socket.read_exact(&mut number).and_then(|()| socket.write_all(&number)).is_ok() {}
 }
 
-/// The calls of one process in their order: which way, and the number that passed.
+/// The calls of one process in their order: which direction, and the number that passed.
 fn calls(seen: &Seen, pid: u32) -> Vec<(u8, u64)> {
     let mut calls: Vec<&(Moved, Vec<u8>)> = seen.moved.iter().filter(|(head, _)| head.pid == pid).collect();
     calls.sort_by_key(|(head, _)| head.exit_ns);
-    calls.iter().map(|(head, bytes)| (head.way, u64::from_be_bytes(bytes[..].try_into().unwrap()))).collect()
+    calls
+        .iter()
+        .map(|(head, bytes)| (head.direction, u64::from_be_bytes(bytes[..].try_into().unwrap())))
+        .collect()
 }
 
 /// From its first call that is seen on, every call of a process is: were one of the first left out, each answer would
@@ -95,7 +98,7 @@ fn a_capture_begins_at_one_moment() {
         capture.drain();
         let (seen, totals) = capture.finish();
         assert_eq!(totals.seen, totals.delivered, "{totals:?}");
-        for (pid, last) in [(client.pid(), way::IN), (server.pid(), way::OUT)] {
+        for (pid, last) in [(client.pid(), direction::IN), (server.pid(), direction::OUT)] {
             let calls = calls(&seen, pid);
             assert!(calls.len() > 2, "{calls:?}");
             for (number, pair) in calls.windows(2).enumerate() {

@@ -8,7 +8,7 @@ use std::{
     ptr,
 };
 
-use capturer_ebpf::layout::{coordinate, flag, way};
+use capturer_ebpf::layout::{coordinate, direction, flag};
 
 use super::{Capture, pair};
 
@@ -40,11 +40,11 @@ fn urgent_bytes_are_no_part_of_the_stream() {
     server.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"before and after");
     let (seen, _) = capture.finish();
-    assert_eq!(seen.stream(port, way::OUT), b"before and after");
+    assert_eq!(seen.stream(port, direction::OUT), b"before and after");
     let urgent: Vec<_> = seen.moved.iter().filter(|(head, _)| head.flags & flag::URGENT != 0).collect();
     assert_eq!(urgent.len(), 1);
     assert_eq!(urgent[0].0.s1.wrapping_sub(urgent[0].0.s0), 4);
-    let sent = seen.moved.iter().filter(|(head, _)| head.way == way::OUT);
+    let sent = seen.moved.iter().filter(|(head, _)| head.direction == direction::OUT);
     assert!(sent.clone().count() == 3 && sent.clone().all(|(head, _)| head.flags & flag::UNANCHORED == 0));
 }
 
@@ -57,7 +57,7 @@ fn discarded_bytes_have_a_length_and_no_text() {
     assert_eq!(receive(&server, &mut buffer[..9], libc::MSG_TRUNC), 9);
     assert_eq!(server.read(&mut buffer).unwrap(), 6);
     let (seen, _) = capture.finish();
-    let reads: Vec<_> = seen.moved.iter().filter(|(head, _)| head.way == way::IN).collect();
+    let reads: Vec<_> = seen.moved.iter().filter(|(head, _)| head.direction == direction::IN).collect();
     assert_eq!(reads.len(), 2);
     assert_ne!(reads[0].0.flags & flag::DISCARDED, 0);
     assert_eq!((reads[0].0.moved, reads[0].1.len()), (9, 0));
@@ -77,7 +77,7 @@ fn files_sent_have_a_length_and_no_text() {
     let mut got = [0; 5000];
     server.read_exact(&mut got).unwrap();
     let (seen, _) = capture.finish();
-    let (head, payload) = seen.moved.iter().find(|(head, _)| head.way == way::OUT).unwrap();
+    let (head, payload) = seen.moved.iter().find(|(head, _)| head.direction == direction::OUT).unwrap();
     assert_ne!(head.flags & flag::NO_PAYLOAD, 0);
     assert_eq!((head.moved, head.s1.wrapping_sub(head.s0), payload.len()), (5000, 5000, 0));
 }
@@ -146,7 +146,7 @@ fn multipath_connections_use_the_counter() {
     let sent: Vec<_> = seen
         .moved
         .iter()
-        .filter(|(head, _)| head.way == way::OUT && head.connection.remote_port == address.port())
+        .filter(|(head, _)| head.direction == direction::OUT && head.connection.remote_port == address.port())
         .collect();
     assert_eq!(sent.len(), 2);
     assert!(sent.iter().all(|(head, _)| head.connection.coordinate == coordinate::COUNTER));
@@ -189,7 +189,7 @@ fn data_sent_with_the_connect_is_placed() {
     let port = client.local_addr().unwrap().port();
     drop((client, server));
     let (seen, _) = capture.finish();
-    assert_eq!(seen.stream(port, way::OUT), b"early late");
+    assert_eq!(seen.stream(port, direction::OUT), b"early late");
     assert!(seen.moved.iter().all(|(head, _)| head.connection.role != 0 && head.connection.remote_port != 0));
     assert!(seen.ended.iter().all(|ended| ended.unseen_out == 0 && ended.unseen_in == 0));
 }

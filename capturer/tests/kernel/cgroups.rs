@@ -9,7 +9,7 @@ use std::{
 };
 
 use capturer::kernel::KernelFilter;
-use capturer_ebpf::layout::{flag, placement, role, way};
+use capturer_ebpf::layout::{direction, flag, placement, role};
 
 use super::{
     Capture,
@@ -43,7 +43,7 @@ fn say(child: &mut Child, server: &mut TcpStream, line: &str) {
 fn written(capture: &Capture, port: u16) -> Vec<String> {
     let to_port = capture.seen.moved.iter().filter(|(head, _)| head.connection.remote_port == port);
     to_port
-        .filter(|(head, _)| head.way == way::OUT)
+        .filter(|(head, _)| head.direction == direction::OUT)
         .map(|(_, payload)| String::from_utf8_lossy(payload).trim_end().to_owned())
         .collect()
 }

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
 };
 
-use capturer_ebpf::layout::{transport, way};
+use capturer_ebpf::layout::{direction, transport};
 
 use super::{
     Capture,
@@ -43,13 +43,13 @@ fn every_datagram_of_a_batch_is_seen_whole() {
         assert_eq!(messages(server.as_raw_fd(), false, buffers, &mut rooms), sent);
         let (seen, totals) = capture.finish();
         assert_eq!((totals.ring, totals.miss, totals.fault), (0, 0, 0), "{many} messages");
-        for direction in [way::OUT, way::IN] {
-            let of_way = |index: &usize| {
+        for direction in [direction::OUT, direction::IN] {
+            let of_direction = |index: &usize| {
                 let head = &seen.moved[*index].0;
-                head.way == direction && head.connection.transport == transport::UDP
+                head.direction == direction && head.connection.transport == transport::UDP
             };
             let seen_texts: Vec<Vec<u8>> = (0..seen.moved.len())
-                .filter(of_way)
+                .filter(of_direction)
                 .map(|index| {
                     let runs = seen.runs(index);
                     runs.iter().fold(Vec::new(), |mut whole, (offset, bytes)| {
@@ -59,7 +59,7 @@ fn every_datagram_of_a_batch_is_seen_whole() {
                     })
                 })
                 .collect();
-            assert!(seen_texts == texts, "{many} messages, way {direction}");
+            assert!(seen_texts == texts, "{many} messages, direction {direction}");
         }
     }
 }

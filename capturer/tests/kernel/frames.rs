@@ -2,7 +2,7 @@
 
 use std::{ops::Range, os::fd::AsRawFd as _, thread};
 
-use capturer_ebpf::layout::{Framing, Moved, Verdict, framing, verdict, way};
+use capturer_ebpf::layout::{Framing, Moved, Verdict, direction, framing, verdict};
 
 use super::{
     Capture, Seen,
@@ -100,11 +100,11 @@ fn stream(kind: Kind, seed: u64, calls: usize) -> (Vec<Vec<u8>>, Vec<Range<usize
     (sent, wanted)
 }
 
-/// The captured ranges of one way of a stream, joined.
-fn captured(seen: &Seen, port: u16, way: u8, text: &[u8]) -> Vec<Range<usize>> {
-    let of_way = |head: &Moved| head.connection.local_port == port && head.way == way;
+/// The captured ranges of one direction of a stream, joined.
+fn captured(seen: &Seen, port: u16, direction: u8, text: &[u8]) -> Vec<Range<usize>> {
+    let of_direction = |head: &Moved| head.connection.local_port == port && head.direction == direction;
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    for (index, (head, _)) in seen.moved.iter().enumerate().filter(|(_, (head, _))| of_way(head)) {
+    for (index, (head, _)) in seen.moved.iter().enumerate().filter(|(_, (head, _))| of_direction(head)) {
         for (offset, bytes) in seen.runs(index) {
             let start = head.counter as usize + offset;
             assert!(text[start..start + bytes.len()] == *bytes, "wrong bytes at {start}");
@@ -161,12 +161,12 @@ fn check(kind: Kind, seed: u64, out: (Call, usize), buffers: &'static [usize]) {
     let text = [b"!".to_vec(), sent.concat()].concat();
     let wanted: Vec<Range<usize>> = wanted.iter().map(|want| want.start + 1..want.end + 1).collect();
     let what = format!("{kind:?}, seed {seed}, {out:?}, reads of {buffers:?}");
-    let written = captured(&records, port, way::OUT, &text);
+    let written = captured(&records, port, direction::OUT, &text);
     let lost = missing(&written, &wanted);
     assert!(lost.is_empty(), "{what}: written, {lost:?} of {}", text.len());
     let bytes: usize = written.iter().map(Range::len).sum();
     assert!(bytes < text.len() * 3 / 4, "{what}: what is not wanted is left out, {bytes} of {}", text.len());
-    let read = captured(&records, server_port, way::IN, &text);
+    let read = captured(&records, server_port, direction::IN, &text);
     let lost = missing(&read, &wanted);
     assert!(lost.is_empty(), "{what}: read, {lost:?} of {}", text.len());
 }
@@ -214,7 +214,7 @@ fn what_is_no_message_is_captured_as_without_framing() {
     }
     reader.join().unwrap();
     let (seen, _) = capture.finish();
-    let sent = (0..seen.moved.len()).filter(|index| seen.moved[*index].0.way == way::OUT).skip(1);
+    let sent = (0..seen.moved.len()).filter(|index| seen.moved[*index].0.direction == direction::OUT).skip(1);
     for index in sent {
         let runs: Vec<(usize, usize)> =
             seen.runs(index).iter().map(|(offset, bytes)| (*offset, offset + bytes.len())).collect();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use capturer_ebpf::layout::{Verdict, flag, verdict, way};
+use capturer_ebpf::layout::{Verdict, direction, flag, verdict};
 
 use super::{Capture, Seen, pair};
 
@@ -138,13 +138,13 @@ impl Seen {
     }
 }
 
-/// Checks that the calls of one way are the stream, and that each holds what it has to.
-fn check(seen: &Seen, port: u16, way: u8, expected: &[usize], what: &str) {
-    let of_way = |index: &usize| {
+/// Checks that the calls of one direction are the stream, and that each holds what it has to.
+fn check(seen: &Seen, port: u16, direction: u8, expected: &[usize], what: &str) {
+    let of_direction = |index: &usize| {
         let head = &seen.moved[*index].0;
-        head.connection.local_port == port && head.way == way
+        head.connection.local_port == port && head.direction == direction
     };
-    let calls: Vec<usize> = (0..seen.moved.len()).filter(of_way).collect();
+    let calls: Vec<usize> = (0..seen.moved.len()).filter(of_direction).collect();
     let moved: Vec<usize> = calls.iter().map(|index| seen.moved[*index].0.moved as usize).collect();
     assert_eq!(moved, expected, "{what}");
     let mut position = 0;
@@ -214,8 +214,8 @@ fn move_and_check(out: (Call, usize), inwards: (Call, usize), sizes: &[usize], b
     let (seen, totals) = capture.finish();
     let what = format!("{out:?} to {inwards:?} of {sizes:?}");
     assert_eq!((totals.ring, totals.miss, totals.fault, totals.map), (0, 0, 0, 0), "{what}");
-    check(&seen, port, way::OUT, sizes, &what);
-    check(&seen, server_port, way::IN, &reads, &what);
+    check(&seen, port, direction::OUT, sizes, &what);
+    check(&seen, server_port, direction::IN, &reads, &what);
 }
 
 const SIZES: [usize; 14] =
@@ -280,7 +280,7 @@ fn bytes_that_nobody_needs_are_left_out_to_the_byte() {
     }
     server.read_exact(&mut [0]).unwrap();
     let (seen, _) = capture.finish();
-    let sent = (0..seen.moved.len()).filter(|index| seen.moved[*index].0.way == way::OUT);
+    let sent = (0..seen.moved.len()).filter(|index| seen.moved[*index].0.direction == direction::OUT);
     let captured: Vec<Vec<(usize, usize)>> = sent
         .map(|index| seen.runs(index).iter().map(|(offset, bytes)| (*offset, bytes.len())).collect())
         .collect();
@@ -306,7 +306,7 @@ fn a_call_is_captured_from_where_it_is_needed() {
         reader.join().unwrap();
         let (seen, _) = capture.finish();
         let sent: Vec<usize> =
-            (0..seen.moved.len()).filter(|index| seen.moved[*index].0.way == way::OUT).collect();
+            (0..seen.moved.len()).filter(|index| seen.moved[*index].0.direction == direction::OUT).collect();
         let runs = seen.runs(sent[1]);
         let total: usize = runs.iter().map(|(_, bytes)| bytes.len()).sum();
         assert_eq!((runs[0].0, total), (90_000, 10_000), "{call:?}");
@@ -341,7 +341,7 @@ fn memory_that_cannot_be_read_is_a_hole_and_the_rest_is_there() {
     // SAFETY: the mapping made above.
     unsafe { libc::munmap(page, len) };
     let (seen, totals) = capture.finish();
-    let index = seen.moved.iter().position(|(head, _)| head.way == way::OUT).unwrap();
+    let index = seen.moved.iter().position(|(head, _)| head.direction == direction::OUT).unwrap();
     assert_eq!(seen.moved[index].0.moved as usize, sent);
     // The call itself has brought the page into memory, so most kernels find it: then all is there.
     let total: usize = seen.runs(index).iter().map(|(_, bytes)| bytes.len()).sum();
@@ -364,7 +364,7 @@ fn a_small_ring_loses_pieces_and_says_how_much_is_missing() {
     let (seen, _) = capture.finish();
     for index in 0..seen.moved.len() {
         let head = &seen.moved[index].0;
-        if head.way != way::OUT {
+        if head.direction != direction::OUT {
             continue;
         }
         for (offset, bytes) in seen.runs(index) {

@@ -9,9 +9,9 @@ use crate::tracker::Caller;
 
 /// A call that moved bytes, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// [`layout::way`] as an index.
-    pub way: usize,
+pub struct CallEvent {
+    /// [`layout::direction`] as an index.
+    pub direction: usize,
     /// Bits of [`layout::flag`].
     pub flags: u16,
     /// When the call entered.
@@ -20,7 +20,7 @@ pub struct Event {
     pub exit_ns: u64,
     /// Bytes it moved.
     pub moved: u64,
-    /// Bytes moved this way before it.
+    /// Bytes moved in this direction before it.
     pub counter: u64,
     /// Sequence number before.
     pub s0: u32,
@@ -34,15 +34,15 @@ pub struct Event {
     pub payload: Payload,
 }
 
-// === impl Event ===
+// === impl CallEvent ===
 
-impl Event {
+impl CallEvent {
     /// Returns the event of a record.
     #[must_use]
     pub fn new(head: &layout::Moved, payload: &[u8], pieces: Vec<Run>) -> Self {
         let layout::Moved {
             kind: _,
-            way,
+            direction,
             flags,
             captured: _,
             connection: _,
@@ -59,9 +59,9 @@ impl Event {
             offset,
             pieces: _,
         } = *head;
-        let way = usize::from(way).min(1);
+        let direction = usize::from(direction).min(1);
         let payload = Payload::new(pieces, u64::from(offset), payload);
-        Self { way, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload }
+        Self { direction, flags, enter_ns, exit_ns, moved, counter, s0, s1, pid, cgroup, payload }
     }
 
     /// Returns who made the call.
@@ -73,7 +73,7 @@ impl Event {
     /// Returns when the event counts: a write when it entered, a read when it returned.
     #[must_use]
     pub fn at_ns(&self) -> u64 {
-        if self.way == OUT { self.enter_ns } else { self.exit_ns }
+        if self.direction == OUT { self.enter_ns } else { self.exit_ns }
     }
 
     /// Returns the captured bytes that are the stream's, each run with how many bytes of the call come before it.

@@ -22,23 +22,23 @@ struct Kept {
 }
 
 impl Kept {
-    fn next(&self, way: usize) -> u64 {
-        self.pieces[way].last().map_or(0, |(position, _, len)| position + len)
+    fn next(&self, direction: usize) -> u64 {
+        self.pieces[direction].last().map_or(0, |(position, _, len)| position + len)
     }
 
-    fn add(&mut self, way: usize, position: u64, bytes: Option<Vec<u8>>, len: u64, at_ns: u64) {
-        let next = self.next(way);
-        assert!(self.pieces[way].is_empty() || position == next, "{position} is not {next}");
-        self.pieces[way].push((position, bytes, len));
-        self.order.push((way, at_ns));
+    fn add(&mut self, direction: usize, position: u64, bytes: Option<Vec<u8>>, len: u64, at_ns: u64) {
+        let next = self.next(direction);
+        assert!(self.pieces[direction].is_empty() || position == next, "{position} is not {next}");
+        self.pieces[direction].push((position, bytes, len));
+        self.order.push((direction, at_ns));
     }
 
     fn count(&self, fate: Fate) -> usize {
         self.fates.iter().filter(|kept| **kept == fate).count()
     }
 
-    fn text(&self, way: usize) -> String {
-        self.pieces[way]
+    fn text(&self, direction: usize) -> String {
+        self.pieces[direction]
             .iter()
             .map(|(_, bytes, len)| match bytes {
                 Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -53,19 +53,19 @@ impl Sink for Kept {
         assert!(call.start < call.end);
     }
 
-    fn bytes(&mut self, way: usize, position: u64, at_ns: u64, bytes: &[u8]) {
-        self.add(way, position, Some(bytes.to_vec()), bytes.len() as u64, at_ns);
+    fn bytes(&mut self, direction: usize, position: u64, at_ns: u64, bytes: &[u8]) {
+        self.add(direction, position, Some(bytes.to_vec()), bytes.len() as u64, at_ns);
     }
 
-    fn skipped(&mut self, way: usize, position: u64, at_ns: u64, len: u64) {
-        self.add(way, position, None, len, at_ns);
+    fn skipped(&mut self, direction: usize, position: u64, at_ns: u64, len: u64) {
+        self.add(direction, position, None, len, at_ns);
     }
 
-    fn gap(&mut self, way: usize, position: u64, at_ns: u64, len: Option<u64>) {
-        self.add(way, position, None, len.unwrap_or(0), at_ns);
+    fn gap(&mut self, direction: usize, position: u64, at_ns: u64, len: Option<u64>) {
+        self.add(direction, position, None, len.unwrap_or(0), at_ns);
     }
 
-    fn fate(&mut self, _event: &Event, fate: Fate) {
+    fn fate(&mut self, _event: &CallEvent, fate: Fate) {
         self.fates.push(fate);
     }
 }
@@ -74,18 +74,18 @@ fn stream() -> Stream {
     Stream::new(&fixtures::connection(1))
 }
 
-fn run(events: impl IntoIterator<Item = Event>) -> Kept {
+fn run(events: impl IntoIterator<Item = CallEvent>) -> Kept {
     run_on(&mut stream(), events)
 }
 
-fn run_on(stream: &mut Stream, events: impl IntoIterator<Item = Event>) -> Kept {
+fn run_on(stream: &mut Stream, events: impl IntoIterator<Item = CallEvent>) -> Kept {
     let mut kept = Kept::default();
     for event in events {
         let now = event.at_ns();
         stream.take(event, now, &mut kept);
     }
     stream.advance(u64::MAX, true, &mut kept);
-    assert_eq!(stream.waiting(), (0, 0));
+    assert_eq!(stream.pending(), (0, 0));
     kept
 }
 
@@ -97,7 +97,7 @@ fn a_missing_range_is_waited_for_then_a_gap() {
     stream.take(fixtures::event(OUT, 106, b"ghi"), 2_000, &mut kept);
     stream.take(fixtures::event(IN, 500, b"answer"), 3_000, &mut kept);
     assert_eq!(kept.text(OUT), "abc");
-    assert_eq!(kept.text(IN), "", "the other way waits too");
+    assert_eq!(kept.text(IN), "", "the other direction waits too");
     stream.advance(2_000 + WAIT_NS - 1, false, &mut kept);
     assert_eq!(kept.text(OUT), "abc");
     stream.advance(2_000 + WAIT_NS, false, &mut kept);
@@ -120,7 +120,7 @@ fn a_range_that_comes_in_time_closes_the_gap() {
 
 #[test]
 fn the_wait_is_bounded_by_events_and_bytes() {
-    for (events, len) in [(WAITING_EVENTS + 1, 1), (2, WAITING_BYTES)] {
+    for (events, len) in [(PENDING_EVENTS + 1, 1), (2, PENDING_BYTES)] {
         let mut stream = stream();
         let mut kept = Kept::default();
         stream.take(fixtures::event(OUT, 0, b"a"), 0, &mut kept);
@@ -140,13 +140,13 @@ fn events_of_no_certain_place_wait_in_smaller_numbers() {
     let mut kept = Kept::default();
     stream.take(fixtures::event(OUT, 0, b"a"), 1, &mut kept);
     // Far more moved while each of these moved one byte: none tells its place.
-    let unplaced = || Event { s1: 1_000, ..fixtures::event(OUT, 1, b"b") };
-    for _ in 0..WAITING_UNPLACED {
+    let unplaced = || CallEvent { s1: 1_000, ..fixtures::event(OUT, 1, b"b") };
+    for _ in 0..PENDING_UNPLACED {
         stream.take(unplaced(), 1, &mut kept);
     }
-    assert_eq!((stream.waiting().0, kept.count(Fate::Unanchored)), (WAITING_UNPLACED, 0));
+    assert_eq!((stream.pending().0, kept.count(Fate::Unanchored)), (PENDING_UNPLACED, 0));
     stream.take(unplaced(), 1, &mut kept);
-    assert_eq!((stream.waiting().0, kept.count(Fate::Unanchored)), (WAITING_UNPLACED, 1));
+    assert_eq!((stream.pending().0, kept.count(Fate::Unanchored)), (PENDING_UNPLACED, 1));
 }
 
 #[test]
@@ -154,9 +154,9 @@ fn a_first_call_that_was_kept_waiting_is_not_taken_for_the_beginning() {
     let mut kept = Kept::default();
     let mut stream = stream();
     // It entered first, but another thread's calls came before it and returned meanwhile.
-    let late = Event { enter_ns: 1, exit_ns: 90, counter: 6, ..fixtures::event(OUT, 106, b"ghi") };
-    let first = Event { enter_ns: 2, exit_ns: 3, ..fixtures::event(OUT, 100, b"abc") };
-    let second = Event { enter_ns: 4, exit_ns: 5, counter: 3, ..fixtures::event(OUT, 103, b"def") };
+    let late = CallEvent { enter_ns: 1, exit_ns: 90, counter: 6, ..fixtures::event(OUT, 106, b"ghi") };
+    let first = CallEvent { enter_ns: 2, exit_ns: 3, ..fixtures::event(OUT, 100, b"abc") };
+    let second = CallEvent { enter_ns: 4, exit_ns: 5, counter: 3, ..fixtures::event(OUT, 103, b"def") };
     for event in [late, first, second] {
         stream.take(event, 10, &mut kept);
     }
@@ -168,7 +168,7 @@ fn a_first_call_that_was_kept_waiting_is_not_taken_for_the_beginning() {
 fn a_beginning_that_is_lost_is_waited_for_then_a_gap() {
     let mut kept = Kept::default();
     let mut stream = stream();
-    stream.take(Event { counter: 3, ..fixtures::event(OUT, 103, b"def") }, 200, &mut kept);
+    stream.take(CallEvent { counter: 3, ..fixtures::event(OUT, 103, b"def") }, 200, &mut kept);
     assert!(stream.is_waiting());
     stream.advance(200 + WAIT_NS, false, &mut kept);
     assert_eq!(kept.text(OUT), "<3>def");
@@ -223,7 +223,7 @@ fn a_call_among_others_is_placed_by_elimination() {
     assert_eq!(kept.count(Fate::Unanchored), 1);
     let kept = run([mixed.clone(), fixtures::event(OUT, 1, b"bbbb"), fixtures::event(OUT, 7, b"cc")]);
     assert_eq!(kept.text(OUT), "abbbbaacc", "a call that waited for memory lies in pieces");
-    let two = run([mixed.clone(), Event { payload: b"bbbbbb".as_slice().into(), moved: 6, ..mixed }]);
+    let two = run([mixed.clone(), CallEvent { payload: b"bbbbbb".as_slice().into(), moved: 6, ..mixed }]);
     assert_eq!(two.text(OUT), "", "each may be first");
     assert_eq!(two.count(Fate::Unanchored), 2);
 }
@@ -258,7 +258,7 @@ fn earlier_bytes_that_never_came_are_a_gap() {
 fn counted_calls_that_overlap_in_time_are_dropped() {
     let mut connection = fixtures::connection(1);
     connection.coordinate = coordinate::COUNTER;
-    let at = |counter: u64, enter_ns, exit_ns, payload: &[u8]| Event {
+    let at = |counter: u64, enter_ns, exit_ns, payload: &[u8]| CallEvent {
         enter_ns,
         exit_ns,
         counter,
@@ -279,7 +279,7 @@ fn a_connection_may_go_over_to_the_counter() {
     connection.coordinate = coordinate::COUNTER;
     stream.coordinate(&connection, 2_000, &mut kept);
     let after =
-        Event { counter: 6, enter_ns: 2_000, exit_ns: 2_001, ..fixtures::event(OUT, 9_999, b"world") };
+        CallEvent { counter: 6, enter_ns: 2_000, exit_ns: 2_001, ..fixtures::event(OUT, 9_999, b"world") };
     stream.take(after, 3_000, &mut kept);
     assert_eq!(kept.text(OUT), "hello world");
 }
@@ -306,10 +306,10 @@ fn truth(position: u64) -> u8 {
 
 /// Plays writers on one socket: a call enters, waits for the lock, copies (in pieces, giving the lock away in
 /// between), and returns later; meanwhile others do the same. Returns the events in the order of their returns.
-fn simulate(writes: &[Write], base: u32) -> Vec<Event> {
+fn simulate(writes: &[Write], base: u32) -> Vec<CallEvent> {
     struct Open {
         left: u8,
-        event: Event,
+        event: CallEvent,
         lost: bool,
         leaves: u64,
     }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::{Kept, stream};
 use crate::direction::{IN, OUT};
 use crate::fixtures;
-use crate::tracker::order::{Arrival, Happening, Order};
-use crate::tracker::stream::{Event, Fate, Stream, WAIT_NS};
+use crate::tracker::reorder::{EventKind, ReorderBuffer, TimedEvent};
+use crate::tracker::stream::{CallEvent, Fate, Stream, WAIT_NS};
 
 const THREADS: usize = 4;
 
@@ -37,7 +37,7 @@ enum At {
 
 struct Thread {
     at: At,
-    event: Event,
+    event: CallEvent,
     wakes_ns: u64,
     left: usize,
 }
@@ -45,7 +45,7 @@ struct Thread {
 /// One run: what was written, and every event with the time at which its ring had it.
 struct Run {
     written: Vec<u8>,
-    reports: Vec<(u64, Event)>,
+    reports: Vec<(u64, CallEvent)>,
 }
 
 fn request(number: usize, len: usize) -> Vec<u8> {
@@ -111,7 +111,7 @@ fn play(seed: u64, base: u32, each: usize, equal: bool, sleepy: u64) -> Run {
 }
 
 /// The answers, read by one thread in the order of the requests.
-fn answers(whole: &[u64], dice: &mut Dice, reports: &mut Vec<(u64, Event)>) {
+fn answers(whole: &[u64], dice: &mut Dice, reports: &mut Vec<(u64, CallEvent)>) {
     let (mut at, mut place) = (0, 7);
     for (number, asked) in whole.iter().enumerate() {
         at = at.max(*asked) + 5_000 + dice.roll(20_000);
@@ -124,12 +124,12 @@ fn answers(whole: &[u64], dice: &mut Dice, reports: &mut Vec<(u64, Event)>) {
     }
 }
 
-/// Passes the reports through the order of all rings to the stream.
-fn hear(reports: &[(u64, Event)]) -> Kept {
-    let (mut kept, mut stream, mut order) = (Kept::default(), stream(), Order::default());
-    let release = |order: &mut Order, stream: &mut Stream, kept: &mut Kept, now: u64| {
-        let mark = order.watermark(now, true);
-        while let Some(Arrival { happening: Happening::Moved(event), .. }) = order.pop(mark) {
+/// Passes the reports through the reorder buffer of all rings to the stream.
+fn hear(reports: &[(u64, CallEvent)]) -> Kept {
+    let (mut kept, mut stream, mut reorder) = (Kept::default(), stream(), ReorderBuffer::default());
+    let release = |reorder: &mut ReorderBuffer, stream: &mut Stream, kept: &mut Kept, now: u64| {
+        let mark = reorder.watermark(now, true);
+        while let Some(TimedEvent { kind: EventKind::Moved(event), .. }) = reorder.pop(mark) {
             stream.take(event, mark, kept);
         }
         stream.advance(mark, false, kept);
@@ -137,15 +137,15 @@ fn hear(reports: &[(u64, Event)]) -> Kept {
     let mut last = 0;
     for (now, event) in reports {
         last = *now;
-        let happening = Happening::Moved(event.clone());
-        let arrival = Arrival { at_ns: event.at_ns(), connection: fixtures::connection(1), happening };
-        order.push(arrival, event.exit_ns);
-        release(&mut order, &mut stream, &mut kept, last);
+        let kind = EventKind::Moved(event.clone());
+        let timed = TimedEvent { at_ns: event.at_ns(), connection: fixtures::connection(1), kind };
+        reorder.push(timed, event.exit_ns);
+        release(&mut reorder, &mut stream, &mut kept, last);
     }
-    release(&mut order, &mut stream, &mut kept, last + WAIT_NS);
-    assert!(order.is_empty());
+    release(&mut reorder, &mut stream, &mut kept, last + WAIT_NS);
+    assert!(reorder.is_empty());
     stream.advance(u64::MAX, true, &mut kept);
-    assert_eq!(stream.waiting(), (0, 0));
+    assert_eq!(stream.pending(), (0, 0));
     assert_eq!(kept.fates.len(), reports.len(), "every event has one fate");
     kept
 }
@@ -178,7 +178,7 @@ fn most_of_what_four_threads_write_is_placed() {
             let run = play((seed << 32) | 0x9e37_79b9, 5, 500, false, sleepy);
             let kept = hear(&run.reports);
             check_written(&kept, &run, 5);
-            let reads = run.reports.iter().filter(|(_, event)| event.way == IN).count();
+            let reads = run.reports.iter().filter(|(_, event)| event.direction == IN).count();
             writes += run.reports.len() - reads;
             placed += kept.count(Fate::Placed) - reads;
         }

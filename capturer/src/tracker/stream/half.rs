@@ -1,11 +1,11 @@
-//! One way of a connection: how far it was passed on, and how numbers become positions.
+//! One direction of a connection: how far it was passed on, and how numbers become positions.
 
-use super::{Event, Fate, Place, Sink, Step, Waiting};
+use super::{CallEvent, Fate, Pending, Place, Sink, Step};
 use crate::marks::Call;
 use crate::sequence::Sequence;
 
 #[derive(Debug, Default)]
-pub(super) struct Direction {
+pub(super) struct HalfStream {
     pub(super) sequence: Sequence,
     /// First position not yet passed on.
     pub(super) next: Option<u64>,
@@ -21,9 +21,9 @@ pub(super) struct Direction {
     pub(super) offset: u64,
 }
 
-// === impl Direction ===
+// === impl HalfStream ===
 
-impl Direction {
+impl HalfStream {
     pub(super) fn step(&self, start: u64) -> Step {
         match self.next {
             None => Step::Pass,
@@ -34,9 +34,10 @@ impl Direction {
         }
     }
 
-    /// Passes an event on; `unseen` is how many bytes the kernel counted before anything that is known of this way.
-    pub(super) fn pass(&mut self, waiting: &Waiting, unseen: u64, sink: &mut impl Sink) {
-        let Waiting { event, place, piece } = waiting;
+    /// Passes an event on; `unseen` is how many bytes the kernel counted before anything that is known of this
+    /// direction.
+    pub(super) fn pass(&mut self, pending: &Pending, unseen: u64, sink: &mut impl Sink) {
+        let Pending { event, place, piece } = pending;
         let (start, end, eaten) = match *place {
             Place::Exact { start, end, eaten } => (start, end, eaten),
             Place::Guess { start, end } => (start, end, 0),
@@ -46,7 +47,7 @@ impl Direction {
         if self.next.is_none() {
             self.known_from = start;
             if unseen > 0 && unseen <= position {
-                sink.gap(event.way, position - unseen, event.at_ns(), Some(unseen));
+                sink.gap(event.direction, position - unseen, event.at_ns(), Some(unseen));
             }
         }
         self.next = Some(end + eaten);
@@ -63,28 +64,28 @@ impl Direction {
         };
         // A lone urgent byte moves nothing.
         if event.moved > 0 {
-            sink.call(event.way, call, event.counter);
+            sink.call(event.direction, call, event.counter);
         }
-        let (way, at_ns) = (event.way, event.at_ns());
+        let (direction, at_ns) = (event.direction, event.at_ns());
         let mut passed = 0;
         for (offset, bytes) in event.captured() {
             if offset > passed {
-                sink.skipped(way, position + passed, at_ns, offset - passed);
+                sink.skipped(direction, position + passed, at_ns, offset - passed);
             }
-            sink.bytes(way, position + offset, at_ns, bytes);
+            sink.bytes(direction, position + offset, at_ns, bytes);
             passed = offset + bytes.len() as u64;
         }
         if event.moved > passed {
-            sink.skipped(way, position + passed, at_ns, event.moved - passed);
+            sink.skipped(direction, position + passed, at_ns, event.moved - passed);
         }
         if !piece {
             sink.fate(event, Fate::Placed);
         }
     }
 
-    pub(super) fn gap(&mut self, way: usize, until: u64, at_ns: u64, sink: &mut impl Sink) {
+    pub(super) fn gap(&mut self, direction: usize, until: u64, at_ns: u64, sink: &mut impl Sink) {
         let Some(next) = self.next.filter(|next| *next < until) else { return };
-        sink.gap(way, next.wrapping_sub(self.eaten), at_ns, Some(until - next));
+        sink.gap(direction, next.wrapping_sub(self.eaten), at_ns, Some(until - next));
         self.next = Some(until);
         self.known_from = until;
     }
@@ -100,9 +101,9 @@ impl Direction {
     }
 
     /// Goes on at `start` under the position reached so far.
-    pub(super) fn anchor(&mut self, event: &Event, start: u64, sink: &mut impl Sink) {
+    pub(super) fn anchor(&mut self, event: &CallEvent, start: u64, sink: &mut impl Sink) {
         let position = self.next.unwrap_or(start).wrapping_sub(self.eaten);
-        sink.gap(event.way, position, event.at_ns(), None);
+        sink.gap(event.direction, position, event.at_ns(), None);
         self.eaten = start.wrapping_sub(position);
         self.next = Some(start);
         self.known_from = start;

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use capturer_ebpf::layout;
 
-use super::stream::Event;
+use super::stream::CallEvent;
 
 /// How long an event is held back, so that earlier ones in other rings come first. Rings differ by how long a reader
 /// takes from one to the next: milliseconds on a loaded machine.
@@ -20,10 +20,10 @@ pub const HELD_BYTES: usize = 6 << 20;
 
 /// What happened to a connection.
 #[derive(Debug)]
-pub enum Happening {
+pub enum EventKind {
     /// A call moved bytes.
-    Moved(Event),
-    /// The socket is gone; bytes that no event accounted for, by way.
+    Moved(CallEvent),
+    /// The socket is gone; bytes that no event accounted for, by direction.
     Ended {
         /// Bytes unseen out and in.
         unseen: [u64; 2],
@@ -32,18 +32,18 @@ pub enum Happening {
 
 /// One event with its connection.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct TimedEvent {
     /// When it counts.
     pub at_ns: u64,
     /// The connection.
     pub connection: layout::Connection,
     /// What happened.
-    pub happening: Happening,
+    pub kind: EventKind,
 }
 
-/// The buffer.
+/// The reorder buffer.
 #[derive(Debug, Default)]
-pub struct Order {
+pub struct ReorderBuffer {
     heap: BinaryHeap<Reverse<Entry>>,
     serial: u64,
     bytes: usize,
@@ -53,18 +53,18 @@ pub struct Order {
 #[derive(Debug)]
 struct Entry {
     serial: u64,
-    arrival: Arrival,
+    timed: TimedEvent,
 }
 
-// === impl Order ===
+// === impl ReorderBuffer ===
 
-impl Order {
+impl ReorderBuffer {
     /// Takes an event in; `seen_ns` is when the kernel reported it.
-    pub fn push(&mut self, arrival: Arrival, seen_ns: u64) {
-        self.bytes += arrival.weight();
+    pub fn push(&mut self, timed: TimedEvent, seen_ns: u64) {
+        self.bytes += timed.weight();
         self.newest_ns = self.newest_ns.max(seen_ns);
         self.serial += 1;
-        self.heap.push(Reverse(Entry { serial: self.serial, arrival }));
+        self.heap.push(Reverse(Entry { serial: self.serial, timed }));
     }
 
     /// Returns up to when everything that happened is known: of drained rings a horizon ago, else a horizon before
@@ -76,20 +76,20 @@ impl Order {
     }
 
     /// Takes the oldest event out if it happened up to `watermark_ns`, or if too much is held.
-    pub fn pop(&mut self, watermark_ns: u64) -> Option<Arrival> {
-        let due = self.heap.peek()?.0.arrival.at_ns <= watermark_ns || self.bytes > HELD_BYTES;
+    pub fn pop(&mut self, watermark_ns: u64) -> Option<TimedEvent> {
+        let due = self.heap.peek()?.0.timed.at_ns <= watermark_ns || self.bytes > HELD_BYTES;
         if !due {
             return None;
         }
         let Reverse(entry) = self.heap.pop()?;
-        self.bytes -= entry.arrival.weight();
-        Some(entry.arrival)
+        self.bytes -= entry.timed.weight();
+        Some(entry.timed)
     }
 
     /// Returns how many calls are held.
     #[must_use]
     pub fn calls(&self) -> usize {
-        self.heap.iter().filter(|entry| matches!(entry.0.arrival.happening, Happening::Moved(_))).count()
+        self.heap.iter().filter(|entry| matches!(entry.0.timed.kind, EventKind::Moved(_))).count()
     }
 
     /// Returns whether nothing is held.
@@ -105,13 +105,13 @@ impl Order {
     }
 }
 
-// === impl Arrival ===
+// === impl TimedEvent ===
 
-impl Arrival {
+impl TimedEvent {
     fn weight(&self) -> usize {
-        let payload = match &self.happening {
-            Happening::Moved(event) => event.payload.weight(),
-            Happening::Ended { .. } => 0,
+        let payload = match &self.kind {
+            EventKind::Moved(event) => event.payload.weight(),
+            EventKind::Ended { .. } => 0,
         };
         size_of::<Entry>() + payload
     }
@@ -135,7 +135,7 @@ impl PartialOrd for Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.arrival.at_ns, self.serial).cmp(&(other.arrival.at_ns, other.serial))
+        (self.timed.at_ns, self.serial).cmp(&(other.timed.at_ns, other.serial))
     }
 }
 
@@ -144,40 +144,40 @@ mod tests {
     use super::*;
     use crate::{direction, fixtures};
 
-    fn arrival(at_ns: u64, payload: usize) -> Arrival {
+    fn timed(at_ns: u64, payload: usize) -> TimedEvent {
         let mut event = fixtures::event(direction::OUT, 0, &vec![0; payload]);
         event.enter_ns = at_ns;
-        Arrival { at_ns, connection: fixtures::connection(1), happening: Happening::Moved(event) }
+        TimedEvent { at_ns, connection: fixtures::connection(1), kind: EventKind::Moved(event) }
     }
 
     #[test]
     fn events_come_out_by_time_after_the_horizon() {
-        let mut order = Order::default();
+        let mut reorder = ReorderBuffer::default();
         for at in [30, 10, 20] {
-            order.push(arrival(at, 1), at);
+            reorder.push(timed(at, 1), at);
         }
-        assert_eq!(order.watermark(HORIZON_NS + 15, true), 15);
-        assert_eq!(order.watermark(u64::MAX, false), 0, "rings that hold more decide by what was read");
-        assert_eq!(order.pop(15).unwrap().at_ns, 10);
-        assert!(order.pop(15).is_none());
-        assert_eq!(order.pop(40).unwrap().at_ns, 20);
-        assert_eq!(order.pop(40).unwrap().at_ns, 30);
-        assert!(order.is_empty());
-        assert_eq!(order.bytes(), 0);
+        assert_eq!(reorder.watermark(HORIZON_NS + 15, true), 15);
+        assert_eq!(reorder.watermark(u64::MAX, false), 0, "rings that hold more decide by what was read");
+        assert_eq!(reorder.pop(15).unwrap().at_ns, 10);
+        assert!(reorder.pop(15).is_none());
+        assert_eq!(reorder.pop(40).unwrap().at_ns, 20);
+        assert_eq!(reorder.pop(40).unwrap().at_ns, 30);
+        assert!(reorder.is_empty());
+        assert_eq!(reorder.bytes(), 0);
     }
 
     #[test]
     fn too_much_comes_out_early() {
-        let mut order = Order::default();
+        let mut reorder = ReorderBuffer::default();
         let mut out = 0;
         for at in 0..20_000 {
-            order.push(arrival(at, 1_000), at);
-            while order.pop(0).is_some() {
+            reorder.push(timed(at, 1_000), at);
+            while reorder.pop(0).is_some() {
                 out += 1;
             }
-            assert!(order.bytes() <= HELD_BYTES);
+            assert!(reorder.bytes() <= HELD_BYTES);
         }
         assert!(out > 1_000, "{out}");
-        assert_eq!(out + order.calls(), 20_000);
+        assert_eq!(out + reorder.calls(), 20_000);
     }
 }
