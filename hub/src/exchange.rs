@@ -37,7 +37,7 @@ pub fn fitting(
 #[must_use]
 pub fn memory(exchange: &v1::Exchange) -> usize {
     /// What the allocator adds to the many small strings.
-    const ALLOCATIONS: usize = 256;
+    const ALLOCATOR_OVERHEAD: usize = 256;
     let message = |message: &Option<v1::Message>| {
         message.as_ref().map_or(0, |message| {
             message.payload.capacity() + message.syscalls.capacity() * size_of::<v1::SyscallEvent>()
@@ -49,11 +49,11 @@ pub fn memory(exchange: &v1::Exchange) -> usize {
         .map(|attribute| size_of::<v1::Attribute>() + attribute.name.capacity() + attribute.value.capacity())
         .sum();
     size_of::<v1::Exchange>()
-        + ALLOCATIONS
+        + ALLOCATOR_OVERHEAD
         + message(&exchange.request)
         + message(&exchange.response)
         + attributes
-        + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATIONS)
+        + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATOR_OVERHEAD)
         + exchange.operation.capacity()
         + exchange.target.capacity()
 }

@@ -21,13 +21,13 @@ use crate::workloads::WorkloadsError;
 const MAX_LAUNCH_BYTES: u64 = 4 << 20;
 
 /// From the parent's end to this process's end, whatever hangs.
-const LAST_CALL: Duration = Duration::from_millis(900);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// Of which the store has this to close.
-const CLOSE: Duration = Duration::from_millis(700);
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Time for a drain after SIGTERM.
-const TERMINATED: Duration = Duration::from_secs(3);
+const DRAIN_AFTER_SIGTERM: Duration = Duration::from_secs(3);
 
 /// Threads that serve; each has its own arena of memory.
 const THREADS: usize = 2;
@@ -143,13 +143,13 @@ async fn serve(
 async fn end(event: Event, session: &Arc<Session>, keep: bool, remains: &Remains) {
     match event {
         Event::Terminated => {
-            session.drain("SIGTERM", TERMINATED).await;
-            session.close(keep, Instant::now() + CLOSE).await;
+            session.drain("SIGTERM", DRAIN_AFTER_SIGTERM).await;
+            session.close(keep, Instant::now() + STORE_CLOSE_TIMEOUT).await;
             // The parent lives and looks after the directory.
             remains.remove_store();
         }
         Event::ParentGone => {
-            session.close(keep, Instant::now() + CLOSE).await;
+            session.close(keep, Instant::now() + STORE_CLOSE_TIMEOUT).await;
             remains.remove();
         }
     }
@@ -208,7 +208,7 @@ fn watch_parent(remains: Remains) -> oneshot::Receiver<()> {
         // Nothing more is said over the pipe; an error is its end too.
         while matches!(input.read(&mut rest), Ok(1..)) {}
         let _told = gone.send(());
-        std::thread::sleep(LAST_CALL);
+        std::thread::sleep(EXIT_TIMEOUT);
         remains.remove();
         std::process::exit(1);
     });

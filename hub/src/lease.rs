@@ -16,31 +16,31 @@ pub use self::election::{Won, win};
 use crate::session::Session;
 
 /// Silence of all plugins after which a session ends.
-pub const PERIOD: Duration = Duration::from_mins(1);
+pub const LEASE_PERIOD: Duration = Duration::from_mins(1);
 
 /// How often the Lease is renewed and the dead man's switch moved.
-pub const RENEW: Duration = Duration::from_secs(20);
+pub const RENEW_PERIOD: Duration = Duration::from_secs(20);
 
 /// How often it is renewed where other hubs wait to take it.
-pub const RENEW_BEFORE_OTHERS: Duration = Duration::from_secs(5);
+pub const RENEW_PERIOD_BEFORE_OTHERS: Duration = Duration::from_secs(5);
 
 /// How far ahead the dead man's switch is held at least.
-pub const AHEAD: Duration = Duration::from_mins(5);
+pub const DEADMAN_AHEAD: Duration = Duration::from_mins(5);
 
 /// How long the first plugin may take: images are pulled while it waits. The dead man's switch is set as far ahead.
-pub const FIRST: Duration = Duration::from_mins(5);
+pub const FIRST_PLUGIN_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Between two looks at the plugins, and two attempts to delete.
-const LOOK: Duration = Duration::from_secs(1);
+const PLUGINS_POLL: Duration = Duration::from_secs(1);
 
 /// Between two attempts to delete what an API server did not delete.
-const AGAIN: Duration = Duration::from_secs(5);
+const DELETE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Time for the drain of a session that nobody ended.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who ended a session whose plugins are silent, for whoever asks.
-const SILENCE: &str = "the hub: no plugin was heard of for 60 s";
+const ENDED_BY_SILENCE: &str = "the hub: no plugin was heard of for 60 s";
 
 /// How a session may end.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ impl Terms {
     /// How far ahead the dead man's switch is held while capture runs: were it to end now, a kept session would have
     /// its whole time.
     fn ahead(self) -> Duration {
-        AHEAD.max(self.keep.unwrap_or_default()) + RENEW * 2
+        DEADMAN_AHEAD.max(self.keep.unwrap_or_default()) + RENEW_PERIOD * 2
     }
 }
 
@@ -103,13 +103,13 @@ impl Deposed {
 impl Silence {
     /// Begins at the hub's start; `earlier` hubs of the session had plugins.
     fn new(earlier: bool) -> Self {
-        Self { since: Instant::now(), borne: if earlier { PERIOD } else { FIRST } }
+        Self { since: Instant::now(), borne: if earlier { LEASE_PERIOD } else { FIRST_PLUGIN_TIMEOUT } }
     }
 
     /// Is told whether a plugin was heard of since the last look; says whether silence has lasted too long.
     fn over(&mut self, heard: bool) -> bool {
         if heard {
-            *self = Self { since: Instant::now(), borne: PERIOD };
+            *self = Self { since: Instant::now(), borne: LEASE_PERIOD };
         }
         self.since.elapsed() >= self.borne
     }
@@ -155,7 +155,7 @@ async fn keep_time(
     tracing::info!("the session ends");
     // A namespace ends in its own time, and a node lost meanwhile would hold it: its pods are looked at again.
     while !until_done(|| cluster.delete_session()).await {
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(DELETE_PAUSE).await;
     }
     Over::Gone
 }
@@ -171,13 +171,13 @@ async fn watch_silence(
     let mut silence = Silence::new(earlier);
     let mut ended = session.ended();
     let mut renew = ticks(cluster.renews());
-    let mut look = ticks(LOOK);
+    let mut look = ticks(PLUGINS_POLL);
     loop {
         tokio::select! {
             () = async { drop(ended.wait_for(Option::is_some).await) }, if terms.keep.is_some() => return,
             _ = look.tick() => {
                 if silence.over(session.viewers.heard()) {
-                    session.drain(SILENCE, DRAIN).await;
+                    session.drain(ENDED_BY_SILENCE, DRAIN_TIMEOUT).await;
                     return;
                 }
             }
@@ -210,7 +210,7 @@ async fn wait_out(cluster: &Cluster, ttl: Duration, deposed: &Deposed) {
             _ = renew.tick() => {
                 deposed.renew(cluster).await;
                 let left = until.saturating_duration_since(Instant::now());
-                said("moving the dead man's switch", cluster.extend(left + RENEW).await);
+                said("moving the dead man's switch", cluster.extend(left + RENEW_PERIOD).await);
             }
         }
     }
@@ -222,7 +222,7 @@ async fn until_done<T, F: Future<Output = Result<T, LeaseError>>>(mut attempt: i
             Ok(done) => return done,
             Err(error) => said("ending the session", Err(error)),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(DELETE_PAUSE).await;
     }
 }
 

@@ -21,7 +21,7 @@ pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
 use crate::exchange;
-use crate::stats::{Table, TableError};
+use crate::stats::{Aggregates, AggregatesError};
 use crate::workloads::Workloads;
 use crate::workloads::selector::{Selector, SelectorError};
 
@@ -61,7 +61,7 @@ pub enum LiveError {
     Selector(#[from] SelectorError),
     /// Its statistics cannot be made.
     #[error(transparent)]
-    Table(#[from] TableError),
+    Aggregates(#[from] AggregatesError),
     /// There are too many.
     #[error("the session has {MAX_VIEWERS} viewers already")]
     TooMany,
@@ -152,7 +152,7 @@ impl Live {
     /// Opens statistics; they begin with the session where its beginning is still there.
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
-        let table = Table::try_from(request)?;
+        let table = Aggregates::try_from(request)?;
         self.join(!request.from_now, |joined| Stat::new(joined, filter, table))
     }
 
@@ -218,11 +218,11 @@ impl Live {
     /// Waits until every viewer of the end has all it will get, or is gone; what then still waits is lost.
     pub async fn flush(&self, deadline: Instant) {
         /// Between two looks; the wait is a few of these.
-        const LOOK: Duration = Duration::from_millis(2);
+        const FLUSH_POLL: Duration = Duration::from_millis(2);
         // The list's own share of each viewer.
         let done = |consumer: &Arc<dyn Consumer>| consumer.is_finished() || Arc::strong_count(consumer) == 1;
         while !self.inner().last.iter().all(done) && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(FLUSH_POLL).await;
         }
         for consumer in &self.inner().last {
             consumer.abandon();

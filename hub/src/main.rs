@@ -8,13 +8,13 @@ use proto::causes::with_causes;
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a wrong command line.
-const USAGE: u8 = 2;
+const USAGE_EXIT_CODE: u8 = 2;
 
 /// Variable that sets what is logged, as in `hub=debug`.
-const LOG: &str = "KYANOS_LOG";
+const LOG_VARIABLE: &str = "KYANOS_LOG";
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("warn,hub=info"));
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn,hub=info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Ok(None) => hub::launch::run(),
         Err(argument) => {
             tracing::error!(?argument, "usage: hub [--launch FILE]");
-            return ExitCode::from(USAGE);
+            return ExitCode::from(USAGE_EXIT_CODE);
         }
     };
     match result {

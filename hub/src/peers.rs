@@ -17,15 +17,15 @@ use proto::v1::peer_client::PeerClient;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
-pub use self::merge::State;
+pub use self::merge::HubState;
 pub use self::spread::spread;
 use crate::session::Drained;
 
 /// Time that a peer's answer to a drain may take beyond what the drain itself may.
-const ANSWER: Duration = Duration::from_secs(1);
+const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Orders on their way to a peer; there is one at a time.
-const ORDERS: usize = 4;
+/// Commands on their way to a peer; there is one at a time.
+const QUEUED_COMMANDS: usize = 4;
 
 /// All other hubs that were heard of.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ pub struct Peer {
     /// `HOST:PORT` of its ingest service.
     pub address: String,
     client: PeerClient<Channel>,
-    orders: mpsc::Sender<v1::follow_request::Kind>,
+    commands: mpsc::Sender<v1::follow_request::Kind>,
 }
 
 #[derive(Debug)]
 struct Known {
     name: String,
-    state: State,
+    state: HubState,
     connected: bool,
 }
 
@@ -78,7 +78,7 @@ impl Peers {
     }
 
     /// A hub answers.
-    fn add(&self, peer: Arc<Peer>, state: State) {
+    fn add(&self, peer: Arc<Peer>, state: HubState) {
         let known = Known { name: peer.name.clone(), state, connected: true };
         self.known().insert(peer.instance, known);
         self.connected.send_modify(|peers| {
@@ -87,7 +87,7 @@ impl Peers {
         });
     }
 
-    fn note(&self, instance: u64, state: State) {
+    fn note(&self, instance: u64, state: HubState) {
         if let Some(known) = self.known().get_mut(&instance) {
             known.state = state;
         }
@@ -114,7 +114,7 @@ impl Peers {
 
     /// The whole session's state: `own` with those of all other hubs.
     #[must_use]
-    pub fn describe(&self, name: &str, own: State) -> State {
+    pub fn describe(&self, name: &str, own: HubState) -> HubState {
         let known = self.known();
         let others: Vec<_> = known
             .values()
@@ -132,7 +132,9 @@ impl Peers {
         let peers = self.connected.borrow().clone();
         let drained = join_all(peers.iter().map(|peer| {
             let (mut client, request) = (peer.client.clone(), request.clone());
-            async move { (peer, tokio::time::timeout(timeout + ANSWER, client.drain(request)).await) }
+            async move {
+                (peer, tokio::time::timeout(timeout + DRAIN_ANSWER_TIMEOUT, client.drain(request)).await)
+            }
         }));
         let mut answers = Vec::new();
         for (peer, answer) in drained.await {
@@ -172,6 +174,6 @@ impl Peer {
     /// Asks it to send a capturer to another hub; it is asked again later where that does not get through.
     fn release(&self, node: &str, hub: &str) {
         let release = v1::Release { node: node.to_owned(), hub: hub.to_owned() };
-        drop(self.orders.try_send(v1::follow_request::Kind::Release(release)));
+        drop(self.commands.try_send(v1::follow_request::Kind::Release(release)));
     }
 }

@@ -32,10 +32,10 @@ use crate::session::Session;
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Pings hold connections open through forwarders and find dead ones.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
 
 /// What to try where a certificate is for something else.
-const CREDENTIALS: &str = "join a session with the credentials of that session";
+const CREDENTIALS_HINT: &str = "join a session with the credentials of that session";
 
 /// What to try where two parts of a session are of different wire revisions.
 const ONE_VERSION: &str = "plugin, hub and capturer are of one version: see `kubectl kyanos version`";
@@ -162,7 +162,10 @@ fn server(identity: &Identity) -> Result<Server, ServiceError> {
     let tls = ServerTlsConfig::new()
         .identity(TlsIdentity::from_pem(certificate, key))
         .client_ca_root(Certificate::from_pem(authority));
-    Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).tls_config(tls).map_err(ServiceError::Serve)
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_PERIOD))
+        .tls_config(tls)
+        .map_err(ServiceError::Serve)
 }
 
 /// Lets a request pass whose certificate, checked against the session's authority before, carries a role.
@@ -177,7 +180,7 @@ fn only(role: &'static str, request: Request<()>) -> Result<Request<()>, Status>
         Ok(request)
     } else {
         let message = format!("this service is for the role `{role}`, not {found:?}");
-        Err(RefusalKind::Role.with_hint(message, Some(CREDENTIALS)))
+        Err(RefusalKind::Role.with_hint(message, Some(CREDENTIALS_HINT)))
     }
 }
 

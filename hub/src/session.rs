@@ -33,7 +33,7 @@ use crate::live::Live;
 use crate::peers::{self, Peers};
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
-use crate::store::writer::{State, Totals, Writer};
+use crate::store::writer::{Totals, Writer, WriterState};
 use crate::store::{Scope, StoreError};
 use crate::workloads::Workloads;
 
@@ -41,7 +41,7 @@ use crate::workloads::Workloads;
 const LOSS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Between two attempts to agree with other hubs through a database that does not answer.
-const AGREE_AGAIN: Duration = Duration::from_millis(500);
+const AGREE_PAUSE: Duration = Duration::from_millis(500);
 
 /// A session.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ impl Session {
                 Ok(None) => return Err(CapturersError::Slots(SlotsError::TooMany)),
                 Err(error) => tracing::debug!(%error, node = hello.node, "no ids yet"),
             }
-            tokio::time::sleep(AGREE_AGAIN).await;
+            tokio::time::sleep(AGREE_PAUSE).await;
         }
     }
 
@@ -349,7 +349,7 @@ impl Session {
     /// Whether the store has not answered yet.
     #[must_use]
     pub fn store_is_starting(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| matches!(writer.state(), State::Starting(_)))
+        self.writer.as_ref().is_some_and(|writer| matches!(writer.state(), WriterState::Starting(_)))
     }
 
     /// Becomes true when capture is to end.
@@ -378,7 +378,7 @@ impl Session {
 
     /// As [`Self::describe`], with the account to reckon with.
     #[must_use]
-    pub fn state(&self) -> peers::State {
+    pub fn state(&self) -> peers::HubState {
         self.peers.describe(&self.hub, self.own())
     }
 
@@ -388,7 +388,7 @@ impl Session {
         self.own().into()
     }
 
-    fn own(&self) -> peers::State {
+    fn own(&self) -> peers::HubState {
         let totals = self.writer.as_ref().map(Writer::totals).unwrap_or_default();
         let told = v1::DescribeResponse {
             wire_revision: WIRE_REVISION,
@@ -404,7 +404,7 @@ impl Session {
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
         };
-        peers::State { told, balances: self.balances() }
+        peers::HubState { told, balances: self.balances() }
     }
 
     /// Takes nothing more and closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.

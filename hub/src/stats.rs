@@ -19,7 +19,7 @@ pub use self::group::{Field, MAX_KEY_CHARS};
 use self::pending::Pending;
 use crate::exchange;
 
-/// Groups of one table; with sides told apart. Exchanges of further groups are counted in the row [`OTHER`].
+/// Groups of one table; with sides told apart. Exchanges of further groups are counted in the row [`OTHER_KEY`].
 pub const MAX_GROUPS: usize = 1000;
 
 /// Bins of all sketches of one table, eight bytes each: bounds its memory however widely values are spread.
@@ -38,11 +38,11 @@ pub const SAMPLE_PAYLOAD: usize = 1024;
 pub const MAX_LEVELS: usize = 2;
 
 /// First key of the row that counts what has no row of its own.
-pub const OTHER: &str = "(other)";
+pub const OTHER_KEY: &str = "(other)";
 
 /// Why aggregates cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum TableError {
+pub enum AggregatesError {
     /// The grouping field is not known: hub and plugin differ in version.
     #[error("unknown grouping field number {number}")]
     Group {
@@ -65,7 +65,7 @@ pub enum TableError {
 
 /// One viewer's aggregates.
 #[derive(Debug)]
-pub struct Table {
+pub struct Aggregates {
     metrics: Vec<v1::Metric>,
     fields: Vec<Field>,
     samples: usize,
@@ -92,12 +92,12 @@ struct Group {
     samples: Vec<(u64, v1::Exchange)>,
 }
 
-// === impl Table ===
+// === impl Aggregates ===
 
-impl TryFrom<&v1::StatRequest> for Table {
-    type Error = TableError;
+impl TryFrom<&v1::StatRequest> for Aggregates {
+    type Error = AggregatesError;
 
-    fn try_from(request: &v1::StatRequest) -> Result<Self, TableError> {
+    fn try_from(request: &v1::StatRequest) -> Result<Self, AggregatesError> {
         let v1::StatRequest {
             filter: _,
             metrics,
@@ -110,12 +110,12 @@ impl TryFrom<&v1::StatRequest> for Table {
         } = request;
         let fields: Vec<Field> = group_by.iter().map(Field::try_from).collect::<Result<_, _>>()?;
         if fields.len() > MAX_LEVELS {
-            return Err(TableError::Levels { levels: fields.len() });
+            return Err(AggregatesError::Levels { levels: fields.len() });
         }
         let mut wanted = Vec::new();
         for number in metrics {
             let metric =
-                v1::Metric::try_from(*number).map_err(|error| TableError::Metric { number: error.0 })?;
+                v1::Metric::try_from(*number).map_err(|error| AggregatesError::Metric { number: error.0 })?;
             wanted.push(if metric == v1::Metric::Unspecified { v1::Metric::TotalTime } else { metric });
         }
         if wanted.is_empty() {
@@ -138,7 +138,7 @@ impl TryFrom<&v1::StatRequest> for Table {
     }
 }
 
-impl Table {
+impl Aggregates {
     /// Counts an exchange, or sets it aside until it is known whether its client's side is seen.
     pub fn add(&mut self, exchange: &Arc<v1::Exchange>) {
         let Some(pending) = &mut self.pending else { return self.count(exchange, false) };
@@ -205,7 +205,7 @@ impl Table {
         let other = self.other.iter().map(|(side, group)| {
             let mut keys = vec![String::new(); self.fields.len().max(1)];
             if let Some(first) = keys.first_mut() {
-                OTHER.clone_into(first);
+                OTHER_KEY.clone_into(first);
             }
             group.row(keys, *side, &self.metrics)
         });
@@ -275,7 +275,7 @@ impl Table {
         }
     }
 
-    /// Exchanges counted in the row [`OTHER`].
+    /// Exchanges counted in the row [`OTHER_KEY`].
     #[must_use]
     pub fn groups_over_limit(&self) -> u64 {
         self.over_limit

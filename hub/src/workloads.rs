@@ -34,19 +34,19 @@ use self::selector::{Selector, SelectorError};
 use self::watched::follow;
 
 /// Objects of one page of a list: a page is held whole, and pods may take 20 KiB each.
-const PAGE: u32 = 200;
+const PAGE_OBJECTS: u32 = 200;
 
 /// Changes of pods within this time are told at once; capturers learn of a pod well within a second.
-const GATHER: Duration = Duration::from_millis(200);
+const PODS_GATHER_PERIOD: Duration = Duration::from_millis(200);
 
 /// Label that marks what a session consists of, and its value.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "kyanos");
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kyanos");
 
 /// Label that tells the parts of a session apart, and a hub's value.
-const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "hub");
+const HUB_COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "hub");
 
 /// Label with a session's name.
-const SESSION: &str = "kyanos.io/session";
+const SESSION_LABEL: &str = "kyanos.io/session";
 
 /// How namespaces of sessions begin.
 const NAMESPACE: &str = "kyanos-";
@@ -122,7 +122,7 @@ impl Workloads {
     /// Begins to follow the cluster, one watch per kind, until the returned tasks are dropped.
     #[must_use]
     pub fn watch(self: &Arc<Self>, client: &Client) -> JoinSet<()> {
-        let config = || watcher::Config::default().page_size(PAGE);
+        let config = || watcher::Config::default().page_size(PAGE_OBJECTS);
         let weak = || Arc::downgrade(self);
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(watcher(Api::<ApiPod>::all(client.clone()), config()), weak()));
@@ -153,7 +153,9 @@ impl Workloads {
     pub fn hubs(&self, namespace: &str) -> Vec<(String, IpAddr)> {
         let index = self.read();
         let hubs = index.pods_in(namespace).filter(|(_, pod)| {
-            !pod.ended && label(pod, COMPONENT.0) == Some(COMPONENT.1) && label(pod, SESSION).is_some()
+            !pod.ended
+                && label(pod, HUB_COMPONENT.0) == Some(HUB_COMPONENT.1)
+                && label(pod, SESSION_LABEL).is_some()
         });
         hubs.filter_map(|(key, pod)| Some((key.1.to_string(), *pod.ips.first()?))).collect()
     }
@@ -268,7 +270,7 @@ impl NodeWatch {
                 return std::future::pending().await;
             }
             // Kept over calls that are given up: a busy uplink puts nothing off.
-            let until = *self.until.get_or_insert_with(|| Instant::now() + GATHER);
+            let until = *self.until.get_or_insert_with(|| Instant::now() + PODS_GATHER_PERIOD);
             tokio::time::sleep_until(until).await;
             self.until = None;
             self.told_at = *self.changed.borrow_and_update();
@@ -306,7 +308,9 @@ impl NodeWatch {
 }
 
 fn is_ours(namespace: &str, pod: &Pod) -> bool {
-    namespace.starts_with(NAMESPACE) && label(pod, OURS.0) == Some(OURS.1) && label(pod, SESSION).is_some()
+    namespace.starts_with(NAMESPACE)
+        && label(pod, MANAGED_BY.0) == Some(MANAGED_BY.1)
+        && label(pod, SESSION_LABEL).is_some()
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

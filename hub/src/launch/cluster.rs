@@ -20,22 +20,22 @@ use crate::session::Session;
 use crate::workloads::{self, Client, Workloads};
 
 /// Of the pod's grace period of 1 s, what closing may take: written is what waits for the store, the rest is counted.
-const CLOSE: Duration = Duration::from_millis(700);
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The same of a hub that another one replaced as leader.
-const CLOSE_DEPOSED: Duration = Duration::from_secs(5);
+const DEPOSED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the store is left alone for want of this pod's address, by which the hub's own traffic is known.
-const KNOWN: Duration = Duration::from_secs(5);
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Until capturers have been told of an address that a hub knows.
-const TOLD: Duration = Duration::from_millis(500);
+const ADDRESS_TOLD_DELAY: Duration = Duration::from_millis(500);
 
 /// Between two looks at how capturers are shared out among hubs.
-const SPREAD: Duration = Duration::from_secs(2);
+const SPREAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// Changes of pods within this time are looked at together.
-const GATHER: Duration = Duration::from_millis(100);
+const PODS_GATHER_PERIOD: Duration = Duration::from_millis(100);
 
 /// Runs the hub until SIGTERM.
 pub fn run(file: &Path) -> Result<(), LaunchError> {
@@ -78,8 +78,8 @@ async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
     let workloads = Arc::new(Workloads::new(&launch.filter)?);
     let known = workloads.has_address(&namespace, &name);
     let known = async {
-        if timeout(KNOWN, known).await.is_ok() {
-            sleep(TOLD).await;
+        if timeout(ADDRESS_TIMEOUT, known).await.is_ok() {
+            sleep(ADDRESS_TOLD_DELAY).await;
         }
     };
     let session = Session::begin_as(launch, &name, known).await?;
@@ -99,18 +99,18 @@ async fn serve(launch: &HubLaunch) -> Result<(), LaunchError> {
         Some(Over::Gone) => {
             // Nothing is left to do but to be ended with the pod.
             terminate.received().await;
-            session.close(launch.keep, Instant::now() + CLOSE).await;
+            session.close(launch.keep, Instant::now() + STORE_CLOSE_TIMEOUT).await;
         }
         // Nobody ends the pod: the store may have its time.
-        Some(Over::Deposed) => session.close(launch.keep, Instant::now() + CLOSE_DEPOSED).await,
+        Some(Over::Deposed) => session.close(launch.keep, Instant::now() + DEPOSED_CLOSE_TIMEOUT).await,
         None => {
             let give_up = async {
                 if launch.hubs > 1 {
-                    let given = tokio::time::timeout(CLOSE, cluster.give_up()).await;
+                    let given = tokio::time::timeout(STORE_CLOSE_TIMEOUT, cluster.give_up()).await;
                     tracing::debug!(?given, "the Lease is for others to take");
                 }
             };
-            tokio::join!(session.close(launch.keep, Instant::now() + CLOSE), give_up);
+            tokio::join!(session.close(launch.keep, Instant::now() + STORE_CLOSE_TIMEOUT), give_up);
         }
     }
     let stored = session.own_state().stored;
@@ -190,8 +190,8 @@ impl Leader<'_> {
                 peers::spread(self.session, &address);
             }
             // A change is looked at once the rest of it is there.
-            if timeout(SPREAD, changes.changed()).await.is_ok() {
-                sleep(GATHER).await;
+            if timeout(SPREAD_PERIOD, changes.changed()).await.is_ok() {
+                sleep(PODS_GATHER_PERIOD).await;
             }
         }
     }

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::{PERIOD, RENEW, RENEW_BEFORE_OTHERS};
+use super::{LEASE_PERIOD, RENEW_PERIOD, RENEW_PERIOD_BEFORE_OTHERS};
 
 /// Names of the session's objects, as the manifests give them.
 const LEASE: &str = "session";
@@ -22,13 +22,13 @@ const DEADMAN: &str = "deadman";
 const CAPTURER: &str = "capturer";
 
 /// Annotation of the Lease with the end of a kept session's capture.
-const ENDED: &str = "kyanos.io/capture-ended";
+const CAPTURE_ENDED: &str = "kyanos.io/capture-ended";
 
 /// Label with the part of a session that a pod is of.
 const COMPONENT: &str = "app.kubernetes.io/component";
 
 /// Longest wait for one answer of the API server.
-const ANSWER: Duration = Duration::from_secs(10);
+const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a call did not succeed; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum LeaseError {
     #[error("{0}")]
     Api(Box<kube::Error>),
     /// It did not answer.
-    #[error("no answer within {} s", ANSWER.as_secs())]
+    #[error("no answer within {} s", API_TIMEOUT.as_secs())]
     Silent,
     /// Another hub took the Lease: this one does not lead any more.
     #[error("hub `{by}` leads now")]
@@ -93,7 +93,7 @@ impl Cluster {
 
     /// How often the Lease is renewed: oftener where another hub waits for it.
     pub(super) fn renews(&self) -> Duration {
-        if self.several { RENEW_BEFORE_OTHERS } else { RENEW }
+        if self.several { RENEW_PERIOD_BEFORE_OTHERS } else { RENEW_PERIOD }
     }
 
     /// Reads the Lease.
@@ -149,7 +149,7 @@ impl Cluster {
     /// How long ago capture ended, where a hub of a kept session noted it.
     pub(super) async fn ended_since(&self) -> Result<Option<Duration>, LeaseError> {
         let held = self.held().await?;
-        let noted = held.lease.metadata.annotations.as_ref().and_then(|all| all.get(ENDED));
+        let noted = held.lease.metadata.annotations.as_ref().and_then(|all| all.get(CAPTURE_ENDED));
         let at = noted.and_then(|at| at.parse::<Timestamp>().ok());
         Ok(at.map(|at| Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()))
     }
@@ -158,7 +158,7 @@ impl Cluster {
     pub(super) async fn note_end(&self) -> Result<(), LeaseError> {
         let Held { mut lease, .. } = self.held().await?;
         let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(ENDED.to_owned(), Timestamp::now().to_string());
+        annotations.insert(CAPTURE_ENDED.to_owned(), Timestamp::now().to_string());
         self.write(lease, &self.holder).await
     }
 
@@ -184,7 +184,7 @@ impl Cluster {
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
         }
         spec.renew_time = Some(now);
-        spec.lease_duration_seconds = i32::try_from(PERIOD.as_secs()).ok();
+        spec.lease_duration_seconds = i32::try_from(LEASE_PERIOD.as_secs()).ok();
         let turn = spec.lease_transitions.and_then(|turn| u64::try_from(turn).ok()).unwrap_or_default();
         call(self.leases().replace(LEASE, &PostParams::default(), &lease)).await.map(|_written| turn)
     }
@@ -282,7 +282,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
-    match tokio::time::timeout(ANSWER, request).await {
+    match tokio::time::timeout(API_TIMEOUT, request).await {
         Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
         Err(_) => Err(LeaseError::Silent),
     }

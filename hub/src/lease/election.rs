@@ -8,13 +8,13 @@ use super::cluster::{Cluster, Held};
 use crate::session::Session;
 
 /// Between two looks at the Lease of another hub, while nothing says that it is gone.
-const LOOK: Duration = Duration::from_secs(5);
+const LEASE_POLL: Duration = Duration::from_secs(5);
 
 /// From the end of its stream to the next look: a pod that ends gives the Lease up meanwhile.
-const SOON: Duration = Duration::from_millis(200);
+const LEASE_POLL_AFTER_END: Duration = Duration::from_millis(200);
 
 /// How long a Lease may stand unrenewed before another hub takes it: three renewals.
-const SILENT: Duration = Duration::from_secs(15);
+const LEASE_SILENCE: Duration = Duration::from_secs(15);
 
 /// How a hub came to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub async fn win(cluster: &Cluster, session: &Session) -> Won {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = session.leaders.left_alone() => tokio::time::sleep(SOON).await,
+            () = tokio::time::sleep(LEASE_POLL) => {}
+            () = session.leaders.left_alone() => tokio::time::sleep(LEASE_POLL_AFTER_END).await,
         }
     }
 }
@@ -58,7 +58,7 @@ struct Silence(Option<(String, Instant)>);
 impl Silence {
     fn over(&mut self, version: String) -> bool {
         match &self.0 {
-            Some((known, since)) if *known == version => since.elapsed() >= SILENT,
+            Some((known, since)) if *known == version => since.elapsed() >= LEASE_SILENCE,
             Some(_) | None => {
                 self.0 = Some((version, Instant::now()));
                 false
@@ -95,14 +95,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_silent_only_while_it_stands() {
         let mut silence = Silence::default();
-        let almost = SILENT.saturating_sub(LOOK);
+        let almost = LEASE_SILENCE.saturating_sub(LEASE_POLL);
         assert!(!silence.over("1".to_owned()));
         tokio::time::advance(almost).await;
         assert!(!silence.over("1".to_owned()));
         assert!(!silence.over("2".to_owned()));
         tokio::time::advance(almost).await;
         assert!(!silence.over("2".to_owned()));
-        tokio::time::advance(LOOK).await;
+        tokio::time::advance(LEASE_POLL).await;
         assert!(silence.over("2".to_owned()));
     }
 }

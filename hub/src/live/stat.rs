@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::relayed::{Relay, Relayed, Takes};
 use super::{Consumer, Joined, Wanted};
 use crate::account::viewer;
-use crate::stats::Table;
+use crate::stats::Aggregates;
 
 /// What one viewer has counted: folded in as it comes, so nothing waits and nothing is lost but the opening's overflow.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Stat {
 
 #[derive(Debug)]
 struct Counts {
-    table: Table,
+    table: Aggregates,
     filtered: u64,
     lost: u64,
     closed: bool,
@@ -37,7 +37,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(joined: Joined, filter: Wanted, table: Table) -> Self {
+    pub(super) fn new(joined: Joined, filter: Wanted, table: Aggregates) -> Self {
         let counts = Counts {
             table,
             filtered: 0,

@@ -16,19 +16,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{ORDERS, Peer, State};
+use super::{HubState, Peer, QUEUED_COMMANDS};
 use crate::service::MAX_MESSAGE_BYTES;
 use crate::session::Session;
 use crate::workloads::Workloads;
 
 /// Time to connect.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two attempts.
-const AGAIN: Duration = Duration::from_millis(300);
+const CONNECT_PAUSE: Duration = Duration::from_millis(300);
 
 /// Longest wait for the first state, and how often a silent connection is asked whether it lives.
-const PING: Duration = Duration::from_secs(5);
+const PING_PERIOD: Duration = Duration::from_secs(5);
 
 /// Messages on their way to a peer.
 const IN_FLIGHT: usize = 2;
@@ -104,7 +104,7 @@ async fn keep(
                 if !std::mem::replace(&mut said, true) {
                     tracing::info!(hub = name, error = with_causes(&error), "waiting for another hub");
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(CONNECT_PAUSE).await;
                 continue;
             }
         };
@@ -140,30 +140,30 @@ async fn connect(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (sender, requests) = mpsc::channel(IN_FLIGHT);
-    let (orders, ordered) = mpsc::channel(ORDERS);
+    let (commands, queued) = mpsc::channel(QUEUED_COMMANDS);
     let hello = v1::LeaderHello {
         wire_revision: WIRE_REVISION,
         name: session.hub_name().to_owned(),
         turn: session.leaders.own(),
     };
     drop(sender.try_send(v1::FollowRequest { kind: Some(Kind::Hello(hello)) }));
-    tokio::spawn(tell(Arc::clone(workloads), ordered, sender));
+    tokio::spawn(tell(Arc::clone(workloads), queued, sender));
     let said = |status: Status| LinkError::Said(Box::new(status));
     let mut responses = client.follow(ReceiverStream::new(requests)).await.map_err(said)?.into_inner();
-    let first = tokio::time::timeout(PING, responses.message()).await;
+    let first = tokio::time::timeout(PING_PERIOD, responses.message()).await;
     let first = first.map_err(|_elapsed| LinkError::Silent)?.map_err(said)?.ok_or(LinkError::Silent)?;
     let v1::FollowResponse { instance, state, turn } = first;
     still_leads(session, turn)?;
     let peer =
-        Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, orders });
+        Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, commands });
     session.peers.add(Arc::clone(&peer), state.unwrap_or_default().try_into()?);
     Ok((peer, responses))
 }
 
-/// Says what the cluster has, and passes orders on, until the stream or the peer is gone.
+/// Says what the cluster has, and passes commands on, until the stream or the peer is gone.
 async fn tell(
     workloads: Arc<Workloads>,
-    mut ordered: mpsc::Receiver<Kind>,
+    mut queued: mpsc::Receiver<Kind>,
     sender: mpsc::Sender<v1::FollowRequest>,
 ) {
     let mut telling = workloads.telling();
@@ -172,8 +172,8 @@ async fn tell(
         let Ok(place) = sender.reserve().await else { return };
         let kind = tokio::select! {
             facts = telling.next() => Kind::Facts(facts),
-            order = ordered.recv() => match order {
-                Some(order) => order,
+            command = queued.recv() => match command {
+                Some(command) => command,
                 None => return,
             },
             () = sender.closed() => return,
@@ -193,7 +193,7 @@ async fn listen(
                 if let Err(deposed) = still_leads(session, turn) {
                     return deposed;
                 }
-                match State::try_from(state.unwrap_or_default()) {
+                match HubState::try_from(state.unwrap_or_default()) {
                     Ok(state) => session.peers.note(peer.instance, state),
                     Err(error) => return error.into(),
                 }
@@ -218,9 +218,9 @@ async fn dial(identity: &Identity, address: &str) -> Result<Channel, tonic::tran
         .identity(tonic::transport::Identity::from_pem(certificate, key));
     Endpoint::from_shared(format!("https://{address}"))?
         .tls_config(tls)?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_PERIOD)
+        .keep_alive_timeout(PING_PERIOD)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
         .connect()

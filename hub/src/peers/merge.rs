@@ -10,7 +10,7 @@ use crate::account::hubs;
 
 /// What a hub says of itself or of a whole session, its account read.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct HubState {
     /// All but the account.
     pub told: v1::DescribeResponse,
     /// The account.
@@ -22,14 +22,14 @@ pub(super) struct Other<'a> {
     /// Name of its pod.
     pub(super) name: &'a str,
     /// Its own state.
-    pub(super) state: &'a State,
+    pub(super) state: &'a HubState,
     /// Whether it can still be heard.
     pub(super) connected: bool,
 }
 
-// === impl State ===
+// === impl HubState ===
 
-impl TryFrom<v1::DescribeResponse> for State {
+impl TryFrom<v1::DescribeResponse> for HubState {
     type Error = AccountError;
 
     fn try_from(mut told: v1::DescribeResponse) -> Result<Self, AccountError> {
@@ -38,21 +38,21 @@ impl TryFrom<v1::DescribeResponse> for State {
     }
 }
 
-impl From<State> for v1::DescribeResponse {
-    fn from(state: State) -> Self {
-        let State { told, balances } = state;
+impl From<HubState> for v1::DescribeResponse {
+    fn from(state: HubState) -> Self {
+        let HubState { told, balances } = state;
         Self { balances: balances.into_iter().map(v1::Balance::from).collect(), ..told }
     }
 }
 
 /// Adds up what hubs say.
-pub(super) fn describe(name: &str, own: State, others: &[Other<'_>]) -> State {
-    let State { told: mut whole, balances } = own;
+pub(super) fn describe(name: &str, own: HubState, others: &[Other<'_>]) -> HubState {
+    let HubState { told: mut whole, balances } = own;
     let mut capturers = BTreeMap::new();
     for capturer in std::mem::take(&mut whole.capturers) {
         capturers.insert(capturer.node.clone(), v1::CapturerState { hub: name.to_owned(), ..capturer });
     }
-    for Other { name, state: State { told, .. }, connected } in others {
+    for Other { name, state: HubState { told, .. }, connected } in others {
         for capturer in &told.capturers {
             let capturer = v1::CapturerState {
                 hub: (*name).to_owned(),
@@ -73,7 +73,7 @@ pub(super) fn describe(name: &str, own: State, others: &[Other<'_>]) -> State {
     }
     whole.capturers = capturers.into_values().collect();
     let balances = hubs::merged(balances, others.iter().flat_map(|other| &other.state.balances));
-    State { told: whole, balances }
+    HubState { told: whole, balances }
 }
 
 /// How a hub's store is down, if it is.
@@ -101,14 +101,14 @@ mod tests {
         v1::CapturerState { node: node.to_owned(), connected, last_seen_ns, ..Default::default() }
     }
 
-    fn state(capturers: Vec<v1::CapturerState>, store: Kind) -> State {
+    fn state(capturers: Vec<v1::CapturerState>, store: Kind) -> HubState {
         let store = Some(v1::StoreState { kind: Some(store) });
         let balance = Balance::of_fates(Consumer::Store, Unit::Exchange, 5, 0, Losses::default());
         let told = v1::DescribeResponse { capturers, store, stored: 5, ..Default::default() };
-        State { told, balances: vec![balance] }
+        HubState { told, balances: vec![balance] }
     }
 
-    fn store(state: &State) -> String {
+    fn store(state: &HubState) -> String {
         store_state::in_full(state.told.store.as_ref().unwrap())
     }
 
@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn a_state_goes_over_the_wire_whole() {
         let state = state(vec![capturer("one", true, 10)], Kind::Ready(v1::StoreReady {}));
-        let again = State::try_from(v1::DescribeResponse::from(state.clone())).unwrap();
+        let again = HubState::try_from(v1::DescribeResponse::from(state.clone())).unwrap();
         assert_eq!((again.told, again.balances), (state.told, state.balances));
         let damaged = v1::DescribeResponse { balances: vec![v1::Balance::default()], ..Default::default() };
-        assert!(State::try_from(damaged).is_err());
+        assert!(HubState::try_from(damaged).is_err());
     }
 }

@@ -14,7 +14,7 @@ use crate::live::{Relay, Stat, Takes, Watch};
 use crate::stats::SAMPLE_PAYLOAD;
 
 /// Between two attempts to open a stream that broke.
-const AGAIN: Duration = Duration::from_millis(300);
+const REOPEN_PAUSE: Duration = Duration::from_millis(300);
 
 /// How a stream of responses is opened at another hub.
 trait Ask<R>: Clone + Send + Sync + 'static {
@@ -119,7 +119,7 @@ async fn pull<R, V: Takes<R>>(ask: impl Ask<R>, all: bool, mut open: Open<R, V>)
         if v1::Refusal::of(&status).is_some_and(|refusal| !refusal.kind().is_passing()) {
             return;
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(REOPEN_PAUSE).await;
         // The next one begins before this one ends: the viewer waits for it.
         open = Open::new(&open.viewer, &open.peer);
     }

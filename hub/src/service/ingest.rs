@@ -17,10 +17,10 @@ use crate::session::capturers::CapturersError;
 use crate::workloads::NodeWatch;
 
 /// Longest wait for a capturer's first message.
-const HELLO: Duration = Duration::from_secs(5);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Responses on their way to a capturer; acknowledgements beyond it are merged, since a later one says more.
-const DOWNLINK: usize = 4;
+const QUEUED_RESPONSES: usize = 4;
 
 /// The ingest service of a session.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Ingest for IngestService {
         request: Request<Streaming<v1::UplinkRequest>>,
     ) -> Result<Response<Self::UplinkStream>, Status> {
         let stream = request.into_inner();
-        let (downlink, responses) = mpsc::channel(DOWNLINK);
+        let (downlink, responses) = mpsc::channel(QUEUED_RESPONSES);
         let session = Arc::clone(&self.session);
         // The response begins before the first message: a client waits for its headers before it sends.
         tokio::spawn(async move {
@@ -62,7 +62,7 @@ async fn uplink(
     mut stream: Streaming<v1::UplinkRequest>,
     downlink: mpsc::Sender<Result<v1::UplinkResponse, Status>>,
 ) -> Result<(), Status> {
-    let hello = match tokio::time::timeout(HELLO, stream.message()).await {
+    let hello = match tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await {
         Ok(message) => hello(message?)?,
         Err(_) => return Err(RefusalKind::Silent.status("no hello")),
     };

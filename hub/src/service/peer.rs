@@ -15,16 +15,16 @@ use crate::live::Stat;
 use crate::session::Session;
 
 /// How often the leader hears how this hub is, changed or not.
-const STATE: Duration = Duration::from_secs(1);
+const STATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Changes within this time are told together.
-const GATHER: Duration = Duration::from_millis(50);
+const CHANGES_GATHER_PERIOD: Duration = Duration::from_millis(50);
 
 /// How often counts are sent where the viewer wants only a final result: what a hub counted is not lost with it.
-const PARTS: Duration = Duration::from_secs(2);
+const COUNTS_PERIOD: Duration = Duration::from_secs(2);
 
 /// Longest wait for the leader's first message.
-const HELLO: Duration = Duration::from_secs(5);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The peer service of a session.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Peer for PeerService {
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<Self::StatStream>, Status> {
         let request = request.into_inner();
         let interval =
-            if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { PARTS };
+            if request.interval_ns > 0 { Duration::from_nanos(request.interval_ns) } else { COUNTS_PERIOD };
         let stat = self.session.live.stat(&request).map_err(|error| viewer::refused(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         drop(sender.try_send(Ok(stat.part(false))));
@@ -101,7 +101,7 @@ impl Peer for PeerService {
 
 /// Takes what the leader says, until another one says something.
 async fn learn(session: &Session, mut stream: Streaming<v1::FollowRequest>) -> Result<(), Status> {
-    let first = tokio::time::timeout(HELLO, stream.message()).await;
+    let first = tokio::time::timeout(HELLO_TIMEOUT, stream.message()).await;
     let first = first.map_err(|_elapsed| RefusalKind::Silent.status("no hello"))??;
     let Some(Kind::Hello(hello)) = first.and_then(|message| message.kind) else {
         return Err(RefusalKind::Message.status("the first message is a hello"));
@@ -145,8 +145,8 @@ async fn tell(session: &Session, sender: &mpsc::Sender<Result<v1::FollowResponse
         if sender.send(Ok(response)).await.is_err() {
             return;
         }
-        if tokio::time::timeout(STATE, changes.changed()).await.is_ok() {
-            tokio::time::sleep(GATHER).await;
+        if tokio::time::timeout(STATE_PERIOD, changes.changed()).await.is_ok() {
+            tokio::time::sleep(CHANGES_GATHER_PERIOD).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::account;
 use crate::live::{LiveError, Stat, Watch};
-use crate::peers::{State, relay};
+use crate::peers::{HubState, relay};
 use crate::session::{Drained, Session};
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
@@ -30,7 +30,7 @@ const RESPONSE_BYTES: usize = 512 << 10;
 const MAX_DRAIN: Duration = Duration::from_mins(1);
 
 /// What to try where a session has no store.
-const STORES: &str = "`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`";
+const NO_STORE_HINT: &str = "`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`";
 
 /// The viewer service of a session.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ impl Viewer for ViewerService {
         super::same_revision(request.into_inner().wire_revision, "plugin")?;
         // While capturers start a plugin asks and does not beat yet.
         self.session.viewers.hear();
-        let State { told, balances } = self.session.state();
-        let state = State { told, balances: account::sums(balances) };
+        let HubState { told, balances } = self.session.state();
+        let state = HubState { told, balances: account::sums(balances) };
         Ok(Response::new(state.into()))
     }
 
@@ -191,9 +191,9 @@ pub(super) async fn send_aggregates<R>(
     make: impl Fn(&Stat, bool) -> R,
 ) {
     /// Fastest that aggregates are made.
-    const FASTEST: Duration = Duration::from_millis(50);
+    const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
     let mut ticks = interval.map(|interval| {
-        let interval = interval.max(FASTEST);
+        let interval = interval.max(SHORTEST_INTERVAL);
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks
@@ -251,7 +251,7 @@ fn store_status(error: &StoreError) -> Status {
 /// The store to read, where it is there.
 fn archive(session: &Session) -> Result<Arc<AnyArchive>, Status> {
     let Some(archive) = session.archive() else {
-        return Err(RefusalKind::NoStore.with_hint("this session has no store", Some(STORES)));
+        return Err(RefusalKind::NoStore.with_hint("this session has no store", Some(NO_STORE_HINT)));
     };
     if session.store_is_starting() {
         let message = "the session's store is still starting";
@@ -263,7 +263,7 @@ fn archive(session: &Session) -> Result<Arc<AnyArchive>, Status> {
 /// Refuses a viewer.
 pub(super) fn refused(error: &LiveError) -> Status {
     let kind = match error {
-        LiveError::Filter(_) | LiveError::Selector(_) | LiveError::Table(_) => RefusalKind::Request,
+        LiveError::Filter(_) | LiveError::Selector(_) | LiveError::Aggregates(_) => RefusalKind::Request,
         LiveError::TooMany => RefusalKind::TooManyViewers,
     };
     kind.status(with_causes(error))

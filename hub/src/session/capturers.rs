@@ -20,7 +20,7 @@ use super::slots::{Slots, SlotsError};
 use crate::store::CapturerRow;
 
 /// How long a drain waits for a capturer whose connection broke.
-const GONE: Duration = Duration::from_millis(500);
+const RECONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The capturers of a session.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Capturers {
         capturer.last_seen_ns = now_ns();
         let claim = Claim { id_base: base.in_place(), last_sequence, connection: capturer.connection };
         drop(nodes);
-        // An order that was given while it was here before leads elsewhere by now.
+        // A command that was given while it was here before leads elsewhere by now.
         self.released.send_if_modified(|released| released.remove(&node).is_some());
         self.change();
         claim
@@ -267,7 +267,7 @@ impl Capturers {
             if !waiting || Instant::now() >= deadline {
                 break;
             }
-            let look = deadline.min(Instant::now() + GONE / 10);
+            let look = deadline.min(Instant::now() + RECONNECT_TIMEOUT / 10);
             drop(tokio::time::timeout_at(look, changed.changed()).await);
         }
         let nodes = self.nodes();
@@ -383,7 +383,8 @@ impl Capturer {
     }
 
     fn is_waited_for(&self) -> bool {
-        !self.is_drained() && (self.connected || self.gone.is_some_and(|gone| gone.elapsed() < GONE))
+        !self.is_drained()
+            && (self.connected || self.gone.is_some_and(|gone| gone.elapsed() < RECONNECT_TIMEOUT))
     }
 }
 

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Session;
 use crate::account;
-use crate::peers::State;
+use crate::peers::HubState;
 
 /// Time for the loss totals of a drain that took all of its time.
-const LAST_ROWS: Duration = Duration::from_millis(300);
+const LAST_ROWS_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Share of a drain's time that capturers get: the rest is for viewers and the store.
 const CAPTURERS_SHARE: f64 = 0.6;
@@ -47,7 +47,7 @@ impl Session {
         self.ended.send_replace(Some(by.to_owned()));
         let mut confirmed = own;
         confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
-        let State { told: v1::DescribeResponse { clamped, capturers, .. }, mut balances } = self.state();
+        let HubState { told: v1::DescribeResponse { clamped, capturers, .. }, mut balances } = self.state();
         // Also those of hubs that are gone, or did not answer; one that went from hub to hub confirmed where it was at
         // last.
         let mut unconfirmed: Vec<String> = capturers.into_iter().map(|capturer| capturer.node).collect();
@@ -76,7 +76,7 @@ impl Session {
         });
         self.record_losses();
         if let Some(writer) = &self.writer
-            && !writer.flush(deadline.max(Instant::now() + LAST_ROWS)).await
+            && !writer.flush(deadline.max(Instant::now() + LAST_ROWS_TIMEOUT)).await
         {
             writer.abandon();
             let lost = writer.totals().lost;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::slots::{File, SlotsError};
 
 /// File beside a store's socket with their number.
-const FILE: &str = "kyanos-passed";
+const PASSED_FILE: &str = "kyanos-passed";
 
 /// Their number, as far as it is known.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Passed {
 impl Passed {
     /// Reads what hubs before this one wrote into a file of this folder, which lives as long as the store.
     pub(super) fn beside(folder: &Path) -> Result<Self, SlotsError> {
-        let file = File::at(folder.join(FILE));
+        let file = File::at(folder.join(PASSED_FILE));
         let before = file.read()?;
         Ok(Self { file: Some(file), before, written: AtomicU64::new(before) })
     }

@@ -12,10 +12,10 @@ use proto::id::{Base, MAX_SLOTS};
 use crate::store::earlier::Earlier;
 
 /// File beside a store's socket with the first slot that no hub has given.
-pub const FILE: &str = "kyanos-slots";
+pub const SLOTS_FILE: &str = "kyanos-slots";
 
 /// Slots that one write of the file covers: few writes at start, and little that a restart skips.
-const RESERVE: u32 = 32;
+const RESERVED_SLOTS: u32 = 32;
 
 /// Why no slot is given.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ impl Slots {
 
     /// Goes on above what hubs before this one wrote into a file of this folder, which lives as long as the store.
     pub fn beside(folder: &Path) -> Result<Self, SlotsError> {
-        let file = File::at(folder.join(FILE));
+        let file = File::at(folder.join(SLOTS_FILE));
         let until = file.read()?;
         let until = u32::try_from(until).map_err(|_more| SlotsError::TooMany)?;
         let mut slots = Self { free: until, reserved: Some(Reserved { file, until }), ..Self::default() };
@@ -110,7 +110,7 @@ impl Slots {
         let Some(reserved) = self.reserved.as_mut().filter(|reserved| self.free >= reserved.until) else {
             return Ok(());
         };
-        let until = self.free.saturating_add(RESERVE);
+        let until = self.free.saturating_add(RESERVED_SLOTS);
         reserved.file.write(u64::from(until))?;
         reserved.until = until;
         Ok(())
@@ -182,7 +182,7 @@ mod tests {
         for hub in 0..5 {
             let mut slots = Slots::beside(folder.path()).unwrap();
             // More than one write covers.
-            for node in 0..RESERVE * 2 + hub {
+            for node in 0..RESERVED_SLOTS * 2 + hub {
                 let base = slots.claim(&node.to_string()).unwrap();
                 assert!(given.insert(base.in_place()), "{base:?} again");
             }
@@ -197,11 +197,11 @@ mod tests {
         std::fs::create_dir(&gone).unwrap();
         let mut slots = Slots::beside(&gone).unwrap();
         std::fs::remove_dir_all(&gone).unwrap();
-        for node in 0..RESERVE {
+        for node in 0..RESERVED_SLOTS {
             slots.claim(&node.to_string()).unwrap();
         }
         assert!(matches!(slots.claim("more"), Err(SlotsError::File { .. })));
-        std::fs::write(folder.path().join(FILE), "x").unwrap();
+        std::fs::write(folder.path().join(SLOTS_FILE), "x").unwrap();
         assert!(matches!(Slots::beside(folder.path()), Err(SlotsError::File { .. })));
     }
 

@@ -10,7 +10,7 @@ pub const RELATIVE_ERROR: f64 = 0.005;
 const MAX_BINS: u32 = 2048;
 
 /// Smallest value told from zero: metrics are whole numbers.
-const LEAST: f64 = 0.5;
+const LEAST_VALUE: f64 = 0.5;
 
 /// Count, sum, least, largest and quantiles of whole numbers.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl Distribution {
     /// Nothing observed yet.
     #[must_use]
     pub fn new() -> Self {
-        let sketch = DDSketch::new(Config::new(RELATIVE_ERROR, MAX_BINS, LEAST));
+        let sketch = DDSketch::new(Config::new(RELATIVE_ERROR, MAX_BINS, LEAST_VALUE));
         Self { sketch, count: 0, sum: 0, min: u64::MAX, max: 0 }
     }
 

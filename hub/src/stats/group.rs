@@ -3,7 +3,7 @@
 use proto::filter::address;
 use proto::v1::{self, CommonField, ProtocolField, grouping};
 
-use super::TableError;
+use super::AggregatesError;
 
 /// Characters of a key: paths may be very long, and a table holds many.
 pub const MAX_KEY_CHARS: usize = 512;
@@ -36,16 +36,16 @@ impl Field {
 }
 
 impl TryFrom<&v1::Grouping> for Field {
-    type Error = TableError;
+    type Error = AggregatesError;
 
-    fn try_from(grouping: &v1::Grouping) -> Result<Self, TableError> {
+    fn try_from(grouping: &v1::Grouping) -> Result<Self, AggregatesError> {
         let number = match &grouping.field {
             Some(grouping::Field::Own(field)) => return Ok(Self::Own(field.clone())),
             Some(grouping::Field::Common(number)) => *number,
             None => CommonField::Unspecified.into(),
         };
         match CommonField::try_from(number) {
-            Ok(CommonField::Unspecified) | Err(_) => Err(TableError::Group { number }),
+            Ok(CommonField::Unspecified) | Err(_) => Err(AggregatesError::Group { number }),
             Ok(field) => Ok(Self::Common(field)),
         }
     }

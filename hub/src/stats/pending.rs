@@ -11,10 +11,10 @@ use tokio::time::Instant;
 pub(super) const MAX_CONNECTIONS: usize = 16_384;
 
 /// Server sides that wait.
-pub(super) const MAX_WAITING: usize = 2048;
+pub(super) const MAX_PENDING_SIDES: usize = 2048;
 
 /// How long a server's side waits: the client's comes from the same machine or a near one.
-const WAIT: Duration = Duration::from_millis(500);
+const SERVER_SIDE_WAIT: Duration = Duration::from_millis(500);
 
 /// Both ends of a connection, the client's first.
 type Connection = (Vec<u8>, u32, Vec<u8>, u32);
@@ -49,7 +49,7 @@ impl Pending {
         // Without its payload: many may wait.
         let short = Arc::new(crate::exchange::shortened(exchange, super::SAMPLE_PAYLOAD));
         self.waiting.push_back((Instant::now(), short));
-        if self.waiting.len() <= MAX_WAITING {
+        if self.waiting.len() <= MAX_PENDING_SIDES {
             return None;
         }
         let (_, oldest) = self.waiting.pop_front()?;
@@ -60,7 +60,7 @@ impl Pending {
     pub(super) fn due(&mut self, all: bool) -> Vec<Arc<v1::Exchange>> {
         let mut due = Vec::new();
         while let Some((since, _)) = self.waiting.front()
-            && (all || since.elapsed() >= WAIT)
+            && (all || since.elapsed() >= SERVER_SIDE_WAIT)
         {
             let Some((_, exchange)) = self.waiting.pop_front() else { break };
             due.extend(self.judge(exchange));

@@ -10,8 +10,8 @@ fn exchange(total: u64, side: v1::Side) -> Arc<v1::Exchange> {
     Arc::new(v1::Exchange { segments, side: side.into(), ..Default::default() })
 }
 
-fn table(request: &v1::StatRequest) -> Table {
-    Table::try_from(request).unwrap()
+fn table(request: &v1::StatRequest) -> Aggregates {
+    Aggregates::try_from(request).unwrap()
 }
 
 fn exact(values: &[u64], q: u32) -> f64 {
@@ -91,7 +91,7 @@ fn groups_over_the_limit_are_counted_in_other() {
     }
     let rows = table.rows();
     assert_eq!(rows.len(), MAX_GROUPS + 1);
-    assert_eq!((rows[MAX_GROUPS].keys[0].as_str(), rows[MAX_GROUPS].count), (OTHER, 5));
+    assert_eq!((rows[MAX_GROUPS].keys[0].as_str(), rows[MAX_GROUPS].count), (OTHER_KEY, 5));
     assert_eq!(table.groups_over_limit(), 5);
     assert_eq!(table.counted(), MAX_GROUPS as u64 + 5);
 }
@@ -130,7 +130,7 @@ fn one_side_counts_where_the_client_is_seen() {
 #[test]
 fn unknown_groups_and_too_many_levels_are_refused() {
     let by = |group_by: Vec<Grouping>| {
-        Table::try_from(&v1::StatRequest { group_by, ..Default::default() }).map(|_table| ())
+        Aggregates::try_from(&v1::StatRequest { group_by, ..Default::default() }).map(|_table| ())
     };
     for (number, field) in [
         (99, Some(grouping::Field::Common(99))),
@@ -139,12 +139,12 @@ fn unknown_groups_and_too_many_levels_are_refused() {
         (0, None),
     ] {
         let found = by(vec![Grouping { field }]);
-        assert!(matches!(found, Err(TableError::Group { number: told }) if told == number), "{found:?}");
+        assert!(matches!(found, Err(AggregatesError::Group { number: told }) if told == number), "{found:?}");
     }
     let common = Grouping::common;
     assert!(matches!(
         by(vec![common(CommonField::Connection), common(CommonField::Status), Grouping::own("http", "path")]),
-        Err(TableError::Levels { levels: 3 })
+        Err(AggregatesError::Levels { levels: 3 })
     ));
     assert!(by(Vec::new()).is_ok());
 }
@@ -263,7 +263,7 @@ fn waiting_server_sides_and_known_connections_are_bounded() {
         Arc::new(v1::Exchange { side: side.into(), local, remote, ..Default::default() })
     };
     let mut table = table(&v1::StatRequest { prefer_client: true, ..Default::default() });
-    for client in 0..pending::MAX_WAITING + 10 {
+    for client in 0..pending::MAX_PENDING_SIDES + 10 {
         table.add(&of(v1::Side::Server, client));
     }
     assert_eq!(table.counted(), 10);
@@ -272,7 +272,7 @@ fn waiting_server_sides_and_known_connections_are_bounded() {
     }
     table.settle(true);
     // The first twenty connections were forgotten again: the servers of ten of them waited still.
-    assert_eq!(table.passed_over(), pending::MAX_WAITING as u64 - 10);
+    assert_eq!(table.passed_over(), pending::MAX_PENDING_SIDES as u64 - 10);
     assert_eq!(table.counted(), 10 + pending::MAX_CONNECTIONS as u64 + 20 + 10);
 }
 

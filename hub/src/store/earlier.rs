@@ -25,13 +25,13 @@ pub struct EarlierNode {
 }
 
 /// Statement that reads node and slot of the session's capturers.
-pub(super) const NODES: &str = "SELECT node, slot FROM capturers WHERE session = ?";
+pub(super) const NODE_SLOTS: &str = "SELECT node, slot FROM capturers WHERE session = ?";
 
 /// Statement that finds the highest id of a session between two.
-pub(super) const NEWEST: &str = "SELECT MAX(id) FROM exchanges WHERE session = ? AND id BETWEEN ? AND ?";
+pub(super) const NEWEST_ID: &str = "SELECT MAX(id) FROM exchanges WHERE session = ? AND id BETWEEN ? AND ?";
 
 /// Statement that counts a session's exchanges.
-pub(super) const COUNT: &str = "SELECT COUNT(*) FROM exchanges WHERE session = ?";
+pub(super) const COUNT_EXCHANGES: &str = "SELECT COUNT(*) FROM exchanges WHERE session = ?";
 
 /// Returns a range of ids as databases keep them; ids have no bit for the sign.
 pub(super) fn signed(ids: &RangeInclusive<u64>) -> RangeInclusive<i64> {

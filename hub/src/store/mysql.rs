@@ -15,12 +15,12 @@ pub use self::archive::{MysqlArchive, Reading};
 pub use self::shared::Shared;
 use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
-use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table, VERSION, VERSION_TABLE};
+use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, SCHEMA_VERSION, Table, VERSION_TABLE};
 use super::{Batch, Scope, Store, StoreError, Written, row, schema};
 
 /// Longest wait for one host: first before the next one is tried, then, where none answered in that time, once more.
 /// A server that looks up its clients' names where there are none to be had takes some ten seconds to greet.
-const CONNECT: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
+const CONNECT_TIMEOUTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(20)];
 
 /// Rows of one INSERT. Only these numbers of rows are sent, so that few statements are prepared; all columns of 64
 /// rows stay far below the 65,535 parameters that the protocol allows.
@@ -39,7 +39,7 @@ const LEAST_PACKET: usize = 1 << 20;
 const ROW_OVERHEAD: usize = 600;
 
 /// Errors that pass: a table or database gone (opening makes it again), shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed, and a node of a cluster that has lost the others (1047).
-const PASSING: [u16; 19] = [
+const PASSING_ERRORS: [u16; 19] = [
     1047, 1049, 1146, 1021, 1040, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836,
     1927, 2013,
 ];
@@ -97,7 +97,7 @@ impl Target {
     /// Connects to the first host that answers.
     pub async fn connect(&self) -> Result<Conn, StoreError> {
         let mut reasons = Vec::new();
-        for limit in CONNECT {
+        for limit in CONNECT_TIMEOUTS {
             reasons.clear();
             let mut slow = false;
             for options in &self.hosts {
@@ -242,12 +242,12 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
     let found: Option<Option<u32>> = connection.query_first(newest).await.map_err(failed)?;
     // Data that was lost takes its tables along, maybe not all of them.
     let there = connection.query_drop(format!("SELECT 1 FROM {} LIMIT 0", EXCHANGES.name)).await.is_ok();
-    let found = found.flatten().filter(|found| there || *found > VERSION).unwrap_or(0);
-    if found > VERSION {
-        return Err(StoreError::Newer { found, known: VERSION });
+    let found = found.flatten().filter(|found| there || *found > SCHEMA_VERSION).unwrap_or(0);
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { found, known: SCHEMA_VERSION });
     }
     // Every step can be repeated, so hubs that start together do no harm.
-    for from in found..VERSION {
+    for from in found..SCHEMA_VERSION {
         for statement in schema::migration(from, Dialect::Mysql) {
             match connection.query_drop(statement).await {
                 Err(Error::Server(error)) if error.code == COLUMN_EXISTS => {}
@@ -261,17 +261,17 @@ async fn migrate(connection: &mut Conn) -> Result<(), StoreError> {
 }
 
 async fn read_earlier(connection: &mut Conn, session: &str) -> Result<Earlier, Error> {
-    let newest = connection.prep(earlier::NEWEST).await?;
+    let newest = connection.prep(earlier::NEWEST_ID).await?;
     let (first, last) = earlier::signed(&id::ALL).into_inner();
     let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
     let mut found = Earlier { newest_id: newest_id.flatten(), ..Earlier::default() };
-    for (node, slot) in connection.exec::<(String, u16), _, _>(earlier::NODES, (session,)).await? {
+    for (node, slot) in connection.exec::<(String, u16), _, _>(earlier::NODE_SLOTS, (session,)).await? {
         let (first, last) = earlier::signed(&id::of_slot(slot)).into_inner();
         let newest_id = connection.exec_first::<Option<u64>, _, _>(&newest, (session, first, last)).await?;
         found.nodes.push(EarlierNode { node, slot, newest_id: newest_id.flatten() });
     }
     if found.newest_id.is_some() {
-        found.exchanges = connection.exec_first(earlier::COUNT, (session,)).await?.unwrap_or(0);
+        found.exchanges = connection.exec_first(earlier::COUNT_EXCHANGES, (session,)).await?.unwrap_or(0);
     }
     Ok(found)
 }
@@ -367,7 +367,7 @@ fn said(error: &Error) -> String {
 /// Tells what passes from what the statement or its rows cause.
 fn store_error(error: &Error) -> StoreError {
     match error {
-        Error::Server(server) if !PASSING.contains(&server.code) => {
+        Error::Server(server) if !PASSING_ERRORS.contains(&server.code) => {
             StoreError::Statement { message: server.to_string() }
         }
         Error::Server(_) | Error::Io(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_) => {

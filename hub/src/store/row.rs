@@ -72,14 +72,14 @@ pub fn loss<'a>(scope: &'a Scope, dialect: Dialect, row: &'a LossRow) -> Vec<Cel
 #[must_use]
 pub fn size(cells: &[Cell<'_>]) -> usize {
     /// An integer, or the length of what is longer.
-    const FIXED: usize = 8;
+    const FIXED_CELL_BYTES: usize = 8;
     cells
         .iter()
         .map(|cell| match cell {
             Cell::Null => 1,
-            Cell::Integer(_) => FIXED,
-            Cell::Text(text) => FIXED + text.len(),
-            Cell::Bytes(bytes) => FIXED + bytes.len(),
+            Cell::Integer(_) => FIXED_CELL_BYTES,
+            Cell::Text(text) => FIXED_CELL_BYTES + text.len(),
+            Cell::Bytes(bytes) => FIXED_CELL_BYTES + bytes.len(),
         })
         .sum()
 }
@@ -120,7 +120,7 @@ fn cell<'a>(scope: &Scope, dialect: Dialect, column: &Column, value: columns::Ce
 #[must_use]
 pub fn cut(payload: &[u8], limit: usize) -> &[u8] {
     /// Continuation bytes a character of UTF-8 can have.
-    const CONTINUATIONS: usize = 3;
+    const CONTINUATION_BYTES: usize = 3;
     let Some(head) = payload.get(..limit).filter(|head| head.len() < payload.len()) else {
         return payload;
     };
@@ -129,7 +129,7 @@ pub fn cut(payload: &[u8], limit: usize) -> &[u8] {
         return head;
     }
     // Inside a character, or in bytes that are no text: step back to the character's first byte if it is near.
-    let start = (limit.saturating_sub(CONTINUATIONS)..limit).rev().find(|at| !is_continuation(*at));
+    let start = (limit.saturating_sub(CONTINUATION_BYTES)..limit).rev().find(|at| !is_continuation(*at));
     match start.and_then(|start| payload.get(..start).zip(payload.get(start))) {
         Some((shorter, first)) if *first >= 0xC0 => shorter,
         _ => head,

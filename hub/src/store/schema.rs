@@ -10,7 +10,7 @@ use proto::columns::{
 };
 
 /// Newest schema version; a database with a higher one is refused.
-pub const VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Table that holds the versions a database went through.
 pub const VERSION_TABLE: &str = "kyanos_schema";

@@ -18,7 +18,7 @@ pub use self::reader::Reader;
 pub use self::saver::Saver;
 use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
-use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, VERSION, VERSION_TABLE};
+use super::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, SCHEMA_VERSION, VERSION_TABLE};
 use super::{
     Archive, Batch, PullSink, QUERY_TIME, QuerySink, Scope, Store, StoreError, Written, row, schema,
 };
@@ -27,7 +27,7 @@ use super::{
 const CACHE_KIB: u32 = 4096;
 
 /// How long a connection waits for another one's lock.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pages after which the write-ahead log goes into the file: 8 MiB keeps the log small at full load.
 const CHECKPOINT_PAGES: u32 = 2048;
@@ -65,7 +65,7 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = |error| unopened(path, &error);
         let mut connection = Connection::open_with_flags(path, flags).map_err(open)?;
-        connection.busy_timeout(BUSY).map_err(open)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(open)?;
         connection
             .execute_batch(&format!(
                 "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;
@@ -120,12 +120,12 @@ impl Database {
 
     fn earlier_all(&self) -> rusqlite::Result<Earlier> {
         let session = self.scope.session.as_str();
-        let mut newest = self.connection.prepare(earlier::NEWEST)?;
+        let mut newest = self.connection.prepare(earlier::NEWEST_ID)?;
         let mut newest = |ids: std::ops::RangeInclusive<i64>| {
             newest.query_row((session, ids.start(), ids.end()), |row| row.get::<_, Option<u64>>(0))
         };
         let mut found = Earlier { newest_id: newest(earlier::signed(&id::ALL))?, ..Earlier::default() };
-        let mut nodes = self.connection.prepare(earlier::NODES)?;
+        let mut nodes = self.connection.prepare(earlier::NODE_SLOTS)?;
         let rows = nodes.query_map([session], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for row in rows {
             let (node, slot) = row?;
@@ -136,7 +136,8 @@ impl Database {
             });
         }
         if found.newest_id.is_some() {
-            found.exchanges = self.connection.query_row(earlier::COUNT, [session], |row| row.get(0))?;
+            found.exchanges =
+                self.connection.query_row(earlier::COUNT_EXCHANGES, [session], |row| row.get(0))?;
         }
         Ok(found)
     }
@@ -300,10 +301,10 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
     transaction.execute_batch(&schema::create_version_table()).map_err(failed)?;
     let found = version(&transaction).map_err(failed)?;
-    if found > VERSION {
-        return Err(StoreError::Newer { found, known: VERSION });
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { found, known: SCHEMA_VERSION });
     }
-    for from in found..VERSION {
+    for from in found..SCHEMA_VERSION {
         for statement in schema::migration(from, Dialect::Sqlite) {
             transaction.execute_batch(&statement).map_err(failed)?;
         }

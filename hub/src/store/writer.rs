@@ -28,14 +28,14 @@ pub const BATCH_ROWS: usize = 512;
 pub const BATCH_BYTES: usize = 2 << 20;
 
 /// How long a batch waits to fill: readers of the store are this far behind.
-const GATHER: Duration = Duration::from_millis(50);
+const BATCH_LINGER: Duration = Duration::from_millis(50);
 
 /// Pauses between attempts to reach the store: first, longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const BACK_OFF_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum WriterState {
     /// Not yet reached, and why the last attempt failed.
     Starting(String),
     /// Takes rows.
@@ -83,7 +83,7 @@ struct Shared {
     hurry: Notify,
     /// Exchanges and rows that are done with, so that flushing can wait.
     settled: watch::Sender<u64>,
-    state: watch::Sender<State>,
+    state: watch::Sender<WriterState>,
     /// What the store held at first, once it answered.
     earlier: watch::Sender<Option<Arc<Earlier>>>,
     /// Newest number of [`Writer::note_capturers`] whose rows are written.
@@ -107,19 +107,19 @@ struct Task<S> {
     unrecorded: bool,
 }
 
-// === impl State ===
+// === impl WriterState ===
 
-impl From<State> for v1::StoreState {
-    fn from(state: State) -> Self {
+impl From<WriterState> for v1::StoreState {
+    fn from(state: WriterState) -> Self {
         use v1::store_state::Kind;
         let kind = match state {
-            State::Starting(reason) => Kind::Starting(v1::StoreStarting { reason }),
-            State::Ready => Kind::Ready(v1::StoreReady {}),
-            State::Down { reason, passing } => {
+            WriterState::Starting(reason) => Kind::Starting(v1::StoreStarting { reason }),
+            WriterState::Ready => Kind::Ready(v1::StoreReady {}),
+            WriterState::Down { reason, passing } => {
                 let failure = if passing { v1::FailureKind::Passing } else { v1::FailureKind::Final };
                 Kind::Down(v1::StoreDown { reason, failure: failure.into() })
             }
-            State::Closed => Kind::Closed(v1::StoreClosed {}),
+            WriterState::Closed => Kind::Closed(v1::StoreClosed {}),
         };
         Self { kind: Some(kind) }
     }
@@ -145,7 +145,7 @@ impl Writer {
             filled: Notify::new(),
             hurry: Notify::new(),
             settled: watch::Sender::new(0),
-            state: watch::Sender::new(State::Starting(String::new())),
+            state: watch::Sender::new(WriterState::Starting(String::new())),
             earlier: watch::Sender::new(earlier.map(Arc::new)),
             recorded: watch::Sender::new(0),
             limit,
@@ -271,14 +271,14 @@ impl Writer {
         self.shared.filled.notify_one();
         self.shared.hurry.notify_one();
         let mut state = self.shared.state.subscribe();
-        let closed = state.wait_for(|state| *state == State::Closed);
+        let closed = state.wait_for(|state| *state == WriterState::Closed);
         // An engine that hangs is left behind; its process ends soon.
         drop(tokio::time::timeout_at(deadline, closed).await);
     }
 
     /// How the store is.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> WriterState {
         self.shared.state.borrow().clone()
     }
 
@@ -300,7 +300,7 @@ impl Shared {
         self.settled.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn set_state(&self, state: State) {
+    fn set_state(&self, state: WriterState) {
         self.state.send_if_modified(|old| {
             let changed = *old != state;
             *old = state;
@@ -339,7 +339,7 @@ impl<S: Store> Task<S> {
             self.keep_limit().await;
         }
         self.store.close().await;
-        self.shared.set_state(State::Closed);
+        self.shared.set_state(WriterState::Closed);
         self.shared.settle();
     }
 
@@ -359,7 +359,7 @@ impl<S: Store> Task<S> {
                 (true, _) => drop(tokio::time::timeout_at(self.measure_at(), filled).await),
                 (false, true) => break,
                 (false, false) => {
-                    drop(tokio::time::timeout(GATHER, self.shared.hurry.notified()).await);
+                    drop(tokio::time::timeout(BATCH_LINGER, self.shared.hurry.notified()).await);
                     break;
                 }
             }
@@ -369,13 +369,13 @@ impl<S: Store> Task<S> {
 
     /// Opens the store, again and again with growing pauses, until it is open or the session ends.
     async fn reach(&mut self) -> bool {
-        let (mut pause, longest) = BACK_OFF;
+        let (mut pause, longest) = BACK_OFF_PAUSES;
         loop {
             match self.open().await {
                 Ok(()) => {
                     // One that was down is back once it takes rows: a full disk is reached all the time.
-                    if !matches!(&*self.shared.state.borrow(), State::Down { .. }) {
-                        self.shared.set_state(State::Ready);
+                    if !matches!(&*self.shared.state.borrow(), WriterState::Down { .. }) {
+                        self.shared.set_state(WriterState::Ready);
                     }
                     return true;
                 }
@@ -399,23 +399,23 @@ impl<S: Store> Task<S> {
     }
 
     fn took_rows(&self) {
-        if matches!(&*self.shared.state.borrow(), State::Down { .. }) {
+        if matches!(&*self.shared.state.borrow(), WriterState::Down { .. }) {
             tracing::warn!("the store is back");
         }
-        self.shared.set_state(State::Ready);
+        self.shared.set_state(WriterState::Ready);
     }
 
     fn down(&self, error: &StoreError) {
         let reason = error.to_string();
         // A store that never answered is starting, for as long as waiting can help.
-        if matches!(&*self.shared.state.borrow(), State::Starting(_)) && error.is_passing() {
+        if matches!(&*self.shared.state.borrow(), WriterState::Starting(_)) && error.is_passing() {
             tracing::debug!(reason, "the store is starting");
-            return self.shared.set_state(State::Starting(reason));
+            return self.shared.set_state(WriterState::Starting(reason));
         }
-        if !matches!(&*self.shared.state.borrow(), State::Down { .. }) {
+        if !matches!(&*self.shared.state.borrow(), WriterState::Down { .. }) {
             tracing::warn!(reason, "the store is down, exchanges wait");
         }
-        self.shared.set_state(State::Down { reason, passing: error.is_passing() });
+        self.shared.set_state(WriterState::Down { reason, passing: error.is_passing() });
     }
 
     /// Writes a batch, however long the store is down; what the database refuses is given up alone.
@@ -430,7 +430,7 @@ impl<S: Store> Task<S> {
                 Err(error) if error.is_passing() => {
                     self.down(&error);
                     // Long enough for a lock to pass, short enough not to be seen.
-                    tokio::time::sleep(BACK_OFF.0).await;
+                    tokio::time::sleep(BACK_OFF_PAUSES.0).await;
                     if !self.reach().await {
                         self.unrecorded = true;
                         return refused(batch.exchanges.len());

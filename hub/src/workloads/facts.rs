@@ -13,10 +13,11 @@ use super::index::{Index, Key, Owner, Pod, Service, Slice};
 use super::{BEFORE_PODS, Workloads};
 
 /// Objects of one message: pods with many labels take some kilobytes each.
-const MOST: usize = 256;
+const MESSAGE_OBJECTS: usize = 256;
 
 /// Kinds whose owners are known, as the wire and as the API names them.
-const OWNED: [(ObjectKind, &str); 2] = [(ObjectKind::ReplicaSet, "ReplicaSet"), (ObjectKind::Job, "Job")];
+const OWNED_KINDS: [(ObjectKind, &str); 2] =
+    [(ObjectKind::ReplicaSet, "ReplicaSet"), (ObjectKind::Job, "Job")];
 
 /// What one other hub is told: everything, then changes.
 #[derive(Debug)]
@@ -64,8 +65,8 @@ impl Telling {
         if self.phase == Phase::Following {
             self.changes.filled().await;
         }
-        let taken = self.changes.take(MOST);
-        let complete = self.phase == Phase::Beginning && taken.len() < MOST;
+        let taken = self.changes.take(MESSAGE_OBJECTS);
+        let complete = self.phase == Phase::Beginning && taken.len() < MESSAGE_OBJECTS;
         if complete {
             self.phase = Phase::Following;
         }
@@ -323,12 +324,15 @@ fn owner_name(owner: &Owner) -> v1::OwnerName {
 
 /// The API's name of a kind whose owners are known.
 fn owned(kind: ObjectKind) -> Option<&'static str> {
-    OWNED.into_iter().find(|(known, _)| *known == kind).map(|(_, name)| name)
+    OWNED_KINDS.into_iter().find(|(known, _)| *known == kind).map(|(_, name)| name)
 }
 
 /// The wire's name of a kind whose owners are known.
 fn told_as(kind: &str) -> ObjectKind {
-    OWNED.into_iter().find(|(_, name)| *name == kind).map_or(ObjectKind::Unspecified, |(known, _)| known)
+    OWNED_KINDS
+        .into_iter()
+        .find(|(_, name)| *name == kind)
+        .map_or(ObjectKind::Unspecified, |(known, _)| known)
 }
 
 fn octets(ips: &[IpAddr]) -> Vec<Vec<u8>> {

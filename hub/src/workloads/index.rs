@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::changes::{Changes, Item};
 
 /// How long the address of a deleted pod still names it: its last exchanges arrive after it.
-pub const TOMBSTONE: Duration = Duration::from_mins(1);
+pub const TOMBSTONE_PERIOD: Duration = Duration::from_mins(1);
 
 /// Deleted pods that are remembered; a cluster that deletes more within a minute loses the oldest names.
 pub const MAX_TOMBSTONES: usize = 4096;
@@ -160,7 +160,7 @@ impl Index {
         self.changed(|| Item::Pod(key.clone()));
         self.tombstones.push_back((Instant::now(), key.clone(), pod));
         while self.tombstones.len() > MAX_TOMBSTONES
-            || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE)
+            || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE_PERIOD)
         {
             self.tombstones.pop_front();
         }
@@ -392,7 +392,7 @@ impl Index {
         let key = (namespace.into(), name.into());
         let dead = || {
             let dead = self.tombstones.iter().rev().find(|(_, known, _)| *known == key);
-            dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE).map(|(_, _, pod)| pod)
+            dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE_PERIOD).map(|(_, _, pod)| pod)
         };
         self.pods.get(&key).or_else(dead)
     }
@@ -453,7 +453,9 @@ impl Index {
         let Some(keys) = self.by_ip.get(&ip) else {
             let was_here = |pod: &Pod| !pod.host_network && !pod.ended && pod.ips.contains(&ip);
             let dead = self.tombstones.iter().rev().find(|(_, _, pod)| was_here(pod));
-            return dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE).map(|(_, key, _)| key.clone());
+            return dead
+                .filter(|(died, _, _)| died.elapsed() <= TOMBSTONE_PERIOD)
+                .map(|(_, key, _)| key.clone());
         };
         let has = |key: &&Key| {
             self.pods.get(*key).is_some_and(|pod| !pod.host_network || pod.host_ports.contains(&port))

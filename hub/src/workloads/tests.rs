@@ -90,7 +90,7 @@ fn what_is_about_a_session_is_told_from_what_only_looks_like_it() {
         let pod = Pod { ips: vec![ip.into()], labels, ..Pod::default() };
         workloads.write().set_pod(&(namespace.into(), name.into()), pod);
     };
-    let ours = [OURS, (SESSION, "abcde")];
+    let ours = [MANAGED_BY, (SESSION_LABEL, "abcde")];
     add("kyanos-abcde", "hub", [10, 0, 0, 1], &ours);
     add("shop", "hub", [10, 0, 0, 2], &ours);
     add("kyanos-fans", "web", [10, 0, 0, 3], &[("app", "web")]);
@@ -127,7 +127,8 @@ async fn capturers_are_told_where_sessions_are_when_that_changes() {
     let workloads = Arc::new(Workloads::new(&v1::Filter::default()).unwrap());
     workloads.listed.send_replace(BEFORE_PODS);
     let set = |namespace: &str, ip: [u8; 4], node: &str| {
-        let labels = [OURS, (SESSION, "abcde")].map(|(key, value)| (key.into(), value.into())).to_vec();
+        let labels =
+            [MANAGED_BY, (SESSION_LABEL, "abcde")].map(|(key, value)| (key.into(), value.into())).to_vec();
         let pod = Pod { ips: vec![ip.into()], labels, node: node.into(), uid: "u".into(), ..Pod::default() };
         workloads.write().set_pod(&(namespace.into(), "hub".into()), pod);
         workloads.change();

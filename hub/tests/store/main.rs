@@ -22,7 +22,7 @@ use std::time::Duration;
 use hub::exchange::CROWDED_PAYLOAD;
 use hub::store::mysql::{MysqlArchive, MysqlStore, Target};
 use hub::store::sqlite::{SqliteArchive, SqliteStore};
-use hub::store::writer::{BUFFER_BYTES, State, Writer};
+use hub::store::writer::{BUFFER_BYTES, Writer, WriterState};
 use hub::store::{Archive, Batch, CapturerRow, LossRow, Scope, Store, StoreError, Written};
 use proto::account::{Stage, Unit};
 use proto::v1;
@@ -433,7 +433,7 @@ async fn an_outage_loses_only_what_does_not_fit(server: &mut Server) {
     server.stop();
     offer(500..3000);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(matches!(writer.state(), State::Down { .. }), "{:?}", writer.state());
+    assert!(matches!(writer.state(), WriterState::Down { .. }), "{:?}", writer.state());
     tokio::task::block_in_place(|| server.start());
     offer(3000..3100);
     assert!(writer.flush(soon()).await, "{:?}", writer.state());

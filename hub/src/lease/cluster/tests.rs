@@ -10,7 +10,7 @@ use serde_json::Value;
 use tower_test::mock;
 
 use super::*;
-use crate::lease::{Over, PERIOD, RENEW, Terms, keep, win};
+use crate::lease::{LEASE_PERIOD, Over, RENEW_PERIOD, Terms, keep, win};
 use crate::session::Session;
 
 /// What was asked, as in `PUT leases/session`, with bodies.
@@ -131,7 +131,7 @@ async fn an_api_that_is_silent_is_given_up_in_time() {
         Cluster::new(Client::new(service, "default"), "kyanos-a".to_owned(), "hub-1".to_owned(), false);
     let began = tokio::time::Instant::now();
     assert!(matches!(cluster.renew().await, Err(LeaseError::Silent)));
-    assert_eq!(began.elapsed().as_secs(), ANSWER.as_secs());
+    assert_eq!(began.elapsed().as_secs(), API_TIMEOUT.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,12 +151,16 @@ async fn a_refused_switch_stops_neither_the_lease_nor_the_end() {
     let terms = Terms::of(&launch());
     let kept = tokio::spawn(keep(cluster, Arc::clone(&session), terms, None));
     let plugin = session.viewers.connect();
-    tokio::time::sleep(RENEW * 5 + RENEW / 2).await;
+    tokio::time::sleep(RENEW_PERIOD * 5 + RENEW_PERIOD / 2).await;
     assert_eq!((count(&seen, "PUT leases/session"), count(&seen, "PATCH jobs/deadman")), (6, 6));
     drop(plugin);
     let silent = tokio::time::Instant::now();
     kept.await.unwrap();
-    assert!(silent.elapsed() >= PERIOD && silent.elapsed() < PERIOD * 2, "{:?}", silent.elapsed());
+    assert!(
+        silent.elapsed() >= LEASE_PERIOD && silent.elapsed() < LEASE_PERIOD * 2,
+        "{:?}",
+        silent.elapsed()
+    );
     let deleted = seen.lock().unwrap();
     let (_, body) = deleted.iter().find(|(asked, _)| asked == "DELETE /api/v1/namespaces/kyanos-a").unwrap();
     assert_eq!(body["preconditions"]["uid"], "u");
@@ -333,7 +337,7 @@ async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
             "GET leases/session" => {
                 let (code, mut lease) = lease("hub-1");
                 if let Some(ended) = ended {
-                    lease["metadata"]["annotations"] = json!({ENDED: ended.to_string()});
+                    lease["metadata"]["annotations"] = json!({CAPTURE_ENDED: ended.to_string()});
                 }
                 (code, lease)
             }
@@ -347,13 +351,13 @@ async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
         let terms = Terms { keep: Some(minutes(60)) };
         assert_eq!(keep(cluster, session, terms, Some(true)).await, Over::Gone);
         let seen = seen.lock().unwrap();
-        let of = |body: &Value| body["metadata"]["annotations"][ENDED].as_str().map(str::to_owned);
+        let of = |body: &Value| body["metadata"]["annotations"][CAPTURE_ENDED].as_str().map(str::to_owned);
         *note.lock().unwrap() = seen.iter().find_map(|(_, body)| of(body));
         began.elapsed()
     };
     // Its first hub waits out silence and then the whole time, and notes the end.
     let whole = run(None).await;
-    assert!(whole >= PERIOD + minutes(60) && whole < PERIOD + minutes(61), "{whole:?}");
+    assert!(whole >= LEASE_PERIOD + minutes(60) && whole < LEASE_PERIOD + minutes(61), "{whole:?}");
     assert!(noted.lock().unwrap().as_ref().is_some_and(|at| at.parse::<Timestamp>().is_ok()));
     // The next one goes on from there, on the clock that the note was written by.
     let earlier = Timestamp::now().checked_sub(minutes(50)).unwrap();

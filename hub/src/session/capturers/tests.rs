@@ -123,13 +123,13 @@ fn a_process_that_is_heard_again_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_to_go_is_forgotten_when_the_capturer_comes_back() {
+async fn a_command_to_go_is_forgotten_when_the_capturer_comes_back() {
     let capturers = begun();
     capturers.connect(hello("one", 1)).unwrap();
     capturers.release("one", "10.0.0.1:7440");
     capturers.connect(hello("one", 1)).unwrap();
-    let order = tokio::time::timeout(Duration::from_secs(9), capturers.released("one"));
-    assert!(order.await.is_err());
+    let command = tokio::time::timeout(Duration::from_secs(9), capturers.released("one"));
+    assert!(command.await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,16 +15,16 @@ use super::super::{Archive, CHUNK_BYTES, CHUNK_ROWS, PullSink, QUERY_TIME, Query
 use super::{Target, said, store_error};
 
 /// Bytes of randomness in the name and in the password of a login that the hub makes.
-const RANDOM: (usize, usize) = (6, 24);
+const LOGIN_RANDOM_BYTES: (usize, usize) = (6, 24);
 
 /// Character set number that marks bytes.
-const BINARY: u16 = 63;
+const BINARY_CHARSET: u16 = 63;
 
 /// Errors by which a server says that a login may not do this.
-const DENIED: [u16; 7] = [1044, 1142, 1143, 1227, 1290, 1370, 1792];
+const DENIED_ERRORS: [u16; 7] = [1044, 1142, 1143, 1227, 1290, 1370, 1792];
 
 /// Errors by which a server says that a statement took too long.
-const TOO_LONG: [u16; 3] = [1969, 3024, 1317];
+const TIMEOUT_ERRORS: [u16; 3] = [1969, 3024, 1317];
 
 /// Who reads.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ async fn limit_time(connection: &mut Conn) {
 /// Makes a login that can SELECT in the store's database and nothing else.
 async fn make_login(target: &Target) -> Reading {
     let made = async {
-        let (user, password) = (random(RANDOM.0)?, random(RANDOM.1)?);
+        let (user, password) = (random(LOGIN_RANDOM_BYTES.0)?, random(LOGIN_RANDOM_BYTES.1)?);
         let user = format!("kyanos_r_{user}");
         let mut connection = target.connect().await.map_err(|error| error.to_string())?;
         let database = target.database().replace('`', "``");
@@ -265,16 +265,18 @@ fn is_blob(column: &Column) -> bool {
             | ColumnType::MYSQL_TYPE_GEOMETRY
             | ColumnType::MYSQL_TYPE_BIT
     );
-    holds_bytes && column.character_set() == BINARY && column.flags().contains(ColumnFlags::BINARY_FLAG)
+    holds_bytes
+        && column.character_set() == BINARY_CHARSET
+        && column.flags().contains(ColumnFlags::BINARY_FLAG)
 }
 
 /// What a server says to a reader's statement.
 fn refused(error: &Error) -> StoreError {
     match error {
-        Error::Server(server) if DENIED.contains(&server.code) => {
+        Error::Server(server) if DENIED_ERRORS.contains(&server.code) => {
             StoreError::ReadOnly { message: server.to_string() }
         }
-        Error::Server(server) if TOO_LONG.contains(&server.code) => {
+        Error::Server(server) if TIMEOUT_ERRORS.contains(&server.code) => {
             StoreError::TimedOut { seconds: QUERY_TIME.as_secs() }
         }
         Error::Server(server) => StoreError::Statement { message: server.to_string() },

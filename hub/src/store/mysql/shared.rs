@@ -9,11 +9,11 @@ use super::super::{StoreError, row};
 use super::{Target, migrate, store_error};
 
 /// Attempts to claim a slot that another hub claims at the same moment.
-const ATTEMPTS: usize = 20;
+const CLAIM_ATTEMPTS: usize = 20;
 
 /// Errors by which a database says that another transaction was faster: duplicate key, lock wait, deadlock or, on a
 /// cluster, a failed certification.
-const FASTER: [u16; 3] = [1062, 1205, 1213];
+const CONFLICT_ERRORS: [u16; 3] = [1062, 1205, 1213];
 
 /// The tables of a session as all of its hubs see them.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl Shared {
         let mut connection = self.target.connect().await?;
         migrate(&mut connection).await?;
         let mut last = None;
-        for _attempt in 0..ATTEMPTS {
+        for _attempt in 0..CLAIM_ATTEMPTS {
             match self.claim_once(&mut connection, (node, kernel, version)).await {
-                Err(Error::Server(error)) if FASTER.contains(&error.code) => last = Some(error),
+                Err(Error::Server(error)) if CONFLICT_ERRORS.contains(&error.code) => last = Some(error),
                 Err(error) => return Err(store_error(&error)),
                 Ok(slot) => {
                     drop(connection.disconnect().await);
@@ -63,7 +63,7 @@ impl Shared {
         let slot = transaction.exec_first::<Option<u64>, _, _>(newest, (session,)).await?.flatten();
         let (first, last) = earlier::signed(&id::ALL).into_inner();
         let newest =
-            transaction.exec_first::<Option<u64>, _, _>(earlier::NEWEST, (session, first, last)).await?;
+            transaction.exec_first::<Option<u64>, _, _>(earlier::NEWEST_ID, (session, first, last)).await?;
         let used = slot.into_iter().chain(newest.flatten().map(|id| u64::from(id::Base::from(id).slot)));
         let free = used.max().map_or(0, |slot| slot.saturating_add(1));
         if free >= u64::from(id::MAX_SLOTS) {

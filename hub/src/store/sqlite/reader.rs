@@ -10,7 +10,7 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::schema::{self, Dialect, EXCHANGES, TABLES, Table, VERSION, VERSION_TABLE};
+use super::super::schema::{self, Dialect, EXCHANGES, SCHEMA_VERSION, TABLES, Table, VERSION_TABLE};
 use super::super::{CHUNK_BYTES, CHUNK_ROWS, StoreError};
 use super::{embedded, unopened};
 
@@ -24,7 +24,7 @@ const CLOCK_OPERATIONS: i32 = 10_000;
 const CACHE_KIB: u32 = 2048;
 
 /// Pragmas that only tell of the schema.
-const PRAGMAS: [&str; 8] = [
+const SCHEMA_PRAGMAS: [&str; 8] = [
     "table_info",
     "table_xinfo",
     "table_list",
@@ -60,7 +60,7 @@ impl Reader {
             _ => unopened(path, &error),
         };
         let mut connection = connect(path).map_err(open)?;
-        connection.busy_timeout(super::BUSY).map_err(open)?;
+        connection.busy_timeout(super::BUSY_TIMEOUT).map_err(open)?;
         let found = check(&connection, path)?;
         complete(&connection, found).map_err(open)?;
         connection
@@ -226,8 +226,8 @@ fn check(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
         return Err(foreign());
     }
     let found = super::version(connection).map_err(|error| unopened(path, &error))?;
-    if found > VERSION {
-        return Err(StoreError::Newer { found, known: VERSION });
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { found, known: SCHEMA_VERSION });
     }
     Ok(found)
 }
@@ -258,7 +258,7 @@ fn authorize(context: &AuthContext<'_>) -> Authorization {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
         AuthAction::Function { function_name } => !function_name.eq_ignore_ascii_case("load_extension"),
         AuthAction::Pragma { pragma_name, .. } => {
-            PRAGMAS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name))
+            SCHEMA_PRAGMAS.iter().any(|name| name.eq_ignore_ascii_case(pragma_name))
         }
         _ => false,
     };
@@ -286,7 +286,7 @@ fn said(error: &rusqlite::Error, limit: Duration) -> StoreError {
 
 fn read(row: &rusqlite::Row<'_>, width: usize) -> rusqlite::Result<(v1::Row, usize)> {
     /// What a value takes beside its text or bytes.
-    const VALUE: usize = size_of::<v1::Value>();
+    const VALUE_BYTES: usize = size_of::<v1::Value>();
     let mut bytes = 0_usize;
     let mut values = Vec::with_capacity(width);
     for index in 0..width {
@@ -300,7 +300,7 @@ fn read(row: &rusqlite::Row<'_>, width: usize) -> rusqlite::Result<(v1::Row, usi
             }),
             ValueRef::Blob(blob) => Some(Kind::Blob(blob.to_vec())),
         };
-        bytes = bytes.saturating_add(VALUE).saturating_add(match &kind {
+        bytes = bytes.saturating_add(VALUE_BYTES).saturating_add(match &kind {
             Some(Kind::Text(text)) => text.len(),
             Some(Kind::Blob(blob)) => blob.len(),
             Some(Kind::Integer(_) | Kind::Unsigned(_) | Kind::Real(_)) | None => 0,

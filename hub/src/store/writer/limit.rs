@@ -12,10 +12,10 @@ use crate::store::Store;
 const LIMIT_STEPS: u64 = 32;
 
 /// How often the size is measured where other hubs write, too.
-const MEASURE: Duration = Duration::from_secs(10);
+const MEASURE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Longer than any session.
-const NEVER: Duration = Duration::from_hours(365 * 24);
+const BEYOND_ANY_SESSION: Duration = Duration::from_hours(365 * 24);
 
 /// Part of the rows that trimming removes at once.
 const TRIM_SHARE: u64 = 10;
@@ -26,7 +26,7 @@ impl<S: Store> Task<S> {
     /// When the size is measured at the latest: what other hubs wrote is seen in the store alone.
     pub(super) fn measure_at(&self) -> Instant {
         let others = self.shared.several.load(Ordering::Relaxed) && self.shared.trims.load(Ordering::Relaxed);
-        let pause = if others && self.shared.limit > 0 { MEASURE } else { NEVER };
+        let pause = if others && self.shared.limit > 0 { MEASURE_PERIOD } else { BEYOND_ANY_SESSION };
         self.measured + pause
     }
 

@@ -112,7 +112,7 @@ async fn a_store_that_no_waiting_mends_says_so_and_is_tried_again() {
     assert_eq!(down.failure(), v1::FailureKind::Final);
     fake.inside().newer = false;
     assert!(writer.flush(soon()).await);
-    assert_eq!((writer.state(), writer.totals().stored), (State::Ready, 10));
+    assert_eq!((writer.state(), writer.totals().stored), (WriterState::Ready, 10));
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,10 +124,13 @@ async fn an_outage_loses_nothing_that_fits() {
     fake.inside().down = true;
     writer.offer(&exchanges(1000..3000, 10));
     assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
-    assert_eq!(writer.state(), State::Down { reason: "store unreachable: down".to_owned(), passing: true });
+    assert_eq!(
+        writer.state(),
+        WriterState::Down { reason: "store unreachable: down".to_owned(), passing: true }
+    );
     fake.inside().down = false;
     assert!(writer.flush(soon()).await);
-    assert_eq!(writer.state(), State::Ready);
+    assert_eq!(writer.state(), WriterState::Ready);
     assert_eq!(fake.inside().ids, (0..3000).collect::<Vec<_>>());
     assert_eq!(writer.totals().lost, 0);
     balanced(&writer);
@@ -140,7 +143,7 @@ async fn a_store_is_left_alone_until_it_may_be_asked() {
     let writer = Writer::start_once(async { drop(may.await) }, fake.clone(), 0, None);
     writer.offer(&exchanges(0..10, 10));
     assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
-    assert_eq!((writer.state(), fake.inside().ids.len()), (State::Starting(String::new()), 0));
+    assert_eq!((writer.state(), fake.inside().ids.len()), (WriterState::Starting(String::new()), 0));
     go.send(()).unwrap();
     assert!(writer.flush(soon()).await);
     assert_eq!(fake.inside().ids.len(), 10);

@@ -83,7 +83,7 @@ async fn what_a_new_leader_does_not_know_is_forgotten() {
 #[tokio::test]
 async fn many_objects_take_several_messages_and_each_is_told_once() {
     let leader = filled();
-    for number in 0..MOST * 2 {
+    for number in 0..MESSAGE_OBJECTS * 2 {
         leader.write().set_pod(&key(&format!("pod-{number}")), pod([10, 0, 0, 1]));
     }
     let peer = Arc::new(Workloads::new(&v1::Filter::default()).unwrap());
@@ -99,7 +99,7 @@ async fn many_objects_take_several_messages_and_each_is_told_once() {
             break;
         }
     }
-    assert_eq!(told, MOST * 2 + 1);
+    assert_eq!(told, MESSAGE_OBJECTS * 2 + 1);
     assert_eq!(known(&leader), known(&peer));
 }
 

@@ -83,7 +83,7 @@ async fn a_deleted_pod_is_named_for_a_minute_unless_its_address_is_anothers() {
     index.set_pod(&key("b"), pod("10.0.0.1"));
     assert_eq!(named(&index, "10.0.0.1", 1), names("shop", "b", ""));
     index.remove_pod(&key("b"));
-    tokio::time::advance(TOMBSTONE + Duration::from_secs(1)).await;
+    tokio::time::advance(TOMBSTONE_PERIOD + Duration::from_secs(1)).await;
     assert_eq!(named(&index, "10.0.0.1", 1), names("", "", ""));
     assert!(index.pod("shop", "a").is_none());
 }
