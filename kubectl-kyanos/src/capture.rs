@@ -17,11 +17,11 @@ use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::local;
+use crate::render::summary;
 use crate::save::{self, Target};
 use crate::session::{Kept, Remains, Wanted};
 use crate::stop::{Stop, Stops};
 use crate::store::SessionStore;
-use crate::summary;
 
 /// What a capturing command was asked for.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     let mut session = match started {
         Ok(Started::Running(session)) => *session,
         Ok(Started::Stopped(stop, remains)) => {
-            let local = matches!(plan.place, Where::Local).then_some(local::CLEANUP);
+            let local = matches!(plan.place, Where::Local).then_some(local::CLEANUP_COMMAND);
             let stopped = outcome(&stop, None, &remains, local);
             return unfinished(&begun, stopped, &mut stops, console).await;
         }

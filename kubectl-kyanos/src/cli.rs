@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::metric::Metric;
 use crate::protocols;
 use crate::render::result::Format;
 use crate::render::stat::Sort;
@@ -21,7 +22,7 @@ pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
 
 /// Commands that run a session and filter its traffic.
-pub(crate) const CAPTURING: [&str; 3] = ["watch", "stat", "overview"];
+pub(crate) const CAPTURING_COMMANDS: [&str; 3] = ["watch", "stat", "overview"];
 
 /// Default of `--max-print-bytes`.
 pub(crate) const DEFAULT_PRINT_BYTES: &str = "1024";
@@ -270,7 +271,7 @@ pub(crate) struct StatArgs {
 pub(crate) struct AggregateArgs {
     /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
-    pub(crate) metric: Vec<values::Metric>,
+    pub(crate) metric: Vec<Metric>,
     /// What rows are of
     #[arg(short, long, value_name = "GROUPS", help = groups::help(), value_parser = groups::groups, default_value = "remote-ip")]
     pub(crate) group_by: groups::Groups,
@@ -394,7 +395,7 @@ pub(crate) struct CandidatesArgs {
 /// The whole command line with the protocols' own filters.
 pub(crate) fn command() -> Command {
     let mut command = Cli::command();
-    for name in CAPTURING {
+    for name in CAPTURING_COMMANDS {
         command = command.mut_subcommand(name, |sub| sub.args(protocols::args()));
     }
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();

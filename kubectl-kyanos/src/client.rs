@@ -26,13 +26,13 @@ const MAX_MESSAGE: usize = 64 << 20;
 const STREAM_WINDOW: u32 = 4 << 20;
 
 /// How often the hub hears that this plugin lives.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT_PERIOD: Duration = Duration::from_secs(10);
 
 /// Longest wait for the answer to an HTTP/2 ping before a connection counts as broken.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a connection breaks that was open.
-const BREAKS: [io::ErrorKind; 4] = [
+const BREAK_KINDS: [io::ErrorKind; 4] = [
     io::ErrorKind::BrokenPipe,
     io::ErrorKind::ConnectionAborted,
     io::ErrorKind::ConnectionReset,
@@ -197,7 +197,7 @@ impl Client {
         while broken.elapsed() < borne {
             let left = borne.saturating_sub(broken.elapsed());
             let beats =
-                IntervalStream::new(tokio::time::interval(HEARTBEAT)).map(|_| v1::HeartbeatRequest {});
+                IntervalStream::new(tokio::time::interval(HEARTBEAT_PERIOD)).map(|_| v1::HeartbeatRequest {});
             match tokio::time::timeout(left, self.inner.heartbeat(beats)).await {
                 Ok(Ok(answers)) => {
                     let mut answers = answers.into_inner();
@@ -272,7 +272,7 @@ fn endpoint(identity: &Identity, port: u16, patience: Patience) -> Result<Endpoi
         .tls_config(tls)
         .map_err(|error| unreachable(&error))?
         .connect_timeout(patience.connect)
-        .http2_keep_alive_interval(HEARTBEAT)
+        .http2_keep_alive_interval(HEARTBEAT_PERIOD)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -361,7 +361,7 @@ fn connection_broke(error: &(dyn std::error::Error + 'static)) -> bool {
     // HTTP/2 keeps what it met below it to itself.
     let below = causes::find::<h2::Error>(error).and_then(h2::Error::get_io);
     let met = below.or_else(|| causes::find::<io::Error>(error));
-    silent || met.is_some_and(|error| BREAKS.contains(&error.kind()))
+    silent || met.is_some_and(|error| BREAK_KINDS.contains(&error.kind()))
 }
 
 #[cfg(test)]

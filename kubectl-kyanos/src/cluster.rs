@@ -12,9 +12,9 @@ pub(crate) mod request;
 pub(crate) mod selection;
 pub(crate) mod session;
 pub(crate) mod sessions;
-pub(crate) mod standing;
 pub(crate) mod status;
 pub(crate) mod teardown;
+pub(crate) mod witness;
 
 #[cfg(test)]
 mod deployer_tests;

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::render::text::{lines, one_line};
 
 /// Characters and lines of a terminal that does not tell its size.
-const USUAL_SIZE: (u16, u16) = (80, 24);
+const USUAL_TERMINAL_SIZE: (u16, u16) = (80, 24);
 
 /// Speaks to the user.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Console {
     ///
     /// Messages that come between are written above what is drawn next.
     pub(crate) fn draw(&self, text: &str) -> std::io::Result<()> {
-        let size = crossterm::terminal::size().unwrap_or(USUAL_SIZE);
+        let size = crossterm::terminal::size().unwrap_or(USUAL_TERMINAL_SIZE);
         let (width, height) = (usize::from(size.0.max(1)), usize::from(size.1.max(2)));
         let mut drawn = self.drawn();
         let lines = fitting(text, width, height);
@@ -62,7 +62,7 @@ impl Console {
 
     /// Shows a text for good in place of the one drawn before.
     pub(crate) fn draw_last(&self, text: &str) -> std::io::Result<()> {
-        let width = usize::from(crossterm::terminal::size().unwrap_or(USUAL_SIZE).0.max(1));
+        let width = usize::from(crossterm::terminal::size().unwrap_or(USUAL_TERMINAL_SIZE).0.max(1));
         let drawn = std::mem::take(&mut *self.drawn());
         let mut out = std::io::stdout().lock();
         write!(out, "{}{text}", erasing(&drawn, width))?;
@@ -143,7 +143,7 @@ impl Console {
         let mut drawn = self.drawn();
         let mut erasing = String::new();
         if self.terminal && !drawn.is_empty() {
-            let width = usize::from(crossterm::terminal::size().unwrap_or(USUAL_SIZE).0.max(1));
+            let width = usize::from(crossterm::terminal::size().unwrap_or(USUAL_TERMINAL_SIZE).0.max(1));
             erasing = self::erasing(&drawn, width);
             drawn.clear();
         }

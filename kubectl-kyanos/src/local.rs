@@ -23,10 +23,10 @@ use crate::session::{Kept, Notice, Remains, Wanted, name};
 use crate::store::SessionStore;
 
 /// Command that removes what sessions on this machine left.
-pub(crate) const CLEANUP: &str = "kubectl kyanos cleanup --local";
+pub(crate) const CLEANUP_COMMAND: &str = "kubectl kyanos cleanup --local";
 
 /// Longest a child may take to end after its input closed.
-const CHILD_END: Duration = Duration::from_secs(4);
+const CHILD_END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Hub, capturer and files of a session that this process started.
 ///
@@ -169,7 +169,7 @@ impl Local {
     /// Lets capturer and hub end, kills what does not, and removes the session's files.
     pub(crate) async fn finish(mut self) -> Remains {
         for child in [self.capturer.take(), self.hub.take()].into_iter().flatten() {
-            child.end(CHILD_END).await;
+            child.end(CHILD_END_TIMEOUT).await;
         }
         self.finished = true;
         self.remove()

@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod failure;
 mod local;
+mod metric;
 mod platform;
 mod printer;
 mod protocols;
@@ -18,7 +19,7 @@ mod session;
 mod stdout;
 mod stop;
 mod store;
-mod summary;
+mod suggestion;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -31,7 +32,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 
 /// Name by which kubectl runs this program to complete a command line.
-const COMPLETER: &str = "kubectl_complete-kyanos";
+const COMPLETER_NAME: &str = "kubectl_complete-kyanos";
 
 fn main() -> ExitCode {
     platform::prepare_console();
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
 /// Reads the command line; under kubectl's completer name all words are those to complete.
 fn parse(mut words: Vec<OsString>) -> Result<(Cli, ArgMatches), Outcome> {
     let name = words.first().map(|word| Path::new(word).file_stem().unwrap_or_default().to_owned());
-    if name.is_some_and(|name| name == COMPLETER) {
+    if name.is_some_and(|name| name == COMPLETER_NAME) {
         words.insert(1, OsString::from("__complete"));
     }
     cli::parse(words)

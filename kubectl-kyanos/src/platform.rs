@@ -17,7 +17,7 @@ use self::unix as system;
 use self::windows as system;
 
 /// Whether sessions can be on this machine: the capturer needs Linux.
-pub(crate) const CAPTURES: bool = cfg!(target_os = "linux");
+pub(crate) const CAN_CAPTURE: bool = cfg!(target_os = "linux");
 
 /// What a user does for [`Signal::Terminate`].
 pub(crate) const TERMINATE: &str = system::TERMINATE;
@@ -162,8 +162,8 @@ pub(crate) fn process(pid: u32) -> Option<Process> {
 /// Returns how many ticks [`Process::began`] counts in a second.
 pub(crate) fn ticks_per_second() -> u64 {
     /// What all of Linux's architectures have.
-    const USUAL: u64 = 100;
-    system::ticks_per_second().filter(|ticks| *ticks > 0).unwrap_or(USUAL)
+    const USUAL_TICKS: u64 = 100;
+    system::ticks_per_second().filter(|ticks| *ticks > 0).unwrap_or(USUAL_TICKS)
 }
 
 /// Returns when the machine booted, since 1970 by its clock.

@@ -14,13 +14,13 @@ use crate::failure::Failure;
 use crate::render::{detail, json, line};
 
 /// Batches that wait to be printed; what comes beyond waits in the hub, which counts what it drops.
-const QUEUE: usize = 8;
+const QUEUED_BATCHES: usize = 8;
 
 /// Bytes gathered before they are written when more is waiting.
-const BUFFER: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Longest that printing the rest may take at the end.
-const LAST_PRINT: Duration = Duration::from_secs(3);
+const LAST_PRINT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How exchanges are written.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ pub(crate) enum Style {
     /// One JSON object per line.
     Json,
     /// One aligned line each.
-    Lines(line::Renderer),
+    Lines(line::LineRenderer),
     /// A block each; payload bytes shown.
-    Blocks(line::Renderer, Option<usize>),
+    Blocks(line::LineRenderer, Option<usize>),
 }
 
 /// What a printer writes and where.
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     /// Form on standard output.
     pub(crate) style: Style,
     /// JSON form.
-    pub(crate) json: json::Renderer,
+    pub(crate) json: json::JsonRenderer,
     /// File that gets the JSON form too.
     pub(crate) file: Option<(PathBuf, File)>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Printer {
 impl Printer {
     /// Starts the thread.
     pub(crate) fn start(settings: Settings) -> Self {
-        let (sender, batches) = mpsc::channel(QUEUE);
+        let (sender, batches) = mpsc::channel(QUEUED_BATCHES);
         let (end, ended) = tokio::sync::oneshot::channel();
         let printed = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&printed);
@@ -108,7 +108,7 @@ impl Printer {
     /// Waits until everything given is written; says whether it was.
     pub(crate) async fn close(&mut self) -> Result<bool, Failure> {
         self.sender = None;
-        match tokio::time::timeout(LAST_PRINT, &mut self.ended).await {
+        match tokio::time::timeout(LAST_PRINT_TIMEOUT, &mut self.ended).await {
             Ok(Ok(Ended::Done)) => Ok(true),
             Ok(Ok(Ended::Failed(failure))) => Err(failure),
             Ok(Ok(Ended::Closed) | Err(_)) | Err(_) => Ok(false),
@@ -130,8 +130,9 @@ struct Writer {
 
 impl Writer {
     fn new(mut settings: Settings, printed: Arc<AtomicU64>) -> Self {
-        let file = settings.file.take().map(|(path, file)| (path, BufWriter::with_capacity(BUFFER, file)));
-        let out = BufWriter::with_capacity(BUFFER, std::io::stdout());
+        let file =
+            settings.file.take().map(|(path, file)| (path, BufWriter::with_capacity(BUFFER_BYTES, file)));
+        let out = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout());
         Self { settings, out, file, buffer: Vec::new(), unflushed: 0, printed }
     }
 

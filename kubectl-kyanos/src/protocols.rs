@@ -6,8 +6,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 use proto::v1;
 
-use crate::cli::values::nearest;
 use crate::failure::Failure;
+use crate::suggestion::nearest;
 
 /// One flag with every protocol that has it.
 struct Flag {

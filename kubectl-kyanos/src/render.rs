@@ -7,6 +7,7 @@ pub(crate) mod result;
 pub(crate) mod session;
 pub(crate) mod stat;
 pub(crate) mod stored;
+pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod units;

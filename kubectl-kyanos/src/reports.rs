@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::values::suggest;
 use crate::failure::Failure;
+use crate::suggestion::suggest;
 
 /// Names and statements.
 pub(crate) const REPORTS: [(&str, &str); 5] = [

@@ -19,10 +19,10 @@ use crate::store;
 const EXCHANGES: &str = "exchanges";
 
 /// Ending of the store that becomes a file of JSON lines, while it does.
-const STAGED: &str = "jsonl.part";
+const STAGED_ENDING: &str = "jsonl.part";
 
 /// Longest that turning a store into lines may take; a second Ctrl-C skips it sooner.
-const LONGEST: Duration = Duration::from_hours(1);
+const CONVERT_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What a store is saved as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Target {
             Self::Sqlite(path) => Sink::Sqlite(store::File::create(path)?),
             Self::Jsonl(path) => {
                 create(path)?;
-                let staged = Staged { path: path.with_extension(STAGED), target: path.clone() };
+                let staged = Staged { path: path.with_extension(STAGED_ENDING), target: path.clone() };
                 Sink::Jsonl(store::File::create(&staged.path)?, staged)
             }
             Self::Csv(path) => Sink::Csv(csv::Writer::from_writer(create(path)?)),
@@ -180,8 +180,8 @@ fn write_lines(from: &Path, to: &Path) -> Result<(), Failure> {
     let mut file = BufWriter::new(file);
     let mut reader = stored::Reader::new(&[]);
     let mut line = Vec::new();
-    let mut renderer = json::Renderer { session: String::new(), print_bytes: Some(usize::MAX) };
-    store::read(from, &stored::select(), LONGEST, &mut |part| {
+    let mut renderer = json::JsonRenderer { session: String::new(), print_bytes: Some(usize::MAX) };
+    store::read(from, &stored::select(), CONVERT_TIMEOUT, &mut |part| {
         if !part.columns.is_empty() {
             reader = stored::Reader::new(&part.columns);
         }

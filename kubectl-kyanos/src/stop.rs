@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::platform::{self, Signal, Signals};
 
 /// Signals and closings that may wait to be heard.
-const QUEUE: usize = 8;
+const QUEUED_STOPS: usize = 8;
 
 /// Why a command stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl From<Signal> for Stop {
 impl Stops {
     /// Begins to listen; signals no longer end the process by themselves.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let (sender, heard) = mpsc::channel(QUEUE);
+        let (sender, heard) = mpsc::channel(QUEUED_STOPS);
         let signals = Signals::listen()
             .map_err(|error| Failure::new(format!("listening for signals failed: {error}")))?;
         tokio::spawn(forward(signals, sender.clone()));

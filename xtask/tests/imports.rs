@@ -8,7 +8,7 @@ use regex::Regex;
 use xtask::workspace::{root, tracked_files};
 
 /// Crates whose modules are in layers.
-const LAYERED: [&str; 2] = ["capturer", "capturer-ebpf"];
+const LAYERED: [&str; 3] = ["capturer", "capturer-ebpf", "kubectl-kyanos"];
 
 /// What each module of a crate imports from its neighbours.
 type Imports = BTreeMap<String, BTreeSet<String>>;

@@ -9,21 +9,21 @@ use super::session::Session;
 use super::view::{Flow, Items, View};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::render::summary;
 use crate::session::Notice;
 use crate::stop::{Stop, Stops};
-use crate::summary;
 
 /// Longest that capturers may take to send what they have.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a hub that takes the place of one that went away is waited for while the session ends.
-const SUCCESSOR: Duration = Duration::from_secs(5);
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a store that goes with its session may take what it does not have yet: its server may not be up yet.
-const LAST_ROWS: Duration = Duration::from_millis(500);
+const LAST_ROWS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the stream may go on after the hub said that all is delivered.
-const LAST_ITEMS: Duration = Duration::from_secs(3);
+const LAST_ITEMS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a session's end has to see to.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(super) async fn end<V: View>(
 ) -> Account {
     let mut client = session.client.clone();
     let mut account = Account::default();
-    if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS, client.describe()).await {
+    if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS_TIMEOUT, client.describe()).await {
         account.nodes = state.capturers.len();
         account.balances = summary::read(&state.balances);
         account.clamped = state.clamped;
@@ -81,14 +81,14 @@ pub(super) async fn end<V: View>(
         let mut drained = std::pin::pin!(drained);
         tokio::select! {
             shown = &mut rest => {
-                let patience = if stored || shown.is_err() { DRAIN } else { LAST_ROWS };
+                let patience = if stored || shown.is_err() { DRAIN_TIMEOUT } else { LAST_ROWS_TIMEOUT };
                 match tokio::time::timeout(patience, drained).await {
                     Ok(drained) => (shown, drained),
                     Err(_elapsed) => (shown, without_store(&mut asked).await),
                 }
             }
             drained = &mut drained => {
-                let shown = tokio::time::timeout(LAST_ITEMS, &mut rest).await.unwrap_or(Ok(()));
+                let shown = tokio::time::timeout(LAST_ITEMS_TIMEOUT, &mut rest).await.unwrap_or(Ok(()));
                 (shown, drained)
             }
         }
@@ -114,7 +114,7 @@ pub(super) async fn end<V: View>(
         }
         failure = lost(&mut session.notices) => account.failure = Some(failure),
         _signal = stops.next_signal() => account.aborted = true,
-        () = tokio::time::sleep(DRAIN + LAST_ITEMS) => {
+        () = tokio::time::sleep(DRAIN_TIMEOUT + LAST_ITEMS_TIMEOUT) => {
             account.failure = Some(Failure::new("the hub did not drain in time"));
         }
     }
@@ -126,11 +126,11 @@ async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::Dra
     let pause = client.pause();
     let mut refused: Option<Instant> = None;
     loop {
-        match client.drain(by.clone(), DRAIN).await {
+        match client.drain(by.clone(), DRAIN_TIMEOUT).await {
             Err(away)
                 if resumes
                     && away.passing
-                    && refused.get_or_insert_with(Instant::now).elapsed() < SUCCESSOR =>
+                    && refused.get_or_insert_with(Instant::now).elapsed() < SUCCESSOR_TIMEOUT =>
             {
                 tokio::time::sleep(pause).await;
             }
@@ -182,7 +182,7 @@ pub(super) async fn unexpected_end(session: &mut Session, failure: Option<Failur
     if session.ended_by.is_some() {
         return ended_by(session).await;
     }
-    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
+    match tokio::time::timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
         Ok(Some(Notice::Lost(failure))) => Err(failure),
         Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
         Ok(None) | Err(_) => Err(failure.unwrap_or_else(|| Failure::new("the hub ended the stream"))),
@@ -194,7 +194,7 @@ pub(super) async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
     if let Some(by) = session.ended_by.take() {
         return Ok(Stop::Ended(by));
     }
-    match tokio::time::timeout(LAST_ITEMS, session.notices.recv()).await {
+    match tokio::time::timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
         Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
         Ok(Some(Notice::Lost(_)) | None) | Err(_) => Ok(Stop::Ended("its starter".to_owned())),
     }

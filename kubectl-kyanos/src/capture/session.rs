@@ -10,8 +10,8 @@ use crate::client::Client;
 use crate::cluster::connect::Connection;
 use crate::cluster::request::Request;
 use crate::cluster::session::{self as cluster, Begun, Cluster};
-use crate::cluster::standing::Standing;
 use crate::cluster::teardown;
+use crate::cluster::witness::ClusterWitness;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::{self, Local};
@@ -19,7 +19,7 @@ use crate::session::{Notice, Remains, Wanted};
 use crate::stop::{Stop, Stops};
 
 /// Notices that may wait to be heard.
-const QUEUE: usize = 8;
+const QUEUED_NOTICES: usize = 8;
 
 /// Where a session is or shall be.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ impl Session {
         console: &mut Console,
         stops: &mut Stops,
     ) -> Result<Started, Failure> {
-        let (sender, notices) = mpsc::channel(QUEUE);
+        let (sender, notices) = mpsc::channel(QUEUED_NOTICES);
         let mut local = Local::create(wanted, console)?;
         let outcome = tokio::select! {
             started = local.start(&sender, console) => started.map(Ok),
@@ -147,7 +147,7 @@ impl Session {
     }
 
     fn new(name: String, client: Client, place: Place) -> Self {
-        Self::with(name, client, place, mpsc::channel(QUEUE))
+        Self::with(name, client, place, mpsc::channel(QUEUED_NOTICES))
     }
 
     fn with(
@@ -156,7 +156,7 @@ impl Session {
         place: Place,
         (sender, notices): (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     ) -> Self {
-        tokio::spawn(client.clone().keep_alive(sender, place.standing(&name)));
+        tokio::spawn(client.clone().keep_alive(sender, place.witness(&name)));
         Self { name, client, notices, began: Instant::now(), payload_bytes: None, ended_by: None, place }
     }
 
@@ -188,7 +188,7 @@ impl Session {
     pub(crate) fn cleanup(&self) -> String {
         match &self.place {
             Place::Cluster(_) => format!("kubectl kyanos cleanup {}", self.name),
-            Place::Local(_) | Place::Joined(_) => local::CLEANUP.to_owned(),
+            Place::Local(_) | Place::Joined(_) => local::CLEANUP_COMMAND.to_owned(),
         }
     }
 
@@ -223,11 +223,11 @@ impl Session {
 
 impl Place {
     /// Who knows whether the session stands when its hub does not answer.
-    fn standing(&self, session: &str) -> Standing {
+    fn witness(&self, session: &str) -> ClusterWitness {
         match self {
-            Self::Local(_) | Self::Joined(Where::Local) => Standing::default(),
-            Self::Cluster(cluster) => cluster.standing(),
-            Self::Joined(Where::Cluster(connection)) => Standing::of(&connection.client, session),
+            Self::Local(_) | Self::Joined(Where::Local) => ClusterWitness::default(),
+            Self::Cluster(cluster) => cluster.witness(),
+            Self::Joined(Where::Cluster(connection)) => ClusterWitness::of(&connection.client, session),
         }
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 
-use super::values;
-use crate::cluster::request::PullSecret;
+use super::values::{self, PullSecret};
 use crate::failure::Failure;
 
 /// Flags that mean nothing on this machine.

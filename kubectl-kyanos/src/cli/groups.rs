@@ -2,16 +2,16 @@
 
 use proto::v1::{CommonField, Grouping};
 
-use super::values::{WrongWord, suggest};
+use crate::suggestion::{WrongWord, suggest};
 
 /// Levels of grouping.
 const MAX_LEVELS: usize = 2;
 
 /// Groups by nothing.
-const NONE: &str = "none";
+const NO_GROUPS: &str = "none";
 
 /// What exchanges of every protocol have.
-const COMMON: [(&str, CommonField); 11] = [
+const COMMON_FIELDS: [(&str, CommonField); 11] = [
     ("conn", CommonField::Connection),
     ("remote-ip", CommonField::RemoteIp),
     ("remote-port", CommonField::RemotePort),
@@ -51,7 +51,7 @@ pub(crate) fn groups(text: &str) -> Result<Groups, WrongWord> {
         return Err(WrongWord::Expected("at most two levels, as a/b".to_owned()));
     }
     let mut fields = Vec::new();
-    for word in words.into_iter().filter(|word| *word != NONE) {
+    for word in words.into_iter().filter(|word| *word != NO_GROUPS) {
         let found = known.iter().find(|(name, _)| name == word).ok_or_else(|| unknown(word))?;
         fields.push(found.clone());
     }
@@ -66,7 +66,7 @@ fn unknown(word: &str) -> WrongWord {
 
 /// Returns all names that `--group-by` takes.
 pub(crate) fn names() -> Vec<String> {
-    all().into_iter().map(|(name, _)| name).chain([NONE.to_owned()]).collect()
+    all().into_iter().map(|(name, _)| name).chain([NO_GROUPS.to_owned()]).collect()
 }
 
 /// Returns the help of `--group-by`.
@@ -75,7 +75,7 @@ pub(crate) fn help() -> String {
 }
 
 fn all() -> Vec<(String, Grouping)> {
-    let common = COMMON.map(|(name, field)| (name.to_owned(), Grouping::common(field)));
+    let common = COMMON_FIELDS.map(|(name, field)| (name.to_owned(), Grouping::common(field)));
     let mut all = common.to_vec();
     for protocol in decoders::registry() {
         for field in protocol.fields {
@@ -124,7 +124,10 @@ mod tests {
             }
         }
         for number in (1..100).filter(|number| CommonField::try_from(*number).is_ok()) {
-            assert!(COMMON.iter().any(|(_, field)| i32::from(*field) == number), "{number} has no name");
+            assert!(
+                COMMON_FIELDS.iter().any(|(_, field)| i32::from(*field) == number),
+                "{number} has no name"
+            );
         }
     }
 }

@@ -3,11 +3,11 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use proto::causes;
 
-use super::values::WrongWord;
 use crate::failure::Failure;
+use crate::suggestion::WrongWord;
 
 /// The flag that joins a session.
-const SESSION: &str = "--session";
+const SESSION_FLAG: &str = "--session";
 
 /// What a command line that is not run ends with.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ fn joins(error: &clap::Error) -> bool {
     let flags = [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter();
     let flags = flags.filter_map(|kind| error.get(kind)).flat_map(words);
     // A flag is named with its value: `--session <NAME>`.
-    flags.into_iter().any(|flag| flag.split(' ').next() == Some(SESSION))
+    flags.into_iter().any(|flag| flag.split(' ').next() == Some(SESSION_FLAG))
 }
 
 fn words(value: &ContextValue) -> Vec<&str> {

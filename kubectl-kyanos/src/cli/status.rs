@@ -3,8 +3,8 @@
 use decoders::Protocol;
 use proto::v1;
 
-use super::values::nearest;
 use crate::failure::Failure;
+use crate::suggestion::nearest;
 
 /// Refuses statuses that no protocol which passes the filter can have.
 pub(super) fn check(filter: &v1::Filter) -> Result<(), Failure> {

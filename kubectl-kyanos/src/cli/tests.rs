@@ -165,7 +165,7 @@ fn what_only_a_starter_can_set_is_refused_when_joining() {
         "--redact=false",
         "--redact-header x",
     ];
-    for command in CAPTURING {
+    for command in CAPTURING_COMMANDS {
         assert!(parse(words(&format!("{command} --local --session b"))).is_ok(), "{command}");
         for flag in flags {
             let failure = refused(&format!("{command} --local --session b {flag}"));

@@ -6,7 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use proto::columns::SESSION_CHARS;
 use proto::{side, v1};
 
-use crate::cluster::request::PullSecret;
+use crate::metric::{METRICS, Metric};
+use crate::suggestion::{WrongWord, suggest};
 
 /// Smallest event ring, one page.
 pub(crate) const MIN_RING: u64 = 4096;
@@ -15,7 +16,7 @@ pub(crate) const MIN_RING: u64 = 4096;
 pub(crate) const MAX_RING: u64 = 1 << 30;
 
 /// Longest time that a flag takes.
-const LONGEST: Duration = Duration::from_hours(365 * 24);
+const LONGEST_TIME: Duration = Duration::from_hours(365 * 24);
 
 /// Values of `--errors`: without one it is `true`.
 const ERRORS: [(&str, v1::Errors); 3] =
@@ -24,15 +25,14 @@ const ERRORS: [(&str, v1::Errors); 3] =
 /// Value of `--side` that passes both.
 const BOTH_SIDES: &str = "all";
 
-/// Names and short forms of metrics.
-pub(crate) const METRICS: [(&str, &str, v1::Metric); 6] = [
-    ("total-time", "t", v1::Metric::TotalTime),
-    ("reqsize", "q", v1::Metric::RequestSize),
-    ("respsize", "p", v1::Metric::ResponseSize),
-    ("network-time", "n", v1::Metric::NetworkTime),
-    ("internal-time", "i", v1::Metric::InternalTime),
-    ("socket-time", "s", v1::Metric::SocketTime),
-];
+/// Secret that kubelets pull images with; it is copied into the session's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PullSecret {
+    /// Where it is; the context's namespace when absent.
+    pub(crate) namespace: Option<String>,
+    /// Its name.
+    pub(crate) name: String,
+}
 
 /// Reads `[NAMESPACE/]NAME`.
 pub(crate) fn pull_secret(text: &str) -> Result<PullSecret, String> {
@@ -44,35 +44,6 @@ pub(crate) fn pull_secret(text: &str) -> Result<PullSecret, String> {
         return Err("expected NAME or NAMESPACE/NAME".to_owned());
     }
     Ok(PullSecret { namespace: namespace.map(str::to_owned), name: name.to_owned() })
-}
-
-/// What a statistic measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Metric(pub(crate) v1::Metric);
-
-/// Why a flag does not take a word.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WrongWord {
-    /// One like it was probably meant.
-    #[error("did you mean `{0}`?")]
-    Meant(String),
-    /// It takes others, or another form.
-    #[error("{0}")]
-    Expected(String),
-}
-
-// === impl Metric ===
-
-impl Metric {
-    /// Name as in flags and output.
-    pub(crate) fn name(self) -> &'static str {
-        METRICS.iter().find(|(_, _, metric)| *metric == self.0).map_or("total-time", |(name, _, _)| name)
-    }
-
-    /// Whether it counts bytes rather than nanoseconds.
-    pub(crate) fn is_size(self) -> bool {
-        matches!(self.0, v1::Metric::RequestSize | v1::Metric::ResponseSize)
-    }
 }
 
 /// Reads a session name: a DNS label of at most [`SESSION_CHARS`] characters.
@@ -147,7 +118,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn bounded(found: Duration) -> Result<Duration, String> {
-    if found > LONGEST { Err("at most 365d".to_owned()) } else { Ok(found) }
+    if found > LONGEST_TIME { Err("at most 365d".to_owned()) } else { Ok(found) }
 }
 
 /// Reads a positive number of seconds, also `0.5` or `2m`.
@@ -190,42 +161,4 @@ pub(crate) fn errors() -> impl TypedValueParser<Value = v1::Errors> {
 pub(crate) fn side() -> impl TypedValueParser<Value = v1::Side> {
     let names = side::WORDS.into_iter().chain([BOTH_SIDES]);
     PossibleValuesParser::new(names).map(|given| side::named(&given))
-}
-
-/// Says what was probably meant, else `otherwise`.
-pub(crate) fn suggest(text: &str, known: &[&str], otherwise: &str) -> WrongWord {
-    match nearest(text, known) {
-        Some(found) => WrongWord::Meant(found.to_owned()),
-        None => WrongWord::Expected(otherwise.to_owned()),
-    }
-}
-
-/// Finds the known word that differs from `text` in at most a third of its letters.
-pub(crate) fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|word| (edits(text, word), *word))
-        .filter(|(edits, word)| *edits <= word.len().max(3) / 3)
-        .min()
-        .map(|(_, word)| word)
-}
-
-/// Counts the letters to insert, remove or change between two words.
-fn edits(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, from) in left.chars().enumerate() {
-        let mut before = line;
-        let mut last = line + 1;
-        for (slot, to) in row.iter_mut().skip(1).zip(&right) {
-            let changed = before + usize::from(from != *to);
-            before = *slot;
-            last = changed.min(last + 1).min(before + 1);
-            *slot = last;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = line + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -14,17 +14,17 @@ use proto::causes::with_causes;
 use super::connect::Connection;
 use super::manifests::{self, Part, Values};
 use super::names;
-use super::request::PullSecret;
+use crate::cli::values::PullSecret;
 use crate::failure::Failure;
 
 /// How often a write is tried again that the API server was too busy for, or that a connection swallowed.
-const RETRIES: u32 = 4;
+const WRITE_RETRIES: u32 = 4;
 
 /// Pause before the first of them; each next one is twice as long.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The same for a binding whose role the API server wrote and does not see yet.
-const PAUSE_UNSEEN: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_UNSEEN: Duration = Duration::from_millis(50);
 
 /// Type of the Secrets that kubelets pull images with.
 const PULL_TYPE: &str = "kubernetes.io/dockerconfigjson";
@@ -162,8 +162,8 @@ impl<'a> Applier<'a> {
         let parameters = PatchParams::apply(names::FIELD_MANAGER);
         let patch = Patch::Apply(&object);
         let binding = is_binding(&object);
-        let mut pause = if binding { PAUSE_UNSEEN } else { PAUSE };
-        for _ in 0..RETRIES {
+        let mut pause = if binding { RETRY_PAUSE_UNSEEN } else { RETRY_PAUSE };
+        for _ in 0..WRITE_RETRIES {
             match api.patch(&name, &parameters, &patch).await {
                 Err(error) if is_passing(&error) || (binding && is_unseen(&error)) => {
                     tokio::time::sleep(pause).await;

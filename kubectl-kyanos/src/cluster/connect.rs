@@ -15,8 +15,8 @@ use tower::BoxError;
 use tower::util::MapFutureLayer;
 
 use crate::cli::cluster::ClusterArgs;
-use crate::cli::values::nearest;
 use crate::failure::Failure;
+use crate::suggestion::nearest;
 
 /// Longest wait for a connection to the API server where `--request-timeout` says nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -35,7 +35,7 @@ fn the_deployer_holds_what_a_session_asks_for_and_the_hub_is_granted_and_nothing
     let plain = template.replace("{{ namespace }}", "kyanos-a").replace("{{ session | tojson }}", "a");
     let granted = triples(&plain);
     assert!(granted.len() >= 15, "{granted:?}");
-    let asked = super::preflight::NEEDED
+    let asked = super::preflight::NEEDED_RIGHTS
         .iter()
         .flat_map(|(group, resource, verbs, _)| verbs.iter().map(move |verb| (*group, *resource, *verb)));
     let owned = |(group, resource, verb): (&str, &str, &str)| {

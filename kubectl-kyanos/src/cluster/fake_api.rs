@@ -28,7 +28,7 @@ pub(crate) struct Call {
 
 /// What a call is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Target<'a> {
+pub(crate) struct CallTarget<'a> {
     /// The kind, in plural.
     pub(crate) kind: &'a str,
     /// One object's name.
@@ -77,19 +77,19 @@ impl Call {
     }
 
     /// What it is about; of what lies beside all kinds, such as the version, nothing.
-    pub(crate) fn target(&self) -> Target<'_> {
+    pub(crate) fn target(&self) -> CallTarget<'_> {
         let mut parts: Vec<&str> = self.path().trim_start_matches('/').split('/').collect();
         let root = match parts.as_slice() {
             ["api", _, ..] => 2,
             ["apis", _, _, ..] => 3,
-            _ => return Target::default(),
+            _ => return CallTarget::default(),
         };
         parts.drain(..root);
         if parts.len() > 2 && parts[0] == "namespaces" {
             parts.drain(..2);
         }
         let part = |at: usize| parts.get(at).copied();
-        Target { kind: part(0).unwrap_or_default(), name: part(1), part: part(2) }
+        CallTarget { kind: part(0).unwrap_or_default(), name: part(1), part: part(2) }
     }
 
     /// How RBAC calls what it does.
@@ -142,7 +142,7 @@ impl Answer {
 
     /// What a willing API server says.
     fn willing(call: &Call) -> Self {
-        let Target { kind, name, part } = call.target();
+        let CallTarget { kind, name, part } = call.target();
         match (call.method.clone(), call.path()) {
             (Method::GET, "/version") => Self::Object(200, version("30")),
             (Method::GET, "/apis") => {

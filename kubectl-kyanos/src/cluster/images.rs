@@ -4,17 +4,17 @@ use super::request::Images;
 use crate::cli::DeployArgs;
 
 /// Registry and folder of hub and capturer; a release sets it when it is built.
-const PREFIX: &str = match option_env!("KYANOS_IMAGE_PREFIX") {
+const IMAGE_PREFIX: &str = match option_env!("KYANOS_IMAGE_PREFIX") {
     Some(prefix) => prefix,
     None => "kyanos",
 };
 
 /// The session's own store.
-const STORE: &str = "docker.io/library/mysql:8.4";
+const STORE_IMAGE: &str = "docker.io/library/mysql:8.4";
 
 /// Returns the images that the flags ask for, those of this version where they do not say.
 pub(crate) fn chosen(args: &DeployArgs) -> Images {
-    let own = |part: &str| format!("{PREFIX}/{part}:{}", env!("CARGO_PKG_VERSION"));
+    let own = |part: &str| format!("{IMAGE_PREFIX}/{part}:{}", env!("CARGO_PKG_VERSION"));
     let pick = |given: &Option<String>, usual: String| {
         let image = given.clone().unwrap_or(usual);
         match &args.image_registry {
@@ -25,7 +25,7 @@ pub(crate) fn chosen(args: &DeployArgs) -> Images {
     Images {
         hub: pick(&args.hub_image, own("hub")),
         capturer: pick(&args.capturer_image, own("capturer")),
-        store: pick(&args.store_image, STORE.to_owned()),
+        store: pick(&args.store_image, STORE_IMAGE.to_owned()),
     }
 }
 
@@ -62,6 +62,6 @@ mod tests {
         let images = chosen(&args);
         assert_eq!(images.hub, "a/hub:2");
         assert!(images.capturer.ends_with(concat!("/capturer:", env!("CARGO_PKG_VERSION"))));
-        assert_eq!(images.store, STORE);
+        assert_eq!(images.store, STORE_IMAGE);
     }
 }

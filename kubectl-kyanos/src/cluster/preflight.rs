@@ -18,7 +18,7 @@ use super::{names, teardown};
 use crate::failure::Failure;
 
 #[cfg(test)]
-pub(super) use rights::NEEDED;
+pub(super) use rights::NEEDED_RIGHTS;
 
 /// Oldest minor version of Kubernetes 1 that has everything that is used.
 const OLDEST_MINOR: u32 = 30;
@@ -27,10 +27,10 @@ const OLDEST_MINOR: u32 = 30;
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
 
 /// What to try where the cluster forbids what lies outside namespaces.
-const RIGHT_OR_POLICY: &str = "ask for the whole ClusterRole in manifests/deployer.yaml: nobody may grant what they do not hold; an admission policy may stand against it, too";
+const RIGHTS_HINT: &str = "ask for the whole ClusterRole in manifests/deployer.yaml: nobody may grant what they do not hold; an admission policy may stand against it, too";
 
 /// API group by which OpenShift is recognised.
-const OPENSHIFT: &str = "security.openshift.io";
+const OPENSHIFT_GROUP: &str = "security.openshift.io";
 
 /// A node that a capturer will run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ async fn version(connection: &Connection) -> Result<(), Failure> {
 async fn openshift(connection: &Connection) -> Result<bool, Failure> {
     let groups = connection.client.list_api_groups().await;
     let groups = groups.map_err(|error| connect::failure(&error, &connection.server))?;
-    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT))
+    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT_GROUP))
 }
 
 /// Chooses the nodes that can capture, and says why others cannot.
@@ -224,7 +224,7 @@ fn refusal<K: kube::Resource<DynamicType = ()>>(error: &kube::Error) -> Failure 
     let failure = Failure::new(format!("the cluster would refuse the session's {kind}: {}", said(error)));
     // By what it is forbidden, a right that is missing or a policy, the API server says in its message alone.
     failure.hint(if matches!(error, kube::Error::Api(status) if status.is_forbidden()) {
-        RIGHT_OR_POLICY
+        RIGHTS_HINT
     } else {
         "an admission policy may stand against it; ask who runs the cluster"
     })

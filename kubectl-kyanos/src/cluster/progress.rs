@@ -22,27 +22,27 @@ use crate::client::Client;
 use crate::failure::Failure;
 
 /// Between two looks at the hub.
-const LOOK: Duration = Duration::from_millis(200);
+const HUB_POLL: Duration = Duration::from_millis(200);
 
 /// Between two questions to a hub that is up and waits for capturers.
-const ASK: Duration = Duration::from_millis(100);
+const CAPTURERS_POLL: Duration = Duration::from_millis(100);
 
 /// Between two looks at the nodes that were not ready when the session began.
-const FOLLOW: Duration = Duration::from_secs(1);
+const NODES_POLL: Duration = Duration::from_secs(1);
 
 /// How long after the first capturer the others may take before the session begins without them: on equal nodes they
 /// come up within this, and a stream or a `--time` that begins with all of them is easier to read.
-const SETTLE: Duration = Duration::from_secs(1);
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a problem that may pass is watched before it counts: a registry answers badly once in a while, and an
 /// account or a quota may appear a moment after the pods that need it.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PROBLEM_PATIENCE: Duration = Duration::from_secs(12);
 
 /// How long capturers may be away before the store is named as what they may wait for.
-const PATIENCE_WITH_STORE: Duration = Duration::from_secs(4);
+const STORE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long a workload may have no pods before its events are read.
-const NO_PODS: Duration = Duration::from_secs(3);
+const NO_PODS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Last lines of a crashed container's log that are looked at.
 const LOG_LINES: i64 = 20;
@@ -60,7 +60,7 @@ pub(crate) struct Pods {
 
 /// Nodes by how far their capturers are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct NodeProgress {
     /// They capture.
     pub(crate) ready: BTreeSet<String>,
     /// They will not, and why.
@@ -90,13 +90,13 @@ impl Pods {
 
     /// Waits until the hub may be tried again; fails where it will not come up.
     pub(crate) async fn hub(&mut self) -> Result<(), Failure> {
-        tokio::time::timeout(LOOK, self.known.changed()).await.ok();
+        tokio::time::timeout(HUB_POLL, self.known.changed()).await.ok();
         let pods = self.of(names::HUB);
         self.forget_what_passed(&pods, names::HUB);
         let Some((name, trouble)) =
             pods.iter().find_map(|(name, pod)| Some((name, reason::of(pod, names::HUB)?)))
         else {
-            if pods.is_empty() && self.began.elapsed() > NO_PODS {
+            if pods.is_empty() && self.began.elapsed() > NO_PODS_PATIENCE {
                 self.no_pods(names::HUB).await?;
             }
             return Ok(());
@@ -128,32 +128,32 @@ impl Pods {
     }
 
     /// Says which of `nodes` capture; `capturing` are those that the hub hears from.
-    pub(crate) async fn capturers(&mut self, nodes: &[String], capturing: &BTreeSet<String>) -> Standing {
+    pub(crate) async fn capturers(&mut self, nodes: &[String], capturing: &BTreeSet<String>) -> NodeProgress {
         let pods = self.of(names::CAPTURER);
         self.forget_what_passed(&pods, names::CAPTURER);
-        let mut standing = Standing { ready: capturing.clone(), ..Standing::default() };
+        let mut progress = NodeProgress { ready: capturing.clone(), ..NodeProgress::default() };
         for node in nodes.iter().filter(|node| !capturing.contains(*node)) {
             let pod = pods.iter().find(|(_, pod)| reason::node(pod) == Some(node.as_str()));
             let Some((name, trouble)) =
                 pod.and_then(|(name, pod)| Some((name, reason::of(pod, names::CAPTURER)?)))
             else {
-                standing.waiting.insert(node.clone(), None);
+                progress.waiting.insert(node.clone(), None);
                 continue;
             };
             if self.is_lasting(name, names::CAPTURER, &trouble) {
                 let reason = self.told(name, names::CAPTURER, &trouble).await;
-                standing.failed.insert(node.clone(), reason);
+                progress.failed.insert(node.clone(), reason);
             } else {
-                standing.waiting.insert(node.clone(), Some(trouble.line()));
+                progress.waiting.insert(node.clone(), Some(trouble.line()));
             }
         }
-        standing
+        progress
     }
 
     /// What the control plane says where it makes no pods; an error where it has said so for long.
     async fn no_pods(&self, part: &str) -> Result<(), Failure> {
         match self.refused_pods(part).await {
-            Some(reason) if self.began.elapsed() > PATIENCE => {
+            Some(reason) if self.began.elapsed() > PROBLEM_PATIENCE => {
                 Err(Failure::new(format!("no pod of the {part} can be made: {reason}"))
                     .hint("an admission rule or a quota of the cluster refuses it"))
             }
@@ -183,7 +183,7 @@ impl Pods {
         if known.1 != kind {
             *known = now;
         }
-        trouble.is_final() || known.0.elapsed() > PATIENCE
+        trouble.is_final() || known.0.elapsed() > PROBLEM_PATIENCE
     }
 
     /// What comes again counts anew.
@@ -229,9 +229,9 @@ impl Drop for Pods {
     }
 }
 
-// === impl Standing ===
+// === impl NodeProgress ===
 
-impl Standing {
+impl NodeProgress {
     /// All of them.
     fn nodes(&self) -> Vec<String> {
         self.ready.iter().chain(self.failed.keys()).chain(self.waiting.keys()).cloned().collect()
@@ -266,28 +266,28 @@ pub(crate) async fn first_capturers(
     client: &mut Client,
     nodes: &[String],
     mut say: impl FnMut(String),
-) -> Result<Standing, Failure> {
+) -> Result<NodeProgress, Failure> {
     let mut first = None;
     loop {
         let state = state(client).await.unwrap_or_default();
-        let standing = pods.capturers(nodes, &capturing(&state)).await;
-        let store = store_waited_for(&state).filter(|_| standing.ready.is_empty());
-        let store = store.filter(|_| pods.began.elapsed() > PATIENCE_WITH_STORE);
-        say(match standing.waits_for().or(store) {
-            Some(reason) => format!("{} ({reason})", standing.line()),
-            None => standing.line(),
+        let progress = pods.capturers(nodes, &capturing(&state)).await;
+        let store = store_waited_for(&state).filter(|_| progress.ready.is_empty());
+        let store = store.filter(|_| pods.began.elapsed() > STORE_PATIENCE);
+        say(match progress.waits_for().or(store) {
+            Some(reason) => format!("{} ({reason})", progress.line()),
+            None => progress.line(),
         });
-        if !standing.ready.is_empty() {
+        if !progress.ready.is_empty() {
             let first = first.get_or_insert_with(Instant::now);
-            if standing.waiting.is_empty() || first.elapsed() > SETTLE {
-                return Ok(standing);
+            if progress.waiting.is_empty() || first.elapsed() > OTHERS_PATIENCE {
+                return Ok(progress);
             }
-        } else if standing.waiting.is_empty() && !standing.failed.is_empty() {
-            return Err(none(&standing));
-        } else if pods.of(names::CAPTURER).is_empty() && pods.began.elapsed() > NO_PODS {
+        } else if progress.waiting.is_empty() && !progress.failed.is_empty() {
+            return Err(none(&progress));
+        } else if pods.of(names::CAPTURER).is_empty() && pods.began.elapsed() > NO_PODS_PATIENCE {
             pods.no_pods(names::CAPTURER).await?;
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(CAPTURERS_POLL).await;
     }
 }
 
@@ -295,7 +295,7 @@ pub(crate) async fn first_capturers(
 pub(crate) async fn others(
     mut pods: Pods,
     mut client: Client,
-    mut told: Standing,
+    mut told: NodeProgress,
     deadline: Instant,
     mut say: impl FnMut(String),
 ) {
@@ -304,7 +304,7 @@ pub(crate) async fn others(
     let mut store = Some("nothing is known of it".to_owned());
     let mut most = told.ready.len();
     while Instant::now() < deadline && (!told.waiting.is_empty() || store.is_some()) {
-        tokio::time::sleep(FOLLOW).await;
+        tokio::time::sleep(NODES_POLL).await;
         if store.is_some()
             && let Some((reason, hint)) = pods.store_trouble()
         {
@@ -319,14 +319,14 @@ pub(crate) async fn others(
         }
         store = store.and_then(|_| waited_for(&state).map(store_state::in_full));
         let now = pods.capturers(&nodes, &capturing(&state)).await;
-        let news = Standing {
+        let news = NodeProgress {
             failed: now
                 .failed
                 .iter()
                 .filter(|(node, _)| !told.failed.contains_key(*node))
                 .map(|(node, reason)| (node.clone(), reason.clone()))
                 .collect(),
-            ..Standing::default()
+            ..NodeProgress::default()
         };
         for line in news.failures() {
             say(format!("warning: no capturer on {line}"));
@@ -347,15 +347,15 @@ pub(crate) async fn others(
     }
 }
 
-fn none(standing: &Standing) -> Failure {
-    Failure::new(format!("no capturer starts: {}", standing.failures().join("; "))).hint(
+fn none(progress: &NodeProgress) -> Failure {
+    Failure::new(format!("no capturer starts: {}", progress.failures().join("; "))).hint(
         "choose nodes that can run one with `--node` or `--node-selector`, or images that the nodes can pull",
     )
 }
 
 /// What the hub says; `None` while it does not answer.
 async fn state(client: &mut Client) -> Option<v1::DescribeResponse> {
-    tokio::time::timeout(PATIENCE, client.describe()).await.ok()?.ok()
+    tokio::time::timeout(PROBLEM_PATIENCE, client.describe()).await.ok()?.ok()
 }
 
 /// The nodes whose capturers capture, as the hub hears them.

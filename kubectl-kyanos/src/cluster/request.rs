@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cli::values::PullSecret;
+
 /// How far the dead man's switch is set beyond the longest start: the hub then keeps it at least this far ahead.
 const DEADLINE_RESERVE: Duration = Duration::from_mins(5);
 
@@ -14,15 +16,6 @@ pub(crate) struct Images {
     pub(crate) capturer: String,
     /// The session's own store's.
     pub(crate) store: String,
-}
-
-/// Secret that kubelets pull images with; it is copied into the session's namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PullSecret {
-    /// Where it is; the context's namespace when absent.
-    pub(crate) namespace: Option<String>,
-    /// Its name.
-    pub(crate) name: String,
 }
 
 /// What a new session asks of a cluster.

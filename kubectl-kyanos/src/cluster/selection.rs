@@ -13,7 +13,7 @@ use crate::cli::{FilterArgs, PodArgs};
 use crate::failure::Failure;
 
 /// Pods of a namespace that are looked at for one that is named; where there are more, nothing is said.
-const LOOKED_AT: u32 = 500;
+const LISTED_PODS: u32 = 500;
 
 /// What the flags say of pods.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,7 @@ async fn none_of(connection: &Connection, filter: &v1::Filter) -> Option<String>
     if namespaces.is_empty() {
         return None;
     }
-    let list = ListParams::default().limit(LOOKED_AT).labels(&filter.selector);
+    let list = ListParams::default().limit(LISTED_PODS).labels(&filter.selector);
     for namespace in &namespaces {
         let pods = Api::<Pod>::namespaced(connection.client.clone(), namespace);
         let found = pods.list(&list).await.ok()?;

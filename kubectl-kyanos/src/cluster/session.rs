@@ -24,7 +24,7 @@ use super::forward::Forward;
 use super::progress::{self, Pods};
 use super::request::Request;
 use super::sessions::SessionRef;
-use super::standing::Standing;
+use super::witness::ClusterWitness;
 use super::{names, preflight, teardown};
 use crate::client::Client;
 use crate::console::Console;
@@ -32,7 +32,7 @@ use crate::failure::Failure;
 use crate::session::{Kept, Remains, Wanted};
 
 /// How long the deletions of a session that is left at once may take to be asked for.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DELETIONS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session in a cluster that this process started.
 ///
@@ -93,8 +93,8 @@ impl Cluster {
             report.nodes.iter().filter(|node| node.ready).map(|node| node.name.clone()).collect();
         let mut steps = Steps::new(console);
         let capturers = progress::first_capturers(&mut pods, &mut client, &nodes, |line| steps.say(line));
-        let standing = match tokio::time::timeout_at(deadline, capturers).await {
-            Ok(standing) => standing?,
+        let witness = match tokio::time::timeout_at(deadline, capturers).await {
+            Ok(witness) => witness?,
             Err(_elapsed) => {
                 let said = Some(steps.said).filter(|said| !said.is_empty());
                 let reason = pods.refused_pods(names::CAPTURER).await.or(said);
@@ -102,18 +102,18 @@ impl Cluster {
             }
         };
         console.clear();
-        for line in standing.failures() {
+        for line in witness.failures() {
             console.warning(&format!("no capturer on {line}"));
         }
         console.say(&format!(
             "capturing on {} {} (session {}, namespace {})",
-            standing.ready.len(),
-            if standing.ready.len() == 1 { "node" } else { "nodes" },
+            witness.ready.len(),
+            if witness.ready.len() == 1 { "node" } else { "nodes" },
             session.name,
             values.namespace
         ));
-        let ready = standing.ready.len();
-        let follower = tokio::spawn(progress::others(pods, client.clone(), standing, deadline, {
+        let ready = witness.ready.len();
+        let follower = tokio::spawn(progress::others(pods, client.clone(), witness, deadline, {
             let console = console.clone();
             move |line| console.say(&line)
         }));
@@ -128,8 +128,8 @@ impl Cluster {
     }
 
     /// Who knows whether it stands when its hub does not answer.
-    pub(crate) fn standing(&self) -> Standing {
-        Standing::of(&self.connection.client, &self.session.name)
+    pub(crate) fn witness(&self) -> ClusterWitness {
+        ClusterWitness::of(&self.connection.client, &self.session.name)
     }
 
     /// How many nodes captured when it began.
@@ -164,7 +164,7 @@ impl Cluster {
     pub(crate) async fn abort(self) -> Remains {
         self.follower.abort();
         let remains = self.remains();
-        timeout(FAREWELL, self.finish()).await.unwrap_or(remains)
+        timeout(DELETIONS_TIMEOUT, self.finish()).await.unwrap_or(remains)
     }
 }
 

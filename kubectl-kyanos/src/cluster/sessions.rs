@@ -89,7 +89,7 @@ pub(crate) async fn only_live(connection: &Connection) -> Result<String, Failure
 const DEADMAN: &str = "deadman";
 
 /// How long after its namespace a session's Job may still be on its way.
-const BEGINNING: Duration = Duration::from_mins(2);
+const JOB_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Says whether a session lives: its dead man's switch is there, or it has only just begun.
 pub(crate) async fn is_live(connection: &Connection, namespace: &Namespace) -> Result<bool, Failure> {
@@ -101,7 +101,7 @@ pub(crate) async fn is_live(connection: &Connection, namespace: &Namespace) -> R
     let found = found.map_err(|error| connect::failure(&error, &connection.server))?;
     Ok(match found {
         Some(job) => job.metadata.deletion_timestamp.is_none(),
-        None => age(namespace) < BEGINNING,
+        None => age(namespace) < JOB_PATIENCE,
     })
 }
 

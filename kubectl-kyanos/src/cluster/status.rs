@@ -24,7 +24,7 @@ use crate::render::{self, units};
 use crate::stdout::{print, terminal_width};
 
 /// Longest wait for a session's hub: what the API knows is shown without it.
-const HUB: Duration = Duration::from_secs(5);
+const HUB_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session as the API and its hub show it.
 struct Seen {
@@ -70,7 +70,8 @@ async fn look(connection: &Connection, session: SessionRef, namespace: Namespace
         .and_then(|daemon| daemon.status)
         .map(|status| (status.number_ready, status.desired_number_scheduled));
     let holder = lease.and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
-    let state = if live { timeout(HUB, ask(connection, &session)).await.ok().flatten() } else { None };
+    let state =
+        if live { timeout(HUB_TIMEOUT, ask(connection, &session)).await.ok().flatten() } else { None };
     Ok(Seen { session, namespace, live, capturers, holder, state })
 }
 

@@ -25,23 +25,23 @@ use crate::session::Remains;
 const GRACE_SECONDS: u32 = 1;
 
 /// Longest wait for the namespace to be gone: several times what a healthy cluster takes.
-pub(crate) const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After this pods are struck off whose node is Ready by its last word and does not say that they ended: it was lost
 /// less than a minute ago. A node that lives needs a fraction of it once all deletions were heard.
-const STRIKE: Duration = Duration::from_secs(10);
+const STRIKE_OFF_AFTER: Duration = Duration::from_secs(10);
 
 /// Between two attempts to delete what an API server did not delete.
-const AGAIN: Duration = Duration::from_secs(1);
+const DELETE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Of which so many follow the namespace's end.
-const RETRIES: u32 = 5;
+const LATE_DELETES: u32 = 5;
 
 /// Longest wait for a namespace that has been ending for long, once its pods were struck off.
-const NUDGE: Duration = Duration::from_secs(3);
+const STUCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the namespace is looked at.
-const POLL: Duration = Duration::from_millis(250);
+const NAMESPACE_POLL: Duration = Duration::from_millis(250);
 
 /// What deletions were asked for in vain.
 #[derive(Debug, Default)]
@@ -64,7 +64,8 @@ struct Removal<'a> {
     unconfirmed: BTreeSet<String>,
 }
 
-/// Removes a session; returns what is left of it after [`LONGEST`], in words, and nodes that did not confirm the end.
+/// Removes a session; returns what is left of it after [`TEARDOWN_TIMEOUT`], in words, and nodes that did not confirm
+/// the end.
 pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Remains {
     let mut removal = Removal::new(client, session);
     let left = removal.run().await;
@@ -77,7 +78,7 @@ async fn nudge(client: &Client, session: &SessionRef) -> Remains {
     let refused = removal.ask(true).await;
     let began = Instant::now();
     let mut left = vec![format!("namespace `{}`", session.namespace())];
-    while began.elapsed() < NUDGE {
+    while began.elapsed() < STUCK_TIMEOUT {
         match removal.look().await {
             Ok(None) => {
                 left = refused.outside;
@@ -86,7 +87,7 @@ async fn nudge(client: &Client, session: &SessionRef) -> Remains {
             Ok(Some(still)) => left = vec![still],
             Err(error) => left = vec![format!("namespace `{}` ({})", session.namespace(), said(&error))],
         }
-        sleep(POLL).await;
+        sleep(NAMESPACE_POLL).await;
     }
     Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
 }
@@ -116,7 +117,7 @@ impl<'a> Removal<'a> {
         let mut refused = self.ask(false).await;
         let (mut asked, mut heard) = (Instant::now(), Instant::now());
         let mut holds = format!("namespace `{}`", self.session.namespace());
-        while began.elapsed() < LONGEST {
+        while began.elapsed() < TEARDOWN_TIMEOUT {
             match self.look().await {
                 Ok(None) => return self.outside(refused.outside).await,
                 Ok(Some(still)) => holds = still,
@@ -126,11 +127,11 @@ impl<'a> Removal<'a> {
             if !all_heard {
                 heard = Instant::now();
             }
-            if asked.elapsed() >= if all_heard { STRIKE } else { AGAIN } {
-                refused = self.ask(heard.elapsed() >= STRIKE).await;
+            if asked.elapsed() >= if all_heard { STRIKE_OFF_AFTER } else { DELETE_PAUSE } {
+                refused = self.ask(heard.elapsed() >= STRIKE_OFF_AFTER).await;
                 asked = Instant::now();
             }
-            sleep(POLL).await;
+            sleep(NAMESPACE_POLL).await;
         }
         // Of the namespace it is said what holds it, not once more that it was refused.
         refused.within.into_iter().chain(refused.outside).chain([holds]).collect()
@@ -167,11 +168,11 @@ impl<'a> Removal<'a> {
 
     /// Asks again for what is outside the namespace and was refused.
     async fn outside(&self, mut refused: Vec<String>) -> Vec<String> {
-        for _ in 0..RETRIES {
+        for _ in 0..LATE_DELETES {
             if refused.is_empty() {
                 break;
             }
-            sleep(AGAIN).await;
+            sleep(DELETE_PAUSE).await;
             refused = remove_outside(self.client, self.session, &self.all).await;
         }
         refused
@@ -182,7 +183,7 @@ impl<'a> Removal<'a> {
 pub(crate) async fn remove_ended(connection: &Connection) -> Result<Vec<String>, Failure> {
     let mut ended = Vec::new();
     for (session, namespace) in sessions::list(connection).await? {
-        let hangs = sessions::ending(&namespace).map(|since| since > LONGEST * 2);
+        let hangs = sessions::ending(&namespace).map(|since| since > TEARDOWN_TIMEOUT * 2);
         if hangs.unwrap_or(!sessions::is_live(connection, &namespace).await?) {
             ended.push((session, hangs.is_some()));
         }

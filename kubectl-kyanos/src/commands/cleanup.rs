@@ -16,10 +16,10 @@ use crate::local::{self, Places, leftovers};
 use crate::platform;
 
 /// Longest a live session may take to end by itself.
-const END: Duration = Duration::from_secs(15);
+const SESSION_END_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often its processes are looked at.
-const POLL: Duration = Duration::from_millis(50);
+const PROCESSES_POLL: Duration = Duration::from_millis(50);
 
 /// Something to remove.
 enum Target {
@@ -140,8 +140,8 @@ async fn end(file: &SessionFile) {
         platform::terminate(file.plugin_pid);
     }
     let began = Instant::now();
-    while !living().is_empty() && began.elapsed() < END {
-        tokio::time::sleep(POLL).await;
+    while !living().is_empty() && began.elapsed() < SESSION_END_TIMEOUT {
+        tokio::time::sleep(PROCESSES_POLL).await;
     }
     for pid in living().into_iter().filter(|pid| lives(*pid, file)) {
         platform::kill(pid);

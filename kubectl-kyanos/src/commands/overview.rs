@@ -8,14 +8,14 @@ use super::stat::{Shape, Stat};
 use crate::capture;
 use crate::cli::OverviewArgs;
 use crate::cli::groups;
-use crate::cli::values::Metric;
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::metric::Metric;
 use crate::render::result::Format;
 use crate::render::stat::{Layout, Sort};
 
 /// Services shown.
-const LIMIT: usize = 200;
+const SHOWN_SERVICES: usize = 200;
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -41,7 +41,7 @@ pub(crate) async fn run(
         groups: groups.names(),
         metrics: vec![Metric(v1::Metric::TotalTime)],
         sort: Sort::Count,
-        limit: LIMIT,
+        limit: SHOWN_SERVICES,
         wide: args.output == Format::Wide,
     };
     let shape = Shape { format: args.output, interval: None, layout };

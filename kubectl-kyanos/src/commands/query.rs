@@ -25,7 +25,7 @@ use crate::{reports, store};
 const TABLE_ROWS: usize = 10_000;
 
 /// Statements remembered between prompts.
-const HISTORY: usize = 1000;
+const HISTORY_STATEMENTS: usize = 1000;
 
 /// What the prompt understands besides SQL.
 const PROMPT_HELP: &str =
@@ -173,8 +173,10 @@ async fn tables(source: &mut Source) -> Result<Rows, Failure> {
 
 async fn prompt(source: &mut Source, format: Format, console: &Console) -> Result<u8, Failure> {
     let failed = |error: &ReadlineError| Failure::new(format!("the prompt failed: {error}"));
-    let config =
-        rustyline::Config::builder().max_history_size(HISTORY).map_err(|error| failed(&error))?.build();
+    let config = rustyline::Config::builder()
+        .max_history_size(HISTORY_STATEMENTS)
+        .map_err(|error| failed(&error))?
+        .build();
     let mut editor = DefaultEditor::with_config(config).map_err(|error| failed(&error))?;
     let history = history_file();
     if let Some(file) = &history {

@@ -23,7 +23,7 @@ use crate::store::{self, SessionStore};
 const OWN_STORE_LIMIT: u64 = 2 << 30;
 
 /// How long a kept session's hub lives after capture ended.
-const TTL: Duration = Duration::from_hours(1);
+const KEPT_SESSION_TTL: Duration = Duration::from_hours(1);
 
 /// What a command is for.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wan
         max_store_bytes: session.max_store_bytes,
         payload_bytes: stored_bytes.max(needs.print_bytes),
         keep: session.keep,
-        ttl: session.ttl.unwrap_or(TTL),
+        ttl: session.ttl.unwrap_or(KEPT_SESSION_TTL),
         timeout: session.timeout,
         // Of a new session the nodes say where capturers run, which is all that there is to see.
         filter: v1::Filter { nodes: Vec::new(), ..filter },

@@ -12,24 +12,24 @@ use super::setup::{self, Needs};
 use crate::capture;
 use crate::capture::session::Session;
 use crate::capture::view::{Flow, View};
-use crate::cli::values::Metric;
 use crate::cli::{AggregateArgs, StatArgs};
 use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::render::json::Renderer;
+use crate::metric::Metric;
+use crate::render::json::JsonRenderer;
 use crate::render::result::{Format, json, yaml};
 use crate::render::stat::{Layout, Sort};
 use crate::stdout::{print_part, terminal_width};
 
 /// How often a terminal shows new numbers.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH_PERIOD: Duration = Duration::from_secs(1);
 
 /// Age of the numbers that a joined viewer ends with.
 const JOINED_INTERVAL_NS: u64 = 200_000_000;
 
 /// Examples per group where the question is which exchanges were large.
-const EXAMPLES: u32 = 3;
+const GROUP_EXAMPLES: u32 = 3;
 
 /// Payload bytes of an example.
 const EXAMPLE_BYTES: u32 = 256;
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let metrics = metrics(aggregate);
     let largest = aggregate.slow || aggregate.bigreq || aggregate.bigresp;
-    let samples = aggregate.samples_limit.unwrap_or(if largest { EXAMPLES } else { 0 });
+    let samples = aggregate.samples_limit.unwrap_or(if largest { GROUP_EXAMPLES } else { 0 });
     let request = v1::StatRequest {
         filter: Some(site.filter.clone()),
         metrics: metrics.iter().map(|metric| metric.0.into()).collect(),
@@ -117,7 +117,7 @@ pub(crate) struct Stat {
     repeats: bool,
     /// Shown over the one before.
     redraws: bool,
-    renderer: Renderer,
+    renderer: JsonRenderer,
     last: Option<v1::StatResponse>,
     /// The ledger that came last.
     balance: Option<Balance>,
@@ -133,7 +133,7 @@ impl Stat {
     pub(crate) fn new(mut request: v1::StatRequest, shape: Shape, console: &Console) -> Self {
         let Shape { format, interval, layout } = shape;
         let redraws = redraws(format, std::io::stdout().is_terminal());
-        let every = interval.or(redraws.then_some(REFRESH)).unwrap_or_default();
+        let every = interval.or(redraws.then_some(REFRESH_PERIOD)).unwrap_or_default();
         request.interval_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         Self {
             request,
@@ -141,7 +141,10 @@ impl Stat {
             format,
             repeats: interval.is_some() && !redraws,
             redraws,
-            renderer: Renderer { session: String::new(), print_bytes: usize::try_from(EXAMPLE_BYTES).ok() },
+            renderer: JsonRenderer {
+                session: String::new(),
+                print_bytes: usize::try_from(EXAMPLE_BYTES).ok(),
+            },
             last: None,
             balance: None,
             console: console.clone(),
@@ -308,7 +311,7 @@ mod tests {
     #[test]
     fn intervals_without_a_terminal_give_one_object_each() {
         for format in [Format::Table, Format::Wide, Format::Json] {
-            let text = stat(format, Some(REFRESH)).text(&response()).expect("text");
+            let text = stat(format, Some(REFRESH_PERIOD)).text(&response()).expect("text");
             assert_eq!(text.lines().count(), 1, "{text}");
             let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             assert_eq!(value["rows"][0]["count"], 3, "{format:?}");

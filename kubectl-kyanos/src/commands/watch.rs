@@ -21,10 +21,10 @@ use crate::failure::Failure;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
 use crate::render::result::Format;
+use crate::render::summary;
 use crate::render::table::Table;
 use crate::render::{json, line};
 use crate::stdout::{print, terminal_width};
-use crate::summary;
 
 /// Runs the command.
 pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Console) -> Result<u8, Failure> {
@@ -111,7 +111,7 @@ impl Output {
         let limit = usize::try_from(args.max_print_bytes).unwrap_or(usize::MAX);
         let print_bytes = (!args.no_payload).then_some(limit);
         let plain = args.debug_output || !std::io::stdout().is_terminal();
-        let lines = line::Renderer {
+        let lines = line::LineRenderer {
             zone: TimeZone::system(),
             cluster,
             wide: args.output == Format::Wide,
@@ -123,7 +123,7 @@ impl Output {
             (false, true) => Style::Blocks(lines, print_bytes),
             (false, false) => Style::Lines(lines),
         };
-        Settings { style, json: json::Renderer { session: session.to_owned(), print_bytes }, file }
+        Settings { style, json: json::JsonRenderer { session: session.to_owned(), print_bytes }, file }
     }
 }
 

@@ -20,19 +20,19 @@ use crate::platform;
 use crate::session::Notice;
 
 /// How long a child that closed its answer pipe may take to be seen ending.
-const LAST_BREATH: Duration = Duration::from_secs(2);
+const CHILD_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Fewest arenas keep the allocator from holding memory per thread.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
+const MALLOC_ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 
 /// Variable that sets what a child logs.
-const LOG: &str = "KYANOS_LOG";
+const LOG_VARIABLE: &str = "KYANOS_LOG";
 
 /// What it logs where nobody set it.
-const WARNINGS: &str = "warn";
+const DEFAULT_LOG: &str = "warn";
 
 /// The same with `-d`: all of its own steps, and no library's.
-const STEPS: &str = "info,hub=debug,capturer=debug";
+const DEBUG_LOG: &str = "info,hub=debug,capturer=debug";
 
 /// A running child.
 #[derive(Debug)]
@@ -60,10 +60,14 @@ impl Child {
         let path = beside(name)?;
         let failed = |error: &std::io::Error| Failure::io("starting", path.display(), error);
         let mut command = Command::new(&path);
-        if std::env::var_os(LOG).is_none() {
-            command.env(LOG, if console.is_debug() { STEPS } else { WARNINGS });
+        if std::env::var_os(LOG_VARIABLE).is_none() {
+            command.env(LOG_VARIABLE, if console.is_debug() { DEBUG_LOG } else { DEFAULT_LOG });
         }
-        command.env(ARENAS.0, ARENAS.1).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env(MALLOC_ARENAS.0, MALLOC_ARENAS.1)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // A terminal's Ctrl-C is for the plugin alone: it drains first.
         let mut process = platform::apart(&mut command).spawn().map_err(|error| failed(&error))?;
         let missing = || failed(&std::io::Error::other("its pipes are missing"));
@@ -111,8 +115,9 @@ impl Child {
         match timeout(longest, talk).await {
             Ok(Ok(read)) if read > 0 => {}
             Ok(_) => {
-                let status = timeout(LAST_BREATH, &mut self.waiter).await.ok().and_then(Result::ok).flatten();
-                timeout(LAST_BREATH, &mut self.messages).await.ok();
+                let status =
+                    timeout(CHILD_EXIT_TIMEOUT, &mut self.waiter).await.ok().and_then(Result::ok).flatten();
+                timeout(CHILD_EXIT_TIMEOUT, &mut self.messages).await.ok();
                 return Err(ended(name, status));
             }
             Err(_elapsed) => {
@@ -135,9 +140,9 @@ impl Child {
         drop(input);
         if timeout(longest, &mut waiter).await.is_err() {
             platform::kill(pid);
-            timeout(LAST_BREATH, &mut waiter).await.ok();
+            timeout(CHILD_EXIT_TIMEOUT, &mut waiter).await.ok();
         }
-        timeout(LAST_BREATH, &mut messages).await.ok();
+        timeout(CHILD_EXIT_TIMEOUT, &mut messages).await.ok();
     }
 
     /// Ends it at once and waits until it is gone.

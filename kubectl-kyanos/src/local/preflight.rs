@@ -27,5 +27,5 @@ pub(crate) fn root(doing: &str) -> Result<(), Failure> {
 }
 
 fn linux(doing: &str) -> Result<(), Failure> {
-    if platform::CAPTURES { Ok(()) } else { Err(Failure::new(format!("{doing} needs Linux"))) }
+    if platform::CAN_CAPTURE { Ok(()) } else { Err(Failure::new(format!("{doing} needs Linux"))) }
 }

@@ -14,7 +14,7 @@ pub(crate) const SCHEMA: &str = "kyanos/v1";
 
 /// How exchanges become JSON.
 #[derive(Clone, Debug)]
-pub(crate) struct Renderer {
+pub(crate) struct JsonRenderer {
     /// Session name.
     pub(crate) session: String,
     /// Payload bytes shown per message; `None` leaves payloads out.
@@ -95,9 +95,9 @@ struct NicAttributes {
     direction: String,
 }
 
-// === impl Renderer ===
+// === impl JsonRenderer ===
 
-impl Renderer {
+impl JsonRenderer {
     /// Appends an exchange as one line.
     pub(crate) fn line(&self, exchange: &v1::Exchange, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         serde_json::to_writer(&mut *out, &self.document(exchange))?;

@@ -19,7 +19,7 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// How exchanges become lines.
 #[derive(Clone, Debug)]
-pub(crate) struct Renderer {
+pub(crate) struct LineRenderer {
     /// Zone of the times shown.
     pub(crate) zone: TimeZone,
     /// Whether processes are named by pod and container, as in a cluster.
@@ -164,9 +164,9 @@ const TIME_WIDTH: usize = 12;
 /// Characters kept for the segments at the end of a terminal's line.
 const SEGMENTS_WIDTH: usize = 36;
 
-// === impl Renderer ===
+// === impl LineRenderer ===
 
-impl Renderer {
+impl LineRenderer {
     /// Returns the line above all others.
     pub(crate) fn header(&self) -> String {
         let mut line = format!("{:<TIME_WIDTH$}", "TIME");

@@ -4,8 +4,8 @@ use proto::account::{Balance, Consumer, Unit};
 use proto::{store_state, v1};
 use serde_json::{Map, Value, json};
 
+use super::summary;
 use super::units::{count, rfc3339};
-use crate::summary;
 
 /// Titles of the columns that [`cells`] fills.
 pub(crate) const TITLES: [&str; 4] = ["VIEWERS", "STORED", "CAPTURED", "LOST"];

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use proto::{side, v1};
 use serde_json::{Map, Value, json};
 
-use super::json::Renderer;
+use super::json::JsonRenderer;
 use super::line;
 use super::table::{Cell, Table};
 use super::text::one_line;
 use super::units::{count, duration, size, whole};
-use crate::cli::values::Metric;
+use crate::metric::Metric;
 
 /// Characters of a group's key in a table.
 const KEY_WIDTH: usize = 60;
@@ -73,11 +73,11 @@ impl Layout {
     }
 
     /// Renders rows as values.
-    pub(crate) fn values(&self, rows: &[v1::StatRow], renderer: &Renderer) -> Value {
+    pub(crate) fn values(&self, rows: &[v1::StatRow], renderer: &JsonRenderer) -> Value {
         rows.iter().map(|row| self.value(row, renderer)).collect()
     }
 
-    fn value(&self, row: &v1::StatRow, renderer: &Renderer) -> Value {
+    fn value(&self, row: &v1::StatRow, renderer: &JsonRenderer) -> Value {
         let metrics: Map<String, Value> = self
             .metrics
             .iter()

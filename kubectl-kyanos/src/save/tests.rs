@@ -64,7 +64,7 @@ async fn saved_lines_are_live_lines() {
     let found = lines(&saved(folder.path(), exchanges, "saved.jsonl").await);
     let schema: Value = serde_json::from_str(SCHEMA_FILE).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is one");
-    let renderer = json::Renderer { session: SESSION.to_owned(), print_bytes: Some(usize::MAX) };
+    let renderer = json::JsonRenderer { session: SESSION.to_owned(), print_bytes: Some(usize::MAX) };
     // Oldest first.
     for (object, exchange) in found.iter().zip([unanswered, announced, client]) {
         let errors: Vec<String> = validator.iter_errors(object).map(|error| error.to_string()).collect();

@@ -149,7 +149,7 @@ async fn a_busy_api_server_is_asked_again_and_not_for_ever() {
     let api = FakeApi::willing().but(scenarios::busy("jobs", u32::MAX));
     let failure = everything(&api).await.expect_err("refused");
     assert!(failure.what.contains("too many"), "{}", failure.what);
-    assert_eq!(api.calls_about("jobs").len(), usize::try_from(RETRIES).expect("few") + 1);
+    assert_eq!(api.calls_about("jobs").len(), usize::try_from(WRITE_RETRIES).expect("few") + 1);
 }
 
 #[tokio::test(start_paused = true)]

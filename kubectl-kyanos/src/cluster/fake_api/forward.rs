@@ -16,11 +16,11 @@ use tokio_tungstenite::tungstenite::handshake::server;
 use super::State;
 
 /// Bytes in flight in each direction.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Opens a connection of its own for a request, whose far end echoes, or says why not.
 pub(super) async fn open(parts: Parts, api: Arc<State>, refusal: Option<&'static str>) -> Response<Body> {
-    let (near, far) = tokio::io::duplex(BUFFER);
+    let (near, far) = tokio::io::duplex(BUFFER_BYTES);
     tokio::spawn(serve(far, api, refusal));
     let (mut sender, connection) = handshake(TokioIo::new(near)).await.expect("a connection");
     tokio::spawn(connection.with_upgrades());

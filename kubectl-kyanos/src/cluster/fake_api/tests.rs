@@ -8,10 +8,10 @@ fn call(method: Method, uri: &str) -> Call {
 
 #[test]
 fn paths_are_read_as_api_servers_do() {
-    let target = |kind, name, part| Target { kind, name, part };
+    let target = |kind, name, part| CallTarget { kind, name, part };
     for (uri, expected) in [
-        ("/version", Target::default()),
-        ("/apis", Target::default()),
+        ("/version", CallTarget::default()),
+        ("/apis", CallTarget::default()),
         ("/api/v1/nodes?limit=1", target("nodes", None, None)),
         ("/api/v1/namespaces", target("namespaces", None, None)),
         ("/api/v1/namespaces/a", target("namespaces", Some("a"), None)),

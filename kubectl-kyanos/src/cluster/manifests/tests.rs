@@ -11,7 +11,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::cluster::request::{Images, PullSecret};
+use crate::cli::values::PullSecret;
+use crate::cluster::request::Images;
 
 fn request() -> Request {
     Request {

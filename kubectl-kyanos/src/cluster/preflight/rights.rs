@@ -14,7 +14,7 @@ use crate::failure::Failure;
 /// API groups and resources with the verbs on them that a session cannot do without; the last says whether they are
 /// asked for within the session's namespace. What the hub is granted there is among them, since nobody may grant what
 /// they do not hold; what only enriches is not asked for.
-pub(in super::super) const NEEDED: [(&str, &str, &[&str], bool); 16] = [
+pub(in super::super) const NEEDED_RIGHTS: [(&str, &str, &[&str], bool); 16] = [
     ("", "namespaces", &["create", "get", "list", "delete"], false),
     ("", "nodes", &["list"], false),
     ("", "pods", &["list", "watch", "delete", "deletecollection"], true),
@@ -35,7 +35,7 @@ pub(in super::super) const NEEDED: [(&str, &str, &[&str], bool); 16] = [
 
 /// Asks for each verb whether the user may; names all that are missing with the rules to ask for.
 pub(super) async fn check(connection: &Connection, namespace: &str) -> Result<(), Failure> {
-    let questions = NEEDED.iter().flat_map(|(group, resource, verbs, within)| {
+    let questions = NEEDED_RIGHTS.iter().flat_map(|(group, resource, verbs, within)| {
         let namespace = within.then_some(namespace);
         verbs.iter().map(move |verb| ask(connection, group, resource, verb, namespace))
     });

@@ -72,18 +72,8 @@ async fn all_forbidden_verbs_are_named_with_rules_though_lists_are_forbidden_too
 #[tokio::test]
 async fn a_dry_run_shows_who_may_not_grant_and_what_admission_refuses() {
     for (code, reason, message, hint) in [
-        (
-            403,
-            "Forbidden",
-            "user is attempting to grant RBAC permissions not currently held",
-            RIGHT_OR_POLICY,
-        ),
-        (
-            403,
-            "Forbidden",
-            "User \"jane\" cannot patch resource \"clusterroles\" in API group",
-            RIGHT_OR_POLICY,
-        ),
+        (403, "Forbidden", "user is attempting to grant RBAC permissions not currently held", RIGHTS_HINT),
+        (403, "Forbidden", "User \"jane\" cannot patch resource \"clusterroles\" in API group", RIGHTS_HINT),
         (400, "BadRequest", "admission webhook \"policy\" denied the request", "admission policy"),
         (422, "Invalid", "ValidatingAdmissionPolicy: attempting to grant what it cannot", "admission policy"),
     ] {

@@ -6,16 +6,16 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 const MAX_REASON: usize = 240;
 
 /// Restarts after which a container that crashes counts as one that always does.
-const RESTARTS: i32 = 2;
+const CRASH_RESTARTS: i32 = 2;
 
 /// Reasons of waiting that pass by themselves.
-const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+const STARTING_REASONS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// Reasons that no waiting changes.
-const FINAL: [&str; 3] = ["ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"];
+const FINAL_REASONS: [&str; 3] = ["ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"];
 
 /// Reasons of waiting for an image.
-const IMAGE: [&str; 7] = [
+const IMAGE_REASONS: [&str; 7] = [
     "ErrImagePull",
     "ImagePullBackOff",
     "ErrImageNeverPull",
@@ -30,7 +30,7 @@ const NO_IMAGE: [&str; 5] =
     ["not found", "unauthorized", "denied", "manifest unknown", "no match for platform"];
 
 /// Innermost parts of a chain of messages that are shown: what failed, at what, and why.
-const LAYERS: usize = 3;
+const SHOWN_LAYERS: usize = 3;
 
 /// Why a container does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,10 +124,10 @@ impl Trouble {
         match self {
             Self::Image { word, message, .. } => {
                 let said = message.to_ascii_lowercase();
-                FINAL.contains(&word.as_str())
+                FINAL_REASONS.contains(&word.as_str())
                     || (word == "ImagePullBackOff" && NO_IMAGE.iter().any(|part| said.contains(part)))
             }
-            Self::Crashed { restarts, .. } => *restarts >= RESTARTS,
+            Self::Crashed { restarts, .. } => *restarts >= CRASH_RESTARTS,
             Self::Evicted { .. } => true,
             Self::Unschedulable { .. } | Self::Container { .. } => false,
         }
@@ -177,7 +177,7 @@ fn of_container(status: &ContainerStatus) -> Option<Trouble> {
     let waiting = waiting.as_ref()?;
     let word = waiting.reason.clone().unwrap_or_default();
     let message = waiting.message.clone().unwrap_or_default();
-    if word.is_empty() || STARTING.contains(&word.as_str()) {
+    if word.is_empty() || STARTING_REASONS.contains(&word.as_str()) {
         return None;
     }
     if word == "CrashLoopBackOff" {
@@ -186,14 +186,14 @@ fn of_container(status: &ContainerStatus) -> Option<Trouble> {
             Some(ended) => {
                 let mut trouble = crashed(ended, true);
                 if let Trouble::Crashed { restarts, .. } = &mut trouble {
-                    *restarts = (*restarts).max(RESTARTS);
+                    *restarts = (*restarts).max(CRASH_RESTARTS);
                 }
                 trouble
             }
             None => Trouble::Container { word, message },
         });
     }
-    if IMAGE.contains(&word.as_str()) {
+    if IMAGE_REASONS.contains(&word.as_str()) {
         return Some(Trouble::Image { word, image: status.image.clone(), message: registry(&message) });
     }
     Some(Trouble::Container { word, message })
@@ -205,7 +205,7 @@ fn registry(message: &str) -> String {
         .strip_prefix("Back-off pulling image ")
         .map_or(message, |rest| rest.split_once(": ").map_or("", |(_, said)| said));
     let parts: Vec<&str> = message.split(": ").filter(|part| !part.contains("rpc error")).collect();
-    let kept = parts.len().saturating_sub(LAYERS);
+    let kept = parts.len().saturating_sub(SHOWN_LAYERS);
     parts.get(kept..).unwrap_or_default().join(": ")
 }
 

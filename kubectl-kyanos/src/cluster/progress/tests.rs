@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::fake_api::{Call, FakeApi, scenarios};
 
-fn standing(ready: &[&str], failed: &[(&str, &str)], waiting: &[(&str, Option<&str>)]) -> Standing {
+fn progress(ready: &[&str], failed: &[(&str, &str)], waiting: &[(&str, Option<&str>)]) -> NodeProgress {
     let owned = |text: &str| text.to_owned();
-    Standing {
+    NodeProgress {
         ready: ready.iter().map(|node| owned(node)).collect(),
         failed: failed.iter().map(|(node, reason)| (owned(node), owned(reason))).collect(),
         waiting: waiting.iter().map(|(node, reason)| (owned(node), reason.map(owned))).collect(),
@@ -16,16 +16,16 @@ fn standing(ready: &[&str], failed: &[(&str, &str)], waiting: &[(&str, Option<&s
 
 #[test]
 fn progress_counts_every_node_once_and_names_what_is_waited_for() {
-    let some = standing(&["a"], &[("b", "no BTF")], &[("c", None), ("d", Some("image is pulled"))]);
+    let some = progress(&["a"], &[("b", "no BTF")], &[("c", None), ("d", Some("image is pulled"))]);
     assert_eq!(some.line(), "capturers 1/4 ready");
     assert_eq!(some.nodes(), ["a", "b", "c", "d"]);
     assert_eq!(some.waits_for().as_deref(), Some("d: image is pulled"));
-    assert_eq!(standing(&["a"], &[], &[("c", None)]).waits_for(), None);
+    assert_eq!(progress(&["a"], &[], &[("c", None)]).waits_for(), None);
 }
 
 #[test]
 fn nodes_that_fail_alike_are_told_together() {
-    let all = standing(&[], &[("a", "no BTF"), ("b", "no memory"), ("c", "no BTF")], &[]);
+    let all = progress(&[], &[("a", "no BTF"), ("b", "no memory"), ("c", "no BTF")], &[]);
     assert_eq!(all.failures(), ["a, c: no BTF", "b: no memory"]);
     assert_eq!(none(&all).what, "no capturer starts: a, c: no BTF; b: no memory");
 }
@@ -59,7 +59,7 @@ async fn given_up(pods: &mut Pods) -> (Failure, Duration) {
         if let Err(failure) = pods.hub().await {
             return (failure, began.elapsed());
         }
-        assert!(began.elapsed() < PATIENCE * 3, "it is waited for without end");
+        assert!(began.elapsed() < PROBLEM_PATIENCE * 3, "it is waited for without end");
     }
 }
 
@@ -81,7 +81,7 @@ async fn a_hub_whose_image_is_not_there_is_given_up_at_once_and_one_that_may_com
     let mut pods = Pods::follow(&api.client(), "abcde");
     let (failure, after) = given_up(&mut pods).await;
     assert!(failure.what.contains("i/o timeout"));
-    assert!(after >= PATIENCE, "{after:?}");
+    assert!(after >= PROBLEM_PATIENCE, "{after:?}");
     assert!(!pods.hub_runs());
 }
 
@@ -97,7 +97,7 @@ async fn pods_that_are_refused_are_explained_by_the_event_of_their_workload() {
     let api = FakeApi::willing().but(scenarios::holds("events", events));
     let (failure, after) = given_up(&mut Pods::follow(&api.client(), "abcde")).await;
     assert_eq!(failure.what, "no pod of the hub can be made: exceeded quota");
-    assert!(after > PATIENCE, "{after:?}");
+    assert!(after > PROBLEM_PATIENCE, "{after:?}");
     let asked = api.calls_about("events");
     assert!(asked.iter().any(|call| call.uri.contains("/namespaces/kyanos-abcde/events?")), "{asked:?}");
 }
@@ -111,10 +111,10 @@ async fn a_capturer_that_crashes_tells_its_last_words_and_fails_only_its_node() 
     let mut pods = Pods::follow(&api.client(), "abcde");
     pods.known.changed().await.expect("pods");
     let nodes = ["n1", "n2", "n3"].map(str::to_owned);
-    let standing = pods.capturers(&nodes, &BTreeSet::from(["n1".to_owned()])).await;
-    assert_eq!(standing.line(), "capturers 1/3 ready");
-    assert_eq!(standing.failures(), ["n2: it ended with exit code 1: cannot start: no BTF"]);
-    assert_eq!(standing.waiting.keys().collect::<Vec<_>>(), ["n3"]);
+    let progress = pods.capturers(&nodes, &BTreeSet::from(["n1".to_owned()])).await;
+    assert_eq!(progress.line(), "capturers 1/3 ready");
+    assert_eq!(progress.failures(), ["n2: it ended with exit code 1: cannot start: no BTF"]);
+    assert_eq!(progress.waiting.keys().collect::<Vec<_>>(), ["n3"]);
     let asked = api.calls_about("pods");
     assert!(asked.iter().any(|call| call.uri.contains("/pods/capturer-n2/log?")), "{asked:?}");
     let watches = asked.iter().filter(|call| call.is_watch()).count();

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::session::Remains;
 
 /// Longest wait, when a start is stopped, for the answer whether its Namespace was made.
-const UNDECIDED: Duration = Duration::from_secs(5);
+const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a start has made so far; outlives the start, so that it can be removed when that fails or is stopped.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ impl Begun {
         let Some(Beginning { connection, name, mut namespace }) = begun else {
             return Remains::default();
         };
-        let decided = timeout(UNDECIDED, namespace.wait_for(Option::is_some)).await;
+        let decided = timeout(NAMESPACE_TIMEOUT, namespace.wait_for(Option::is_some)).await;
         let made = match decided {
             Ok(Ok(made)) => made.clone(),
             Ok(Err(_)) | Err(_) => None,

@@ -12,10 +12,10 @@ use crate::cluster::names;
 use crate::cluster::sessions::SessionRef;
 
 /// Longest wait for the capturers of a kept session to be gone.
-const CAPTURERS_END: Duration = Duration::from_secs(10);
+const CAPTURERS_END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Between two looks at them.
-const POLL: Duration = Duration::from_millis(250);
+const CAPTURERS_POLL: Duration = Duration::from_millis(250);
 
 /// Removes the capturers of a session whose hub and store stay.
 pub(super) async fn remove(client: &kube::Client, session: &SessionRef) -> Vec<String> {
@@ -40,11 +40,11 @@ pub(super) async fn remove(client: &kube::Client, session: &SessionRef) -> Vec<S
     }
     let selector = ListParams::default().labels(&names::part_selector(&session.name, names::CAPTURER));
     let began = Instant::now();
-    while began.elapsed() < CAPTURERS_END {
+    while began.elapsed() < CAPTURERS_END_TIMEOUT {
         if pods.list_metadata(&selector).await.is_ok_and(|pods| pods.items.is_empty()) {
             return Vec::new();
         }
-        sleep(POLL).await;
+        sleep(CAPTURERS_POLL).await;
     }
     vec![format!("capturers in namespace `{namespace}`")]
 }

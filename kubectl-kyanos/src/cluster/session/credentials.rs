@@ -6,25 +6,25 @@ use crate::cluster::manifests::GENERATED;
 use crate::failure::Failure;
 
 /// Letters and digits of a password: 190 bits, and nothing that URL, SQL or shell would read otherwise.
-const LENGTH: usize = 32;
+const PASSWORD_LENGTH: usize = 32;
 
 /// What passwords consist of.
-const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+const PASSWORD_ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Random bytes at or above this are drawn again, so that each letter is equally likely.
-const FAIR: u8 = 248;
+const FAIR_BELOW: u8 = 248;
 
 /// Database of the store.
-const DATABASE: &str = "kyanos";
+const STORE_DATABASE: &str = "kyanos";
 
 /// Login of the hub.
-const WRITER: &str = "kyanos";
+const WRITER_LOGIN: &str = "kyanos";
 
 /// Login of `query`, which can only SELECT.
-const READER: &str = "reader";
+const READER_LOGIN: &str = "reader";
 
 /// Where the store listens, in the volume that it shares with the hub.
-const SOCKET: &str = "/run/store/mysqld.sock";
+const STORE_SOCKET: &str = "/run/store/mysqld.sock";
 
 /// Passwords of a session's own store.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl StoreLogins {
     pub(super) fn reader_sql(&self) -> String {
         // Connections over the socket come from `localhost`, and nothing else reaches the store.
         format!(
-            "CREATE USER '{READER}'@'localhost' IDENTIFIED BY '{}';\nGRANT SELECT ON `{DATABASE}`.* TO '{READER}'@'localhost';\n",
+            "CREATE USER '{READER_LOGIN}'@'localhost' IDENTIFIED BY '{}';\nGRANT SELECT ON `{STORE_DATABASE}`.* TO '{READER_LOGIN}'@'localhost';\n",
             self.reader
         )
     }
@@ -63,21 +63,25 @@ impl StoreLogins {
     /// Where the hub finds the store.
     pub(super) fn choice(&self) -> StoreChoice {
         let url = |user: &str, password: &str| {
-            format!("mysql://{user}:{password}@localhost/{DATABASE}?socket={SOCKET}")
+            format!("mysql://{user}:{password}@localhost/{STORE_DATABASE}?socket={STORE_SOCKET}")
         };
-        StoreChoice::Mysql { url: url(WRITER, &self.writer), reader: Some(url(READER, &self.reader)) }
+        StoreChoice::Mysql {
+            url: url(WRITER_LOGIN, &self.writer),
+            reader: Some(url(READER_LOGIN, &self.reader)),
+        }
     }
 }
 
 fn password() -> Result<String, Failure> {
-    let mut password = String::with_capacity(LENGTH);
-    let mut bytes = [0; LENGTH];
-    while password.len() < LENGTH {
+    let mut password = String::with_capacity(PASSWORD_LENGTH);
+    let mut bytes = [0; PASSWORD_LENGTH];
+    while password.len() < PASSWORD_LENGTH {
         getrandom::fill(&mut bytes)
             .map_err(|error| Failure::new(format!("the system gives no random numbers: {error}")))?;
-        let fair = bytes.iter().filter(|byte| **byte < FAIR);
-        let letters = fair.filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()));
-        let missing = LENGTH - password.len();
+        let fair = bytes.iter().filter(|byte| **byte < FAIR_BELOW);
+        let letters =
+            fair.filter_map(|byte| PASSWORD_ALPHABET.get(usize::from(*byte) % PASSWORD_ALPHABET.len()));
+        let missing = PASSWORD_LENGTH - password.len();
         password.extend(letters.take(missing).map(|letter| char::from(*letter)));
     }
     Ok(password)
@@ -91,7 +95,7 @@ mod tests {
     fn passwords_are_long_different_and_plain() {
         let logins = StoreLogins::make().expect("passwords");
         for password in [&logins.root, &logins.writer, &logins.reader] {
-            assert_eq!(password.len(), LENGTH);
+            assert_eq!(password.len(), PASSWORD_LENGTH);
             assert!(password.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         }
         assert_ne!(logins.root, logins.writer);

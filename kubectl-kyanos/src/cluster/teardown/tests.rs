@@ -91,7 +91,7 @@ async fn an_api_server_that_was_away_is_asked_again() {
         .but(scenarios::away_for(Duration::from_secs(4)));
     let remains = remove(&api.client(), &session()).await;
     assert!(remains.left.is_empty(), "{:?}", remains.left);
-    assert!(began.elapsed() < STRIKE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < STRIKE_OFF_AFTER, "{:?}", began.elapsed());
     // The node that lives had its time.
     let graces = graces(&api);
     assert!(!graces.is_empty() && !graces.contains(&json!(0)), "{graces:?}");
@@ -99,7 +99,7 @@ async fn an_api_server_that_was_away_is_asked_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ready_node_that_confirms_nothing_is_not_waited_for() {
-    let api = lived_in().but(scenarios::namespace_hangs_for(STRIKE + AGAIN));
+    let api = lived_in().but(scenarios::namespace_hangs_for(STRIKE_OFF_AFTER + DELETE_PAUSE));
     let remains = remove(&api.client(), &session()).await;
     assert!(remains.left.is_empty(), "{:?}", remains.left);
     assert_eq!(remains.unconfirmed, ["gone", "n1", "n2"]);

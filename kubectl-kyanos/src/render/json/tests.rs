@@ -9,8 +9,8 @@ use super::*;
 
 const SCHEMA_FILE: &str = include_str!("../../../../docs/exchange.schema.json");
 
-fn renderer() -> Renderer {
-    Renderer { session: "abcde".to_owned(), print_bytes: Some(1024) }
+fn renderer() -> JsonRenderer {
+    JsonRenderer { session: "abcde".to_owned(), print_bytes: Some(1024) }
 }
 
 fn rendered(exchange: &v1::Exchange) -> Value {
@@ -101,8 +101,8 @@ fn what_was_found_out_is_told() {
 
 #[test]
 fn payloads_are_cut_and_left_out() {
-    let short = Renderer { print_bytes: Some(3), ..renderer() }.value(&samples::client());
+    let short = JsonRenderer { print_bytes: Some(3), ..renderer() }.value(&samples::client());
     assert_eq!((&short["request"], &short["request_truncated"]), (&json!("GET"), &json!(true)));
-    let none = Renderer { print_bytes: None, ..renderer() }.value(&samples::client());
+    let none = JsonRenderer { print_bytes: None, ..renderer() }.value(&samples::client());
     assert_eq!((&none["request"], &none["request_truncated"]), (&Value::Null, &json!(false)));
 }

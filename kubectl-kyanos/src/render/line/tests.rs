@@ -3,8 +3,8 @@
 use super::super::{detail, samples};
 use super::*;
 
-fn renderer(wide: bool, width: Option<usize>) -> Renderer {
-    Renderer { zone: TimeZone::UTC, cluster: false, wide, colour: false, width }
+fn renderer(wide: bool, width: Option<usize>) -> LineRenderer {
+    LineRenderer { zone: TimeZone::UTC, cluster: false, wide, colour: false, width }
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_terminal_s_width_is_kept_but_for_the_segments() {
     let at = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
     assert_eq!(at(&header, "OPERATION"), at(&renderer.line(&samples::client()), "GET /orders"));
     for width in [20, 80, 100, 220] {
-        let renderer = Renderer { width: Some(width), ..renderer.clone() };
+        let renderer = LineRenderer { width: Some(width), ..renderer.clone() };
         for line in
             [renderer.header(), renderer.line(&samples::client()), renderer.line(&samples::unanswered())]
         {
@@ -38,7 +38,7 @@ fn a_terminal_s_width_is_kept_but_for_the_segments() {
 
 #[test]
 fn errors_are_red_only_where_colours_are_wanted() {
-    let coloured = Renderer { colour: true, ..renderer(false, None) };
+    let coloured = LineRenderer { colour: true, ..renderer(false, None) };
     assert!(coloured.line(&samples::unanswered()).starts_with("\u{1b}[31m"));
     assert!(!coloured.line(&samples::client()).contains('\u{1b}'));
     assert!(!renderer(false, None).line(&samples::unanswered()).contains('\u{1b}'));
@@ -74,7 +74,7 @@ fn what_was_found_out_is_shown() {
 
 #[test]
 fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
-    let cluster = Renderer { cluster: true, ..renderer(false, None) };
+    let cluster = LineRenderer { cluster: true, ..renderer(false, None) };
     let lines = [cluster.header(), cluster.line(&samples::in_pod()), cluster.line(&samples::client())];
     let expected = [
         "TIME          POD/CONTAINER                         SIDE    PROTOCOL  REMOTE",
@@ -87,7 +87,7 @@ fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
     assert!(!lines[1].contains("python3") && !lines[1].contains("node-1"), "{}", lines[1]);
     let mut long = samples::in_pod();
     long.origin.as_mut().expect("one").pod = format!("{}-x2x4z", "orders".repeat(9));
-    let terminal = Renderer { width: Some(200), ..cluster.clone() };
+    let terminal = LineRenderer { width: Some(200), ..cluster.clone() };
     assert!(
         terminal.line(&long).contains("  ordersordersorder…rsorders-x2x4z/app  "),
         "{}",
@@ -97,7 +97,7 @@ fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
     let mut alone = samples::in_pod();
     alone.origin.as_mut().expect("one").container.clear();
     assert!(cluster.line(&alone).contains("  orders-6d5f7c9b8-x2x4z  "));
-    let wide = Renderer { cluster: true, ..renderer(true, None) };
+    let wide = LineRenderer { cluster: true, ..renderer(true, None) };
     let line = wide.line(&samples::in_pod());
     for word in ["  orders-6d5f7c9b8-x2x4z/app  ", "  shop  ", "  node-1  ", "  python3/26278  "] {
         assert!(line.contains(word), "{word}: {line}");
@@ -112,7 +112,7 @@ fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
 
 #[test]
 fn one_s_own_end_is_never_a_service() {
-    let wide = Renderer { cluster: true, ..renderer(true, None) };
+    let wide = LineRenderer { cluster: true, ..renderer(true, None) };
     let block = detail::block(&samples::in_pod(), None);
     let mut unnamed = samples::in_pod();
     unnamed.local.as_mut().expect("an end").pod.clear();
@@ -160,7 +160,7 @@ fn what_changes_the_direction_of_text_reaches_no_terminal() {
     }
     for cluster in [false, true] {
         for wide in [false, true] {
-            let line = Renderer { cluster, ..renderer(wide, None) }.line(&exchange);
+            let line = LineRenderer { cluster, ..renderer(wide, None) }.line(&exchange);
             assert!(line.chars().all(|letter| !hidden(letter)), "{line:?}");
         }
     }

@@ -6,7 +6,7 @@ use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// Characters that fonts and terminals leave out although their category does not say so: the property
 /// `Default_Ignorable_Code_Point` of the Unicode Character Database, file `DerivedCoreProperties.txt`.
-const IGNORABLE: [RangeInclusive<char>; 17] = [
+const IGNORABLE_CHARACTERS: [RangeInclusive<char>; 17] = [
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',
     '\u{61c}'..='\u{61c}',
@@ -27,7 +27,7 @@ const IGNORABLE: [RangeInclusive<char>; 17] = [
 ];
 
 /// Categories of what commands a terminal, changes the direction of text or ends a line.
-const HIDDEN: [GeneralCategory; 5] = [
+const HIDDEN_CATEGORIES: [GeneralCategory; 5] = [
     GeneralCategory::Control,
     GeneralCategory::Format,
     GeneralCategory::LineSeparator,
@@ -36,7 +36,8 @@ const HIDDEN: [GeneralCategory; 5] = [
 ];
 
 /// Categories of what is drawn onto the character before it and takes no place of its own.
-const MARKS: [GeneralCategory; 2] = [GeneralCategory::NonspacingMark, GeneralCategory::EnclosingMark];
+const MARK_CATEGORIES: [GeneralCategory; 2] =
+    [GeneralCategory::NonspacingMark, GeneralCategory::EnclosingMark];
 
 /// What a character does on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +55,13 @@ pub(super) fn kind(letter: char) -> Kind {
     if letter.is_ascii() {
         return if letter.is_ascii_control() { Kind::Hidden } else { Kind::Shown };
     }
-    if is_no_character(letter) || IGNORABLE.iter().any(|range| range.contains(&letter)) {
+    if is_no_character(letter) || IGNORABLE_CHARACTERS.iter().any(|range| range.contains(&letter)) {
         return Kind::Hidden;
     }
     let category = get_general_category(letter);
-    if HIDDEN.contains(&category) {
+    if HIDDEN_CATEGORIES.contains(&category) {
         Kind::Hidden
-    } else if MARKS.contains(&category) {
+    } else if MARK_CATEGORIES.contains(&category) {
         Kind::Mark
     } else {
         Kind::Shown
@@ -82,7 +83,7 @@ mod tests {
         let mut counts = [0_usize; 5];
         for letter in '\0'..=char::MAX {
             let category = get_general_category(letter);
-            if let Some(place) = HIDDEN.iter().position(|hidden| *hidden == category) {
+            if let Some(place) = HIDDEN_CATEGORIES.iter().position(|hidden| *hidden == category) {
                 counts[place] += 1;
                 assert_eq!(kind(letter), Kind::Hidden, "{:x}", u32::from(letter));
             }

@@ -55,8 +55,8 @@ fn exchanges(fulls: &[Full]) -> Vec<v1::Exchange> {
     fulls.iter().map(|full| full.exchange.clone()).collect()
 }
 
-fn renderer() -> json::Renderer {
-    json::Renderer { session: SESSION.to_owned(), print_bytes: Some(usize::MAX) }
+fn renderer() -> json::JsonRenderer {
+    json::JsonRenderer { session: SESSION.to_owned(), print_bytes: Some(usize::MAX) }
 }
 
 #[test]

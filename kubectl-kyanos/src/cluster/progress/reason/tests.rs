@@ -61,7 +61,7 @@ fn a_crash_is_final_when_it_repeats() {
     let once = of(&container(&ended, &json!({}), 0), "capturer").expect("trouble");
     assert!(!once.is_final());
     assert_eq!(once.line(), "it ended with exit code 1");
-    let often = of(&container(&ended, &ended, RESTARTS), "capturer").expect("trouble");
+    let often = of(&container(&ended, &ended, CRASH_RESTARTS), "capturer").expect("trouble");
     assert!(often.is_final());
     let state = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } });
     let killed = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });

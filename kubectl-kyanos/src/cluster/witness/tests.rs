@@ -7,7 +7,7 @@ use crate::cluster::fake_api::{FakeApi, scenarios};
 
 /// Asks about session `a`.
 async fn word(api: FakeApi) -> Word {
-    let word = Standing::of(&api.client(), "a").ask().await;
+    let word = ClusterWitness::of(&api.client(), "a").ask().await;
     assert_eq!(api.calls()[0].path(), "/api/v1/namespaces/kyanos-a");
     word
 }
@@ -28,5 +28,5 @@ async fn a_session_stands_as_long_as_its_namespace_does() {
     for (code, reason) in [(403, "Forbidden"), (500, "InternalError")] {
         assert_eq!(word(FakeApi::willing().but(scenarios::always(code, reason))).await, Word::Unknown);
     }
-    assert_eq!(Standing::default().ask().await, Word::Unknown);
+    assert_eq!(ClusterWitness::default().ask().await, Word::Unknown);
 }

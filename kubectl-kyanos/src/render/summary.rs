@@ -5,10 +5,10 @@ use std::time::Duration;
 use proto::account::{Balance, Consumer, Losses, Stage, Unit};
 use proto::v1;
 
-use crate::render::units::count;
+use super::units::count;
 
 /// A viewer that had several streams, one after another: hubs number theirs from 1, so none of them has its ledger.
-const SEVERAL: Consumer = Consumer::Viewer(0);
+const SEVERAL_STREAMS: Consumer = Consumer::Viewer(0);
 
 /// Reads the ledgers of an answer that the client has checked.
 pub(crate) fn read(balances: &[v1::Balance]) -> Vec<Balance> {
@@ -17,7 +17,7 @@ pub(crate) fn read(balances: &[v1::Balance]) -> Vec<Balance> {
 
 /// Says how much was captured: `captured 12,345 exchanges on 3 nodes in 42s`.
 pub(crate) fn captured(exchanges: u64, nodes: usize, time: Duration) -> String {
-    let seconds = crate::render::units::age(time.as_secs() + u64::from(time.subsec_millis() >= 500));
+    let seconds = super::units::age(time.as_secs() + u64::from(time.subsec_millis() >= 500));
     format!(
         "captured {} {} on {nodes} {} in {seconds}",
         count(exchanges),
@@ -70,7 +70,7 @@ pub(crate) fn relevant(session: &[Balance], own: Option<&Balance>) -> Vec<Balanc
 
 /// Adds the ledgers of two streams of one viewer.
 pub(crate) fn sum(first: &Balance, second: &Balance) -> Balance {
-    let mut sum = Balance::new(SEVERAL, second.unit);
+    let mut sum = Balance::new(SEVERAL_STREAMS, second.unit);
     sum.add(first);
     sum.add(second);
     sum
