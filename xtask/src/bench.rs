@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use load::Load;
 use memory::Memory;
-use observer::{Capture, Measured, Observer};
+use observer::{BenchCapture, Measured, Observer};
 
 use crate::{run, setup, workspace};
 
@@ -21,17 +21,17 @@ use crate::{run, setup, workspace};
 const ROUNDS: usize = 3;
 
 /// Length of one measurement of small requests.
-const ROUND: Duration = Duration::from_secs(6);
+const ROUND_LENGTH: Duration = Duration::from_secs(6);
 
 /// Length of the run whose memory is watched.
 const LONG_RUN: Duration = Duration::from_mins(1);
 
 /// What capturer and hub may each take.
-const LIMIT: u64 = 64 << 20;
+const MEMORY_LIMIT: u64 = 64 << 20;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
-pub struct Choice {
+pub struct BenchOptions {
     /// Length of the memory run in seconds; 0 leaves it out.
     #[arg(long)]
     seconds: Option<u64>,
@@ -48,26 +48,29 @@ fn rounds(text: &str) -> Result<usize, String> {
 }
 
 /// Measures costs and memory; fails when memory exceeds its limit.
-pub fn run(choice: &Choice) -> Result<ExitCode> {
+pub fn run(choice: &BenchOptions) -> Result<ExitCode> {
     run::need_root("bench")?;
     setup::run(setup::Purpose::Test)?;
     // Speed is a property of the optimised programs.
     let folder = build_release()?;
     let observers = observers(&folder, choice.against.as_deref())?;
-    let small = Load::small_file(ROUND)?;
+    let small = Load::small_file(ROUND_LENGTH)?;
     costs(&small, &observers, choice.rounds)?;
-    costs(&Load::paced(ROUND)?, &observers, choice.rounds)?;
+    costs(&Load::paced(ROUND_LENGTH)?, &observers, choice.rounds)?;
     costs(&Load::large_result()?, &observers, choice.rounds)?;
     let length = choice.seconds.map_or(LONG_RUN, Duration::from_secs);
     if length.is_zero() {
         return Ok(ExitCode::SUCCESS);
     }
     let memory = memory_under_load(&Load::small_file(length)?, &folder, length)?;
-    println!("\nlargest anonymous memory plus rings counted once, of {} MiB allowed each:", LIMIT >> 20);
+    println!(
+        "\nlargest anonymous memory plus rings counted once, of {} MiB allowed each:",
+        MEMORY_LIMIT >> 20
+    );
     let mut fits = true;
     for (name, bytes) in [("capturer", memory.capturer), ("hub", memory.hub)] {
         println!("  {name:<10} {:>6.1} MiB", mebibytes(bytes));
-        fits &= bytes <= LIMIT;
+        fits &= bytes <= MEMORY_LIMIT;
     }
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -138,7 +141,7 @@ fn costs(load: &Load, observers: &[Observer], rounds: usize) -> Result<()> {
 
 fn memory_under_load(load: &Load, folder: &Path, length: Duration) -> Result<Memory> {
     eprintln!("watching memory for {} s at full load …", length.as_secs());
-    let capture = Capture::start(folder, load.port())?;
+    let capture = BenchCapture::start(folder, load.port())?;
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (rate, memory) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| memory::largest(&stop));

@@ -31,7 +31,7 @@ const USER: &str = "e2e-kyanos-user";
 const ROLE: &str = "kyanos-deployer";
 
 /// Longest wait for one command of the plugin to end, a whole start-up included.
-const PATIENCE: Duration = Duration::from_mins(3);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A cluster, with all rights for the test and a deployer's for the plugin.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Cluster {
 
     /// Runs a command of the plugin to its end.
     pub fn run(&self, arguments: &[&str]) -> Result<Report> {
-        self.start(arguments)?.finish(PATIENCE)
+        self.start(arguments)?.finish(COMMAND_TIMEOUT)
     }
 
     /// Returns every object of a session that the API server still has, of all kinds and in all namespaces.
@@ -200,7 +200,7 @@ impl Kubectl {
             self.run(&["get", "namespace", namespace, "--ignore-not-found", "-o", phase])
         };
         let is_over = || phase().is_ok_and(|phase| phase.trim() != "Terminating");
-        wait_until(&format!("the end of namespace {namespace}"), PATIENCE, is_over)?;
+        wait_until(&format!("the end of namespace {namespace}"), COMMAND_TIMEOUT, is_over)?;
         Ok(())
     }
 

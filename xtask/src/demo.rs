@@ -19,13 +19,13 @@ use crate::servers::{Mariadb, Nginx, Redis};
 use crate::{run, setup, workspace};
 
 /// Commands that take `--local`.
-const LOCAL: [&str; 6] = ["watch", "stat", "overview", "query", "status", "cleanup"];
+const LOCAL_COMMANDS: [&str; 6] = ["watch", "stat", "overview", "query", "status", "cleanup"];
 
 /// Commands that do not.
-const OTHER: [&str; 3] = ["version", "completion", "help"];
+const OTHER_COMMANDS: [&str; 3] = ["version", "completion", "help"];
 
 /// How often the plugin and the signals are looked at.
-const POLL: Duration = Duration::from_millis(50);
+const PLUGIN_POLL: Duration = Duration::from_millis(50);
 
 /// Runs the demo and returns the plugin's exit code.
 pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
@@ -51,10 +51,12 @@ pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
 fn command_line(arguments: &[OsString]) -> Vec<OsString> {
     let first = arguments.first().and_then(|word| word.to_str()).unwrap_or_default();
     let (command, rest) = match arguments.split_first() {
-        Some((command, rest)) if LOCAL.contains(&first) || OTHER.contains(&first) => (command.clone(), rest),
+        Some((command, rest)) if LOCAL_COMMANDS.contains(&first) || OTHER_COMMANDS.contains(&first) => {
+            (command.clone(), rest)
+        }
         _ => (OsString::from("watch"), arguments),
     };
-    let local = (!OTHER.contains(&first)).then(|| OsString::from("--local"));
+    let local = (!OTHER_COMMANDS.contains(&first)).then(|| OsString::from("--local"));
     std::iter::once(command).chain(local).chain(rest.iter().cloned()).collect()
 }
 
@@ -94,7 +96,7 @@ impl Signals {
             if let Some(signal) = i32::try_from(ended).ok().and_then(|number| Signal::try_from(number).ok()) {
                 pass_on(id, signal);
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(PLUGIN_POLL);
         }
     }
 }

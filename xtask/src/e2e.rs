@@ -9,7 +9,7 @@ use crate::{cluster, run, setup};
 
 /// Which cluster, and what has to be put there first.
 #[derive(Debug, clap::Args)]
-pub struct Choice {
+pub struct E2eOptions {
     /// The cluster's kubeconfig, with all rights; the plugin itself runs with those of `manifests/deployer.yaml`.
     #[arg(long, value_name = "FILE")]
     kubeconfig: std::path::PathBuf,
@@ -30,7 +30,7 @@ pub struct Choice {
 }
 
 /// Builds the plugin and runs the tests against the cluster, one at a time.
-pub fn run(choice: &Choice) -> Result<ExitCode> {
+pub fn run(choice: &E2eOptions) -> Result<ExitCode> {
     let kubeconfig = choice.kubeconfig.canonicalize();
     let kubeconfig = kubeconfig.with_context(|| format!("opening `{}`", choice.kubeconfig.display()))?;
     let kubectl = cluster::Kubectl::new(&kubeconfig)?;

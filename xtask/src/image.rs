@@ -18,10 +18,10 @@ use crate::{run, setup, workspace};
 pub(crate) use oci::sha256;
 
 /// The prefix of image names where `KYANOS_IMAGE_PREFIX` sets no other.
-const PREFIX: &str = "kyanos";
+const IMAGE_PREFIX: &str = "kyanos";
 
 /// The build profile of images, in the workspace's manifest.
-const PROFILE: &str = "image";
+const IMAGE_PROFILE: &str = "image";
 
 /// The version of everything in this workspace.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -86,20 +86,20 @@ pub(crate) fn static_programs(architecture: Architecture, programs: &[&str]) -> 
     let compiler = Compiler::of(architecture)?;
     setup::rust_target(triple)?;
     let mut cargo = run::cargo();
-    cargo.args(["build", "--locked", "--profile", PROFILE, "--target", triple]);
+    cargo.args(["build", "--locked", "--profile", IMAGE_PROFILE, "--target", triple]);
     for program in programs {
         cargo.args(["--package", program, "--bin", program]);
     }
     compiler.tell(&mut cargo, triple);
     run::check(&mut cargo)?;
-    Ok(workspace::target().join(triple).join(PROFILE))
+    Ok(workspace::target().join(triple).join(IMAGE_PROFILE))
 }
 
 /// Returns the full name of a program's image.
 #[must_use]
 pub fn reference(program: &str) -> String {
     let prefix = std::env::var("KYANOS_IMAGE_PREFIX").ok().filter(|prefix| !prefix.is_empty());
-    format!("{}/{program}:{VERSION}", full_prefix(prefix.as_deref().unwrap_or(PREFIX)))
+    format!("{}/{program}:{VERSION}", full_prefix(prefix.as_deref().unwrap_or(IMAGE_PREFIX)))
 }
 
 /// Names a prefix's registry as engines do: the first part is one if it looks like a host, else it is Docker's.

@@ -25,17 +25,17 @@ struct Shipped {
 }
 
 /// Oldest supported first.
-const SHIPPED: [Shipped; 3] = [
+const SHIPPED_KERNELS: [Shipped; 3] = [
     Shipped { series: "5.10", suite: "bullseye" },
     Shipped { series: "6.1", suite: "bookworm" },
     Shipped { series: "6.12", suite: "bookworm-backports" },
 ];
 
 /// How often a kernel is booted whose emulated machine crashes.
-const BOOTS: usize = 5;
+const BOOT_ATTEMPTS: usize = 5;
 
 /// Small kernels for virtual machines, with BTF.
-const PACKAGE: &str = "linux-image-cloud-amd64";
+const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// Runs smoke capture and calls on every kernel whose series contains one of `only` (all when empty; `own` is this
 /// machine's), and prints one line for each.
@@ -55,7 +55,7 @@ pub fn run(only: &[String]) -> Result<ExitCode> {
             failed += 1;
         }
     };
-    for shipped in SHIPPED.iter().filter(|shipped| wanted(shipped.series)) {
+    for shipped in SHIPPED_KERNELS.iter().filter(|shipped| wanted(shipped.series)) {
         count(shipped.series, boot(shipped, &tests));
     }
     if wanted("own") {
@@ -70,7 +70,7 @@ pub fn run(only: &[String]) -> Result<ExitCode> {
 }
 
 fn series() -> String {
-    SHIPPED.map(|shipped| shipped.series).join(", ")
+    SHIPPED_KERNELS.map(|shipped| shipped.series).join(", ")
 }
 
 fn boot(shipped: &Shipped, tests: &Path) -> Result<String> {
@@ -90,8 +90,8 @@ fn boot(shipped: &Shipped, tests: &Path) -> Result<String> {
                     crashes.join("; ")
                 ));
             }
-            guest::Ended::Crashed { console, .. } if crashes.len() + 1 >= BOOTS => {
-                bail!("the guest's kernel crashed {BOOTS} times; the console's end:\n{console}")
+            guest::Ended::Crashed { console, .. } if crashes.len() + 1 >= BOOT_ATTEMPTS => {
+                bail!("the guest's kernel crashed {BOOT_ATTEMPTS} times; the console's end:\n{console}")
             }
             guest::Ended::Crashed { place, .. } => crashes.push(place),
         }
@@ -104,7 +104,7 @@ fn unpack(shipped: &Shipped) -> Result<PathBuf> {
     let tree = folder.join(shipped.series);
     if !tree.is_dir() {
         let suite = Suite::open(shipped.suite, &folder.join("apt"))?;
-        let packages = suite.direct_dependencies(PACKAGE, "linux-image")?;
+        let packages = suite.direct_dependencies(KERNEL_PACKAGE, "linux-image")?;
         suite.unpack(&packages, &tree)?;
     }
     for entry in std::fs::read_dir(tree.join("boot"))? {

@@ -22,16 +22,16 @@ use crate::process::{Plan, Process, wait_until};
 use crate::workspace;
 
 /// Longest wait for a capture to begin.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Longest wait for a command to end after it was told to.
-const STOP: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where running sessions keep their files.
-pub const SESSIONS: &str = "/run/kyanos";
+pub const SESSIONS_FOLDER: &str = "/run/kyanos";
 
 /// Where local sessions keep their stores.
-pub const STORES: &str = "/var/lib/kyanos";
+pub const STORES_FOLDER: &str = "/var/lib/kyanos";
 
 /// A running command of the plugin.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Session {
         let said = Arc::clone(&self.said);
         let process = &mut self.process;
         let capturing = || locked(&said).iter().any(|(_, line)| line.contains("capturing"));
-        let waited = wait_until("the capture to begin", START, || {
+        let waited = wait_until("the capture to begin", START_TIMEOUT, || {
             running = process.is_running();
             !running || capturing()
         });
@@ -181,7 +181,7 @@ impl Session {
 
     /// Reads the session's `session.json`.
     pub fn record(&self) -> Result<Value> {
-        let path = format!("{SESSIONS}/{}/session.json", self.name());
+        let path = format!("{SESSIONS_FOLDER}/{}/session.json", self.name());
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
         Ok(serde_json::from_str(&text)?)
     }
@@ -207,7 +207,7 @@ impl Session {
     /// Ends it by a signal.
     pub fn stop_by(self, signal: Signal) -> Result<Report> {
         self.process.signal(signal)?;
-        self.finish(STOP)
+        self.finish(STOP_TIMEOUT)
     }
 
     /// Waits until it ends by itself.
@@ -302,8 +302,8 @@ pub fn machine() -> Result<Option<File>> {
 /// Returns a session name that nobody has had.
 #[must_use]
 pub fn unique_name() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    static NEXT_NAME: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT_NAME.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Runs a command of the plugin to its end.
@@ -315,7 +315,7 @@ pub fn run(arguments: &[&str]) -> Result<Report> {
 #[must_use]
 pub fn files(session: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in [SESSIONS, STORES] {
+    for folder in [SESSIONS_FOLDER, STORES_FOLDER] {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == session || name.starts_with(&format!("{session}.")) {

@@ -52,14 +52,14 @@ enum Command {
     #[command(hide = true)]
     SmokeServer,
     /// Play captures to us, and compare what we make of them with what tshark does.
-    Replay(replay::Choice),
+    Replay(replay::ReplayOptions),
     /// Play both ends of a capture's streams.
     #[command(hide = true)]
     ReplayPlayer(replay::Score),
     /// Run a client, and write what it and its server say to each other as fixtures of a decoder.
-    Record(replay::record::Choice),
+    Record(replay::record::RecordOptions),
     /// Measure what capturing costs a busy server, by small requests and by results of 3 MB, and the memory it takes.
-    Bench(bench::Choice),
+    Bench(bench::BenchOptions),
     /// Build container images of hub and capturer, as archives that `ctr`, `kind` and `docker` load; needs no engine.
     Image {
         /// Folder for the archives, by default `images` in the target directory.
@@ -82,7 +82,7 @@ enum Command {
         platform: Vec<String>,
     },
     /// Run the tests that need a real cluster.
-    E2e(e2e::Choice),
+    E2e(e2e::E2eOptions),
     /// Run clippy on the kernel programs.
     LintPrograms,
     /// Generate the Rust types of the wire from the .proto files.

@@ -12,7 +12,7 @@ use crate::image::{Architecture, VERSION, sha256, static_programs, tar};
 use crate::{run, setup, workspace};
 
 /// The profile of released programs: the same as in images.
-const PROFILE: &str = "image";
+const RELEASE_PROFILE: &str = "image";
 
 /// The linker of programs for Windows.
 const WINDOWS_LINKER: &str = "x86_64-w64-mingw32-gcc";
@@ -159,14 +159,14 @@ fn windows() -> Result<PathBuf> {
         "build",
         "--locked",
         "--profile",
-        PROFILE,
+        RELEASE_PROFILE,
         "--target",
         triple,
         "--package",
         "kubectl-kyanos",
     ]);
     run::check(cargo.env("CC_x86_64_pc_windows_gnu", WINDOWS_LINKER))?;
-    Ok(workspace::target().join(triple).join(PROFILE))
+    Ok(workspace::target().join(triple).join(RELEASE_PROFILE))
 }
 
 /// Compresses without a name or time in the header.

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a condition is looked at again.
-const POLL: Duration = Duration::from_millis(10);
+const CONDITION_POLL: Duration = Duration::from_millis(10);
 
 /// Ports are given out from below the range that the kernel takes client ports from.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -155,7 +155,7 @@ impl Process {
             if Instant::now() >= deadline {
                 bail!("`{}` (process {}) still runs after {limit:?}", self.name, self.id());
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(CONDITION_POLL);
         }
     }
 
@@ -184,12 +184,12 @@ impl Drop for Process {
 
 /// Returns a TCP and UDP port that nothing on this machine uses on any loopback address.
 pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
     let size = PORTS.end - PORTS.start;
     // Other processes that search at the same time begin elsewhere.
     let first = u16::try_from(std::process::id().wrapping_mul(37) % u32::from(size)).unwrap_or_default();
     for _ in 0..size {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let port = PORTS.start + first.wrapping_add(step) % size;
         let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
             && TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok()
@@ -208,7 +208,7 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
         if start.elapsed() > limit {
             bail!("waited {limit:?} in vain for {what}");
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(CONDITION_POLL);
     }
     Ok(start.elapsed())
 }

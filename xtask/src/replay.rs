@@ -2,6 +2,7 @@
 
 mod compare;
 mod direct;
+mod ends;
 mod fragments;
 mod link;
 mod places;
@@ -13,7 +14,6 @@ pub mod record;
 mod report;
 mod spoken;
 mod streams;
-mod talk;
 mod witness;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use decoders::Side;
 use compare::{Comparison, Condition};
 pub use player::{Score, play as player};
 pub use report::Output;
-use report::Report;
+use report::ReplayReport;
 use spoken::Spoken;
 use streams::{Stream, Streams};
 use witness::Witness;
@@ -34,7 +34,7 @@ use crate::{run, setup, workspace};
 
 /// What `replay` is asked to do.
 #[derive(Debug, clap::Args)]
-pub struct Choice {
+pub struct ReplayOptions {
     /// Captures in pcap or pcapng form.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -86,7 +86,7 @@ enum Late {
 }
 
 /// Replays captures; fails where something is missing or too much.
-pub fn run(choice: &Choice) -> Result<ExitCode> {
+pub fn run(choice: &ReplayOptions) -> Result<ExitCode> {
     if !choice.direct {
         run::need_root("replay")?;
         if !choice.built {
@@ -95,7 +95,7 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
         }
     }
     let witness = Witness { hints: choice.port_protocol.clone(), cache: choice.cache.clone() };
-    let mut report = Report::new(choice.output, choice.all);
+    let mut report = ReplayReport::new(choice.output, choice.all);
     for file in &choice.files {
         let servers: Vec<u16> = choice.port_protocol.iter().map(|(port, _)| *port).collect();
         let streams = streams_of(file, &servers)?;
@@ -116,7 +116,7 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
 }
 
 /// Returns what we make of each stream.
-fn ours(choice: &Choice, file: &Path, streams: &Streams) -> Result<Vec<Spoken>> {
+fn ours(choice: &ReplayOptions, file: &Path, streams: &Streams) -> Result<Vec<Spoken>> {
     if !choice.direct {
         let played = play::play(choice, file, streams)?;
         for note in played.notes {
@@ -164,10 +164,10 @@ fn since(mut theirs: Spoken, stream: &Stream, first: usize) -> Spoken {
     }
     // All of a stream may have passed.
     let begins = stream.pieces.get(first).map_or(u64::MAX, |piece| piece.frame);
-    for talk in theirs.talks.values_mut() {
+    for conversation in theirs.conversations.values_mut() {
         let later = |said: &spoken::Said| said.frame.is_none_or(|frame| frame >= begins);
-        talk.requests.retain(later);
-        talk.responses.retain(later);
+        conversation.requests.retain(later);
+        conversation.responses.retain(later);
     }
     theirs
 }

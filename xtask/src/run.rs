@@ -14,7 +14,7 @@ use crate::workspace;
 pub const SUDO: &str = "sudo env \"PATH=$PATH\" \"HOME=$HOME\"";
 
 /// How often the end of a long step is looked for.
-const LOOK: Duration = Duration::from_millis(200);
+const STEP_POLL: Duration = Duration::from_millis(200);
 
 /// Runs a command, announces it, and fails unless it succeeds. All that it prints goes to standard error: standard
 /// output is for what the developer command itself was asked for.
@@ -41,7 +41,7 @@ pub fn step(what: &str, command: &mut Command) -> Result<String> {
         if let Some(status) = child.try_wait().with_context(|| format!("waiting for `{}`", shown(command)))? {
             break status;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(STEP_POLL);
         if is_terminal {
             eprint!("\r{what} … {} s", start.elapsed().as_secs());
         }
@@ -152,18 +152,18 @@ mod tests {
     use super::*;
 
     /// Says to this test, run again as a child, that it is the one whose output is looked at.
-    const CHILD: &str = "KYANOS_TEST_PRINTS";
+    const CHILD_VARIABLE: &str = "KYANOS_TEST_PRINTS";
 
     #[test]
     fn what_a_step_prints_goes_to_standard_error() {
-        if std::env::var_os(CHILD).is_some() {
+        if std::env::var_os(CHILD_VARIABLE).is_some() {
             check(Command::new("sh").args(["-c", "echo to-out; echo to-err >&2"])).expect("it succeeds");
             check(Command::new("sh").args(["-c", "echo to-out; exit 3"])).expect_err("it fails");
             return;
         }
         let name = "run::tests::what_a_step_prints_goes_to_standard_error";
         let test = std::env::current_exe().expect("a program");
-        let run = Command::new(test).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output();
+        let run = Command::new(test).args(["--exact", name, "--nocapture"]).env(CHILD_VARIABLE, "1").output();
         let run = run.expect("it runs");
         let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert!(run.status.success(), "{err}");
@@ -172,7 +172,7 @@ mod tests {
     }
     #[test]
     fn a_long_step_is_one_line() {
-        if let Some(script) = std::env::var_os(CHILD) {
+        if let Some(script) = std::env::var_os(CHILD_VARIABLE) {
             let said = step("making", Command::new("sh").arg("-c").arg(script));
             println!("returned {said:?}");
             return;
@@ -180,7 +180,10 @@ mod tests {
         let name = "run::tests::a_long_step_is_one_line";
         let test = std::env::current_exe().expect("a program");
         let run = |script: &str| {
-            let run = Command::new(&test).args(["--exact", name, "--nocapture"]).env(CHILD, script).output();
+            let run = Command::new(&test)
+                .args(["--exact", name, "--nocapture"])
+                .env(CHILD_VARIABLE, script)
+                .output();
             let run = run.expect("it runs");
             (
                 String::from_utf8_lossy(&run.stdout).into_owned(),

@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 use crate::process::{Process, wait_until};
 
 /// Longest wait for a server to accept connections.
-const READY: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until a server accepts TCP connections, or says what it wrote before it gave up.
 fn wait_for_port(process: &mut Process, port: u16, log: &Path) -> Result<()> {
@@ -33,7 +33,8 @@ fn wait_for_port(process: &mut Process, port: u16, log: &Path) -> Result<()> {
         running = process.is_running();
         !running || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     };
-    wait_until(&format!("port {port} to accept connections"), READY, listens).with_context(|| tail(log))?;
+    wait_until(&format!("port {port} to accept connections"), READY_TIMEOUT, listens)
+        .with_context(|| tail(log))?;
     if !running {
         anyhow::bail!("the server on port {port} ended at once: {}", tail(log));
     }

@@ -17,16 +17,16 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tally::{Reader, Tally};
+use tally::{OutputReader, Tally};
 
 use crate::debian::Suite;
 use crate::{run, setup, workspace};
 
 /// One test program may take this long; the slowest known takes a third of it.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PROGRAM_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How often a silent test is looked after.
-const POLL: Duration = Duration::from_millis(200);
+const PROGRAM_POLL: Duration = Duration::from_millis(200);
 
 /// Tells the store's tests where an unpacked MySQL server lies.
 const MYSQL_ROOT: &str = "KYANOS_TEST_MYSQL_ROOT";
@@ -204,14 +204,14 @@ fn follow(name: &str, command: &mut Command, interrupted: &AtomicBool) -> Result
             }
         }
     });
-    let mut reader = Reader::new(name);
+    let mut reader = OutputReader::new(name);
     let ended = loop {
-        match lines.recv_timeout(POLL) {
+        match lines.recv_timeout(PROGRAM_POLL) {
             Ok(line) => reader.line(&line).into_iter().for_each(|line| println!("{line}")),
             Err(mpsc::RecvTimeoutError::Disconnected) => break true,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
-        if start.elapsed() > PATIENCE || interrupted.load(Ordering::Relaxed) {
+        if start.elapsed() > PROGRAM_TIMEOUT || interrupted.load(Ordering::Relaxed) {
             break false;
         }
     };

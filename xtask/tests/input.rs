@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use xtask::kyanos::{self, Report, Session, machine};
 use xtask::process::{Plan, free_port};
 use xtask::servers::Mariadb;
-use xtask::workload::http::{Client, Origin};
+use xtask::workload::http::{HttpClient, Origin};
 
 /// Checks how a command was refused, and that nothing of it remains.
 fn assert_refused(what: &str, report: &Report, code: i32, words: &[&str]) {
@@ -166,7 +166,7 @@ fn an_output_that_cannot_be_written_is_told_before_anything_starts() {
         // The disk fills up in mid-capture.
         let origin = Origin::start("127.0.0.1:0".parse().unwrap()).unwrap();
         let session = Session::watch(&["--json-output", "/dev/full"]).unwrap();
-        let mut client = Client::connect(origin.address()).unwrap();
+        let mut client = HttpClient::connect(origin.address()).unwrap();
         (0..10).for_each(|_| drop(client.get("/full").unwrap()));
         let report = session.finish(Duration::from_secs(10)).unwrap();
         assert_eq!(report.code(), 1, "{}", report.stderr);
@@ -235,7 +235,7 @@ fn queries_cannot_write_and_give_the_databases_own_errors() {
         let mut all = vec!["--remote-ports", &port];
         all.extend(arguments);
         let session = Session::watch(&all).unwrap();
-        let mut client = Client::connect(origin.address()).unwrap();
+        let mut client = HttpClient::connect(origin.address()).unwrap();
         (0..5).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
         session.settle(5, Duration::from_secs(5), |_| true);
         let place = ["--local", "--session", session.name()];

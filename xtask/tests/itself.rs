@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use xtask::kyanos::{self, Exchange, Report, Session, machine};
 use xtask::servers::Mariadb;
-use xtask::workload::http::{Client, Origin};
+use xtask::workload::http::{HttpClient, Origin};
 
 const PROGRAMS: [&str; 3] = ["kubectl-kyanos", "hub", "capturer"];
 
@@ -38,7 +38,7 @@ fn two_sessions_at_once_both_work_and_see_nothing_of_each_other() {
     let first = Session::watch(&[]).unwrap();
     // The second one writes to a database over TCP, which the first one could see, and so could the second.
     let second = Session::watch(&["--store", &mariadb.url("kyanos")]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     for number in 0..REQUESTS {
         client.get(&format!("/shared/{number}")).unwrap();
         if number % 50 == 0 {

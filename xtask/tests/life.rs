@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use xtask::kyanos::{self, Session, machine};
 use xtask::process::{self, Plan, wait_until};
 use xtask::servers::Mariadb;
-use xtask::workload::http::{Client, Origin};
+use xtask::workload::http::{HttpClient, Origin};
 
 /// How soon everything has to be gone.
 const SOON: Duration = Duration::from_secs(2);
@@ -91,7 +91,7 @@ fn signals_end_a_session_cleanly_with_their_exit_codes() {
         let mounts = mounted();
         let session = Session::watch(&[]).unwrap();
         let traces = Traces::of(&session, mounts);
-        Client::connect(origin.address()).unwrap().get("/last").unwrap();
+        HttpClient::connect(origin.address()).unwrap().get("/last").unwrap();
         let report = session.stop_by(signal).unwrap();
         assert_eq!(report.code(), code, "{}", report.stderr);
         // What had happened before the signal is shown, without any wait before it.
@@ -111,7 +111,7 @@ fn enough_exchanges_or_time_end_a_session_with_success() {
     let origin = origin();
     let port = origin.port().to_string();
     let counted = Session::watch(&["--count", "3", "--remote-ports", &port]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     (0..10).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
     let report = counted.finish(Duration::from_secs(10)).unwrap();
     assert_eq!((report.code(), report.exchanges.len()), (0, 3), "{}", report.stderr);
@@ -132,7 +132,7 @@ fn a_closed_pipe_ends_a_session_with_success() {
     let mut command = plan.command();
     command.args(["watch", "--local", "-o", "json", "--name", &name]);
     let mut plugin = plan.spawn(command.stdout(Stdio::piped()).stderr(Stdio::null())).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     let out = plugin.child().stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut line = String::new();
@@ -245,12 +245,12 @@ fn a_kept_session_stays_readable_also_when_its_plugin_was_killed() {
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
         let session = Session::watch(&["--keep", "--remote-ports", &port]).unwrap();
         let name = session.name().to_owned();
-        let mut client = Client::connect(origin.address()).unwrap();
+        let mut client = HttpClient::connect(origin.address()).unwrap();
         (0..5).for_each(|number| drop(client.get(&format!("/kept/{number}")).unwrap()));
         session.settle(5, Duration::from_secs(5), |_| true);
         let report = session.stop_by(signal).unwrap();
         wait_until("hub and capturer to end", SOON, || kyanos::helpers().is_empty()).unwrap();
-        let store = format!("{}/{name}.sqlite", kyanos::STORES);
+        let store = format!("{}/{name}.sqlite", kyanos::STORES_FOLDER);
         assert!(std::path::Path::new(&store).exists(), "{signal}: {}", report.stderr);
         let sql = "SELECT operation FROM exchanges ORDER BY start_ns";
         let answer =
@@ -282,7 +282,7 @@ fn tracefs_and_bpffs_are_not_needed() {
     let present: Vec<&str> =
         mounts.lines().filter(|line| line.contains(" tracefs ") || line.contains(" bpf ")).collect();
     assert!(present.is_empty(), "{present:?}");
-    Client::connect(origin.address()).unwrap().get("/without/mounts").unwrap();
+    HttpClient::connect(origin.address()).unwrap().get("/without/mounts").unwrap();
     session.settle(2, Duration::from_secs(5), |line| line.has_port(origin.port()));
     let report = session.stop().unwrap();
     assert_eq!(report.code(), 130, "{}", report.stderr);

@@ -16,7 +16,7 @@ use xtask::kyanos::{Balance, Exchange, Report, Session, machine};
 use xtask::process::Plan;
 use xtask::run;
 use xtask::servers::Nginx;
-use xtask::workload::http::Client;
+use xtask::workload::http::HttpClient;
 
 /// Checks every ledger and that consecutive ones join.
 fn assert_balanced(report: &Report) -> Vec<Balance> {
@@ -64,7 +64,7 @@ fn ledgers_add_up_under_load_with_a_filter() {
     let port = nginx.port().to_string();
     let session = Session::watch(&["-d", "--remote-ports", &port, "--path-prefix", "/status/404"]).unwrap();
     let requests = load(&nginx, "/hello", 3);
-    let mut client = Client::connect(address(&nginx)).unwrap();
+    let mut client = HttpClient::connect(address(&nginx)).unwrap();
     for _ in 0..100 {
         client.get("/status/404").unwrap();
     }
@@ -84,12 +84,12 @@ fn ledgers_add_up_under_load_with_a_filter() {
 fn a_ring_of_64_kib_under_full_load_loses_counts_it_and_decodes_correctly_afterwards() {
     let Some(_alone) = machine().unwrap() else { return };
     let nginx = Nginx::start().unwrap();
-    let mut before = Client::connect(address(&nginx)).unwrap();
+    let mut before = HttpClient::connect(address(&nginx)).unwrap();
     let session = Session::watch(&["-d", "--ring-size", "64Ki", "--no-payload"]).unwrap();
     before.get("/hello?before").unwrap();
     let requests = load(&nginx, "/blob-20000", 4);
     std::thread::sleep(Duration::from_secs(1));
-    let mut after = Client::connect(address(&nginx)).unwrap();
+    let mut after = HttpClient::connect(address(&nginx)).unwrap();
     for number in 0..100 {
         before.get(&format!("/hello?before={number}")).unwrap();
         after.get(&format!("/hello?after={number}")).unwrap();

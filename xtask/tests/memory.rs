@@ -58,7 +58,7 @@ fn capturer_and_hub_stay_under_64_mib_each_at_full_load_of_one_nginx_worker() {
     let mut session = plan.spawn(&mut command).unwrap();
     let text = || std::fs::read_to_string(&said).unwrap();
     wait_until("the capture to begin", Duration::from_secs(20), || text().contains("capturing")).unwrap();
-    let record = std::fs::read_to_string(format!("{}/{name}/session.json", kyanos::SESSIONS)).unwrap();
+    let record = std::fs::read_to_string(format!("{}/{name}/session.json", kyanos::SESSIONS_FOLDER)).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     let id = |name: &str| u32::try_from(record[name].as_u64().unwrap()).unwrap();
     let children = [("capturer", id("capturer_pid")), ("hub", id("hub_pid"))];

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv, send};
 use xtask::kyanos::{Exchange, Report, Session, machine};
-use xtask::workload::http::{Client, Origin, answer, pattern, read_request, request};
+use xtask::workload::http::{HttpClient, Origin, answer, pattern, read_request, request};
 use xtask::workload::socket::{Kind, connected, listener, opened_fast};
 
 const SETTLE: Duration = Duration::from_secs(5);
@@ -104,7 +104,7 @@ fn four_threads_writing_one_socket_give_no_wrong_message() {
             })
         })
         .collect();
-    let mut client = Client::over(stream).unwrap();
+    let mut client = HttpClient::over(stream).unwrap();
     for _ in 0..4 * EACH {
         assert_eq!(client.receive("POST").unwrap().status, 200);
     }
@@ -146,7 +146,7 @@ fn data_in_the_first_packet_is_seen() {
             }
             Err(error) => panic!("{error:#}"),
         };
-        let mut client = Client::over(stream).unwrap();
+        let mut client = HttpClient::over(stream).unwrap();
         client.receive("POST").unwrap();
         client.send(&numbered(100 + number)).unwrap();
         client.receive("POST").unwrap();
@@ -170,7 +170,7 @@ fn peeking_reads_do_not_count_twice() {
     let session = Session::watch(&[]).unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let peeker = stream.try_clone().unwrap();
-    let mut client = Client::over(stream).unwrap();
+    let mut client = HttpClient::over(stream).unwrap();
     for number in 0..50 {
         client.send(&numbered(number)).unwrap();
         peeker.peek(&mut [0; 32]).unwrap();
@@ -232,7 +232,7 @@ fn urgent_bytes_are_no_part_of_a_message() {
     let session = Session::watch(&[]).unwrap();
     let stream = TcpStream::connect(origin.address()).unwrap();
     let urgent = stream.try_clone().unwrap();
-    let mut client = Client::over(stream).unwrap();
+    let mut client = HttpClient::over(stream).unwrap();
     for number in 0..50 {
         let bytes = numbered(number);
         // Between two requests, in the middle of one, and as the last byte of a larger urgent write.
@@ -277,13 +277,13 @@ fn multipath_tcp_is_decoded() {
     };
     let origin = Origin::on(listening).unwrap();
     let session = Session::watch(&[]).unwrap();
-    let mut client = Client::over(connected(Kind::Mptcp, origin.port()).unwrap()).unwrap();
+    let mut client = HttpClient::over(connected(Kind::Mptcp, origin.port()).unwrap()).unwrap();
     for number in 0..50 {
         client.send(&numbered(number)).unwrap();
         client.receive("POST").unwrap();
     }
     // A client without MPTCP, to whom the listener falls back.
-    let mut plain = Client::connect(origin.address()).unwrap();
+    let mut plain = HttpClient::connect(origin.address()).unwrap();
     for number in 50..60 {
         plain.send(&numbered(number)).unwrap();
         plain.receive("POST").unwrap();

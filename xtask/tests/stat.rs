@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask::kyanos::{Exchange, Session, machine};
-use xtask::workload::http::{Client, Origin, pattern};
+use xtask::workload::http::{HttpClient, Origin, pattern};
 
 /// Each metric's name and the exchange's field it is taken from.
 const METRICS: [(&str, &str); 3] =
@@ -54,7 +54,7 @@ fn percentiles_are_within_1_percent_of_exact_ones() {
     .unwrap();
     std::thread::sleep(Duration::from_secs(1));
     assert!(stat.process().is_running(), "{}", stat.stderr());
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     for number in 0..REQUESTS {
         // Sizes over four orders of magnitude, times over three.
         let size = 1 << (number % 17);
@@ -99,7 +99,7 @@ fn intervals_without_a_terminal_print_one_object_each() {
     let arguments = ["--local", "--remote-ports", &port, "-g", "node/remote-service", "--interval", "0.5"];
     let mut stat = Session::command(&[&["stat"], &arguments[..], &["--time", "3"]].concat()).unwrap();
     stat.wait_capturing().unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     (0..5).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
     let report = stat.finish(Duration::from_secs(15)).unwrap();
     assert_eq!((report.code(), &report.noise[..]), (0, &[][..]), "{}", report.stderr);
@@ -118,7 +118,7 @@ fn as_many_as_asked_for_are_counted_and_no_more() {
     let arguments = ["stat", "--local", "--remote-ports", &port, "-g", "none", "--count", "5", "-o", "json"];
     let mut stat = Session::command(&arguments).unwrap();
     stat.wait_capturing().unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     (0..20).for_each(|number| drop(client.get(&format!("/{number}")).unwrap()));
     let report = stat.finish(Duration::from_secs(15)).unwrap();
     assert_eq!(report.code(), 0, "{}", report.stderr);

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use xtask::kyanos::{Session, machine};
 use xtask::servers::Mariadb;
-use xtask::workload::http::{Client, Origin};
+use xtask::workload::http::{HttpClient, Origin};
 
 const OUTAGE: Duration = Duration::from_secs(10);
 
 /// Sends a request every 10 ms for so long, and returns how many.
-fn trickle(client: &mut Client, time: Duration) -> usize {
+fn trickle(client: &mut HttpClient, time: Duration) -> usize {
     let begun = Instant::now();
     let mut sent = 0;
     while begun.elapsed() < time {
@@ -35,7 +35,7 @@ fn survives(mut mariadb: Mariadb, stop: impl Fn(&mut Mariadb), go_on: impl Fn(&m
     let port = origin.port().to_string();
     let session =
         Session::watch(&["-d", "--remote-ports", &port, "--store", &mariadb.url("kyanos")]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     let mut sent = trickle(&mut client, Duration::from_secs(1));
     stop(&mut mariadb);
     let before = session.exchanges().len();

@@ -19,7 +19,7 @@ use xtask::kyanos::{Exchange, Session, machine};
 use xtask::process::{Plan, Process, free_port};
 use xtask::run;
 use xtask::servers::Dnsmasq;
-use xtask::workload::http::{Client, Origin, pattern, request};
+use xtask::workload::http::{HttpClient, Origin, pattern, request};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -74,9 +74,9 @@ fn assert_same(side: &str, seen: &[String], expected: &[String]) {
 fn connections_opened_before_the_capture_are_seen() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
-    let mut used = Client::connect(origin.address()).unwrap();
+    let mut used = HttpClient::connect(origin.address()).unwrap();
     used.get("/before").unwrap();
-    let mut unused = Client::connect(origin.address()).unwrap();
+    let mut unused = HttpClient::connect(origin.address()).unwrap();
     // Both of the server's threads are blocked in a read by now.
     std::thread::sleep(Duration::from_millis(100));
     let session = Session::watch(&[]).unwrap();
@@ -94,7 +94,7 @@ fn connections_opened_before_the_capture_are_seen() {
 fn a_client_blocked_in_a_read_before_the_capture_gets_the_next_exchange_right() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     client.send(&request("GET", "/sleep/4000", &[])).unwrap();
     let reader = std::thread::spawn(move || {
         client.receive("GET").unwrap();
@@ -124,7 +124,7 @@ fn requests_cut_into_single_bytes_and_merged_into_one_write_come_out_whole() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
     let session = Session::watch(&[]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     let mut expected = Vec::new();
     for byte in request("POST", "/cut", b"some body") {
         client.send(&[byte]).unwrap();
@@ -159,7 +159,7 @@ fn bodies_of_100_mebibytes_keep_their_size_and_the_connection_goes_on() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
     let session = Session::watch(&[]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     let up = request("POST", "/up", &vec![b'u'; SIZE]);
     client.send(&up).unwrap();
     client.receive("POST").unwrap();
@@ -189,7 +189,8 @@ fn a_thousand_concurrent_connections_are_kept_apart() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
     let session = Session::watch(&[]).unwrap();
-    let mut clients: Vec<Client> = (0..1000).map(|_| Client::connect(origin.address()).unwrap()).collect();
+    let mut clients: Vec<HttpClient> =
+        (0..1000).map(|_| HttpClient::connect(origin.address()).unwrap()).collect();
     let mut expected = Vec::new();
     for round in 0..2 {
         for (number, client) in clients.iter_mut().enumerate() {
@@ -216,7 +217,7 @@ fn a_server_that_forks_for_each_connection_is_seen_in_its_children() {
     let mut expected = Vec::new();
     let mut clients = Vec::new();
     for number in 0..20 {
-        let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+        let mut client = HttpClient::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
         for round in 0..3 {
             client.get(&format!("/{number}/{round}")).unwrap();
             expected.push(format!("GET /{number}/{round}"));
@@ -241,7 +242,7 @@ fn a_connection_handed_to_another_process_goes_on_as_the_same() {
     let session = Session::watch(&[]).unwrap();
     let mut expected = Vec::new();
     for number in 0..10 {
-        let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+        let mut client = HttpClient::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
         for round in 0..3 {
             client.get(&format!("/{number}/{round}")).unwrap();
             expected.push(format!("GET /{number}/{round}"));
@@ -265,8 +266,11 @@ fn ipv6_shows_its_addresses() {
     // A socket for both families shows IPv4 clients as IPv4.
     let both = Origin::start(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).unwrap();
     let session = Session::watch(&[]).unwrap();
-    Client::connect(origin.address()).unwrap().get("/six").unwrap();
-    Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, both.port()))).unwrap().get("/mapped").unwrap();
+    HttpClient::connect(origin.address()).unwrap().get("/six").unwrap();
+    HttpClient::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, both.port())))
+        .unwrap()
+        .get("/mapped")
+        .unwrap();
     session.settle(4, SETTLE, |line| line.has_port(origin.port()) || line.has_port(both.port()));
     let report = session.stop().unwrap();
     for (port, address) in [(origin.port(), "::1"), (both.port(), "127.0.0.1")] {

@@ -56,7 +56,12 @@ struct Floor {
     reason: &'static str,
 }
 
-const FLOORS: [Floor; 4] = [
+const FLOORS: [Floor; 5] = [
+    Floor {
+        files: r"^kubectl-kyanos/src/cli\b",
+        above: &["client", "cluster", "capture", "commands"],
+        reason: "the command line is read before anything begins",
+    },
     Floor {
         files: r"^kubectl-kyanos/src/session\b",
         above: &["client", "local", "cluster", "capture", "commands"],

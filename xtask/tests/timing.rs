@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use xtask::kyanos::{Exchange, Session, machine};
 use xtask::run;
-use xtask::workload::http::{Client, Origin};
+use xtask::workload::http::{HttpClient, Origin};
 
 fn origin() -> Origin {
     Origin::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap()
@@ -74,7 +74,7 @@ fn segments_sum_to_the_total() {
     let Some(_alone) = machine().unwrap() else { return };
     let origin = origin();
     let session = Session::watch(&[]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     for size in [1, 1_000, 1_000_000] {
         client.get(&format!("/bytes/{size}")).unwrap();
     }
@@ -97,7 +97,7 @@ fn a_handler_of_5_s_takes_5_s() {
     let origin = origin();
     let session = Session::watch(&[]).unwrap();
     let begun = Instant::now();
-    Client::connect(origin.address()).unwrap().get("/sleep/5000").unwrap();
+    HttpClient::connect(origin.address()).unwrap().get("/sleep/5000").unwrap();
     let took = begun.elapsed().as_secs_f64() * 1e3;
     session.settle(2, Duration::from_secs(5), |line| line.has_port(origin.port()));
     let report = session.stop().unwrap();
@@ -117,7 +117,7 @@ fn the_first_exchange_is_shown_within_2_s_and_each_next_within_100_ms() {
     let origin = origin();
     let port = origin.port();
     let session = Session::begin(&["--remote-ports", &port.to_string()]).unwrap();
-    let mut client = Client::connect(origin.address()).unwrap();
+    let mut client = HttpClient::connect(origin.address()).unwrap();
     let patience = Duration::from_secs(20);
     while session.count(|line| line.has_port(port)) == 0 && session.started().elapsed() < patience {
         client.get("/trickle").unwrap();

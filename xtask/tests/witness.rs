@@ -249,8 +249,8 @@ fn send(nginx: &Nginx, redis: &Redis, mariadb: &Mariadb, postgres: &Postgres, dn
 }
 
 fn keep_alive(port: u16) {
-    let mut clients: Vec<http::Client> =
-        (0..4).map(|_| http::Client::connect(local(port)).unwrap()).collect();
+    let mut clients: Vec<http::HttpClient> =
+        (0..4).map(|_| http::HttpClient::connect(local(port)).unwrap()).collect();
     for number in 0..HTTP - 1_000 {
         std::thread::sleep(REST);
         let client = &mut clients[number % 4];
@@ -273,7 +273,7 @@ fn keep_alive(port: u16) {
 fn short(port: u16) {
     for number in 0..1_000 {
         std::thread::sleep(REST);
-        let mut client = http::Client::connect(local(port)).unwrap();
+        let mut client = http::HttpClient::connect(local(port)).unwrap();
         let size = Nginx::BLOBS[number % 5];
         client
             .send(
@@ -286,7 +286,7 @@ fn short(port: u16) {
 }
 
 fn redis_commands(port: u16) {
-    let mut client = redis::Client::connect(port).unwrap();
+    let mut client = redis::RedisClient::connect(port).unwrap();
     for number in 0..REDIS - 500 {
         std::thread::sleep(REST);
         let key = format!("key:{}", number % 50);
@@ -312,7 +312,7 @@ fn redis_commands(port: u16) {
 }
 
 fn mysql_statements(mariadb: &Mariadb) {
-    let mut client = mysql::Client::connect(mariadb.port(), "app", "shop").unwrap();
+    let mut client = mysql::MysqlClient::connect(mariadb.port(), "app", "shop").unwrap();
     let insert = client.prepare("INSERT INTO item VALUES (?, ?)").unwrap();
     let select = client.prepare("SELECT name FROM item WHERE id = ?").unwrap();
     let rest = MYSQL - 10 * 3;

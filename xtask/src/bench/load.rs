@@ -11,13 +11,13 @@ use crate::run;
 use crate::servers::{Nginx, Redis};
 
 /// Length of the value that the large results hold.
-const LARGE: usize = 3_000_000;
+const LARGE_VALUE_BYTES: usize = 3_000_000;
 
 /// Large results of one measurement: some seconds of them.
 const LARGE_RESULTS: u32 = 3_000;
 
 /// Requests a second of the paced load: few enough that everything is delivered, so that equal work is compared.
-const PACE: u32 = 6_400;
+const PACED_REQUESTS_A_SECOND: u32 = 6_400;
 
 /// Connections of the paced load.
 const PACED_CONNECTIONS: u32 = 16;
@@ -55,8 +55,8 @@ impl Load {
     pub(super) fn large_result() -> Result<Self> {
         let redis = Redis::start()?;
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port()))?;
-        stream.write_all(format!("*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n${LARGE}\r\n").as_bytes())?;
-        stream.write_all(&vec![b'v'; LARGE])?;
+        stream.write_all(format!("*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n${LARGE_VALUE_BYTES}\r\n").as_bytes())?;
+        stream.write_all(&vec![b'v'; LARGE_VALUE_BYTES])?;
         stream.write_all(b"\r\n")?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer)?;
@@ -75,7 +75,7 @@ impl Load {
             }
             Self::Paced(_, length) => {
                 format!(
-                    "a small file at a steady pace: h2load asks for {PACE} requests/s, {} s",
+                    "a small file at a steady pace: h2load asks for {PACED_REQUESTS_A_SECOND} requests/s, {} s",
                     length.as_secs()
                 )
             }
@@ -120,7 +120,7 @@ fn h2load(nginx: &Nginx, length: Duration) -> Result<Rate> {
     let program = run::find("h2load").context("`h2load` is not installed")?;
     let mut command = Command::new(program);
     command.args(["--h1", "--clients", &PACED_CONNECTIONS.to_string()]);
-    command.args(["--rps", &(PACE / PACED_CONNECTIONS).to_string()]);
+    command.args(["--rps", &(PACED_REQUESTS_A_SECOND / PACED_CONNECTIONS).to_string()]);
     command.args(["--duration", &length.as_secs().to_string()]);
     command.arg(nginx.url("/hello")).stderr(Stdio::inherit());
     let text = run::output(&mut command)?;

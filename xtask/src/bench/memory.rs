@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use super::session::{self, Pids};
 
 /// How often memory is looked at.
-const INTERVAL: Duration = Duration::from_millis(500);
+const MEMORY_POLL: Duration = Duration::from_millis(500);
 
 /// What the kernel calls a mapped map in `/proc/PID/maps`; the rings are the only ones mapped.
-const MAP: &str = "anon_inode:bpf-map";
+const MAPPED_MAP: &str = "anon_inode:bpf-map";
 
 /// Bytes held by a session's processes: anonymous memory, plus rings counted once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) fn largest(stop: &AtomicBool) -> Result<Memory> {
     while !stop.load(Ordering::Relaxed) {
         largest.capturer = largest.capturer.max(held(capturer)?);
         largest.hub = largest.hub.max(held(hub)?);
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(MEMORY_POLL);
     }
     Ok(largest)
 }
@@ -48,7 +48,7 @@ fn held(pid: u32) -> Result<u64> {
 
 /// Returns the bytes of rings: the kernel maps each twice in a row, so that a record never wraps.
 fn rings(maps: &str) -> u64 {
-    let mapped = maps.lines().filter(|line| line.ends_with(MAP)).filter_map(length);
+    let mapped = maps.lines().filter(|line| line.ends_with(MAPPED_MAP)).filter_map(length);
     // Position pages are mapped too; half a page is no matter.
     mapped.map(|length| length / 2).sum()
 }

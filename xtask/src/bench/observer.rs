@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::load::{Load, Rate};
-use super::session::{self, SESSION};
+use super::session::{self, SESSION_NAME};
 use crate::process::{Plan, Process, scratch, wait_until};
 
 /// Who watches a server.
@@ -34,7 +34,7 @@ pub(super) struct Measured {
 }
 
 /// A capture that runs until dropped.
-pub(super) struct Capture {
+pub(super) struct BenchCapture {
     plugin: Process,
     folder: tempfile::TempDir,
 }
@@ -55,7 +55,7 @@ impl Observer {
         match self {
             Self::Nobody => load.run().map(|rate| measured(rate, Duration::ZERO, String::new())),
             Self::Kyanos { folder, .. } => {
-                let capture = Capture::start(folder, load.port())?;
+                let capture = BenchCapture::start(folder, load.port())?;
                 let before = capture.cpu_time()?;
                 let rate = load.run()?;
                 let spent = capture.cpu_time()?.saturating_sub(before);
@@ -85,16 +85,16 @@ fn measured(rate: Rate, spent: Duration, said: String) -> Measured {
     Measured { requests_per_second, us_per_request: spent.as_secs_f64() * 1e6 / requests.max(1.0), said }
 }
 
-// === impl Capture ===
+// === impl BenchCapture ===
 
-impl Capture {
+impl BenchCapture {
     /// Captures a server's port with the programs of a folder.
     pub(super) fn start(programs: &Path, port: u16) -> Result<Self> {
         let folder = scratch("bench")?;
         let log = folder.path().join("errors.log");
         let plan = Plan::at(&programs.join("kubectl-kyanos")).stop_by(Signal::SIGINT);
         let mut command = plan.command();
-        command.args(["watch", "--local", "--name", SESSION, "--output", "json", "--side", "server"]);
+        command.args(["watch", "--local", "--name", SESSION_NAME, "--output", "json", "--side", "server"]);
         command.args(["--local-ports", &port.to_string()]);
         command.stdout(File::create("/dev/null")?).stderr(File::create(&log)?);
         let mut plugin = plan.spawn(&mut command)?;

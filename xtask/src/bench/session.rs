@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 /// Name of the sessions that the bench starts.
-pub(super) const SESSION: &str = "bench";
+pub(super) const SESSION_NAME: &str = "bench";
 
 /// The processes that a plugin starts.
 pub(super) struct Pids {
@@ -16,7 +16,7 @@ pub(super) struct Pids {
 
 /// Finds the processes of the running session.
 pub(super) fn pids() -> Result<Pids> {
-    let file = Path::new("/run/kyanos").join(SESSION).join("session.json");
+    let file = Path::new("/run/kyanos").join(SESSION_NAME).join("session.json");
     let text = std::fs::read_to_string(&file).with_context(|| format!("reading `{}`", file.display()))?;
     let session: serde_json::Value = serde_json::from_str(&text).context("the session's file")?;
     let pid = |name: &str| {

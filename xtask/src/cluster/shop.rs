@@ -8,13 +8,13 @@ use super::Kubectl;
 use crate::process::wait_until;
 
 /// The image of the database that is watched.
-const DATABASE: &str = "docker.io/library/mariadb:10.11";
+const DATABASE_IMAGE: &str = "docker.io/library/mariadb:10.11";
 
 /// The objects, in a namespace of their own.
 const MANIFESTS: &str = include_str!("shop.yaml");
 
 /// Longest wait for all pods to run.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PODS_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The namespace of the workload.
 const NAMESPACE: &str = "e2e-shop";
@@ -31,10 +31,11 @@ impl Shop {
     /// Applies it and waits until all of it runs; what is there already stays.
     pub fn open(kubectl: &Kubectl, image: &str) -> Result<Self> {
         kubectl.wait_for_end(NAMESPACE)?;
-        let manifests = MANIFESTS.replace("NAMESPACE", NAMESPACE).replace("IMAGE_OF_DATABASE", DATABASE);
+        let manifests =
+            MANIFESTS.replace("NAMESPACE", NAMESPACE).replace("IMAGE_OF_DATABASE", DATABASE_IMAGE);
         kubectl.apply(&manifests.replace("IMAGE_OF_WORKLOADS", image))?;
         for workload in ["deployment/web", "deployment/cache", "deployment/db", "daemonset/loader"] {
-            let limit = format!("--timeout={}s", PATIENCE.as_secs());
+            let limit = format!("--timeout={}s", PODS_TIMEOUT.as_secs());
             kubectl.run(&["rollout", "status", workload, "-n", NAMESPACE, &limit])?;
         }
         Ok(Self::at(kubectl))
@@ -70,7 +71,7 @@ impl Shop {
     pub fn scale(&self, app: &str, replicas: usize) -> Result<()> {
         let (deployment, count) = (format!("deployment/{app}"), format!("--replicas={replicas}"));
         self.kubectl.run(&["scale", &deployment, "-n", NAMESPACE, &count])?;
-        wait_until("the pods", PATIENCE, || self.pods(app).is_ok_and(|pods| pods.len() == replicas))?;
+        wait_until("the pods", PODS_TIMEOUT, || self.pods(app).is_ok_and(|pods| pods.len() == replicas))?;
         self.kubectl.run(&["rollout", "status", &deployment, "-n", NAMESPACE])?;
         Ok(())
     }

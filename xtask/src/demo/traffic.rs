@@ -15,7 +15,7 @@ use crate::run;
 use crate::servers::{Mariadb, Nginx, Redis};
 
 /// Time between two rounds of requests.
-const PAUSE: Duration = Duration::from_millis(400);
+const ROUND_PAUSE: Duration = Duration::from_millis(400);
 
 /// What is fetched, in turn.
 const PATHS: [&str; 6] = ["/hello", "/json", "/text", "/blob-20000", "/chunked.shtml", "/status/404"];
@@ -102,7 +102,7 @@ fn rounds(curl: &PathBuf, pages: &[String], mut redis: Console, mut mysql: Conso
             && redis.say(&format!("GET order:{order}"))
             && mysql.say(&format!("INSERT INTO orders (item) VALUES ('order {order}');"))
             && mysql.say("SELECT COUNT(*) FROM orders;");
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(ROUND_PAUSE);
     }
     if !going {
         eprintln!("warning: a client of the demo failed; there is no further traffic");

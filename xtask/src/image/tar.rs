@@ -5,10 +5,10 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 
 /// Tar files consist of blocks of this many bytes.
-const BLOCK: usize = 512;
+const BLOCK_BYTES: usize = 512;
 
 /// The longest name that fits the first field of a header; ours are far shorter.
-const NAME: usize = 100;
+const NAME_BYTES: usize = 100;
 
 /// Writes a POSIX "ustar" archive: everything belongs to root and is as old as the epoch.
 pub(crate) struct Archive<W: Write> {
@@ -26,9 +26,9 @@ impl<W: Write> Archive<W> {
     pub(crate) fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         self.out.write_all(&header(name, b'0', mode, content.len())?)?;
         self.out.write_all(content)?;
-        let over = content.len() % BLOCK;
+        let over = content.len() % BLOCK_BYTES;
         if over > 0 {
-            self.out.write_all(&vec![0; BLOCK - over])?;
+            self.out.write_all(&vec![0; BLOCK_BYTES - over])?;
         }
         Ok(())
     }
@@ -40,17 +40,17 @@ impl<W: Write> Archive<W> {
 
     /// Ends the archive and returns what it was written to.
     pub(crate) fn finish(mut self) -> Result<W> {
-        self.out.write_all(&[0; 2 * BLOCK])?;
+        self.out.write_all(&[0; 2 * BLOCK_BYTES])?;
         self.out.flush().context("writing an archive")?;
         Ok(self.out)
     }
 }
 
-fn header(name: &str, kind: u8, mode: u32, size: usize) -> Result<[u8; BLOCK]> {
-    if name.len() >= NAME {
-        bail!("`{name}` is too long for an archive: {} bytes, at most {}", name.len(), NAME - 1);
+fn header(name: &str, kind: u8, mode: u32, size: usize) -> Result<[u8; BLOCK_BYTES]> {
+    if name.len() >= NAME_BYTES {
+        bail!("`{name}` is too long for an archive: {} bytes, at most {}", name.len(), NAME_BYTES - 1);
     }
-    let mut header = [0; BLOCK];
+    let mut header = [0; BLOCK_BYTES];
     let mut put = |at: usize, text: &str| {
         for (place, byte) in header.iter_mut().skip(at).zip(text.bytes()) {
             *place = byte;
@@ -104,15 +104,15 @@ mod tests {
 
     #[test]
     fn archives_are_whole_blocks_and_repeat() {
-        assert_eq!(example().len() % BLOCK, 0);
+        assert_eq!(example().len() % BLOCK_BYTES, 0);
         assert_eq!(example(), example());
     }
 
     #[test]
     fn a_name_that_does_not_fit_is_refused() {
         let mut archive = Archive::new(Vec::new());
-        archive.file(&"n".repeat(NAME - 1), 0o644, b"").unwrap();
-        let error = archive.file(&"n".repeat(NAME), 0o644, b"").unwrap_err();
+        archive.file(&"n".repeat(NAME_BYTES - 1), 0o644, b"").unwrap();
+        let error = archive.file(&"n".repeat(NAME_BYTES), 0o644, b"").unwrap_err();
         assert!(error.to_string().contains("too long"), "{error}");
     }
 }

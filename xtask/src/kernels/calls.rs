@@ -16,7 +16,7 @@ pub(super) const ARGUMENTS: [&str; 6] =
     ["--test-threads=1", "beginning::", "large::", "datagrams::", "frames::", "conversations::"];
 
 /// What its last line begins with.
-const RESULT: &str = "test result: ";
+const RESULT_PREFIX: &str = "test result: ";
 
 /// Builds the test program.
 pub(super) fn build() -> Result<PathBuf> {
@@ -34,7 +34,7 @@ pub(super) fn run(program: &Path) -> Result<String> {
 
 /// Reads the line that tells how the tests ended; `None` is another line.
 pub(super) fn outcome(line: &str) -> Option<Result<String>> {
-    let (_, result) = line.split_once(RESULT)?;
+    let (_, result) = line.split_once(RESULT_PREFIX)?;
     let passed = result.strip_prefix("ok. ").and_then(|rest| rest.split_once(" passed; 0 failed"));
     Some(match passed {
         Some((count, _)) if count != "0" => Ok(format!("{count} tests of calls passed")),

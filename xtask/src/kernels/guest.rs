@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::calls;
-use super::smoke::VERDICT;
+use super::smoke::VERDICT_PREFIX;
 
 /// Software emulation is some thirty times slower than the machine.
-const LIMIT: Duration = Duration::from_mins(45);
+const GUEST_TIMEOUT: Duration = Duration::from_mins(45);
 
 /// What a kernel says last.
 const PANIC: &str = "Kernel panic";
@@ -23,7 +23,7 @@ const KERNEL_ARGUMENTS: &str =
     "console=ttyS0 quiet panic=-1 random.trust_cpu=on softlockup_panic=1 watchdog_thresh=30";
 
 /// How many of the console's last lines an error shows.
-const TAIL: usize = 12;
+const TAIL_LINES: usize = 12;
 
 /// Returns the script that is the guest's first process. tracefs and bpffs stay unmounted on purpose.
 pub(super) fn init() -> String {
@@ -101,7 +101,7 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
             }
         }
     });
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + GUEST_TIMEOUT;
     let mut seen: Vec<String> = Vec::new();
     let mut smoke = None;
     loop {
@@ -109,7 +109,7 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
         match lines.recv_timeout(left) {
             // The firmware's last escape codes may stand before it.
             Ok(line) => {
-                if let Some((_, verdict)) = line.split_once(VERDICT) {
+                if let Some((_, verdict)) = line.split_once(VERDICT_PREFIX) {
                     match verdict.trim().strip_prefix("ok ") {
                         Some(report) => smoke = Some(report.to_owned()),
                         None => bail!("{verdict}\n{}", tail(&seen)),
@@ -125,7 +125,7 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
                 seen.push(line);
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("no result after {} s; the console's end:\n{}", LIMIT.as_secs(), tail(&seen))
+                bail!("no result after {} s; the console's end:\n{}", GUEST_TIMEOUT.as_secs(), tail(&seen))
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 bail!("the guest ended without a result; the console's end:\n{}", tail(&seen))
@@ -136,5 +136,5 @@ fn follow(qemu: &mut Child) -> Result<Ended> {
 
 /// Returns the last lines of what a program said, for an error.
 pub(super) fn tail(lines: &[String]) -> String {
-    lines.iter().skip(lines.len().saturating_sub(TAIL)).cloned().collect::<Vec<_>>().join("\n")
+    lines.iter().skip(lines.len().saturating_sub(TAIL_LINES)).cloned().collect::<Vec<_>>().join("\n")
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use server::Server;
 
 /// The line with the result begins with this.
-pub(super) const VERDICT: &str = "kyanos-smoke:";
+pub(super) const VERDICT_PREFIX: &str = "kyanos-smoke:";
 
 /// Requests per protocol.
 const REQUESTS: usize = 20;
@@ -52,11 +52,11 @@ pub fn run(plugin: &Path) -> Result<String> {
     }
 }
 
-/// Runs the smoke capture and prints its result as the line that [`VERDICT`] begins.
+/// Runs the smoke capture and prints its result as the line that [`VERDICT_PREFIX`] begins.
 pub fn report(plugin: &Path) {
     match run(plugin) {
-        Ok(line) => println!("{VERDICT} ok {line}"),
-        Err(error) => println!("{VERDICT} {error:#}"),
+        Ok(line) => println!("{VERDICT_PREFIX} ok {line}"),
+        Err(error) => println!("{VERDICT_PREFIX} {error:#}"),
     }
 }
 

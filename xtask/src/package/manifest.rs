@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 /// Begins the entry of a platform.
-const ENTRY: &str = "  - selector:\n";
+const ENTRY_BEGIN: &str = "  - selector:\n";
 
 /// Fills a template. `archive` gives a platform's address and checksum; a platform without them is left out.
 pub(super) fn fill(
@@ -11,14 +11,14 @@ pub(super) fn fill(
     version: &str,
     archive: impl Fn(&str) -> Option<(String, String)>,
 ) -> Result<String> {
-    let mut parts = template.split(ENTRY);
+    let mut parts = template.split(ENTRY_BEGIN);
     let mut filled = parts.next().unwrap_or_default().replace("{{ version }}", version);
     for entry in parts {
         let name = entry.split_once("{{ uri ").and_then(|(_, rest)| rest.split_once(" }}"));
         let Some((platform, _)) = name else { bail!("a platform's entry has no `{{{{ uri PLATFORM }}}}`") };
         if let Some((uri, sha256)) = archive(platform) {
             let entry = entry.replace(&format!("{{{{ uri {platform} }}}}"), &uri);
-            filled.push_str(ENTRY);
+            filled.push_str(ENTRY_BEGIN);
             filled.push_str(&entry.replace(&format!("{{{{ sha256 {platform} }}}}"), &sha256));
         }
     }

@@ -5,13 +5,13 @@ use std::ops::AddAssign;
 
 use serde_json::{Value, json};
 
-use super::spoken::{Said, Spoken, Talk};
+use super::spoken::{Conversation, Said, Spoken};
 
 /// Longest pair of lists that are aligned exactly; beyond, places are matched by walking along both.
-const EXACT: usize = 4_000_000;
+const EXACT_PAIRS: usize = 4_000_000;
 
 /// Steps that walking looks ahead for the next match.
-const AHEAD: usize = 50;
+const STEPS_AHEAD: usize = 50;
 
 /// What may be said of a stream before it is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,16 +76,16 @@ pub(super) struct Totals {
 impl Comparison {
     /// Compares all that both found on a stream.
     pub(super) fn of(ours: &Spoken, theirs: &Spoken) -> Vec<Self> {
-        let names: BTreeSet<&String> = ours.talks.keys().chain(theirs.talks.keys()).collect();
-        let nothing = Talk::default();
+        let names: BTreeSet<&String> = ours.conversations.keys().chain(theirs.conversations.keys()).collect();
+        let nothing = Conversation::default();
         let compared = names.into_iter().map(|protocol| {
-            let (mine, witness) = (ours.talks.get(protocol), theirs.talks.get(protocol));
+            let (mine, witness) = (ours.conversations.get(protocol), theirs.conversations.get(protocol));
             let (mine, witness) = (mine.unwrap_or(&nothing), witness.unwrap_or(&nothing));
             Self {
                 protocol: protocol.clone(),
                 requests: align(&mine.requests, &witness.requests),
                 responses: align(&mine.responses, &witness.responses),
-                witnessed: theirs.talks.contains_key(protocol),
+                witnessed: theirs.conversations.contains_key(protocol),
                 malformed: witness.malformed,
                 vague: witness.vague,
                 pushes: mine.pushes,
@@ -233,7 +233,7 @@ fn align(ours: &[Said], theirs: &[Said]) -> Vec<Pair> {
     let tail = ours_left.iter().rev().zip(theirs_left.iter().rev()).take_while(same).count();
     let middle = (&ours_left[..ours_left.len() - tail], &theirs_left[..theirs_left.len() - tail]);
     let mut pairs: Vec<Pair> = ours.iter().zip(theirs).take(head).map(both).collect();
-    if middle.0.len().saturating_mul(middle.1.len()) <= EXACT {
+    if middle.0.len().saturating_mul(middle.1.len()) <= EXACT_PAIRS {
         exactly(middle.0, middle.1, &mut pairs);
     } else {
         walking(middle.0, middle.1, &mut pairs);
@@ -290,8 +290,8 @@ fn exactly(ours: &[Said], theirs: &[Said], pairs: &mut Vec<Pair>) {
 /// Takes each next match that is near, which long lists that hardly differ have.
 fn walking(mut ours: &[Said], mut theirs: &[Said], pairs: &mut Vec<Pair>) {
     while let (Some(mine), Some(witness)) = (ours.first(), theirs.first()) {
-        let near_theirs = theirs.iter().take(AHEAD).position(|said| said.agrees(mine));
-        let near_ours = ours.iter().take(AHEAD).position(|said| said.agrees(witness));
+        let near_theirs = theirs.iter().take(STEPS_AHEAD).position(|said| said.agrees(mine));
+        let near_ours = ours.iter().take(STEPS_AHEAD).position(|said| said.agrees(witness));
         let (skip_ours, skip_theirs) = match (near_ours, near_theirs) {
             (Some(0), _) | (_, Some(0)) => {
                 pairs.push(both((mine, witness)));
@@ -353,11 +353,16 @@ mod tests {
         ours[0].bytes = Some(4);
         ours[1].bytes = None;
         let mine = Spoken {
-            talks: [("p".to_owned(), Talk { requests: ours, ..Talk::default() })].into(),
+            conversations: [("p".to_owned(), Conversation { requests: ours, ..Conversation::default() })]
+                .into(),
             ..Spoken::default()
         };
         let theirs = Spoken {
-            talks: [("p".to_owned(), Talk { requests: said("a b c d"), ..Talk::default() })].into(),
+            conversations: [(
+                "p".to_owned(),
+                Conversation { requests: said("a b c d"), ..Conversation::default() },
+            )]
+            .into(),
             ..Spoken::default()
         };
         let compared = Comparison::of(&mine, &theirs);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use decoders::{Context, Conversation, Exchange, Options, Outcome, Redaction, Side, Transport, Way};
 
 use super::spoken::Spoken;
-use super::spoken::ours::Row;
+use super::spoken::ours::OurRow;
 use super::streams::{Body, Piece, Stream};
 
 /// Payload bytes kept per message, as captures do by default.
-const PAYLOAD: usize = 1024;
+const PAYLOAD_BYTES: usize = 1024;
 
 /// How streams are fed.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Feed {
         };
         // Both sides of the comparison show what was sent.
         let redaction = Redaction { enabled: false, headers: Vec::new() };
-        let options = Options { payload_bytes: PAYLOAD, redaction, protocols: Vec::new() };
+        let options = Options { payload_bytes: PAYLOAD_BYTES, redaction, protocols: Vec::new() };
         Self {
             conversation: Conversation::new(context, Arc::new(options)),
             positions: [0; 2],
@@ -134,12 +134,12 @@ impl Feed {
         exchanges.sort_by_key(|exchange| exchange.request.as_ref().map(|request| request.start));
         for exchange in &exchanges {
             let bytes = self.size(exchange, true);
-            row(exchange).ask(spoken.talk(exchange.protocol), bytes);
+            row(exchange).ask(spoken.conversation(exchange.protocol), bytes);
         }
         exchanges.sort_by_key(|exchange| exchange.response.as_ref().map(|response| response.start));
         for exchange in &exchanges {
             let bytes = self.size(exchange, false);
-            row(exchange).answer(spoken.talk(exchange.protocol), bytes);
+            row(exchange).answer(spoken.conversation(exchange.protocol), bytes);
         }
         spoken
     }
@@ -158,8 +158,8 @@ impl Feed {
 
 // === free functions ===
 
-fn row(exchange: &Exchange) -> Row<'_> {
-    Row {
+fn row(exchange: &Exchange) -> OurRow<'_> {
+    OurRow {
         protocol: exchange.protocol,
         operation: &exchange.operation,
         status: &exchange.status,

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::spoken::Spoken;
-use super::spoken::ours::Row;
+use super::spoken::ours::OurRow;
 use super::streams::Streams;
-use super::{Choice, End};
+use super::{End, ReplayOptions};
 use crate::kyanos::{Exchange, Session};
 use crate::process::{Plan, Process};
 
 /// The capture is over when no exchange has come for so long.
-const QUIET: Duration = Duration::from_millis(1500);
+const QUIET_PERIOD: Duration = Duration::from_millis(1500);
 
 /// Longest wait for that.
-const PATIENCE: Duration = Duration::from_secs(20);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a capture of a replay gave.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Player {
 }
 
 /// Plays a capture and returns what we made of it.
-pub(super) fn play(choice: &Choice, file: &Path, streams: &Streams) -> Result<Played> {
+pub(super) fn play(choice: &ReplayOptions, file: &Path, streams: &Streams) -> Result<Played> {
     let mut player = Player::start(choice, file)?;
     player.until("ready")?;
     let process = player.process.id().to_string();
@@ -78,7 +78,7 @@ pub(super) fn play(choice: &Choice, file: &Path, streams: &Streams) -> Result<Pl
 fn settle(session: &Session) {
     let begun = Instant::now();
     let mut newest = (session.count(|_| true), Instant::now());
-    while newest.1.elapsed() < QUIET && begun.elapsed() < PATIENCE {
+    while newest.1.elapsed() < QUIET_PERIOD && begun.elapsed() < QUIET_TIMEOUT {
         std::thread::sleep(Duration::from_millis(50));
         let count = session.count(|_| true);
         if count != newest.0 {
@@ -98,7 +98,7 @@ fn ends(exchange: &Exchange) -> Option<(SocketAddr, SocketAddr)> {
 
 fn add(spoken: &mut Spoken, exchange: &Exchange) {
     let absent = |name: &str| exchange.value.get(name).is_none_or(serde_json::Value::is_null);
-    let row = Row {
+    let row = OurRow {
         protocol: exchange.text("protocol"),
         operation: exchange.text("operation"),
         status: exchange.text("status"),
@@ -106,15 +106,15 @@ fn add(spoken: &mut Spoken, exchange: &Exchange) {
         asked: !absent("request") || !absent("request_bytes"),
         answered: !absent("response") || !absent("response_bytes"),
     };
-    let talk = spoken.talk(row.protocol);
-    row.ask(talk, exchange.number("request_bytes"));
-    row.answer(talk, exchange.number("response_bytes"));
+    let conversation = spoken.conversation(row.protocol);
+    row.ask(conversation, exchange.number("request_bytes"));
+    row.answer(conversation, exchange.number("response_bytes"));
 }
 
 // === impl Player ===
 
 impl Player {
-    fn start(choice: &Choice, file: &Path) -> Result<Self> {
+    fn start(choice: &ReplayOptions, file: &Path) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let plan = Plan::at(&program).unshare(&["--net"]);
         let mut command = plan.command();

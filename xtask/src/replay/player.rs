@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use decoders::Transport;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::ends::Ends;
 use super::places::Places;
 use super::streams::Stream;
-use super::talk::Talk;
 use super::{Late, first, late, streams_of};
 
 /// What the player is told.
@@ -38,12 +38,12 @@ pub fn play(score: &Score) -> Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("allowing more open sockets")?;
     let mut places = Places::prepare(&streams)?;
-    let mut early: Vec<Option<(Talk, usize)>> = Vec::new();
+    let mut early: Vec<Option<(Ends, usize)>> = Vec::new();
     for (index, stream) in streams.iter().enumerate() {
         let first = first(score.join_late, stream);
         let joined = stream.transport == Transport::Tcp && (first > 0 || !stream.opened);
         let opened = if joined { begin(&mut places, index, stream, first, score.chunk)? } else { None };
-        early.push(opened.map(|talk| (talk, first)));
+        early.push(opened.map(|ends| (ends, first)));
     }
     say("ready")?;
     let mut lines = std::io::stdin().lock().lines();
@@ -57,17 +57,17 @@ pub fn play(score: &Score) -> Result<()> {
         let begun = match early {
             None if joined => None,
             None => begin(&mut places, index, stream, 0, score.chunk)?
-                .map(|talk| (talk, first(score.join_late, stream))),
+                .map(|ends| (ends, first(score.join_late, stream))),
             early => early,
         };
-        let Some((talk, first)) = begun else { continue };
+        let Some((ends, first)) = begun else { continue };
         let rest = stream.pieces.get(first..).unwrap_or_default();
-        if let Err(error) = talk.play(rest, score.chunk) {
+        if let Err(error) = ends.play(rest, score.chunk) {
             say(&format!("failed {index} {error:#}"))?;
         }
         // Without an end in the capture it goes on until the capture of it has ended.
         if !stream.closed {
-            unfinished.push(talk);
+            unfinished.push(ends);
         }
     }
     say("done")?;
@@ -83,17 +83,17 @@ fn begin(
     stream: &Stream,
     first: usize,
     chunk: Option<usize>,
-) -> Result<Option<Talk>> {
+) -> Result<Option<Ends>> {
     let (client, server) = places.of(stream);
-    let opened = Talk::open(stream.transport, client, server).and_then(|talk| {
-        talk.play(stream.pieces.get(..first).unwrap_or_default(), chunk)?;
-        let ends = talk.ends()?;
-        Ok((talk, ends))
+    let opened = Ends::open(stream.transport, client, server).and_then(|ends| {
+        ends.play(stream.pieces.get(..first).unwrap_or_default(), chunk)?;
+        let addresses = ends.addresses()?;
+        Ok((ends, addresses))
     });
     match opened {
-        Ok((talk, (client, server))) => {
+        Ok((ends, (client, server))) => {
             say(&format!("stream {index} {client} {server}"))?;
-            Ok(Some(talk))
+            Ok(Some(ends))
         }
         Err(error) => {
             say(&format!("failed {index} {error:#}"))?;

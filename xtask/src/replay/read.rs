@@ -16,7 +16,7 @@ use super::link;
 const LONGEST_BLOCK: usize = 4 << 20;
 
 /// Resolution of a packet's time where an interface names none (pcapng): microseconds.
-const TICKS: u64 = 1_000_000;
+const TICKS_A_SECOND: u64 = 1_000_000;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -168,7 +168,7 @@ impl Reading {
             Block::InterfaceDescription(interface) => self.interfaces.push(Interface {
                 link: interface.linktype,
                 offset: interface.ts_offset(),
-                resolution: interface.ts_resolution().unwrap_or(TICKS),
+                resolution: interface.ts_resolution().unwrap_or(TICKS_A_SECOND),
             }),
             Block::EnhancedPacket(packet) => {
                 let index = usize::try_from(packet.if_id).unwrap_or(usize::MAX);

@@ -17,7 +17,7 @@ use loopback::Loopback;
 
 /// What is recorded, and where it is kept.
 #[derive(Debug, clap::Args)]
-pub struct Choice {
+pub struct RecordOptions {
     /// Name of the protocol and of its folder of fixtures; it may be one that is not decoded yet.
     #[arg(value_parser = protocol)]
     protocol: String,
@@ -36,7 +36,7 @@ pub struct Choice {
 }
 
 /// Runs the command and prints the path of each fixture; fails unless every conversation was recorded whole.
-pub fn run(choice: &Choice) -> Result<ExitCode> {
+pub fn run(choice: &RecordOptions) -> Result<ExitCode> {
     run::need_root("record")?;
     let ports = choice.ports()?;
     let Some((program, arguments)) = choice.command.split_first() else { bail!("no command") };
@@ -61,9 +61,9 @@ pub fn run(choice: &Choice) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-// === impl Choice ===
+// === impl RecordOptions ===
 
-impl Choice {
+impl RecordOptions {
     fn ports(&self) -> Result<Vec<u16>> {
         if !self.port.is_empty() {
             return Ok(self.port.clone());
@@ -114,8 +114,8 @@ fn is_plain(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn choice(protocol: &str, command: &[&str]) -> Choice {
-        Choice {
+    fn choice(protocol: &str, command: &[&str]) -> RecordOptions {
+        RecordOptions {
             protocol: protocol.to_owned(),
             port: Vec::new(),
             name: None,

@@ -11,10 +11,10 @@ use super::spoken::{Said, Spoken};
 use super::streams::{Stream, Streams};
 
 /// Characters of a request that a column shows.
-const WIDTH: usize = 60;
+const REQUEST_CHARS: usize = 60;
 
 /// Rows of a stream that are shown, the differing ones first of all.
-const ROWS: usize = 40;
+const SHOWN_ROWS: usize = 40;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -27,7 +27,7 @@ pub enum Output {
 
 /// Results as they come.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ReplayReport {
     output: Output,
     all: bool,
     files: u64,
@@ -37,9 +37,9 @@ pub(super) struct Report {
     partial: Totals,
 }
 
-// === impl Report ===
+// === impl ReplayReport ===
 
-impl Report {
+impl ReplayReport {
     pub(super) fn new(output: Output, all: bool) -> Self {
         Self {
             output,
@@ -157,7 +157,7 @@ impl Report {
 
     fn pairs(&self, pairs: &[Pair], judge: impl Fn(&Pair) -> Difference) {
         let shown = |pair: &&Pair| self.all || judge(pair) != Difference::None;
-        for pair in pairs.iter().filter(shown).take(ROWS) {
+        for pair in pairs.iter().filter(shown).take(SHOWN_ROWS) {
             let mark = match judge(pair) {
                 Difference::None => ' ',
                 Difference::Missing => '-',
@@ -165,9 +165,9 @@ impl Report {
                 Difference::Bytes => '#',
             };
             let (ours, theirs) = (cell(pair.ours.as_ref()), cell(pair.theirs.as_ref()));
-            println!("  {mark} {ours:<WIDTH$} | {theirs}");
+            println!("  {mark} {ours:<REQUEST_CHARS$} | {theirs}");
         }
-        let left = pairs.iter().filter(shown).count().saturating_sub(ROWS);
+        let left = pairs.iter().filter(shown).count().saturating_sub(SHOWN_ROWS);
         if left > 0 {
             println!("    … and {left} more");
         }
@@ -184,7 +184,7 @@ fn cell(said: Option<&Said>) -> String {
     let Some(said) = said else { return String::new() };
     let size = said.bytes.map(|bytes| format!(" [{bytes}]")).unwrap_or_default();
     let packet = said.frame.map(|frame| format!(" #{frame}")).unwrap_or_default();
-    let room = WIDTH.saturating_sub(size.len() + packet.len());
+    let room = REQUEST_CHARS.saturating_sub(size.len() + packet.len());
     let text: String = said.shown.escape_debug().take(room).collect();
     format!("{text}{size}{packet}")
 }

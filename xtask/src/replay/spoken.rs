@@ -7,10 +7,10 @@ pub(super) mod ours;
 use std::collections::BTreeMap;
 
 /// Matches every label: a reader that cannot tell more.
-pub(super) const ANYTHING: &str = "*";
+pub(super) const ANY_LABEL: &str = "*";
 
 /// Characters of a statement or path that labels compare.
-const COMPARED: usize = 60;
+const COMPARED_CHARS: usize = 60;
 
 /// One request or response.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Said {
 
 /// What was said in one protocol.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Talk {
+pub(super) struct Conversation {
     pub(super) requests: Vec<Said>,
     /// Only those whose outcome both readers name.
     pub(super) responses: Vec<Said>,
@@ -41,7 +41,7 @@ pub(super) struct Talk {
 /// What a reader found on a stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spoken {
-    pub(super) talks: BTreeMap<String, Talk>,
+    pub(super) conversations: BTreeMap<String, Conversation>,
     pub(super) unparsable: u64,
     pub(super) unpaired: u64,
     pub(super) gaps: u64,
@@ -56,15 +56,15 @@ impl Said {
 
     /// Says whether two readers mean the same.
     pub(super) fn agrees(&self, other: &Self) -> bool {
-        self.label == other.label || self.label == ANYTHING || other.label == ANYTHING
+        self.label == other.label || self.label == ANY_LABEL || other.label == ANY_LABEL
     }
 }
 
 // === impl Spoken ===
 
 impl Spoken {
-    pub(super) fn talk(&mut self, protocol: &str) -> &mut Talk {
-        self.talks.entry(protocol.to_owned()).or_default()
+    pub(super) fn conversation(&mut self, protocol: &str) -> &mut Conversation {
+        self.conversations.entry(protocol.to_owned()).or_default()
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn plain(text: &str) -> String {
             while digits < 3 && rest.next_if(char::is_ascii_digit).is_some() {
                 digits += 1;
             }
-        } else if character.is_ascii_alphanumeric() && plain.len() < COMPARED {
+        } else if character.is_ascii_alphanumeric() && plain.len() < COMPARED_CHARS {
             plain.push(character.to_ascii_lowercase());
         }
     }

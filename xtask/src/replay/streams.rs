@@ -10,7 +10,7 @@ use super::reassembly::{Direction, Part};
 
 /// Acknowledgements without data that may come before the captured data they mean, since captures of several queues or
 /// interfaces are a little out of order.
-const PATIENCE: usize = 8;
+const EARLY_ACKNOWLEDGEMENTS: usize = 8;
 
 /// A TCP connection, or the datagrams between two sockets.
 #[derive(Debug)]
@@ -237,7 +237,7 @@ impl Open {
             }
             Some((earlier, _)) => Some(earlier),
             None => {
-                self.patience[direction] = Some((place, PATIENCE));
+                self.patience[direction] = Some((place, EARLY_ACKNOWLEDGEMENTS));
                 None
             }
         };

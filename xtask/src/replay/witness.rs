@@ -14,15 +14,15 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use decoders::{Side, Transport};
 
-use super::spoken::{ANYTHING, Said, Spoken, plain};
+use super::spoken::{ANY_LABEL, Said, Spoken, plain};
 use super::streams::Streams;
 use crate::run;
-use row::Row;
+use row::WitnessRow;
 
 /// Between several values of one field; no field that is asked for holds it.
-const BETWEEN: char = '\u{1f}';
+const VALUE_SEPARATOR: char = '\u{1f}';
 
-/// What tshark names, by field; [`Row`] reads them by name.
+/// What tshark names, by field; [`WitnessRow`] reads them by name.
 const FIELDS: [&str; 37] = [
     "frame.number",
     "frame.protocols",
@@ -72,7 +72,7 @@ const PROTOCOLS: [(&str, &str); 5] =
 
 /// Dissectors above or below which the same fields mean something else: quoted packets, encrypted ones that were
 /// decrypted by a key that only the capture has, and tunnels.
-const ELSEWHERE: [&str; 8] = ["icmp", "icmpv6", "tls", "quic", "http2", "ssdp", "dtls", "mdns"];
+const NESTING_DISSECTORS: [&str; 8] = ["icmp", "icmpv6", "tls", "quic", "http2", "ssdp", "dtls", "mdns"];
 
 /// Has tshark read captures.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +86,8 @@ pub(super) struct Witness {
 /// What is remembered of a stream from packet to packet.
 #[derive(Debug, Default)]
 struct Memory {
-    mysql: mysql::Memory,
-    postgres: postgres::Memory,
+    mysql: mysql::MysqlMemory,
+    postgres: postgres::PostgresMemory,
 }
 
 // === impl Witness ===
@@ -99,7 +99,7 @@ impl Witness {
         let mut said: HashMap<usize, Spoken> = HashMap::new();
         let mut memory: HashMap<usize, Memory> = HashMap::new();
         for line in text.lines() {
-            let row = Row::new(line);
+            let row = WitnessRow::new(line);
             let Some((index, from)) = row.frame().and_then(|frame| streams.by_frame.get(&frame)) else {
                 continue;
             };
@@ -108,7 +108,7 @@ impl Witness {
             let spoken = said.entry(*index).or_default();
             if protocol == "redis" && stream.speaks_lines() {
                 // Inline commands, which it does not read.
-                spoken.talk(protocol).vague = true;
+                spoken.conversation(protocol).vague = true;
             }
             take(&row, protocol, *from, spoken, memory.entry(*index).or_default());
         }
@@ -127,9 +127,10 @@ impl Witness {
         let mut hints = self.hints.clone();
         let mut doubtful = Vec::new();
         for (index, (stream, spoken)) in streams.all.iter().zip(ours).enumerate() {
-            let known =
-                |protocol: &String| said.get(&index).is_some_and(|said| said.talks.contains_key(protocol));
-            let unknown = spoken.talks.keys().find(|protocol| !known(protocol));
+            let known = |protocol: &String| {
+                said.get(&index).is_some_and(|said| said.conversations.contains_key(protocol))
+            };
+            let unknown = spoken.conversations.keys().find(|protocol| !known(protocol));
             let Some(protocol) = unknown.filter(|_| stream.transport == Transport::Tcp) else { continue };
             let hint = (stream.server.port(), protocol.clone());
             if !hints.iter().any(|(port, _)| *port == hint.0) {
@@ -143,10 +144,9 @@ impl Witness {
         let again = Self { hints, cache: self.cache.clone() }.read(path, streams)?;
         for (index, protocol) in doubtful {
             let found = again.get(&index).filter(|spoken| {
-                spoken
-                    .talks
-                    .get(&protocol)
-                    .is_some_and(|talk| !talk.requests.is_empty() && talk.malformed == 0)
+                spoken.conversations.get(&protocol).is_some_and(|conversation| {
+                    !conversation.requests.is_empty() && conversation.malformed == 0
+                })
             });
             if let Some(found) = found {
                 said.insert(index, found.clone());
@@ -182,7 +182,7 @@ impl Witness {
         let mut command = Command::new(tshark);
         command.args(["-n", "-Y", FILTER, "-o", "tcp.reassemble_out_of_order:TRUE"]);
         command.args(["-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"]);
-        command.args(["-E", &format!("aggregator={BETWEEN}")]);
+        command.args(["-E", &format!("aggregator={VALUE_SEPARATOR}")]);
         for field in FIELDS {
             command.args(["-e", field]);
         }
@@ -208,33 +208,33 @@ impl Witness {
 
 // === free functions ===
 
-fn take(row: &Row<'_>, protocol: &str, from: Side, spoken: &mut Spoken, memory: &mut Memory) {
-    let talk = spoken.talk(protocol);
-    let (requests, responses) = (talk.requests.len(), talk.responses.len());
+fn take(row: &WitnessRow<'_>, protocol: &str, from: Side, spoken: &mut Spoken, memory: &mut Memory) {
+    let conversation = spoken.conversation(protocol);
+    let (requests, responses) = (conversation.requests.len(), conversation.responses.len());
     if row.is_malformed() {
-        talk.malformed += 1;
+        conversation.malformed += 1;
     }
     match (protocol, from) {
-        ("http", _) => http::take(row, talk),
-        ("redis", Side::Client) => redis_commands(row, &mut talk.requests),
+        ("http", _) => http::take(row, conversation),
+        ("redis", Side::Client) => redis_commands(row, &mut conversation.requests),
         ("redis", Side::Server) => {
             let errors = row.list("resp.error").map(|text| {
                 let word = text.split(' ').next().unwrap_or_default();
                 Said::new(plain(word), word.to_owned(), None)
             });
-            talk.responses.extend(errors);
+            conversation.responses.extend(errors);
         }
-        ("mysql", _) => memory.mysql.take(row, from, talk),
-        ("postgres", _) => memory.postgres.take(row, talk),
-        _ => dns(row, talk),
+        ("mysql", _) => memory.mysql.take(row, from, conversation),
+        ("postgres", _) => memory.postgres.take(row, conversation),
+        _ => dns(row, conversation),
     }
     let frame = row.frame();
-    talk.requests.iter_mut().skip(requests).for_each(|said| said.frame = frame);
-    talk.responses.iter_mut().skip(responses).for_each(|said| said.frame = frame);
+    conversation.requests.iter_mut().skip(requests).for_each(|said| said.frame = frame);
+    conversation.responses.iter_mut().skip(responses).for_each(|said| said.frame = frame);
 }
 
 /// Commands are arrays of strings, and nothing is nested.
-fn redis_commands(row: &Row<'_>, requests: &mut Vec<Said>) {
+fn redis_commands(row: &WitnessRow<'_>, requests: &mut Vec<Said>) {
     let mut lengths = row.list("resp.bulk_string.length");
     let mut values = row.list("resp.bulk_string.value");
     for array in row.list("resp.array.length") {
@@ -254,7 +254,7 @@ fn redis_commands(row: &Row<'_>, requests: &mut Vec<Said>) {
     }
 }
 
-fn dns(row: &Row<'_>, talk: &mut super::spoken::Talk) {
+fn dns(row: &WitnessRow<'_>, conversation: &mut super::spoken::Conversation) {
     let responses: Vec<&str> = row.list("dns.flags.response").collect();
     let several = |field: &str| {
         let values: Vec<&str> = row.list(field).collect();
@@ -271,21 +271,21 @@ fn dns(row: &Row<'_>, talk: &mut super::spoken::Talk) {
         let bytes = stream.or(datagram.map(|length| length.saturating_sub(8)));
         if matches!(*response, "1" | "True") {
             let code: usize = codes.next().and_then(|code| code.parse().ok()).unwrap_or_default();
-            let status = RCODES.get(code).copied().unwrap_or(ANYTHING);
-            let label = if status == ANYTHING { ANYTHING.to_owned() } else { plain(status) };
-            talk.responses.push(Said::new(label, status.to_owned(), bytes));
+            let status = RCODES.get(code).copied().unwrap_or(ANY_LABEL);
+            let label = if status == ANY_LABEL { ANY_LABEL.to_owned() } else { plain(status) };
+            conversation.responses.push(Said::new(label, status.to_owned(), bytes));
             continue;
         }
         let plainly = opcodes.get(index).is_none_or(|opcode| *opcode == "0");
         let question = names.get(index).zip(kinds.get(index)).filter(|_| plainly);
         let (label, shown) = question.map_or_else(
-            || (ANYTHING.to_owned(), "message without one question".to_owned()),
+            || (ANY_LABEL.to_owned(), "message without one question".to_owned()),
             |(name, kind)| {
                 let (kind, root) = (kind_name(kind), if *name == "<Root>" { "" } else { name });
                 (format!("{} {}", plain(&kind), plain(root)), format!("{kind} {name}"))
             },
         );
-        talk.requests.push(Said::new(label, shown, bytes));
+        conversation.requests.push(Said::new(label, shown, bytes));
     }
 }
 
@@ -346,11 +346,11 @@ fn unhexed(text: &str) -> String {
     String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
 }
 
-impl Row<'_> {
+impl WitnessRow<'_> {
     /// Returns our name of the protocol that a packet speaks, where it is one of ours and speaks for itself.
     fn protocol(&self, transport: Transport) -> Option<&'static str> {
         let layers: Vec<&str> = self.first("frame.protocols")?.split(':').collect();
-        if layers.iter().any(|layer| ELSEWHERE.contains(layer)) {
+        if layers.iter().any(|layer| NESTING_DISSECTORS.contains(layer)) {
             return None;
         }
         let carrier = if transport == Transport::Tcp { "tcp" } else { "udp" };

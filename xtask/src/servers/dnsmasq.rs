@@ -56,7 +56,7 @@ impl Dnsmasq {
         let mut process = plan.start(&mut command, &log)?;
         let started =
             || std::fs::read_to_string(&log).unwrap_or_default().contains("started") || !process.is_running();
-        wait_until("dnsmasq to start", super::READY, started)?;
+        wait_until("dnsmasq to start", super::READY_TIMEOUT, started)?;
         if !process.is_running() {
             anyhow::bail!("dnsmasq ended at once: {}", super::tail(&log));
         }

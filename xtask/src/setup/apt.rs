@@ -24,7 +24,7 @@ enum Sign {
     Package,
 }
 
-const NEEDED: [(Purpose, &str, Sign); 23] = [
+const NEEDED_PACKAGES: [(Purpose, &str, Sign); 23] = [
     // What compiles: a linker, the C compiler for SQLite, and the LLVM that links kernel programs.
     (Purpose::Build, "gcc", Sign::Program("cc")),
     (Purpose::Build, "libc6-dev", Sign::Package),
@@ -55,10 +55,10 @@ const NEEDED: [(Purpose, &str, Sign); 23] = [
 ];
 
 /// How packages are installed without a question.
-const INSTALL: [&str; 3] = ["install", "--yes", "--no-install-recommends"];
+const INSTALL_ARGUMENTS: [&str; 3] = ["install", "--yes", "--no-install-recommends"];
 
 /// Consulted by every package before it starts its service; exit code 101 means no.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+const POLICY_FILE: &str = "/usr/sbin/policy-rc.d";
 
 /// Keeps packages from starting their services for as long as it lives.
 struct NoServices {
@@ -67,7 +67,7 @@ struct NoServices {
 
 /// Returns the packages that are missing for a purpose.
 pub(super) fn missing(purpose: Purpose) -> Vec<&'static str> {
-    let needed = NEEDED.iter().filter(|(needed, ..)| purpose.includes(*needed));
+    let needed = NEEDED_PACKAGES.iter().filter(|(needed, ..)| purpose.includes(*needed));
     needed.filter(|(_, package, sign)| !is_present(package, *sign)).map(|(_, package, _)| *package).collect()
 }
 
@@ -94,7 +94,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     let guard = NoServices::begin()?;
     let installed = apt("reading the lists of packages", &["update"])
-        .and_then(|()| apt(&format!("installing {list}"), &[&INSTALL, packages].concat()));
+        .and_then(|()| apt(&format!("installing {list}"), &[&INSTALL_ARGUMENTS, packages].concat()));
     drop(guard);
     if interrupted.load(Ordering::Relaxed) {
         bail!("interrupted");
@@ -106,13 +106,13 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
 
 impl NoServices {
     fn begin() -> Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY_FILE);
         let mut file = match file {
             // Somebody's own policy stays as it is.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Ok(Self { ours: false });
             }
-            other => other.with_context(|| format!("creating `{POLICY}`"))?,
+            other => other.with_context(|| format!("creating `{POLICY_FILE}`"))?,
         };
         let guard = Self { ours: true };
         file.write_all(b"#!/bin/sh\nexit 101\n")?;
@@ -124,9 +124,9 @@ impl NoServices {
 impl Drop for NoServices {
     fn drop(&mut self) {
         if self.ours
-            && let Err(error) = std::fs::remove_file(POLICY)
+            && let Err(error) = std::fs::remove_file(POLICY_FILE)
         {
-            eprintln!("warning: `{POLICY}` could not be removed: {error}; remove it by hand");
+            eprintln!("warning: `{POLICY_FILE}` could not be removed: {error}; remove it by hand");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How a test that could not run says so.
-const SKIPPED: &str = "skipped: ";
+const SKIPPED_PREFIX: &str = "skipped: ";
 
 /// Results of any number of test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Tally {
 }
 
 /// Reads one test program's output (`--show-output`).
-pub(super) struct Reader {
+pub(super) struct OutputReader {
     program: String,
     tally: Tally,
     section: Section,
@@ -62,9 +62,9 @@ impl fmt::Display for Tally {
     }
 }
 
-// === impl Reader ===
+// === impl OutputReader ===
 
-impl Reader {
+impl OutputReader {
     /// Starts to read a program's output.
     pub(super) fn new(program: &str) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Reader {
     fn success(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
             self.current = Some(name.to_owned());
-        } else if let Some(reason) = line.strip_prefix(SKIPPED)
+        } else if let Some(reason) = line.strip_prefix(SKIPPED_PREFIX)
             && let Some(name) = self.current.take()
         {
             self.tally.passed = self.tally.passed.saturating_sub(1);
@@ -174,7 +174,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
 ";
 
     fn read(output: &str, success: bool) -> (Tally, String) {
-        let mut reader = Reader::new("crate");
+        let mut reader = OutputReader::new("crate");
         let shown: Vec<String> = output.lines().filter_map(|line| reader.line(line)).collect();
         (reader.finish(success), shown.join("\n"))
     }

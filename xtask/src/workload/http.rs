@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// Longest wait for any byte of an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One client connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct HttpClient {
     reader: BufReader<TcpStream>,
 }
 
@@ -51,9 +51,9 @@ pub struct Asked {
     pub keep: bool,
 }
 
-// === impl Client ===
+// === impl HttpClient ===
 
-impl Client {
+impl HttpClient {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         Self::over(TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?)
@@ -62,7 +62,7 @@ impl Client {
     /// Uses a connected stream.
     pub fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(BYTE_TIMEOUT))?;
         Ok(Self { reader: BufReader::with_capacity(64 * 1024, stream) })
     }
 

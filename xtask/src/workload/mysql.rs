@@ -10,7 +10,7 @@ const CAPABILITIES: u32 = 0x0000_0200 | 0x0000_8000 | 0x0000_0008 | 0x0008_0000;
 
 /// One client connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct MysqlClient {
     reader: BufReader<TcpStream>,
 }
 
@@ -21,9 +21,9 @@ pub struct Prepared {
     parameters: u16,
 }
 
-// === impl Client ===
+// === impl MysqlClient ===
 
-impl Client {
+impl MysqlClient {
     /// Connects to IPv4 loopback and logs in.
     pub fn connect(port: u16, user: &str, database: &str) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

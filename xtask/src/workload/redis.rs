@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 
 /// One client connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct RedisClient {
     reader: BufReader<TcpStream>,
 }
 
-// === impl Client ===
+// === impl RedisClient ===
 
-impl Client {
+impl RedisClient {
     /// Connects to IPv4 loopback.
     pub fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

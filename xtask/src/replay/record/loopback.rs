@@ -17,22 +17,22 @@ use nix::sys::time::TimeVal;
 use super::super::read::{Capture, Reader};
 
 /// Longest packet: the interface passes on what is sent at once in one piece, which may be more than 64 KiB.
-const LONGEST: usize = 1 << 20;
+const LONGEST_PACKET: usize = 1 << 20;
 
 /// What the kernel keeps for us while we are not looking.
-const BUFFER: usize = 256 << 20;
+const KERNEL_BUFFER: usize = 256 << 20;
 
 /// What is recorded at most: fixtures are read by people, and kept for good.
-const MOST: usize = 64 << 20;
+const MAX_RECORDED: usize = 64 << 20;
 
 /// How often the end is looked for where nothing comes; packets of the command's last words are there by then.
-const POLL: Duration = Duration::from_millis(100);
+const END_POLL: Duration = Duration::from_millis(100);
 
 /// On an interface that is never silent the recording ends so long after the command.
-const PATIENCE: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The kind of a packet that the interface hands out, and then takes in again: seen then, it would be there twice.
-const OUTGOING: u8 = 4;
+const OUTGOING_PACKET: u8 = 4;
 
 /// A recording in progress.
 pub(super) struct Loopback {
@@ -49,8 +49,8 @@ impl Loopback {
         let socket =
             socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
                 .context("opening a socket for packets")?;
-        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).context("asking for a large buffer")?;
-        let poll = TimeVal::new(0, i64::from(POLL.subsec_micros()));
+        setsockopt(&socket, sockopt::RcvBufForce, &KERNEL_BUFFER).context("asking for a large buffer")?;
+        let poll = TimeVal::new(0, i64::from(END_POLL.subsec_micros()));
         setsockopt(&socket, sockopt::ReceiveTimeout, &poll).context("setting a time limit")?;
         let over = Arc::new(AtomicBool::new(false));
         let (told, ports) = (Arc::clone(&over), ports.to_vec());
@@ -71,15 +71,15 @@ fn read(socket: &OwnedFd, interface: usize, ports: &[u16], over: &AtomicBool) ->
     let mut reader = Reader::default();
     let mut kept = 0;
     let mut deadline = None;
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; LONGEST_PACKET];
     loop {
         match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-            Ok((length, Some(from))) if from.ifindex() == interface && from.pkttype() != OUTGOING => {
+            Ok((length, Some(from))) if from.ifindex() == interface && from.pkttype() != OUTGOING_PACKET => {
                 if reader.ethernet(buffer.get(..length).unwrap_or_default(), ports) {
                     kept += length;
                 }
-                if kept > MOST {
-                    bail!("the command moved more than {} MiB, too much for fixtures", MOST >> 20);
+                if kept > MAX_RECORDED {
+                    bail!("the command moved more than {} MiB, too much for fixtures", MAX_RECORDED >> 20);
                 }
             }
             Err(Errno::EAGAIN) if deadline.is_some() => break,
@@ -87,7 +87,7 @@ fn read(socket: &OwnedFd, interface: usize, ports: &[u16], over: &AtomicBool) ->
             Err(error) => return Err(error).context("reading packets"),
         }
         if over.load(Ordering::Relaxed)
-            && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + PATIENCE)
+            && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + END_TIMEOUT)
         {
             break;
         }

@@ -1,9 +1,9 @@
 //! Labels of our exchanges.
 
-use super::{Said, Talk, plain, verb};
+use super::{Conversation, Said, plain, verb};
 
 /// What of an exchange its labels are made from.
-pub(in crate::replay) struct Row<'a> {
+pub(in crate::replay) struct OurRow<'a> {
     pub(in crate::replay) protocol: &'a str,
     pub(in crate::replay) operation: &'a str,
     pub(in crate::replay) status: &'a str,
@@ -12,24 +12,24 @@ pub(in crate::replay) struct Row<'a> {
     pub(in crate::replay) answered: bool,
 }
 
-// === impl Row ===
+// === impl OurRow ===
 
-impl Row<'_> {
+impl OurRow<'_> {
     /// Adds what was asked.
-    pub(in crate::replay) fn ask(&self, talk: &mut Talk, bytes: Option<u64>) {
+    pub(in crate::replay) fn ask(&self, conversation: &mut Conversation, bytes: Option<u64>) {
         if self.asked {
-            talk.requests.push(Said::new(self.request(), self.operation.to_owned(), bytes));
+            conversation.requests.push(Said::new(self.request(), self.operation.to_owned(), bytes));
         } else {
-            talk.pushes += 1;
+            conversation.pushes += 1;
         }
     }
 
     /// Adds what was answered, where outcomes of this kind are compared.
-    pub(in crate::replay) fn answer(&self, talk: &mut Talk, bytes: Option<u64>) {
+    pub(in crate::replay) fn answer(&self, conversation: &mut Conversation, bytes: Option<u64>) {
         // Witnesses name only the errors of the other protocols.
         let compared = matches!(self.protocol, "http" | "dns") || self.error;
         if self.answered && compared && !self.status.is_empty() {
-            talk.responses.push(Said::new(plain(self.status), self.status.to_owned(), bytes));
+            conversation.responses.push(Said::new(plain(self.status), self.status.to_owned(), bytes));
         }
     }
 

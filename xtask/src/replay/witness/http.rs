@@ -1,27 +1,27 @@
 //! HTTP as tshark reads it.
 
-use super::row::Row;
-use crate::replay::spoken::{Said, Talk, plain};
+use super::row::WitnessRow;
+use crate::replay::spoken::{Conversation, Said, plain};
 
 /// Takes a packet's requests and responses.
-pub(super) fn take(row: &Row<'_>, talk: &mut Talk) {
+pub(super) fn take(row: &WitnessRow<'_>, conversation: &mut Conversation) {
     let methods: Vec<&str> = row.list("http.request.method").collect();
     let mut targets = row.list("http.request.uri");
     let size = if methods.len() == 1 { size(row) } else { None };
     for method in methods {
         let shown = format!("{method} {}", targets.next().unwrap_or_default());
-        talk.requests.push(Said::new(plain(&shown), shown, size));
+        conversation.requests.push(Said::new(plain(&shown), shown, size));
     }
     for code in row.list("http.response.code") {
         // Interim responses are no exchange's end, but for the switch to another protocol.
         if !code.starts_with('1') || code == "101" {
-            talk.responses.push(Said::new(code.to_owned(), code.to_owned(), None));
+            conversation.responses.push(Said::new(code.to_owned(), code.to_owned(), None));
         }
     }
 }
 
 /// Returns the size of a packet's only request, where tshark's words tell: its lines, and the length of its body.
-fn size(row: &Row<'_>) -> Option<u64> {
+fn size(row: &WitnessRow<'_>) -> Option<u64> {
     let first = ["http.request.method", "http.request.uri", "http.request.version"];
     let mut bytes = 2;
     // Of others, tshark does not print all lines.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use decoders::Side;
 
-use super::row::Row;
-use crate::replay::spoken::{ANYTHING, Said, Talk, plain};
+use super::row::WitnessRow;
+use crate::replay::spoken::{ANY_LABEL, Conversation, Said, plain};
 
-/// Commands by number, by the name that we show. Others are compared as [`ANYTHING`].
+/// Commands by number, by the name that we show. Others are compared as [`ANY_LABEL`].
 const COMMANDS: [(&str, &str); 18] = [
     ("1", "QUIT"),
     ("2", "INIT_DB"),
@@ -37,22 +37,22 @@ const EXECUTE: &str = "23";
 
 /// Prepared statements of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct MysqlMemory {
     preparing: Option<String>,
     statements: HashMap<String, String>,
 }
 
-// === impl Memory ===
+// === impl MysqlMemory ===
 
-impl Memory {
+impl MysqlMemory {
     /// Takes a packet's commands, or the errors in it.
-    pub(super) fn take(&mut self, row: &Row<'_>, from: Side, talk: &mut Talk) {
+    pub(super) fn take(&mut self, row: &WitnessRow<'_>, from: Side, conversation: &mut Conversation) {
         if from == Side::Server {
-            self.answers(row, talk);
+            self.answers(row, conversation);
             return;
         }
         if row.first("mysql.login_request").is_some() {
-            talk.requests.push(Said::new("LOGIN".to_owned(), "LOGIN".to_owned(), None));
+            conversation.requests.push(Said::new("LOGIN".to_owned(), "LOGIN".to_owned(), None));
         }
         let commands: Vec<&str> = row.list("mysql.command").collect();
         let lengths: Vec<&str> = row.list("mysql.packet_length").collect();
@@ -67,7 +67,7 @@ impl Memory {
             }
             let length = lengths.get(index).and_then(|length| length.parse::<u64>().ok()).filter(|_| told);
             let (label, shown) = self.command(command, &mut texts, &mut statements);
-            talk.requests.push(Said::new(label, shown, length.map(|length| length + 4)));
+            conversation.requests.push(Said::new(label, shown, length.map(|length| length + 4)));
         }
     }
 
@@ -86,22 +86,22 @@ impl Memory {
             }
             EXECUTE => match statements.next().and_then(|number| self.statements.get(number)) {
                 Some(text) => labelled(text),
-                None => (ANYTHING.to_owned(), "EXECUTE".to_owned()),
+                None => (ANY_LABEL.to_owned(), "EXECUTE".to_owned()),
             },
             _ => match COMMANDS.iter().find(|(number, _)| *number == command) {
                 // Their statement is shown behind the name.
                 Some((_, name @ ("CLOSE" | "RESET" | "SEND_LONG_DATA" | "FETCH"))) => {
-                    (ANYTHING.to_owned(), (*name).to_owned())
+                    (ANY_LABEL.to_owned(), (*name).to_owned())
                 }
                 Some((_, "INIT_DB" | "FIELD_LIST" | "CREATE_DB" | "DROP_DB")) | None => {
-                    (ANYTHING.to_owned(), format!("command {command}"))
+                    (ANY_LABEL.to_owned(), format!("command {command}"))
                 }
                 Some((_, name)) => (plain(name), (*name).to_owned()),
             },
         }
     }
 
-    fn answers(&mut self, row: &Row<'_>, talk: &mut Talk) {
+    fn answers(&mut self, row: &WitnessRow<'_>, conversation: &mut Conversation) {
         if let Some(number) = row.first("mysql.stmt_id")
             && let Some(text) = self.preparing.take()
         {
@@ -109,7 +109,7 @@ impl Memory {
         }
         for code in row.list("mysql.error_code") {
             let shown = format!("ERR {code}");
-            talk.responses.push(Said::new(plain(&shown), shown, None));
+            conversation.responses.push(Said::new(plain(&shown), shown, None));
         }
     }
 }

@@ -1,16 +1,16 @@
 //! One packet as tshark prints it: values by field.
 
-use super::{BETWEEN, FIELDS};
+use super::{FIELDS, VALUE_SEPARATOR};
 
 /// The values of one packet.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct WitnessRow<'a> {
     columns: Vec<&'a str>,
 }
 
-// === impl Row ===
+// === impl WitnessRow ===
 
-impl<'a> Row<'a> {
+impl<'a> WitnessRow<'a> {
     pub(super) fn new(line: &'a str) -> Self {
         Self { columns: line.split('\t').collect() }
     }
@@ -30,7 +30,7 @@ impl<'a> Row<'a> {
         let column = FIELDS.iter().position(|known| *known == field);
         debug_assert!(column.is_some(), "`{field}` is not asked for");
         let text = column.and_then(|column| self.columns.get(column)).copied().unwrap_or_default();
-        text.split(BETWEEN).filter(|_| !text.is_empty())
+        text.split(VALUE_SEPARATOR).filter(|_| !text.is_empty())
     }
 
     /// Returns a field's first value.

@@ -17,17 +17,17 @@ use nix::sys::socket::{
 use super::streams::{Body, Piece};
 
 /// Longest wait for bytes that the other end has sent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a reader asks for at once, as servers do.
-const READ: usize = 64 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// Bytes that a socket takes while nobody reads.
-const FITS: usize = 16 << 10;
+const UNREAD_BYTES: usize = 16 << 10;
 
 /// The two ends of a stream that is being played.
 #[derive(Debug)]
-pub(super) enum Talk {
+pub(super) enum Ends {
     /// Client and server of a connection.
     Tcp(TcpStream, TcpStream),
     /// Client and server of datagrams.
@@ -42,9 +42,9 @@ enum Part<'a> {
     Datagram(&'a [u8]),
 }
 
-// === impl Talk ===
+// === impl Ends ===
 
-impl Talk {
+impl Ends {
     /// Connects the two ends.
     pub(super) fn open(transport: Transport, client: SocketAddr, server: SocketAddr) -> Result<Self> {
         match transport {
@@ -55,8 +55,8 @@ impl Talk {
                 let (answering, _) = waiting.accept().context("accepting")?;
                 for end in [&asking, &answering] {
                     end.set_nodelay(true)?;
-                    end.set_read_timeout(Some(PATIENCE))?;
-                    end.set_write_timeout(Some(PATIENCE))?;
+                    end.set_read_timeout(Some(READ_TIMEOUT))?;
+                    end.set_write_timeout(Some(READ_TIMEOUT))?;
                 }
                 Ok(Self::Tcp(asking, answering))
             }
@@ -66,7 +66,7 @@ impl Talk {
                 asking.connect(server)?;
                 answering.connect(asking.local_addr()?)?;
                 for end in [&asking, &answering] {
-                    end.set_read_timeout(Some(PATIENCE))?;
+                    end.set_read_timeout(Some(READ_TIMEOUT))?;
                 }
                 Ok(Self::Udp(asking, answering))
             }
@@ -74,7 +74,7 @@ impl Talk {
     }
 
     /// Returns the addresses of client and server.
-    pub(super) fn ends(&self) -> Result<(SocketAddr, SocketAddr)> {
+    pub(super) fn addresses(&self) -> Result<(SocketAddr, SocketAddr)> {
         Ok(match self {
             Self::Tcp(client, server) => (client.local_addr()?, server.local_addr()?),
             Self::Udp(client, server) => (client.local_addr()?, server.local_addr()?),
@@ -112,7 +112,7 @@ impl Talk {
                 let (sender, receiver) =
                     if from == Side::Client { (client, server) } else { (server, client) };
                 sender.send(bytes).context("sending a datagram")?;
-                let mut buffer = vec![0; READ];
+                let mut buffer = vec![0; READ_BYTES];
                 receiver.recv(&mut buffer).context("receiving a datagram")?;
                 Ok(())
             }
@@ -139,7 +139,7 @@ fn parts(message: &[Piece]) -> Vec<Part<'_>> {
 
 /// Sends bytes by one call where the socket takes them, and reads them at the other end.
 fn deliver(mut sender: &TcpStream, receiver: &TcpStream, bytes: &[u8]) -> Result<()> {
-    if bytes.len() <= FITS {
+    if bytes.len() <= UNREAD_BYTES {
         sender.write_all(bytes).context("sending")?;
         return receive(receiver, bytes.len());
     }
@@ -155,7 +155,7 @@ fn deliver(mut sender: &TcpStream, receiver: &TcpStream, bytes: &[u8]) -> Result
 }
 
 fn receive(mut receiver: &TcpStream, mut length: usize) -> Result<()> {
-    let mut buffer = vec![0; READ.min(length.max(1))];
+    let mut buffer = vec![0; READ_BYTES.min(length.max(1))];
     while length > 0 {
         let room = buffer.len().min(length);
         let read = receiver.read(&mut buffer[..room]).context("receiving")?;
@@ -185,7 +185,7 @@ fn pass(sender: &TcpStream, receiver: &TcpStream, length: u64) -> Result<()> {
             }
             Ok(())
         });
-        let mut buffer = vec![0; READ];
+        let mut buffer = vec![0; READ_BYTES];
         let mut left = length;
         let mut dropped = Ok(());
         while left > 0 {
@@ -234,8 +234,8 @@ mod tests {
     fn both_ends_of_a_stream_are_played_in_order_with_what_is_missing() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let server = SocketAddr::new(any.ip(), free_port().unwrap());
-        let talk = Talk::open(Transport::Tcp, any, server).unwrap();
-        assert_eq!(talk.ends().unwrap().1, server);
+        let ends = Ends::open(Transport::Tcp, any, server).unwrap();
+        assert_eq!(ends.addresses().unwrap().1, server);
         let long = vec![b'x'; 3_000_000];
         let pieces = [
             piece(Side::Client, Body::Bytes(b"ask".to_vec())),
@@ -245,20 +245,20 @@ mod tests {
             piece(Side::Client, Body::Bytes(b"bye".to_vec())),
         ];
         assert!(matches!(parts(&pieces[..2]).as_slice(), [Part::Bytes(bytes)] if bytes == b"ask more"));
-        talk.play(&pieces, None).unwrap();
-        talk.play(&pieces, Some(7)).unwrap();
+        ends.play(&pieces, None).unwrap();
+        ends.play(&pieces, Some(7)).unwrap();
     }
 
     #[test]
     fn datagrams_are_played_one_by_one() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let server = SocketAddr::new(any.ip(), free_port().unwrap());
-        let talk = Talk::open(Transport::Udp, any, server).unwrap();
+        let ends = Ends::open(Transport::Udp, any, server).unwrap();
         let pieces = [
             piece(Side::Client, Body::Datagram(b"a".to_vec(), 1)),
             piece(Side::Client, Body::Datagram(b"b".to_vec(), 1)),
             piece(Side::Server, Body::Datagram(Vec::new(), 0)),
         ];
-        talk.play(&pieces, None).unwrap();
+        ends.play(&pieces, None).unwrap();
     }
 }
