@@ -22,9 +22,9 @@ use detect::{Claim, Detected, Detector, Held};
 use preamble::{Passed, Preamble};
 use session::Session;
 
-/// Way of bytes as the observed process sees them.
+/// Direction of bytes as the observed process sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum Direction {
     /// It sent them.
     Out,
     /// It received them.
@@ -63,8 +63,8 @@ pub enum Outcome {
     Exchange(Exchange),
     /// Bytes that the protocol's decoder could not read.
     Unparsable {
-        /// Their way.
-        way: Way,
+        /// Their direction.
+        direction: Direction,
         /// How many.
         bytes: u64,
     },
@@ -135,21 +135,21 @@ pub struct Message {
 pub enum Verdict {
     /// The protocol is not known yet.
     Undecided {
-        /// By way, out first: bytes below this position need not be captured.
+        /// By direction, out first: bytes below this position need not be captured.
         skip_until: [Option<u64>; 2],
     },
     /// It is decoded.
     Trace {
         /// Registry name of the protocol.
         protocol: &'static str,
-        /// By way, out first: bytes below this position need not be captured.
+        /// By direction, out first: bytes below this position need not be captured.
         skip_until: [Option<u64>; 2],
     },
     /// Nothing more is of use.
     Ignore,
 }
 
-/// One TCP connection, or one UDP socket and peer. Calls come in the order of their times, both ways together.
+/// One TCP connection, or one UDP socket and peer. Calls come in the order of their times, both directions together.
 #[derive(Debug)]
 pub struct Conversation {
     context: Context,
@@ -185,10 +185,10 @@ enum Ending {
     Watching,
 }
 
-/// A stretch of one way of the stream.
+/// A stretch of one direction of the stream.
 #[derive(Clone, Copy, Debug)]
 struct Stretch<'a> {
-    way: Way,
+    direction: Direction,
     position: u64,
     at_ns: u64,
     content: Content<'a>,
@@ -214,9 +214,9 @@ impl Message {
     }
 }
 
-// === impl Way ===
+// === impl Direction ===
 
-impl Way {
+impl Direction {
     fn other(self) -> Self {
         match self {
             Self::Out => Self::In,
@@ -235,11 +235,11 @@ impl Side {
         }
     }
 
-    /// Returns which side sends the bytes of `way`, where `self` is the observed process.
-    fn sender(self, way: Way) -> Self {
-        match way {
-            Way::Out => self,
-            Way::In => self.other(),
+    /// Returns which side sends the bytes of `direction`, where `self` is the observed process.
+    fn sender(self, direction: Direction) -> Self {
+        match direction {
+            Direction::Out => self,
+            Direction::In => self.other(),
         }
     }
 }
@@ -266,25 +266,25 @@ impl Conversation {
         Self { state: State::Decoding(Box::new(session)), ..Self::new(context, options) }
     }
 
-    /// Takes captured bytes at `position`, which is where the last call for this way ended, or behind a gap.
-    pub fn bytes(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8]) {
-        self.take_stretch(Stretch { way, position, at_ns, content: Content::Bytes(bytes) });
+    /// Takes captured bytes at `position`, which is where the last call for this direction ended, or behind a gap.
+    pub fn bytes(&mut self, direction: Direction, position: u64, at_ns: u64, bytes: &[u8]) {
+        self.take_stretch(Stretch { direction, position, at_ns, content: Content::Bytes(bytes) });
     }
 
     /// Takes the news that `len` bytes were moved but not captured.
-    pub fn skipped(&mut self, way: Way, position: u64, at_ns: u64, len: u64) {
-        self.take_stretch(Stretch { way, position, at_ns, content: Content::Uncaptured(len) });
+    pub fn skipped(&mut self, direction: Direction, position: u64, at_ns: u64, len: u64) {
+        self.take_stretch(Stretch { direction, position, at_ns, content: Content::Uncaptured(len) });
     }
 
     /// Takes the news that bytes are lost; `None` is an unknown number.
-    pub fn gap(&mut self, way: Way, position: u64, at_ns: u64, len: Option<u64>) {
-        self.take_stretch(Stretch { way, position, at_ns, content: Content::Lost(len) });
+    pub fn gap(&mut self, direction: Direction, position: u64, at_ns: u64, len: Option<u64>) {
+        self.take_stretch(Stretch { direction, position, at_ns, content: Content::Lost(len) });
     }
 
-    /// Takes a datagram of `len` bytes of which `bytes` were captured; `position` is its ordinal in this way.
-    pub fn datagram(&mut self, way: Way, position: u64, at_ns: u64, bytes: &[u8], len: u64) {
+    /// Takes a datagram of `len` bytes of which `bytes` were captured; `position` is its ordinal in this direction.
+    pub fn datagram(&mut self, direction: Direction, position: u64, at_ns: u64, bytes: &[u8], len: u64) {
         let content = Content::Bytes(preamble::behind(bytes));
-        let stretch = Stretch { way, position, at_ns, content };
+        let stretch = Stretch { direction, position, at_ns, content };
         match &mut self.state {
             State::Undecided(detector) => match detector.datagram(stretch, len, &self.options) {
                 Detected::Yes(claim) => {
@@ -351,12 +351,12 @@ impl Conversation {
         }
     }
 
-    /// Returns the lowest position of `way` that a later outcome can refer to.
+    /// Returns the lowest position of `direction` that a later outcome can refer to.
     #[must_use]
-    pub fn floor(&self, way: Way) -> u64 {
+    pub fn floor(&self, direction: Direction) -> u64 {
         match &self.state {
-            State::Undecided(detector) => detector.floor(way),
-            State::Decoding(session) => session.floor(way),
+            State::Undecided(detector) => detector.floor(direction),
+            State::Decoding(session) => session.floor(direction),
             State::Ignored => u64::MAX,
         }
     }
@@ -369,7 +369,7 @@ impl Conversation {
                 self.take_own(Stretch { position, content: Content::Bytes(&bytes), ..stretch });
             }
             Passed::Dropped(bytes) => {
-                self.outcomes.push_back(Outcome::Unparsable { way: stretch.way, bytes });
+                self.outcomes.push_back(Outcome::Unparsable { direction: stretch.direction, bytes });
                 self.take_own(stretch);
             }
         }
@@ -380,8 +380,11 @@ impl Conversation {
         match &mut self.state {
             State::Undecided(detector) => match detector.take(stretch, &self.options) {
                 Detected::Yes(claim) => {
-                    let (lost, held) =
-                        ([Way::Out, Way::In].map(|way| (way, detector.lost(way))), detector.release());
+                    let (lost, held) = (
+                        [Direction::Out, Direction::In]
+                            .map(|direction| (direction, detector.lost(direction))),
+                        detector.release(),
+                    );
                     self.outcomes.extend(detector.given_up());
                     self.context.from_start = detector.is_from_start();
                     self.begin(claim, lost, &held);
@@ -405,10 +408,10 @@ impl Conversation {
     }
 
     /// Begins to read what was held as the claimed protocol.
-    fn begin(&mut self, claim: Claim, lost: [(Way, u64); 2], held: &[Held]) {
+    fn begin(&mut self, claim: Claim, lost: [(Direction, u64); 2], held: &[Held]) {
         let mut session = Session::new(claim, self.context, &self.options);
-        for (way, len) in lost {
-            session.lost_before(way, len);
+        for (direction, len) in lost {
+            session.lost_before(direction, len);
         }
         for held in held {
             session.take(held.stretch(), &mut self.outcomes);

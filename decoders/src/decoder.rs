@@ -2,7 +2,7 @@
 
 /// Requests of one connection that wait for their responses: more than any client pipelines. Of those beyond only their
 /// places are kept (`Queue`), by the engine and by each decoder.
-pub(crate) const MAX_WAITING: usize = 64 * 1024;
+pub(crate) const MAX_PENDING: usize = 64 * 1024;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

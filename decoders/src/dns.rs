@@ -20,7 +20,7 @@ use crate::conversation::Transport;
 use crate::decoder::{Decoder, Event, Evidence, Options, Probe, Request, Response, Side, Step};
 use crate::reader::Reader;
 use crate::registry::{Comparison, Datagrams, Field, Framing, Protocol, Statuses};
-use message::{HEADER, Header, Message, Question};
+use message::{DnsHeader, DnsMessage, HEADER, Question};
 use transfer::Transfer;
 
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -53,16 +53,16 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 };
 
 /// Bytes of the length before each message of a stream (RFC 1035, section 4.2.2).
-const PREFIX: usize = 2;
+const PREFIX_BYTES: usize = 2;
 
 /// Zone transfers that may be under way on one connection: each keeps text, and no client asks for so many at once.
 const MAX_TRANSFERS: usize = 16;
 
 /// Bytes of a message up to which each piece is kept as it comes: in them stands what is asked.
-const PIECEMEAL: usize = 512;
+const PIECEMEAL_BYTES: usize = 512;
 
 /// The key of an answer to a query that was not seen.
-const NOBODY: u64 = u64::MAX;
+const NOBODYS_KEY: u64 = u64::MAX;
 
 /// Decodes one connection, or one socket and peer.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Dns {
 
     /// Reads one message of `length` bytes, of which `bytes` are here.
     fn message(&mut self, from: Side, bytes: &[u8], length: usize) -> Option<Event> {
-        let message = Message::read(bytes, self.limit)?;
+        let message = DnsMessage::read(bytes, self.limit)?;
         let header = message.header;
         if !self.is_sound(header, from, length) {
             return None;
@@ -126,12 +126,12 @@ impl Dns {
 
     /// Says whether `from` may have sent this header of a message of `length` bytes. An answer to what was asked is one,
     /// however wrong its counts are.
-    fn is_sound(&self, header: Header, from: Side, length: usize) -> bool {
+    fn is_sound(&self, header: DnsHeader, from: Side, length: usize) -> bool {
         let awaited = from == Side::Server && self.asked.contains_key(&header.id);
         header.is_sound(from) && (awaited || header.fits(length))
     }
 
-    fn query(&mut self, message: Message) -> Event {
+    fn query(&mut self, message: DnsMessage) -> Event {
         let header = message.header;
         let question = message.question.clone();
         let key = key(header, question.as_ref());
@@ -169,7 +169,7 @@ impl Dns {
         Event::Request(request)
     }
 
-    fn answer(&mut self, message: Message, bytes: &[u8]) -> Event {
+    fn answer(&mut self, message: DnsMessage, bytes: &[u8]) -> Event {
         let (header, rcode) = (message.header, message.rcode);
         let newest = self.asked.get(&header.id).copied();
         let own = key(header, message.question.as_ref());
@@ -203,7 +203,7 @@ impl Dns {
 
     /// Passes a message of a transfer whose query was not seen or is lost: all its messages are one answer. Its last
     /// one ends with the record that begins a zone.
-    fn headless(&mut self, message: &Message, bytes: &[u8]) -> Option<Event> {
+    fn headless(&mut self, message: &DnsMessage, bytes: &[u8]) -> Option<Event> {
         let id = message.header.id;
         let continues = self.headless.is_some_and(|headless| headless.id == id);
         let transfers = message.question.as_ref().is_none_or(transfer::is_asked);
@@ -219,7 +219,7 @@ impl Dns {
     }
 
     /// Reads what a server says unasked (RFC 8765).
-    fn push(&mut self, message: Message) -> Event {
+    fn push(&mut self, message: DnsMessage) -> Event {
         let operation = operation(&message);
         let (payload, truncated) = message.text(self.limit);
         Event::Push(Response { operation: Some(operation), payload, truncated, ..Response::default() })
@@ -238,15 +238,16 @@ impl Dns {
     ///
     /// Of a longer one twice as much is waited for, so that a message in many pieces is not copied at each.
     fn wait(&mut self, from: Side, bytes: &[u8], end: usize) -> Step {
-        let header = bytes.get(PREFIX..).and_then(|behind| Header::read(&mut Reader::new(behind, 0)));
-        let length = end.saturating_sub(PREFIX);
+        let header =
+            bytes.get(PREFIX_BYTES..).and_then(|behind| DnsHeader::read(&mut Reader::new(behind, 0)));
+        let length = end.saturating_sub(PREFIX_BYTES);
         if header.is_some_and(|header| !self.is_sound(header, from, length)) {
             return Step::Malformed;
         }
         let partial = self.partial(from);
         partial.clear();
         partial.extend_from_slice(bytes);
-        let next = bytes.len().saturating_add(if bytes.len() < PIECEMEAL { 1 } else { bytes.len() });
+        let next = bytes.len().saturating_add(if bytes.len() < PIECEMEAL_BYTES { 1 } else { bytes.len() });
         Step::NeedMore { at_least: end.min(next) }
     }
 }
@@ -259,13 +260,13 @@ impl Decoder for Dns {
             return self.message(from, bytes, usize::from(u16::MAX)).map_or(Step::Malformed, taken);
         }
         let Some(length) = Reader::new(bytes, 0).u16().map(usize::from) else {
-            return Step::NeedMore { at_least: PREFIX };
+            return Step::NeedMore { at_least: PREFIX_BYTES };
         };
         if length < HEADER {
             return Step::Malformed;
         }
-        let end = PREFIX.saturating_add(length);
-        let Some(whole) = bytes.get(PREFIX..end) else { return self.wait(from, bytes, end) };
+        let end = PREFIX_BYTES.saturating_add(length);
+        let Some(whole) = bytes.get(PREFIX_BYTES..end) else { return self.wait(from, bytes, end) };
         self.partial(from).clear();
         let taken = |event| Step::Take { consumed: end, skip: 0, event };
         self.message(from, whole, length).map_or(Step::Malformed, taken)
@@ -309,7 +310,7 @@ impl Decoder for Dns {
         if from == Side::Server
             && let Some(Headless { counted: false, .. }) = self.headless.take()
         {
-            return Some(Event::Response(Response { key: Some(NOBODY), ..Response::default() }));
+            return Some(Event::Response(Response { key: Some(NOBODYS_KEY), ..Response::default() }));
         }
         let begun = self.transfers.iter().find(|(_, transfer)| transfer.has_begun()).map(|(id, _)| *id);
         if from == Side::Server
@@ -322,7 +323,7 @@ impl Decoder for Dns {
             self.transfers.clear();
         }
         let length = Reader::new(&cut, 0).u16().map(usize::from)?;
-        let mut event = self.message(from, cut.get(PREFIX..)?, length)?;
+        let mut event = self.message(from, cut.get(PREFIX_BYTES..)?, length)?;
         if let Event::Request(Request { truncated, .. }) | Event::Response(Response { truncated, .. }) =
             &mut event
         {
@@ -333,7 +334,7 @@ impl Decoder for Dns {
 }
 
 /// Returns what an answer repeats of its query. Names compare without case, and servers may change it.
-fn key(header: Header, question: Option<&Question>) -> u64 {
+fn key(header: DnsHeader, question: Option<&Question>) -> u64 {
     let mut hasher = DefaultHasher::new();
     header.id.hash(&mut hasher);
     if let Some(Question { name, kind, class }) = question {
@@ -343,7 +344,7 @@ fn key(header: Header, question: Option<&Question>) -> u64 {
 }
 
 /// Returns what a query wants in one line: `AAAA host`, `UPDATE zone`, `DSO KEEPALIVE`.
-fn operation(message: &Message) -> String {
+fn operation(message: &DnsMessage) -> String {
     let opcode = iana::opcode_name(message.header.opcode());
     match (&message.question, &message.stateful) {
         (Some(Question { name, kind, .. }), _) if message.header.opcode() == message::QUERY => {

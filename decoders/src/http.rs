@@ -19,8 +19,8 @@ use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
 use crate::queue::Queue;
 use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use head::{Head, Lines, OpenHead};
-use request::{Asked, Upload};
-use response::{Reply, Telling};
+use request::{RequestTraits, Upload};
+use response::{OpenResponse, Telling};
 
 pub(crate) const PROTOCOL: Protocol = Protocol {
     name: "http",
@@ -77,8 +77,8 @@ struct Http {
     /// What was left of a body passes, or has passed, unread.
     passed: bool,
     /// The open response, of which the head is read.
-    reply: Option<Reply>,
-    pending: Queue<Asked>,
+    reply: Option<OpenResponse>,
+    pending: Queue<RequestTraits>,
     /// Whether every request that waits is remembered: nothing was lost, or turns were taken since.
     certain: bool,
     /// What the engine is to be told of the client's open message before a response is read.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Message, Outcome, Transport, Verdict, Way};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Message, Outcome, Transport, Verdict};
 use crate::decoder::{Evidence, Options, Probe, Redaction, Side};
 use crate::registry::{Comparison, Protocol, registry};
 
@@ -103,29 +103,29 @@ impl Feed {
         Self { conversation: Conversation::new(context, Arc::new(options)), positions: [0, 0], transport }
     }
 
-    fn way(side: Side) -> (Way, usize) {
+    fn direction(side: Side) -> (Direction, usize) {
         match side {
-            Side::Client => (Way::In, 0),
-            Side::Server => (Way::Out, 1),
+            Side::Client => (Direction::In, 0),
+            Side::Server => (Direction::Out, 1),
         }
     }
 
     fn chunk(&mut self, side: Side, at_ns: u64, bytes: &[u8]) {
-        let (way, index) = Self::way(side);
+        let (direction, index) = Self::direction(side);
         let length = u64::try_from(bytes.len()).unwrap();
         if self.transport == Transport::Udp {
-            self.conversation.datagram(way, self.positions[index], at_ns, bytes, length);
+            self.conversation.datagram(direction, self.positions[index], at_ns, bytes, length);
             self.positions[index] += 1;
         } else {
-            self.conversation.bytes(way, self.positions[index], at_ns, bytes);
+            self.conversation.bytes(direction, self.positions[index], at_ns, bytes);
             self.positions[index] += length;
         }
     }
 
     fn gap(&mut self, side: Side, at_ns: u64, length: usize) {
-        let (way, index) = Self::way(side);
+        let (direction, index) = Self::direction(side);
         let length = u64::try_from(length).unwrap();
-        self.conversation.gap(way, self.positions[index], at_ns, Some(length));
+        self.conversation.gap(direction, self.positions[index], at_ns, Some(length));
         self.positions[index] += length;
     }
 

@@ -38,6 +38,8 @@ mod redis;
 mod registry;
 mod sql;
 
-pub use conversation::{Context, Conversation, Exchange, Message, Outcome, Reason, Transport, Verdict, Way};
+pub use conversation::{
+    Context, Conversation, Direction, Exchange, Message, Outcome, Reason, Transport, Verdict,
+};
 pub use decoder::{Options, Redaction, Side};
 pub use registry::{Comparison, Field, Framing, Protocol, Statuses, registry};

@@ -23,8 +23,8 @@ use crate::sql;
 use crate::sql::frame::{Frames, Header, NoHeader};
 use names::Names;
 use probe::Chain;
-use statement::{Portal, Statement};
-use unit::{Kind, Unit};
+use statement::{Portal, PostgresStatement};
+use unit::{Unit, UnitKind};
 
 /// The entry of the registry.
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -84,7 +84,7 @@ struct Postgres {
     redact: bool,
     frames: [Frames; 2],
     database: String,
-    statements: Names<Statement>,
+    statements: Names<PostgresStatement>,
     portals: Names<Portal>,
     /// Messages of the extended protocol so far: their numbers.
     messages: u64,
@@ -151,11 +151,11 @@ impl Postgres {
             return self.released(kind).map(|event| take(0, event));
         }
         let front = self.pending.front().map(|front| front.kind);
-        if front == Some(Kind::Encryption) && matches!(kind, b'S' | b'G' | b'N') {
+        if front == Some(UnitKind::Encryption) && matches!(kind, b'S' | b'G' | b'N') {
             return Some(self.encryption(kind).map_or(Step::Malformed, |event| take(1, event)));
         }
         let text = bytes.get(1).is_some_and(u8::is_ascii_graphic);
-        if matches!(front, Some(Kind::Encryption | Kind::Login)) && kind == b'E' && text {
+        if matches!(front, Some(UnitKind::Encryption | UnitKind::Login)) && kind == b'E' && text {
             let Some(end) = memchr::memchr(0, bytes) else {
                 return Some(Step::NeedMore { at_least: bytes.len().saturating_add(1) });
             };

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use crate::decoder::MAX_WAITING;
+use crate::decoder::MAX_PENDING;
 
 /// Places that an empty queue keeps: more than most clients ask ahead.
 const KEPT_PLACES: usize = 4096;
 
-/// What waits, oldest first. Of what came when [`MAX_WAITING`] others waited only the place is kept, so that those
+/// What waits, oldest first. Of what came when [`MAX_PENDING`] others waited only the place is kept, so that those
 /// behind it get their own responses.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -38,7 +38,7 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Adds `item`; `false` when only its place is kept.
     pub(crate) fn push(&mut self, item: T) -> bool {
-        if self.kept.len() < MAX_WAITING {
+        if self.kept.len() < MAX_PENDING {
             self.entered = self.entered.saturating_add(1);
             self.kept.push_back(item);
             return true;
@@ -152,17 +152,17 @@ mod tests {
     #[test]
     fn what_was_dropped_keeps_its_place() {
         let mut queue = Queue::default();
-        for number in 0..MAX_WAITING + 3 {
-            assert_eq!(queue.push(number), number < MAX_WAITING);
+        for number in 0..MAX_PENDING + 3 {
+            assert_eq!(queue.push(number), number < MAX_PENDING);
         }
         assert_eq!((queue.front(), queue.back(), queue.is_dropped()), (Some(&0), None, false));
         assert_eq!(queue.pop_front(), Some(0));
         // There is room for one, and one more is dropped behind it.
-        assert!(queue.push(MAX_WAITING + 3));
-        assert_eq!(queue.back(), Some(&(MAX_WAITING + 3)));
-        assert!(!queue.push(MAX_WAITING + 4));
+        assert!(queue.push(MAX_PENDING + 3));
+        assert_eq!(queue.back(), Some(&(MAX_PENDING + 3)));
+        assert!(!queue.push(MAX_PENDING + 4));
         assert_eq!(queue.back_mut(), None);
-        for number in 1..MAX_WAITING {
+        for number in 1..MAX_PENDING {
             assert!(!queue.pop_dropped());
             assert_eq!(queue.pop_front(), Some(number));
         }
@@ -172,8 +172,8 @@ mod tests {
             assert_eq!(queue.pop_front(), None);
             assert!(queue.pop_dropped());
         }
-        assert_eq!(queue.front_mut(), Some(&mut (MAX_WAITING + 3)));
-        assert_eq!(queue.pop_front(), Some(MAX_WAITING + 3));
+        assert_eq!(queue.front_mut(), Some(&mut (MAX_PENDING + 3)));
+        assert_eq!(queue.pop_front(), Some(MAX_PENDING + 3));
         assert!(queue.pop_dropped() && !queue.pop_dropped() && queue.is_empty());
         assert!(queue.push(7) && queue.front() == Some(&7) && queue.len() == 1);
         queue.clear();
@@ -183,12 +183,12 @@ mod tests {
     #[test]
     fn one_that_is_taken_out_of_its_turn_moves_no_other() {
         let mut queue = Queue::default();
-        (0..MAX_WAITING).for_each(|number| assert!(queue.push(number)));
+        (0..MAX_PENDING).for_each(|number| assert!(queue.push(number)));
         assert!(!queue.push(0));
         assert_eq!((queue.remove(3), queue.get(3)), (Some(3), Some(&4)));
-        assert!(queue.push(MAX_WAITING) && !queue.push(0));
-        assert_eq!(queue.remove(MAX_WAITING - 1), Some(MAX_WAITING));
-        assert_eq!(queue.remove(MAX_WAITING), None);
+        assert!(queue.push(MAX_PENDING) && !queue.push(0));
+        assert_eq!(queue.remove(MAX_PENDING - 1), Some(MAX_PENDING));
+        assert_eq!(queue.remove(MAX_PENDING), None);
         while queue.pop_front().is_some() {}
         assert!(queue.kept.capacity() <= 2 * KEPT_PLACES, "{}", queue.kept.capacity());
         assert!(queue.pop_dropped() && queue.pop_dropped() && queue.is_empty());

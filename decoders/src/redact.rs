@@ -8,11 +8,12 @@ pub(crate) use address::{address, addresses, authority, is_secret_name};
 pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Headers whose values are secrets, lower case.
-const HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+const SECRET_HEADERS: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 /// Says whether a header's value is a secret; `more` are further names, lower case.
 pub(crate) fn is_secret_header(name: &str, more: &[String]) -> bool {
-    HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    SECRET_HEADERS.iter().any(|known| name.eq_ignore_ascii_case(known))
         || more.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 

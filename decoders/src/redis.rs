@@ -22,10 +22,10 @@ use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use copy::Copy;
 use inline::{Inline, Line};
-use pending::{Answer, Pending};
+use pending::{Pending, ReplyRole};
 use reply::Reply;
 use request::{Command, WORD_BYTES};
-use resp::{MAX_LINE, Progress, Scanner};
+use resp::{MAX_LINE, RespScanner, Scanned};
 use resync::Found;
 
 /// The entry of the registry.
@@ -71,8 +71,8 @@ const PROTOCOL_ERROR: &[u8] = b"ERR Protocol error";
 struct Redis {
     payload_bytes: usize,
     redact: bool,
-    command: Option<(Scanner, Command)>,
-    reply: Option<(Scanner, Reply)>,
+    command: Option<(RespScanner, Command)>,
+    reply: Option<(RespScanner, Reply)>,
     /// The text of the values that came before in the same answer.
     earlier: Vec<u8>,
     /// The line that may be an inline command.
@@ -142,16 +142,16 @@ impl Redis {
         }
         let limit = self.payload_bytes;
         let (scanner, command) =
-            self.command.get_or_insert_with(|| (Scanner::default(), Command::new(limit)));
+            self.command.get_or_insert_with(|| (RespScanner::default(), Command::new(limit)));
         let Ok((consumed, progress)) = scanner.scan(bytes, command) else { return Step::Malformed };
         if command.is_malformed() {
             return Step::Malformed;
         }
         match progress {
-            Progress::More if consumed == 0 => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
-            Progress::More => Step::Take { consumed, skip: 0, event: Event::Part },
-            Progress::Skip(skip) => Step::Take { consumed, skip, event: Event::Part },
-            Progress::Done(skip) => {
+            Scanned::More if consumed == 0 => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
+            Scanned::More => Step::Take { consumed, skip: 0, event: Event::Part },
+            Scanned::Skip(skip) => Step::Take { consumed, skip, event: Event::Part },
+            Scanned::Done(skip) => {
                 let command = self.command.take().map(|(_, command)| command).unwrap_or_default();
                 self.arrays |= !command.is_empty();
                 let event = self.request(&command);
@@ -189,8 +189,8 @@ impl Redis {
             return Event::Discard;
         }
         let step = handshake::step(command);
-        let handshake = self.connecting && step == handshake::Step::Probe;
-        self.connecting &= step != handshake::Step::Other;
+        let handshake = self.connecting && step == handshake::HandshakeStep::Probe;
+        self.connecting &= step != handshake::HandshakeStep::Other;
         let (payload, truncated) = command.payload(self.redact);
         let request = Request {
             operation: command.operation(),
@@ -265,8 +265,8 @@ impl Redis {
             None => Some(secrets::Guard::of(Command::inline(line?, limit).words())),
         };
         let mut reply = Reply::new(limit, guard);
-        let (line, mut scanner) = (bytes.get(..=end).unwrap_or_default(), Scanner::default());
-        if !matches!(scanner.scan(line, &mut reply), Ok((_, Progress::Done(0)))) {
+        let (line, mut scanner) = (bytes.get(..=end).unwrap_or_default(), RespScanner::default());
+        if !matches!(scanner.scan(line, &mut reply), Ok((_, Scanned::Done(0)))) {
             return None;
         }
         self.refused = Refused::Answered(reply);
@@ -294,15 +294,15 @@ impl Redis {
         }
         if self.reply.is_none() {
             let guard = self.redact.then(|| self.pending.guard());
-            self.reply = Some((Scanner::default(), Reply::new(self.payload_bytes, guard)));
+            self.reply = Some((RespScanner::default(), Reply::new(self.payload_bytes, guard)));
         }
         let Some((scanner, reply)) = &mut self.reply else { return Step::Malformed };
         let Ok((consumed, progress)) = scanner.scan(bytes, reply) else { return Step::Malformed };
         match progress {
-            Progress::More if consumed == 0 => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
-            Progress::More => Step::Take { consumed, skip: 0, event: Event::Part },
-            Progress::Skip(skip) => Step::Take { consumed, skip, event: Event::Part },
-            Progress::Done(skip) => {
+            Scanned::More if consumed == 0 => Step::NeedMore { at_least: bytes.len().saturating_add(1) },
+            Scanned::More => Step::Take { consumed, skip: 0, event: Event::Part },
+            Scanned::Skip(skip) => Step::Take { consumed, skip, event: Event::Part },
+            Scanned::Done(skip) => {
                 let reply = self.reply.take().map(|(_, reply)| reply).unwrap_or_default();
                 let event = self.response(reply);
                 Step::Take { consumed, skip, event }
@@ -313,12 +313,12 @@ impl Redis {
     /// Says what a whole reply is: an answer, one of several parts of an answer, or a push.
     fn response(&mut self, reply: Reply) -> Event {
         match self.pending.answer(&reply) {
-            Answer::Part => {
+            ReplyRole::Part => {
                 let room = self.payload_bytes.saturating_sub(self.earlier.len());
                 self.earlier.extend(reply.text.into_iter().chain([b'\n']).take(room));
                 Event::Part
             }
-            Answer::Push => {
+            ReplyRole::Push => {
                 let operation = push_operation(&reply);
                 let command = operation.split(' ').next().unwrap_or_default().to_owned();
                 let response = Response {
@@ -329,12 +329,12 @@ impl Redis {
                 };
                 Event::Push(response)
             }
-            Answer::Stray => Event::Response(response(reply)),
-            Answer::Replication => {
+            ReplyRole::Stray => Event::Response(response(reply)),
+            ReplyRole::Replication => {
                 self.copy = Some(Copy::Head);
                 Event::Response(response(reply))
             }
-            Answer::Whole => {
+            ReplyRole::Whole => {
                 let mut response = response(reply);
                 if !self.earlier.is_empty() {
                     response.payload.splice(..0, self.earlier.drain(..));

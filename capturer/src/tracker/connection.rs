@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use capturer_ebpf::layout::{self, flag, transport};
-use decoders::{Context, Conversation, Framing, Options, Side, Transport, Verdict, Way, registry};
+use decoders::{Context, Conversation, Direction, Framing, Options, Side, Transport, Verdict, registry};
 
 use super::stream::{CallEvent, Fate, Sink, Stream};
 use super::{Caller, ExchangeContext};
@@ -159,7 +159,7 @@ impl Decoding {
 
     /// Forgets the calls that no later exchange can need.
     pub(super) fn prune(&mut self) {
-        for (direction, calls) in [Way::Out, Way::In].into_iter().zip(&mut self.calls) {
+        for (direction, calls) in [Direction::Out, Direction::In].into_iter().zip(&mut self.calls) {
             calls.prune(self.conversation.floor(direction));
         }
     }
@@ -299,6 +299,6 @@ fn framing_of(protocol: &str, keep: usize) -> layout::Framing {
     }
 }
 
-fn direction(index: usize) -> Way {
-    if index == OUT { Way::Out } else { Way::In }
+fn direction(index: usize) -> Direction {
+    if index == OUT { Direction::Out } else { Direction::In }
 }

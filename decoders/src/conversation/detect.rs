@@ -6,7 +6,7 @@ mod pause;
 mod socks;
 
 use super::flow::{Both, length};
-use super::{Content, Context, Outcome, Stretch, Transport, Way};
+use super::{Content, Context, Direction, Outcome, Stretch, Transport};
 use crate::decoder::{Evidence, Options, Probe, Side};
 use crate::registry::{Protocol, registry};
 pub(super) use held::Held;
@@ -14,10 +14,10 @@ use held::Holding;
 use pause::Pause;
 use socks::Handshake;
 
-/// Bytes held per way while undecided: as long as the longest line that a server of ours takes.
+/// Bytes held per direction while undecided: as long as the longest line that a server of ours takes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Bytes held of a way whose other side is still silent: a server reads on for so much before it refuses a line.
+/// Bytes held of a direction whose other side is still silent: a server reads on for so much before it refuses a line.
 const MAX_HELD: usize = 96 * 1024;
 
 /// Bytes of one side that nobody claims after which the other side, still silent, is not waited for.
@@ -111,10 +111,10 @@ impl Detector {
         match stretch.content {
             Content::Bytes([]) => return Detected::NotYet,
             Content::Bytes(bytes) => {
-                if !self.pause.is_over(stretch.way, stretch.position.saturating_add(length(bytes))) {
+                if !self.pause.is_over(stretch.direction, stretch.position.saturating_add(length(bytes))) {
                     return Detected::NotYet;
                 }
-                if self.context.from_start && self.held.bytes(stretch.way) >= MAX_HELD {
+                if self.context.from_start && self.held.bytes(stretch.direction) >= MAX_HELD {
                     // What was said is not understood, whatever follows: the other side decides.
                     let content = Content::Uncaptured(length(bytes));
                     self.held.push(Stretch { content, ..stretch });
@@ -124,10 +124,10 @@ impl Detector {
             }
             Content::Uncaptured(_) | Content::Lost(_) => {
                 if let Content::Lost(len) = stretch.content {
-                    let lost = self.lost.of_mut(stretch.way);
+                    let lost = self.lost.of_mut(stretch.direction);
                     *lost = lost.saturating_add(len.unwrap_or(u64::MAX));
                 }
-                if self.context.from_start && self.held.has(stretch.way) {
+                if self.context.from_start && self.held.has(stretch.direction) {
                     // What came before it may still tell the protocol.
                     self.held.push(stretch);
                 } else {
@@ -144,8 +144,8 @@ impl Detector {
     /// Takes a datagram of `len` bytes of which `stretch` has the captured ones; each is looked at alone.
     pub(super) fn datagram(&mut self, stretch: Stretch<'_>, len: u64, options: &Options) -> Detected {
         let Content::Bytes(bytes) = stretch.content else { return Detected::NotYet };
-        let other = self.held.newest(stretch.way.other()).map(<[u8]>::to_vec).unwrap_or_default();
-        let (fit, claim) = self.best(options, stretch.way, bytes, &other);
+        let other = self.held.newest(stretch.direction.other()).map(<[u8]>::to_vec).unwrap_or_default();
+        let (fit, claim) = self.best(options, stretch.direction, bytes, &other);
         match claim {
             Some(claim) if fit >= Fit::Likely => {
                 self.held.push_datagram(stretch, len);
@@ -156,7 +156,7 @@ impl Detector {
                 if self.held.len() > MAX_DATAGRAMS
                     && let Some(oldest) = self.held.pop_first()
                 {
-                    let given_up = self.given_up.of_mut(oldest.way);
+                    let given_up = self.given_up.of_mut(oldest.direction);
                     *given_up = given_up.saturating_add(oldest.len());
                 }
                 Detected::NotYet
@@ -178,16 +178,16 @@ impl Detector {
         self.context.from_start
     }
 
-    /// Returns how many bytes of a way are known to be lost.
-    pub(super) fn lost(&self, way: Way) -> u64 {
-        *self.lost.of(way)
+    /// Returns how many bytes of a direction are known to be lost.
+    pub(super) fn lost(&self, direction: Direction) -> u64 {
+        *self.lost.of(direction)
     }
 
-    pub(super) fn floor(&self, way: Way) -> u64 {
-        self.held.floor(way)
+    pub(super) fn floor(&self, direction: Direction) -> u64 {
+        self.held.floor(direction)
     }
 
-    /// Returns up to where payload is of no use for now, by way.
+    /// Returns up to where payload is of no use for now, by direction.
     pub(super) fn skip_until(&self) -> [Option<u64>; 2] {
         self.pause.until()
     }
@@ -197,7 +197,7 @@ impl Detector {
     /// Of a connection that was open before, most bytes could be the beginning of something; so could the few bytes that
     /// both sides of a short one said.
     pub(super) fn end(&mut self, options: &Options) -> Vec<Outcome> {
-        if let Some(first) = self.held.first().map(|held| held.way) {
+        if let Some(first) = self.held.first().map(|held| held.direction) {
             let (head, other) = (self.held.head(first), self.held.head(first.other()));
             let is_open = self.best(options, first, &head, &other).0 == Fit::Open;
             let begun = self.context.from_start && other.is_empty() && is_open;
@@ -210,9 +210,10 @@ impl Detector {
 
     /// Says what was given up so far though it might have been ours.
     pub(super) fn given_up(&mut self) -> Vec<Outcome> {
-        let bytes = [Way::Out, Way::In].map(|way| (way, std::mem::take(self.given_up.of_mut(way))));
+        let bytes = [Direction::Out, Direction::In]
+            .map(|direction| (direction, std::mem::take(self.given_up.of_mut(direction))));
         let counted = bytes.into_iter().filter(|(_, bytes)| *bytes > 0);
-        counted.map(|(way, bytes)| Outcome::Unparsable { way, bytes }).collect()
+        counted.map(|(direction, bytes)| Outcome::Unparsable { direction, bytes }).collect()
     }
 
     /// Decides on what is held. What is hopeless on a connection that was open before is dropped from the front: a later
@@ -221,7 +222,7 @@ impl Detector {
         if let Some(detected) = self.judge_proxy() {
             return detected;
         }
-        while let Some(first) = self.held.first().map(|held| held.way) {
+        while let Some(first) = self.held.first().map(|held| held.direction) {
             let (head, other) = (self.held.head(first), self.held.head(first.other()));
             let (fit, claim) = self.best(options, first, &head, &other);
             match claim {
@@ -255,7 +256,7 @@ impl Detector {
 
     /// Judges whether client and proxy agree on a tunnel, and lets go of the bytes by which they did.
     fn judge_proxy(&mut self) -> Option<Detected> {
-        let first = self.held.first().filter(|_| self.context.from_start)?.way;
+        let first = self.held.first().filter(|_| self.context.from_start)?.direction;
         let (_, side) = self.sides(first).find(|(sender, _)| *sender == Side::Client)?;
         match socks::judge(&self.held.head(first), &self.held.head(first.other())) {
             Handshake::No => None,
@@ -271,16 +272,23 @@ impl Detector {
     /// Counts what is held as bytes that might have been ours.
     fn give_up(&mut self) {
         for held in self.held.take() {
-            let given_up = self.given_up.of_mut(held.way);
+            let given_up = self.given_up.of_mut(held.direction);
             *given_up = given_up.saturating_add(held.len());
         }
     }
 
-    /// Returns the protocol that fits best when the side behind `way` said `head` first and the other one `other`.
-    fn best(&self, options: &Options, way: Way, head: &[u8], other: &[u8]) -> (Fit, Option<Claim>) {
+    /// Returns the protocol that fits best when the side behind `direction` said `head` first and the other one
+    /// `other`.
+    fn best(
+        &self,
+        options: &Options,
+        direction: Direction,
+        head: &[u8],
+        other: &[u8],
+    ) -> (Fit, Option<Claim>) {
         let mut best = (Fit::Not, false, None);
         for protocol in self.protocols(options) {
-            for (sender, side) in self.sides(way) {
+            for (sender, side) in self.sides(direction) {
                 let evidence = self.evidence(protocol, sender, side, head, other);
                 let (fit, usual) = (self.fit(protocol, &evidence), evidence.usual_port);
                 if fit > best.0 || fit == best.0 && usual && !best.1 {
@@ -309,9 +317,9 @@ impl Detector {
     }
 
     /// Whether a protocol takes what one side said for a whole message of its own.
-    fn is_half_claimed(&self, options: &Options, way: Way, head: &[u8], other: &[u8]) -> bool {
+    fn is_half_claimed(&self, options: &Options, direction: Direction, head: &[u8], other: &[u8]) -> bool {
         self.protocols(options).any(|protocol| {
-            self.sides(way).any(|(sender, side)| {
+            self.sides(direction).any(|(sender, side)| {
                 let evidence = self.evidence(protocol, sender, side, head, other);
                 self.fit(protocol, &evidence) == Fit::Open && self.ask(protocol, &evidence) == Probe::Maybe
             })
@@ -359,13 +367,14 @@ impl Detector {
         })
     }
 
-    /// Returns who may have sent the bytes of `way`, the one who asks first, and which end the observed process then is.
-    fn sides(&self, way: Way) -> impl Iterator<Item = (Side, Side)> {
+    /// Returns who may have sent the bytes of `direction`, the one who asks first, and which end the observed process
+    /// then is.
+    fn sides(&self, direction: Direction) -> impl Iterator<Item = (Side, Side)> {
         let known = self.context.side;
         [Side::Client, Side::Server]
             .into_iter()
             // Who sends what goes out is the observed process, and so the other way about.
-            .map(move |sender| (sender, sender.sender(way)))
+            .map(move |sender| (sender, sender.sender(direction)))
             .filter(move |(_, side)| known.is_none_or(|known| known == *side))
     }
 }

@@ -1,8 +1,8 @@
-//! One way of a stream while it is decoded: the bytes not read yet, and how many need not be.
+//! One direction of a stream while it is decoded: the bytes not read yet, and how many need not be.
 
-use super::{Exchange, Message, Outcome, Way};
+use super::{Direction, Exchange, Message, Outcome};
 
-/// One value per way.
+/// One value per direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Both<T> {
     out: T,
@@ -19,7 +19,7 @@ pub(super) struct Span {
     pub(super) datagram: Option<u64>,
 }
 
-/// The state of one way.
+/// The state of one direction.
 #[derive(Debug)]
 pub(super) struct Flow {
     /// Where the next stretch is expected; absent before the first and behind a gap of unknown length.
@@ -45,7 +45,7 @@ pub(super) struct Flow {
     pub(super) garbled: Option<Garbled>,
 }
 
-/// What became of the requests that waited when a way could not be read.
+/// What became of the requests that waited when a direction could not be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Garbled {
     /// Whether they wait on.
@@ -55,17 +55,17 @@ pub(super) struct Garbled {
 // === impl Both ===
 
 impl<T> Both<T> {
-    pub(super) fn of(&self, way: Way) -> &T {
-        match way {
-            Way::Out => &self.out,
-            Way::In => &self.inward,
+    pub(super) fn of(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Out => &self.out,
+            Direction::In => &self.inward,
         }
     }
 
-    pub(super) fn of_mut(&mut self, way: Way) -> &mut T {
-        match way {
-            Way::Out => &mut self.out,
-            Way::In => &mut self.inward,
+    pub(super) fn of_mut(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::Out => &mut self.out,
+            Direction::In => &mut self.inward,
         }
     }
 }
@@ -189,7 +189,7 @@ impl Flow {
     }
 }
 
-/// Capacity that an idle way may keep.
+/// Capacity that an idle direction may keep.
 const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// Returns a slice's length as a stream counts.

@@ -2,7 +2,7 @@
 
 use super::flow::Span;
 use super::{Exchange, Message};
-use crate::decoder::{MAX_WAITING, Request, Response, Rest, Side};
+use crate::decoder::{MAX_PENDING, Request, Response, Rest, Side};
 use crate::queue::Queue;
 
 /// Payload bytes that waiting requests of one connection hold together; later ones wait without.
@@ -13,13 +13,13 @@ const MAX_PAYLOAD: usize = 1024 * 1024;
 pub(super) struct Pairing {
     protocol: &'static str,
     side: Side,
-    waiting: Queue<Waiting>,
+    pending: Queue<PendingRequest>,
     payload: usize,
     pipelines: bool,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingRequest {
     request: Request,
     span: Span,
 }
@@ -48,13 +48,13 @@ impl Rest {
 
 impl Pairing {
     pub(super) fn new(protocol: &'static str, side: Side) -> Self {
-        Self { protocol, side, waiting: Queue::default(), payload: 0, pipelines: false }
+        Self { protocol, side, pending: Queue::default(), payload: 0, pipelines: false }
     }
 
     /// Adds a request; `false` when there are too many.
     #[must_use]
     pub(super) fn push(&mut self, mut request: Request, span: Span) -> bool {
-        if request.key.is_some() && self.waiting.len() >= MAX_WAITING {
+        if request.key.is_some() && self.pending.len() >= MAX_PENDING {
             // It holds no place among others.
             return false;
         }
@@ -63,7 +63,7 @@ impl Pairing {
             request.payload = Vec::new();
         }
         let payload = request.payload.len();
-        let kept = self.waiting.push(Waiting { request, span });
+        let kept = self.pending.push(PendingRequest { request, span });
         if kept {
             self.payload = self.payload.saturating_add(payload);
         }
@@ -72,7 +72,7 @@ impl Pairing {
 
     /// Lengthens the newest request up to `end`.
     pub(super) fn extend(&mut self, end: u64) {
-        if let Some(newest) = self.waiting.back_mut() {
+        if let Some(newest) = self.pending.back_mut() {
             newest.span.end = newest.span.end.max(end);
         }
     }
@@ -80,7 +80,7 @@ impl Pairing {
     /// Completes the newest request, which ends at `end`; one that was answered before its end stays as it is.
     pub(super) fn amend(&mut self, rest: Rest, end: u64) {
         self.extend(end);
-        let Some(newest) = self.waiting.back_mut() else { return };
+        let Some(newest) = self.pending.back_mut() else { return };
         let others = self.payload.saturating_sub(newest.request.payload.len());
         newest.request.plain_bytes = rest.plain_bytes;
         newest.request.truncated = rest.truncated;
@@ -95,7 +95,7 @@ impl Pairing {
     /// Ends the newest request, of which the beginning ended at `begun`, at `end`: the connection did so, or what follows
     /// cannot be read.
     pub(super) fn cut(&mut self, begun: u64, end: u64) {
-        if let Some(newest) = self.waiting.back_mut().filter(|newest| newest.span.end == begun) {
+        if let Some(newest) = self.pending.back_mut().filter(|newest| newest.span.end == begun) {
             newest.span.end = end.max(begun);
             newest.request.truncated = true;
         }
@@ -104,20 +104,20 @@ impl Pairing {
     /// Pairs a response. What was asked after it began is not what it answers.
     pub(super) fn answer(&mut self, response: Response, span: Span) -> Result<Exchange, Missing> {
         let keyed = response.key.is_some();
-        if !keyed && self.waiting.pop_dropped() {
+        if !keyed && self.pending.pop_dropped() {
             return Err(Missing::Dropped);
         }
-        let same = |waiting: &Waiting| waiting.request.key == response.key;
-        let at = if keyed { self.waiting.iter().position(same) } else { Some(0) };
+        let same = |pending: &PendingRequest| pending.request.key == response.key;
+        let at = if keyed { self.pending.iter().position(same) } else { Some(0) };
         let at = at.ok_or(Missing::Unasked)?;
-        if self.waiting.get(at).is_some_and(|waiting| waiting.span.began_ns > span.began_ns) {
+        if self.pending.get(at).is_some_and(|pending| pending.span.began_ns > span.began_ns) {
             return Err(Missing::Unasked);
         }
-        let next = self.waiting.get(1).map(|next| next.span.began_ns);
+        let next = self.pending.get(1).map(|next| next.span.began_ns);
         self.pipelines |= !keyed && next.is_some_and(|next| next < span.began_ns);
-        let waiting = self.waiting.remove(at).ok_or(Missing::Unasked)?;
-        self.payload = self.payload.saturating_sub(waiting.request.payload.len());
-        Ok(self.exchange(Some(waiting), Some((response, span))))
+        let pending = self.pending.remove(at).ok_or(Missing::Unasked)?;
+        self.payload = self.payload.saturating_sub(pending.request.payload.len());
+        Ok(self.exchange(Some(pending), Some((response, span))))
     }
 
     /// Takes out the oldest request with an outcome that no message brought.
@@ -132,27 +132,27 @@ impl Pairing {
 
     /// Makes the exchange of a request that nobody answers.
     pub(super) fn single(&self, request: Request, span: Span) -> Exchange {
-        let waiting = Waiting { request, span };
-        Exchange { error: false, ..self.exchange(Some(waiting), None) }
+        let pending = PendingRequest { request, span };
+        Exchange { error: false, ..self.exchange(Some(pending), None) }
     }
 
     /// Takes out the oldest request that began before `before_ns`, without a response.
     pub(super) fn take_unanswered(&mut self, before_ns: u64) -> Option<Exchange> {
-        let at = self.waiting.iter().position(|waiting| waiting.span.began_ns < before_ns)?;
-        let waiting = self.waiting.remove(at)?;
-        self.payload = self.payload.saturating_sub(waiting.request.payload.len());
-        Some(self.exchange(Some(waiting), None))
+        let at = self.pending.iter().position(|pending| pending.span.began_ns < before_ns)?;
+        let pending = self.pending.remove(at)?;
+        self.payload = self.payload.saturating_sub(pending.request.payload.len());
+        Some(self.exchange(Some(pending), None))
     }
 
     /// Returns how many requests wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.pending.len()
     }
 
     /// Forgets all that waits, and returns how many requests that were.
     pub(super) fn forget(&mut self) -> usize {
-        let count = self.waiting.len();
-        self.waiting.clear();
+        let count = self.pending.len();
+        self.pending.clear();
         self.payload = 0;
         count
     }
@@ -166,13 +166,13 @@ impl Pairing {
 
     /// Returns the lowest position of a waiting request.
     pub(super) fn floor(&self) -> Option<u64> {
-        self.waiting.front().map(|waiting| waiting.span.start)
+        self.pending.front().map(|pending| pending.span.start)
     }
 
-    fn exchange(&self, asked: Option<Waiting>, answered: Option<(Response, Span)>) -> Exchange {
+    fn exchange(&self, asked: Option<PendingRequest>, answered: Option<(Response, Span)>) -> Exchange {
         let (mut request, mut said) = match asked {
-            Some(waiting) => {
-                let (request, said) = split_request(waiting);
+            Some(pending) => {
+                let (request, said) = split_request(pending);
                 (Some(request), said)
             }
             None => (None, Said::default()),
@@ -222,8 +222,8 @@ struct Said {
     handshake: bool,
 }
 
-fn split_request(waiting: Waiting) -> (Message, Said) {
-    let Waiting { request, span } = waiting;
+fn split_request(pending: PendingRequest) -> (Message, Said) {
+    let PendingRequest { request, span } = pending;
     let Request {
         operation,
         target,

@@ -7,17 +7,17 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::flow::{Both, length};
-use super::{Content, Stretch, Way};
+use super::{Content, Direction, Stretch};
 use crate::reader::Reader;
 
 /// What a preamble of version 1 begins with.
-const TEXT: &[u8] = b"PROXY ";
+const TEXT_SIGNATURE: &[u8] = b"PROXY ";
 
 /// The longest preamble of version 1, its line end included.
 const TEXT_MAX: usize = 107;
 
 /// What a preamble of version 2 begins with.
-const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const BINARY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Bytes of version 2 in front of the addresses: signature, version and command, family, length.
 const BINARY_HEAD: usize = 16;
@@ -29,11 +29,11 @@ const BINARY_MAX: usize = 4096;
 /// The state of a connection's preambles.
 #[derive(Debug, Default)]
 pub(super) struct Preamble {
-    ways: Both<Ahead>,
+    directions: Both<Ahead>,
     announced: Option<SocketAddr>,
 }
 
-/// What is known of the bytes ahead of one way's own.
+/// What is known of the bytes ahead of one direction's own.
 #[derive(Debug, Default)]
 enum Ahead {
     /// Nothing came yet, but whole preambles.
@@ -74,11 +74,11 @@ enum Parsed {
 impl Preamble {
     /// One that has passed: on connections joined late, and over datagrams.
     pub(super) fn over() -> Self {
-        let mut ways = Both::default();
-        for way in [Way::Out, Way::In] {
-            *ways.of_mut(way) = Ahead::Over;
+        let mut directions = Both::default();
+        for direction in [Direction::Out, Direction::In] {
+            *directions.of_mut(direction) = Ahead::Over;
         }
-        Self { ways, announced: None }
+        Self { directions, announced: None }
     }
 
     /// Returns the client's address and port that a proxy announced.
@@ -86,9 +86,10 @@ impl Preamble {
         self.announced
     }
 
-    /// Takes the preambles out of the bytes of a way. The innermost one is the client's, unless it tells of nobody.
+    /// Takes the preambles out of the bytes of a direction. The innermost one is the client's, unless it tells of
+    /// nobody.
     pub(super) fn pass(&mut self, stretch: &Stretch<'_>) -> Passed {
-        let ahead = self.ways.of_mut(stretch.way);
+        let ahead = self.directions.of_mut(stretch.direction);
         let (mut held, position) = match std::mem::replace(ahead, Ahead::Over) {
             Ahead::Over => return Passed::All,
             Ahead::Unseen => (Vec::new(), stretch.position),
@@ -128,7 +129,7 @@ impl Preamble {
 /// Returns a datagram's own bytes, which stand behind the preambles of version 2 that proxies put into each.
 pub(super) fn behind(datagram: &[u8]) -> &[u8] {
     let mut rest = datagram;
-    while rest.starts_with(BINARY)
+    while rest.starts_with(BINARY_SIGNATURE)
         && let Parsed::Whole(count, _) = parse_binary(rest)
     {
         rest = rest.get(count..).unwrap_or_default();
@@ -136,7 +137,7 @@ pub(super) fn behind(datagram: &[u8]) -> &[u8] {
     rest
 }
 
-/// Reads the beginning of a way's bytes.
+/// Reads the beginning of a direction's bytes.
 fn parse(bytes: &[u8]) -> Parsed {
     let begins = |with: &[u8]| {
         let both = bytes.len().min(with.len());
@@ -144,9 +145,9 @@ fn parse(bytes: &[u8]) -> Parsed {
     };
     if bytes.is_empty() {
         Parsed::Incomplete
-    } else if begins(BINARY) {
+    } else if begins(BINARY_SIGNATURE) {
         parse_binary(bytes)
-    } else if begins(TEXT) {
+    } else if begins(TEXT_SIGNATURE) {
         parse_text(bytes)
     } else {
         Parsed::Not
@@ -158,7 +159,7 @@ fn parse_text(bytes: &[u8]) -> Parsed {
     let Some(end) = memchr::memmem::find(window, b"\r\n") else {
         return if bytes.len() < TEXT_MAX { Parsed::Incomplete } else { Parsed::Not };
     };
-    let Some(Ok(line)) = bytes.get(TEXT.len()..end).map(str::from_utf8) else { return Parsed::Not };
+    let Some(Ok(line)) = bytes.get(TEXT_SIGNATURE.len()..end).map(str::from_utf8) else { return Parsed::Not };
     let count = end.saturating_add(2);
     let mut words = line.split(' ');
     match words.next() {
@@ -177,7 +178,7 @@ fn parse_text(bytes: &[u8]) -> Parsed {
 }
 
 fn parse_binary(bytes: &[u8]) -> Parsed {
-    let Some(head) = bytes.get(BINARY.len()..BINARY_HEAD) else { return Parsed::Incomplete };
+    let Some(head) = bytes.get(BINARY_SIGNATURE.len()..BINARY_HEAD) else { return Parsed::Incomplete };
     let [command, family, high, low] = head else { return Parsed::Not };
     let count = BINARY_HEAD.saturating_add(usize::from(u16::from_be_bytes([*high, *low])));
     if command >> 4 != 2 || command & 0xf > 1 || count > BINARY_MAX {
@@ -215,11 +216,16 @@ mod tests {
 
     fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
         let len = u16::try_from(body.len()).unwrap().to_be_bytes();
-        [BINARY, &[command, family], &len, body].concat()
+        [BINARY_SIGNATURE, &[command, family], &len, body].concat()
     }
 
     fn pass(preamble: &mut Preamble, position: u64, bytes: &[u8]) -> Passed {
-        preamble.pass(&Stretch { way: Way::In, position, at_ns: 0, content: Content::Bytes(bytes) })
+        preamble.pass(&Stretch {
+            direction: Direction::In,
+            position,
+            at_ns: 0,
+            content: Content::Bytes(bytes),
+        })
     }
 
     #[test]
@@ -292,7 +298,7 @@ mod tests {
     #[test]
     fn what_only_looks_like_one_is_left_as_it_is() {
         let long = [b"PROXY TCP4 ".as_slice(), &[b'1'; 120], b"\r\n"].concat();
-        let huge = [BINARY, &[0x21, 0x11, 0x10, 0x01]].concat();
+        let huge = [BINARY_SIGNATURE, &[0x21, 0x11, 0x10, 0x01]].concat();
         for bytes in [
             b"PROPFIND / HTTP/1.1\r\n".as_slice(),
             b"PROXY list\r\n",
@@ -320,7 +326,8 @@ mod tests {
     fn a_half_one_before_a_hole_is_counted() {
         let mut preamble = Preamble::default();
         assert_eq!(pass(&mut preamble, 0, &V1[..9]), Passed::Nothing);
-        let hole = Stretch { way: Way::In, position: 9, at_ns: 0, content: Content::Lost(Some(3)) };
+        let hole =
+            Stretch { direction: Direction::In, position: 9, at_ns: 0, content: Content::Lost(Some(3)) };
         assert_eq!(preamble.pass(&hole), Passed::Dropped(9));
     }
 }

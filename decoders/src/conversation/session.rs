@@ -11,7 +11,7 @@ use super::flow::{Both, Flow, Span, length};
 use super::pairing::{Missing, Pairing};
 use super::trial::Trial;
 use super::turns::Turns;
-use super::{Content, Context, Ending, Outcome, Stretch, Transport, Way};
+use super::{Content, Context, Direction, Ending, Outcome, Stretch, Transport};
 use crate::decoder::{Decoder, Event, Options, Request, Response, Side, Step};
 use crate::registry::Protocol;
 
@@ -41,7 +41,7 @@ pub(super) struct Session {
     unsettled: bool,
     /// Whether responses can be given to requests that wait in order.
     turns: Turns,
-    /// When the newest stretch came, of either way.
+    /// When the newest stretch came, of either direction.
     newest_ns: u64,
     /// An exchange that waits for the rest of its request.
     early: Option<Early>,
@@ -86,9 +86,9 @@ impl Session {
     }
 
     /// Takes the news that `len` bytes were lost before the protocol was known.
-    pub(super) fn lost_before(&mut self, way: Way, len: u64) {
+    pub(super) fn lost_before(&mut self, direction: Direction, len: u64) {
         if len > 0 {
-            self.turns.lose(self.side.sender(way), Some(len), 0);
+            self.turns.lose(self.side.sender(direction), Some(len), 0);
         }
     }
 
@@ -113,35 +113,35 @@ impl Session {
 
     /// Returns what came and was not read. A client may speak before a tunnel is open, a server only behind that news.
     pub(super) fn unread(&self) -> [Held; 2] {
-        let client = if self.side == Side::Client { Way::Out } else { Way::In };
-        [client, client.other()].map(|way| {
-            let flow = self.flows.of(way);
-            Held::bytes(way, flow.position(), flow.at_ns, flow.front())
+        let client = if self.side == Side::Client { Direction::Out } else { Direction::In };
+        [client, client.other()].map(|direction| {
+            let flow = self.flows.of(direction);
+            Held::bytes(direction, flow.position(), flow.at_ns, flow.front())
         })
     }
 
-    /// Returns how many bytes of memory the unread ones of both ways take.
+    /// Returns how many bytes of memory the unread ones of both directions take.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        [Way::Out, Way::In].map(|way| self.flows.of(way).capacity()).iter().sum()
+        [Direction::Out, Direction::In].map(|direction| self.flows.of(direction).capacity()).iter().sum()
     }
 
     pub(super) fn skip_until(&self) -> [Option<u64>; 2] {
-        [Way::Out, Way::In].map(|way| {
-            let flow = self.flows.of(way);
+        [Direction::Out, Direction::In].map(|direction| {
+            let flow = self.flows.of(direction);
             (flow.skip > 0).then(|| flow.next.unwrap_or_default().saturating_add(flow.skip))
         })
     }
 
-    pub(super) fn floor(&self, way: Way) -> u64 {
-        let flow = self.flows.of(way);
+    pub(super) fn floor(&self, direction: Direction) -> u64 {
+        let flow = self.flows.of(direction);
         let open = flow.open.map_or_else(|| flow.position(), |open| open.start);
-        let waiting = self.pairing.floor().filter(|_| self.side.sender(way) == Side::Client);
+        let waiting = self.pairing.floor().filter(|_| self.side.sender(direction) == Side::Client);
         // An exchange whose response is still passing waits no longer, and refers to its request when it comes out.
-        let answered = self.flows.of(way.other()).answered().map(|request| request.start);
+        let answered = self.flows.of(direction.other()).answered().map(|request| request.start);
         let early = self.early.as_ref().and_then(|early| {
             let [request, response] = early.floors();
-            if self.side.sender(way) == Side::Client { request } else { response }
+            if self.side.sender(direction) == Side::Client { request } else { response }
         });
         waiting.into_iter().chain(answered).chain(early).fold(open, u64::min)
     }
@@ -153,12 +153,12 @@ impl Session {
             Content::Uncaptured(len) => len,
             Content::Lost(len) => len.unwrap_or_default(),
         };
-        trial.hear(stretch.way, bytes);
+        trial.hear(stretch.direction, bytes);
         let mut withheld = std::mem::take(&mut trial.withheld);
         self.take_stretch(stretch, &mut withheld);
         if let Some(trial) = &mut self.trial {
-            for way in [Way::Out, Way::In] {
-                trial.note_passing(way, self.flows.of(way).next);
+            for direction in [Direction::Out, Direction::In] {
+                trial.note_passing(direction, self.flows.of(direction).next);
             }
             if trial.is_right() {
                 outcomes.append(&mut withheld);
@@ -170,12 +170,12 @@ impl Session {
     }
 
     fn take_stretch(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
-        let Stretch { way, mut position, at_ns, content } = stretch;
-        let next = *self.flows.of_mut(way).next.get_or_insert(position);
-        self.flows.of_mut(way).at_ns = at_ns;
-        self.note_quiet(way, at_ns);
+        let Stretch { direction, mut position, at_ns, content } = stretch;
+        let next = *self.flows.of_mut(direction).next.get_or_insert(position);
+        self.flows.of_mut(direction).at_ns = at_ns;
+        self.note_quiet(direction, at_ns);
         if position > next {
-            self.lose(way, Some(position.saturating_sub(next)), outcomes);
+            self.lose(direction, Some(position.saturating_sub(next)), outcomes);
         }
         let known = next.saturating_sub(position);
         position = position.saturating_add(known);
@@ -183,43 +183,44 @@ impl Session {
             Content::Bytes(bytes) => {
                 let fresh =
                     usize::try_from(known).ok().and_then(|known| bytes.get(known..)).unwrap_or_default();
-                self.flows.of_mut(way).next = Some(position);
-                self.flows.of_mut(way).push(fresh);
-                self.advance(way, false, outcomes);
+                self.flows.of_mut(direction).next = Some(position);
+                self.flows.of_mut(direction).push(fresh);
+                self.advance(direction, false, outcomes);
             }
-            Content::Uncaptured(len) => self.pass(way, len.saturating_sub(known), outcomes),
-            Content::Lost(Some(len)) => self.lose(way, Some(len.saturating_sub(known)), outcomes),
-            Content::Lost(None) => self.lose(way, None, outcomes),
+            Content::Uncaptured(len) => self.pass(direction, len.saturating_sub(known), outcomes),
+            Content::Lost(Some(len)) => self.lose(direction, Some(len.saturating_sub(known)), outcomes),
+            Content::Lost(None) => self.lose(direction, None, outcomes),
         }
         self.settle_early(outcomes);
     }
 
     /// Takes a whole datagram of `len` bytes; those of `stretch` were captured.
     pub(super) fn datagram(&mut self, stretch: Stretch<'_>, len: u64, outcomes: &mut VecDeque<Outcome>) {
-        let Stretch { way, position, at_ns, content } = stretch;
+        let Stretch { direction, position, at_ns, content } = stretch;
         let Content::Bytes(bytes) = content else { return };
         let next = position.saturating_add(1);
-        let flow = self.flows.of_mut(way);
+        let flow = self.flows.of_mut(direction);
         flow.next = Some(next);
         flow.at_ns = at_ns;
-        match self.decoder.decode(self.side.sender(way), bytes) {
+        match self.decoder.decode(self.side.sender(direction), bytes) {
             Step::Take { event, .. } => {
                 let span = Span { start: position, end: next, began_ns: at_ns, datagram: Some(len) };
-                self.handle(way, event, span, outcomes);
+                self.handle(direction, event, span, outcomes);
             }
             Step::NeedMore { .. } | Step::Malformed => {
-                outcomes.push_back(Outcome::Unparsable { way, bytes: len });
+                outcomes.push_back(Outcome::Unparsable { direction, bytes: len });
             }
         }
     }
 
     /// Pairs again when a client asks after nothing was said for a while: what it asked before is answered.
-    fn note_quiet(&mut self, way: Way, at_ns: u64) {
+    fn note_quiet(&mut self, direction: Direction, at_ns: u64) {
         let silence = at_ns.saturating_sub(self.newest_ns);
         self.newest_ns = self.newest_ns.max(at_ns);
-        let asks = self.side.sender(way) == Side::Client && !self.flows.of(way).is_within_message();
+        let asks =
+            self.side.sender(direction) == Side::Client && !self.flows.of(direction).is_within_message();
         // A client that pauses within a message has not asked again.
-        let asks = asks && self.flows.of(way).skip == 0 && !self.decoder.is_request_open();
+        let asks = asks && self.flows.of(direction).skip == 0 && !self.decoder.is_request_open();
         if asks && silence >= QUIET_NS {
             self.unsettled = false;
         }
@@ -255,10 +256,10 @@ impl Session {
         }
     }
 
-    /// Reads as many steps as the bytes of `way` give. `poke` gives the decoder one call even without bytes.
-    fn advance(&mut self, way: Way, mut poke: bool, outcomes: &mut VecDeque<Outcome>) {
+    /// Reads as many steps as the bytes of `direction` give. `poke` gives the decoder one call even without bytes.
+    fn advance(&mut self, direction: Direction, mut poke: bool, outcomes: &mut VecDeque<Outcome>) {
         while !self.is_done() {
-            let flow = self.flows.of_mut(way);
+            let flow = self.flows.of_mut(direction);
             if flow.skip > 0 {
                 return;
             }
@@ -270,10 +271,10 @@ impl Session {
                 self.emit(outcome, outcomes);
                 continue;
             }
-            if !flow.synced && !self.resync(way, outcomes) {
+            if !flow.synced && !self.resync(direction, outcomes) {
                 return;
             }
-            if !self.step(way, poke, outcomes) {
+            if !self.step(direction, poke, outcomes) {
                 return;
             }
             poke = false;
@@ -281,9 +282,9 @@ impl Session {
     }
 
     /// Reads one step; `false` when more bytes are needed.
-    fn step(&mut self, way: Way, poke: bool, outcomes: &mut VecDeque<Outcome>) -> bool {
-        let sender = self.side.sender(way);
-        let flow = self.flows.of_mut(way);
+    fn step(&mut self, direction: Direction, poke: bool, outcomes: &mut VecDeque<Outcome>) -> bool {
+        let sender = self.side.sender(direction);
+        let flow = self.flows.of_mut(direction);
         let here = flow.front().len();
         if !poke && here < flow.at_least.max(1) {
             return false;
@@ -296,8 +297,8 @@ impl Session {
                 flow.opened();
                 flow.consume(consumed);
                 flow.begin_skip(skip);
-                self.read(way, event, outcomes);
-                self.complete_other(way, outcomes);
+                self.read(direction, event, outcomes);
+                self.complete_other(direction, outcomes);
                 true
             }
             Step::NeedMore { at_least } if here < MAX_BUFFER => {
@@ -308,15 +309,15 @@ impl Session {
                 // Whatever begins here cannot be read: go on behind its first byte.
                 flow.consume(1);
                 flow.open = None;
-                self.garble(way, 1, outcomes);
+                self.garble(direction, 1, outcomes);
                 true
             }
         }
     }
 
-    /// Ends the other way's open message where what `way` brought shows that it is over.
-    fn complete_other(&mut self, way: Way, outcomes: &mut VecDeque<Outcome>) {
-        let other = way.other();
+    /// Ends the other direction's open message where what `direction` brought shows that it is over.
+    fn complete_other(&mut self, direction: Direction, outcomes: &mut VecDeque<Outcome>) {
+        let other = direction.other();
         if let Some(event) = self.decoder.completed(self.side.sender(other)) {
             let flow = self.flows.of_mut(other);
             let span = flow.close(flow.position());
@@ -329,41 +330,43 @@ impl Session {
     }
 
     /// Handles an event at once; what a response gives comes out when all its bytes have passed.
-    fn read(&mut self, way: Way, event: Event, outcomes: &mut VecDeque<Outcome>) {
+    fn read(&mut self, direction: Direction, event: Event, outcomes: &mut VecDeque<Outcome>) {
         if event == Event::Part {
             return;
         }
-        let flow = self.flows.of_mut(way);
+        let flow = self.flows.of_mut(direction);
         let passing = flow.skip > 0 && matches!(event, Event::Response(_) | Event::Push(_));
         let end = flow.position().saturating_add(flow.skip);
         let open = flow.open;
         let span = flow.close(end);
         if passing {
-            let outcome = self.outcome(way, event, span);
-            let flow = self.flows.of_mut(way);
+            let outcome = self.outcome(direction, event, span);
+            let flow = self.flows.of_mut(direction);
             flow.open = open;
             flow.completing = outcome;
         } else {
-            self.handle(way, event, span, outcomes);
+            self.handle(direction, event, span, outcomes);
         }
     }
 
-    fn handle(&mut self, way: Way, event: Event, span: Span, outcomes: &mut VecDeque<Outcome>) {
-        if self.side.sender(way) == Side::Client && matches!(event, Event::Request(_) | Event::Single(_)) {
+    fn handle(&mut self, direction: Direction, event: Event, span: Span, outcomes: &mut VecDeque<Outcome>) {
+        if self.side.sender(direction) == Side::Client
+            && matches!(event, Event::Request(_) | Event::Single(_))
+        {
             self.release_early(outcomes);
-            self.leave_unreadable(way.other(), outcomes);
+            self.leave_unreadable(direction.other(), outcomes);
         }
-        if let Some(outcome) = self.outcome(way, event, span) {
+        if let Some(outcome) = self.outcome(direction, event, span) {
             self.emit(outcome, outcomes);
         }
         self.settle_early(outcomes);
     }
 
     /// Notes whose turn it is after an event: what a key pairs needs none.
-    fn note_turn(&mut self, way: Way, event: &Event, span: Span) {
+    fn note_turn(&mut self, direction: Direction, event: &Event, span: Span) {
         match event {
             Event::Request(Request { key: None, .. }) => {
-                let answering = self.flows.of(way.other()).open.is_some();
+                let answering = self.flows.of(direction.other()).open.is_some();
                 self.turns.ask(span.end.saturating_sub(span.start), answering);
             }
             Event::Response(Response { key: None, .. }) | Event::Unanswered(_) => self.turns.answer(),
@@ -379,23 +382,23 @@ impl Session {
     }
 
     /// Takes an event of a message that lies at `span`, and returns what comes out of it.
-    fn outcome(&mut self, way: Way, event: Event, span: Span) -> Option<Outcome> {
-        let hole = std::mem::take(&mut self.flows.of_mut(way).hole);
+    fn outcome(&mut self, direction: Direction, event: Event, span: Span) -> Option<Outcome> {
+        let hole = std::mem::take(&mut self.flows.of_mut(direction).hole);
         if let Some(trial) = &mut self.trial
             && !matches!(event, Event::Part | Event::Discard | Event::Extend)
         {
             let by_itself = matches!(&event, Event::Push(push) if push.by_itself);
-            trial.announce(way, span.end, by_itself);
-            trial.note_passing(way, self.flows.of(way).next);
+            trial.announce(direction, span.end, by_itself);
+            trial.note_passing(direction, self.flows.of(direction).next);
         }
-        self.note_turn(way, &event, span);
+        self.note_turn(direction, &event, span);
         // What a key pairs needs no turns.
         let keyed = event.key().is_some();
         let sure = keyed || self.turns.are_sure();
         Some(match event {
             Event::Part | Event::Discard => return None,
             Event::Extend => {
-                if self.side.sender(way) == Side::Client {
+                if self.side.sender(direction) == Side::Client {
                     self.pairing.extend(span.end);
                 }
                 return None;
@@ -412,7 +415,7 @@ impl Session {
             Event::Amend(mut rest) => {
                 rest.truncated |= hole;
                 // Its exchange may be on its way already, for as long as the response passes, or the request.
-                let answered = self.flows.of_mut(way.other()).answered_mut();
+                let answered = self.flows.of_mut(direction.other()).answered_mut();
                 let early = self.early.as_mut().and_then(Early::request_mut);
                 match answered.into_iter().chain(early).find(|request| request.end == span.start) {
                     Some(request) => rest.complete(request, span.end),

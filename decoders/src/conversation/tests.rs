@@ -8,12 +8,12 @@ mod rarities;
 use std::sync::Arc;
 
 use super::*;
-use crate::decoder::{MAX_WAITING, Redaction};
+use crate::decoder::{MAX_PENDING, Redaction};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A conversation as its client sees it, and where each way stands.
+/// A conversation as its client sees it, and where each direction stands.
 struct Client {
     conversation: Conversation,
     at: [u64; 2],
@@ -32,43 +32,43 @@ impl Client {
         Self { conversation: Conversation::new(context, Arc::new(options)), at: [0, 0], now: 0 }
     }
 
-    fn step(&mut self, way: Way, len: u64) -> (u64, u64) {
+    fn step(&mut self, direction: Direction, len: u64) -> (u64, u64) {
         self.now += 1_000_000;
-        let at = &mut self.at[usize::from(way == Way::In)];
+        let at = &mut self.at[usize::from(direction == Direction::In)];
         let position = *at;
         *at += len;
         (position, self.now)
     }
 
-    fn bytes(&mut self, way: Way, bytes: &[u8]) -> &mut Self {
-        let (position, now) = self.step(way, bytes.len() as u64);
-        self.conversation.bytes(way, position, now, bytes);
+    fn bytes(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
+        let (position, now) = self.step(direction, bytes.len() as u64);
+        self.conversation.bytes(direction, position, now, bytes);
         self
     }
 
     fn ask(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes(Way::Out, bytes)
+        self.bytes(Direction::Out, bytes)
     }
 
     fn answer(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes(Way::In, bytes)
+        self.bytes(Direction::In, bytes)
     }
 
-    fn skipped(&mut self, way: Way, len: u64) -> &mut Self {
-        let (position, now) = self.step(way, len);
-        self.conversation.skipped(way, position, now, len);
+    fn skipped(&mut self, direction: Direction, len: u64) -> &mut Self {
+        let (position, now) = self.step(direction, len);
+        self.conversation.skipped(direction, position, now, len);
         self
     }
 
-    fn gap(&mut self, way: Way, len: u64) -> &mut Self {
-        let (position, now) = self.step(way, len);
-        self.conversation.gap(way, position, now, Some(len));
+    fn gap(&mut self, direction: Direction, len: u64) -> &mut Self {
+        let (position, now) = self.step(direction, len);
+        self.conversation.gap(direction, position, now, Some(len));
         self
     }
 
-    fn datagram(&mut self, way: Way, bytes: &[u8]) -> &mut Self {
-        let (position, now) = self.step(way, 1);
-        self.conversation.datagram(way, position, now, bytes, bytes.len() as u64);
+    fn datagram(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
+        let (position, now) = self.step(direction, 1);
+        self.conversation.datagram(direction, position, now, bytes, bytes.len() as u64);
         self
     }
 
@@ -112,7 +112,7 @@ fn a_long_body_passes_uncaptured() {
     let skip_until = [None, Some(whole)];
     assert_eq!(client.conversation.verdict(), Verdict::Trace { protocol: "http", skip_until });
     assert_eq!(client.outcomes(), [""; 0]);
-    client.skipped(Way::In, 995_000).ask(GET).answer(OK);
+    client.skipped(Direction::In, 995_000).ask(GET).answer(OK);
     let long = client.exchange();
     let response = long.response.unwrap();
     assert_eq!((response.start, response.end, response.truncated), (0, whole, true));
@@ -122,10 +122,10 @@ fn a_long_body_passes_uncaptured() {
 
 #[test]
 fn a_request_is_referred_to_until_its_whole_response_has_passed() {
-    for (side, asking) in [(Side::Client, Way::Out), (Side::Server, Way::In)] {
+    for (side, asking) in [(Side::Client, Direction::Out), (Side::Server, Direction::In)] {
         let mut client = Client::new(true);
         let head = answer_of(70_000);
-        // An exchange before, so that neither message lies where its way begins.
+        // An exchange before, so that neither message lies where its direction begins.
         client.bytes(asking, GET).bytes(asking.other(), OK);
         assert_eq!(client.exchange().side, side);
         client.bytes(asking, GET).bytes(asking.other(), &head);
@@ -161,7 +161,7 @@ fn a_request_that_ends_while_its_response_passes_has_its_whole_body() {
 fn a_sent_file_without_captured_bytes_has_its_length() {
     let mut client = Client::new(true);
     let head = answer_of(70_000);
-    client.ask(GET).answer(&head).skipped(Way::In, 70_000).ask(GET).answer(OK);
+    client.ask(GET).answer(&head).skipped(Direction::In, 70_000).ask(GET).answer(OK);
     assert_eq!(client.exchange().response.unwrap().end, head.len() as u64 + 70_000);
     assert_eq!(client.outcomes(), ["GET /a 200"]);
 }
@@ -176,7 +176,7 @@ fn cut_chunks() -> Vec<u8> {
 fn chunks_that_were_not_captured_end_with_the_next_request() {
     let mut client = Client::new(true);
     let seen = cut_chunks();
-    client.ask(GET).answer(&seen).skipped(Way::In, 90_000);
+    client.ask(GET).answer(&seen).skipped(Direction::In, 90_000);
     assert_eq!(client.outcomes(), [""; 0]);
     client.ask(b"GET /b HTTP/1.1\r\n\r\n");
     let response = client.exchange().response.unwrap();
@@ -188,9 +188,14 @@ fn chunks_that_were_not_captured_end_with_the_next_request() {
 #[test]
 fn chunks_that_were_not_captured_end_with_a_last_chunk_or_the_next_response() {
     let mut client = Client::new(true);
-    client.ask(GET).answer(&cut_chunks()).skipped(Way::In, 90_000).answer(b"0\r\n\r\n");
+    client.ask(GET).answer(&cut_chunks()).skipped(Direction::In, 90_000).answer(b"0\r\n\r\n");
     assert_eq!(client.outcomes(), ["GET /a 200"]);
-    client.ask(GET).ask(b"GET /b HTTP/1.1\r\n\r\n").answer(&cut_chunks()).skipped(Way::In, 90_000).answer(OK);
+    client
+        .ask(GET)
+        .ask(b"GET /b HTTP/1.1\r\n\r\n")
+        .answer(&cut_chunks())
+        .skipped(Direction::In, 90_000)
+        .answer(OK);
     assert_eq!(client.outcomes(), ["GET /a 200", "GET /b 200"]);
 }
 
@@ -204,7 +209,7 @@ fn a_response_whose_request_was_lost_never_pairs_with_a_later_one() {
         client.answer(&answer_of(length)).answer(&[b'x'; 10]);
         client.now += 1_000_000;
         client.at[0] = position + lost;
-        client.ask(b"GET /b HTTP/1.1\r\n\r\n").skipped(Way::In, length - 10).answer(OK);
+        client.ask(b"GET /b HTTP/1.1\r\n\r\n").skipped(Direction::In, length - 10).answer(OK);
         assert_eq!(client.outcomes(), ["GET /a 200", "unpaired", "GET /b 200"], "{length}");
     }
 }
@@ -212,7 +217,7 @@ fn a_response_whose_request_was_lost_never_pairs_with_a_later_one() {
 #[test]
 fn a_client_that_pipelines_pairs_again_only_after_silence() {
     let mut client = Client::new(true);
-    client.ask(GET).ask(GET).ask(GET).answer(OK).gap(Way::Out, 60).ask(GET);
+    client.ask(GET).ask(GET).ask(GET).answer(OK).gap(Direction::Out, 60).ask(GET);
     client.answer(OK).answer(OK).answer(OK).answer(OK);
     let expected = ["GET /a 200", "gap", "gap", "gap", "unpaired", "unpaired", "unpaired", "unpaired"];
     assert_eq!(client.outcomes(), expected);
@@ -236,7 +241,7 @@ fn a_pause_within_an_upload_is_no_new_request() {
         (half, line),
     ] {
         let mut client = Client::new(true);
-        client.ask(GET).ask(GET).ask(GET).answer(OK).gap(Way::Out, 60).ask(GET);
+        client.ask(GET).ask(GET).ask(GET).answer(OK).gap(Direction::Out, 60).ask(GET);
         client.answer(OK).answer(OK).answer(OK).answer(OK);
         client.outcomes();
         client.ask(first);
@@ -263,7 +268,7 @@ fn a_lost_answer_shows_late_and_is_no_pipelining() {
 #[test]
 fn a_response_whose_end_is_lost_has_no_time_and_is_a_gap() {
     let mut client = Client::new(true);
-    client.ask(GET).answer(&answer_of(5000)).answer(&[b'x'; 1000]).gap(Way::In, 6000);
+    client.ask(GET).answer(&answer_of(5000)).answer(&[b'x'; 1000]).gap(Direction::In, 6000);
     client.ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
     assert_eq!(client.outcomes(), ["gap", "GET /b 200"]);
 }
@@ -271,7 +276,12 @@ fn a_response_whose_end_is_lost_has_no_time_and_is_a_gap() {
 #[test]
 fn a_loss_within_a_body_only_shortens_it() {
     let mut client = Client::new(true);
-    client.ask(GET).answer(&answer_of(5000)).answer(&[b'x'; 1000]).gap(Way::In, 3000).answer(&[b'x'; 1000]);
+    client
+        .ask(GET)
+        .answer(&answer_of(5000))
+        .answer(&[b'x'; 1000])
+        .gap(Direction::In, 3000)
+        .answer(&[b'x'; 1000]);
     client.ask(GET).answer(OK);
     assert!(client.exchange().response.unwrap().truncated);
     assert_eq!(client.outcomes(), ["GET /a 200"]);
@@ -280,14 +290,14 @@ fn a_loss_within_a_body_only_shortens_it() {
 #[test]
 fn a_lost_response_takes_its_request_and_no_other() {
     let mut client = Client::new(true);
-    client.ask(GET).gap(Way::In, 40).ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
+    client.ask(GET).gap(Direction::In, 40).ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
     assert_eq!(client.outcomes(), ["gap", "GET /b 200"]);
 }
 
 #[test]
 fn a_lost_request_leaves_its_response_unpaired() {
     let mut client = Client::new(true);
-    client.ask(GET).answer(OK).gap(Way::Out, 30).answer(OK).ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
+    client.ask(GET).answer(OK).gap(Direction::Out, 30).answer(OK).ask(b"GET /b HTTP/1.1\r\n\r\n").answer(OK);
     assert_eq!(client.outcomes(), ["GET /a 200", "unpaired", "GET /b 200"]);
 }
 
@@ -434,19 +444,19 @@ fn a_head_beyond_its_limit_is_given_up_and_the_next_is_read() {
 #[test]
 fn requests_beyond_the_limit_are_dropped_and_counted() {
     let mut client = Client::new(true);
-    for _ in 0..MAX_WAITING + 5 {
+    for _ in 0..MAX_PENDING + 5 {
         client.ask(b"GET / HTTP/1.1\r\n\r\n");
     }
     assert_eq!(client.outcomes(), ["unpaired"; 5]);
     client.answer(OK).ask(GET).end();
-    assert_eq!(client.outcomes().len(), MAX_WAITING + 1);
+    assert_eq!(client.outcomes().len(), MAX_PENDING + 1);
 }
 
 #[test]
 fn what_is_asked_far_ahead_gets_its_own_answers_and_is_counted_once() {
     // Half of them is answered between; the last ones come behind those that were dropped.
     for (first, answered, second) in
-        [(MAX_WAITING + 9, 0, 0), (MAX_WAITING + 9, 4, 4), (70_000, 50_000, 60_000)]
+        [(MAX_PENDING + 9, 0, 0), (MAX_PENDING + 9, 4, 4), (70_000, 50_000, 60_000)]
     {
         let mut client = Client::new(true);
         let asked = |from: usize, to: usize| {
@@ -481,7 +491,7 @@ fn what_is_asked_far_ahead_gets_its_own_answers_and_is_counted_once() {
         let last = shown.pop();
         assert!(last.is_some_and(|(operation, _)| operation == "GET /a"));
         assert!(shown.iter().all(|(operation, number)| *operation == format!("GET /{number}")));
-        let beyond = first - MAX_WAITING;
+        let beyond = first - MAX_PENDING;
         let behind = second.saturating_sub(answered);
         assert_eq!((shown.len(), dropped), (all - beyond - behind, beyond + behind), "{first}");
     }
@@ -494,14 +504,14 @@ fn queries_beyond_the_limit_do_not_end_the_reading() {
         [&id[..], b"\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01"].concat()
     };
     let mut client = Client::over(Transport::Udp, true);
-    for id in 0..MAX_WAITING + 5 {
-        client.datagram(Way::Out, &query(id));
+    for id in 0..MAX_PENDING + 5 {
+        client.datagram(Direction::Out, &query(id));
     }
     assert_eq!(client.outcomes(), ["unpaired"; 5]);
     client.conversation.expire(u64::MAX);
-    assert_eq!(client.outcomes().len(), MAX_WAITING);
-    client.datagram(Way::Out, &query(9));
-    client.datagram(Way::In, &[&[0, 9, 0x81, 0x80], &query(9)[4..]].concat());
+    assert_eq!(client.outcomes().len(), MAX_PENDING);
+    client.datagram(Direction::Out, &query(9));
+    client.datagram(Direction::In, &[&[0, 9, 0x81, 0x80], &query(9)[4..]].concat());
     assert_eq!(client.outcomes(), ["A shop NOERROR"]);
 }
 
@@ -510,14 +520,14 @@ fn a_query_without_answer_comes_out_after_its_patience() {
     let mut query =
         b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02db\x04test\x00\x00\x01\x00\x01".to_vec();
     let mut client = Client::over(Transport::Udp, true);
-    client.datagram(Way::Out, &query);
+    client.datagram(Direction::Out, &query);
     client.conversation.expire(5_000_000_000);
     assert_eq!(client.outcomes(), [""; 0]);
     client.conversation.expire(60_000_000_000);
     assert_eq!(client.outcomes(), ["A db.test !"]);
     // An answer to something else, and one that comes too late.
     query[2] = 0x81;
-    client.datagram(Way::In, &query);
+    client.datagram(Direction::In, &query);
     assert_eq!(client.outcomes(), ["unpaired"]);
 }
 
@@ -526,10 +536,10 @@ fn a_datagram_has_the_size_that_it_was_sent_with() {
     let mut client = Client::over(Transport::Udp, true);
     let query = |id: u8| [&[0, id], &b"\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01"[..]].concat();
     for id in 0..9 {
-        client.datagram(Way::Out, &query(id));
+        client.datagram(Direction::Out, &query(id));
     }
     let answer = [&[0, 7, 0x81, 0x80], &query(7)[4..]].concat();
-    client.datagram(Way::In, &answer);
+    client.datagram(Direction::In, &answer);
     let exchange = client.exchange();
     let size = |message: &Option<Message>| message.as_ref().map(Message::bytes);
     assert_eq!(size(&exchange.request), Some(query(7).len() as u64));
@@ -539,7 +549,10 @@ fn a_datagram_has_the_size_that_it_was_sent_with() {
 #[test]
 fn a_name_that_points_at_itself_is_not_a_message() {
     let mut client = Client::over(Transport::Udp, true);
-    client.datagram(Way::Out, b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01");
+    client.datagram(
+        Direction::Out,
+        b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01",
+    );
     assert!(matches!(client.conversation.verdict(), Verdict::Undecided { .. }));
 }
 
@@ -561,7 +574,7 @@ fn memory_does_not_grow_with_announced_lengths() {
         for _ in 0..4096 {
             client.ask(&[b'x'; 1024]);
             if let State::Decoding(session) = &client.conversation.state {
-                // A vector doubles; the other way is empty.
+                // A vector doubles; the other direction is empty.
                 assert!(session.capacity() <= 2 * session::MAX_BUFFER + 2048, "{}", session.capacity());
             }
         }

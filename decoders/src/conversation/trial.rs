@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 
 use super::flow::Both;
-use super::{Outcome, Way};
+use super::{Direction, Outcome};
 
 /// Messages of one side that show a claim to be right while the other side is silent.
-const ENOUGH_ALONE: u32 = 3;
+const ENOUGH_MESSAGES_ALONE: u32 = 3;
 
 /// Outcomes withheld: a claim that is right is shown to be long before.
 const MAX_WITHHELD: usize = 64;
@@ -30,18 +30,18 @@ struct Announced {
 /// The state of a trial.
 #[derive(Debug)]
 pub(super) struct Trial {
-    /// The way of the first bytes: those that made the claim.
-    first: Option<Way>,
+    /// The direction of the first bytes: those that made the claim.
+    first: Option<Direction>,
     /// Whether the connection was seen from its start, so that no side is in the middle of a message.
     from_start: bool,
     messages: Both<u32>,
-    /// The newest message of each way while bytes that it announced are still to come.
+    /// The newest message of each direction while bytes that it announced are still to come.
     announced: Both<Option<Announced>>,
     heard: Both<bool>,
     unreadable: u64,
     /// Bytes passed over behind losses, where reading looked for a place to go on.
     passed: u64,
-    /// Bytes of the first way.
+    /// Bytes of the first direction.
     bytes: u64,
     pub(super) withheld: VecDeque<Outcome>,
     is_wrong: bool,
@@ -65,36 +65,37 @@ impl Trial {
         }
     }
 
-    /// So many bytes of a way came.
-    pub(super) fn hear(&mut self, way: Way, bytes: u64) {
-        let first = *self.first.get_or_insert(way);
-        *self.heard.of_mut(way) = true;
-        if first == way {
+    /// So many bytes of a direction came.
+    pub(super) fn hear(&mut self, direction: Direction, bytes: u64) {
+        let first = *self.first.get_or_insert(direction);
+        *self.heard.of_mut(direction) = true;
+        if first == direction {
             self.bytes = self.bytes.saturating_add(bytes);
         }
     }
 
-    /// A message of a way was read that goes on until `end`; one that a server sends `by_itself` is expected to come
-    /// alone.
-    pub(super) fn announce(&mut self, way: Way, end: u64, by_itself: bool) {
-        *self.announced.of_mut(way) = Some(Announced { end, by_itself });
+    /// A message of a direction was read that goes on until `end`; one that a server sends `by_itself` is expected to
+    /// come alone.
+    pub(super) fn announce(&mut self, direction: Direction, end: u64, by_itself: bool) {
+        *self.announced.of_mut(direction) = Some(Announced { end, by_itself });
     }
 
-    /// The bytes of a way came as far as `next`: a message that ends there is whole.
-    pub(super) fn note_passing(&mut self, way: Way, next: Option<u64>) {
+    /// The bytes of a direction came as far as `next`: a message that ends there is whole.
+    pub(super) fn note_passing(&mut self, direction: Direction, next: Option<u64>) {
         let Some(next) = next else { return };
         if let Some(Announced { by_itself, .. }) =
-            self.announced.of_mut(way).take_if(|announced| announced.end <= next)
+            self.announced.of_mut(direction).take_if(|announced| announced.end <= next)
         {
-            let messages = self.messages.of_mut(way);
-            *messages = messages.saturating_add(if by_itself { ENOUGH_ALONE } else { 1 });
+            let messages = self.messages.of_mut(direction);
+            *messages = messages.saturating_add(if by_itself { ENOUGH_MESSAGES_ALONE } else { 1 });
         }
     }
 
-    /// So many bytes of a way could not be read.
-    pub(super) fn note_unreadable(&mut self, way: Way, bytes: u64) {
+    /// So many bytes of a direction could not be read.
+    pub(super) fn note_unreadable(&mut self, direction: Direction, bytes: u64) {
         self.unreadable = self.unreadable.saturating_add(bytes);
-        let in_the_middle = !self.from_start && self.first != Some(way) && *self.messages.of(way) == 0;
+        let in_the_middle =
+            !self.from_start && self.first != Some(direction) && *self.messages.of(direction) == 0;
         self.is_wrong |= !in_the_middle || self.unreadable > MAX_UNREADABLE;
     }
 
@@ -104,17 +105,17 @@ impl Trial {
         self.is_wrong |= self.passed > MAX_UNREADABLE;
     }
 
-    /// Whether a whole message of a way was read.
-    pub(super) fn has_message(&self, way: Way) -> bool {
-        *self.messages.of(way) > 0
+    /// Whether a whole message of a direction was read.
+    pub(super) fn has_message(&self, direction: Direction) -> bool {
+        *self.messages.of(direction) > 0
     }
 
     pub(super) fn is_right(&self) -> bool {
-        let counts = [Way::Out, Way::In].map(|way| *self.messages.of(way));
-        let silent = [Way::Out, Way::In].into_iter().any(|way| !self.heard.of(way));
+        let counts = [Direction::Out, Direction::In].map(|direction| *self.messages.of(direction));
+        let silent = [Direction::Out, Direction::In].into_iter().any(|direction| !self.heard.of(direction));
         !self.is_wrong
             && (counts.iter().all(|count| *count > 0)
-                || silent && counts.iter().any(|count| *count >= ENOUGH_ALONE))
+                || silent && counts.iter().any(|count| *count >= ENOUGH_MESSAGES_ALONE))
     }
 
     pub(super) fn is_wrong(&self) -> bool {
@@ -126,13 +127,13 @@ impl Trial {
         if self.is_wrong() {
             Vec::new()
         } else if self.unreadable == 0
-            && [Way::Out, Way::In].into_iter().any(|way| *self.messages.of(way) > 0)
+            && [Direction::Out, Direction::In].into_iter().any(|direction| *self.messages.of(direction) > 0)
         {
             // Nobody contradicted: a request without an answer or with half of one, or what a server sent by itself.
             std::mem::take(&mut self.withheld).into()
         } else if self.from_start {
-            let way = self.first.unwrap_or(Way::Out);
-            vec![Outcome::Unparsable { way, bytes: self.bytes }]
+            let direction = self.first.unwrap_or(Direction::Out);
+            vec![Outcome::Unparsable { direction, bytes: self.bytes }]
         } else {
             // On a connection joined late, most of what looks like a message once and is not answered as one is none.
             Vec::new()

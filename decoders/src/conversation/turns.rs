@@ -6,11 +6,11 @@
 use crate::decoder::Side;
 
 /// Turns in a row after which a client that might have asked ahead is taken for one that does not.
-const ENOUGH: u32 = 8;
+const ENOUGH_TURNS: u32 = 8;
 
 /// Requests that wait when a response is found lost: the one it was for, and the one whose response showed it. More
 /// were asked ahead, or more was lost.
-const EXPLAINED: usize = 2;
+const EXPLAINED_REQUESTS: usize = 2;
 
 /// What is known of the turns on one connection.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Turns {
         }
         self.counted &= from == Side::Client;
         self.lost |= from == Side::Client || !self.are_sure();
-        if from == Side::Server && waiting > EXPLAINED && self.are_sure() {
+        if from == Side::Server && waiting > EXPLAINED_REQUESTS && self.are_sure() {
             self.state = State::Doubted(0);
         }
     }
@@ -92,7 +92,7 @@ impl Turns {
         let asked = lost_bytes.checked_div(self.shortest).unwrap_or_default().saturating_add(seen);
         self.state = match self.state {
             State::Sure if lost && u64::from(answers) < asked => State::Doubted(0),
-            State::Doubted(turns) if !lost && answers == 1 && turns.saturating_add(1) >= ENOUGH => {
+            State::Doubted(turns) if !lost && answers == 1 && turns.saturating_add(1) >= ENOUGH_TURNS => {
                 State::Sure
             }
             State::Doubted(turns) if !lost && answers == 1 => State::Doubted(turns.saturating_add(1)),
@@ -164,7 +164,7 @@ mod tests {
         let mut turns = Turns::default();
         take(&mut turns, 1);
         turns.lose(Side::Client, Some(50), 0);
-        take(&mut turns, ENOUGH);
+        take(&mut turns, ENOUGH_TURNS);
         assert!(!turns.are_sure());
         turns.ask(40, false);
         assert!(turns.are_sure());
@@ -174,9 +174,9 @@ mod tests {
     fn asking_ahead_in_doubt_begins_the_count_anew() {
         let mut turns = Turns::default();
         turns.lose(Side::Client, Some(50), 0);
-        take(&mut turns, ENOUGH - 1);
+        take(&mut turns, ENOUGH_TURNS - 1);
         turns.ask(40, false);
-        take(&mut turns, ENOUGH);
+        take(&mut turns, ENOUGH_TURNS);
         assert!(!turns.are_sure());
         turns.ask(40, false);
         assert!(turns.are_sure());
@@ -186,7 +186,7 @@ mod tests {
     fn asking_ahead_lasts_until_a_rest() {
         let mut turns = Turns::default();
         turns.break_ahead();
-        take(&mut turns, 2 * ENOUGH);
+        take(&mut turns, 2 * ENOUGH_TURNS);
         assert!(!turns.are_sure());
         turns.rest();
         take(&mut turns, 1);

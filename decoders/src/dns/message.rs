@@ -33,7 +33,7 @@ pub(super) const STATEFUL: u16 = 6;
 
 /// The first 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct DnsHeader {
     pub(super) id: u16,
     flags: u16,
     pub(super) questions: u16,
@@ -63,8 +63,8 @@ pub(super) enum Section {
 
 /// A message as shown.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) header: Header,
+pub(super) struct DnsMessage {
+    pub(super) header: DnsHeader,
     /// The first question.
     pub(super) question: Option<Question>,
     /// The response code, with the part that the extension carries.
@@ -83,9 +83,9 @@ pub(super) struct Message {
     truncated: bool,
 }
 
-// === impl Header ===
+// === impl DnsHeader ===
 
-impl Header {
+impl DnsHeader {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let [id, flags, questions] = [reader.u16()?, reader.u16()?, reader.u16()?];
         let [answers, authorities, additionals] = [reader.u16()?, reader.u16()?, reader.u16()?];
@@ -186,13 +186,13 @@ impl Section {
     }
 }
 
-// === impl Message ===
+// === impl DnsMessage ===
 
-impl Message {
+impl DnsMessage {
     /// Reads what is here of a message and writes up to `limit` bytes of text; absent without a header.
     pub(super) fn read(bytes: &[u8], limit: usize) -> Option<Self> {
         let mut reader = Reader::new(bytes, 0);
-        let header = Header::read(&mut reader)?;
+        let header = DnsHeader::read(&mut reader)?;
         let mut message = Self {
             header,
             question: None,
@@ -296,7 +296,7 @@ impl Message {
 /// Returns the records of a message's answer section, as far as they can be read.
 pub(super) fn answers(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
     let mut reader = Reader::new(bytes, 0);
-    let header = Header::read(&mut reader);
+    let header = DnsHeader::read(&mut reader);
     let questions = header.map_or(0, |header| header.questions);
     let sound = (0..questions).all(|_| Question::read(&mut reader, bytes).is_some());
     let count = header.filter(|_| sound).map_or(0, |header| header.answers);

@@ -3,19 +3,19 @@
 //! Three others write messages of the same form, and are not DNS: NetBIOS names (RFC 1002), which gives type numbers
 //! other meanings, multicast DNS (RFC 6762) and LLMNR (RFC 4795), which ask neighbours and expect no answer.
 
-use super::message::{HEADER, Header, INVERSE, QUERY, Question, STATEFUL};
+use super::message::{DnsHeader, HEADER, INVERSE, QUERY, Question, STATEFUL};
 use super::{iana, name, record};
 use crate::decoder::{Evidence, Probe, Side};
 use crate::reader::Reader;
 
 /// A datagram of at least so many bytes may be cut by the capture: its records need not all be there.
-const MAY_BE_CUT: usize = 512;
+const WHOLE_BYTES: usize = 512;
 
 /// Bytes of a stream in which a message shows what it is, though it may be longer.
-const ENOUGH: usize = 2048;
+const ENOUGH_BYTES: usize = 2048;
 
 /// Bytes of the length before each message of a stream (RFC 1035, section 4.2.2).
-const PREFIX: usize = 2;
+const PREFIX_BYTES: usize = 2;
 
 /// Classes in use: Internet, Chaos, Hesiod, none, any.
 const CLASSES: [u16; 5] = [1, 3, 4, 254, 255];
@@ -50,7 +50,7 @@ struct Part<'a> {
 /// What stands in a message.
 #[derive(Debug)]
 struct Content {
-    header: Header,
+    header: DnsHeader,
     questions: Vec<Question>,
     /// Whose the first record is, and its type.
     first: Option<(String, u16)>,
@@ -78,24 +78,24 @@ pub(super) fn stream(evidence: &Evidence<'_>) -> Probe {
     if length < HEADER {
         return Probe::No;
     }
-    let behind = evidence.head.get(PREFIX..).unwrap_or_default();
+    let behind = evidence.head.get(PREFIX_BYTES..).unwrap_or_default();
     let (bytes, growing) = match behind.get(..length) {
         Some(whole) => (whole, false),
-        None => (behind, behind.len() < ENOUGH),
+        None => (behind, behind.len() < ENOUGH_BYTES),
     };
     judge(evidence, Part { bytes, length, growing, streamed: true })
 }
 
 /// Tells whether a datagram is a message.
 pub(super) fn datagram(evidence: &Evidence<'_>) -> Probe {
-    let length = if evidence.head.len() < MAY_BE_CUT { evidence.head.len() } else { usize::MAX };
+    let length = if evidence.head.len() < WHOLE_BYTES { evidence.head.len() } else { usize::MAX };
     judge(evidence, Part { bytes: evidence.head, length, growing: false, streamed: false })
 }
 
 fn judge(evidence: &Evidence<'_>, part: Part<'_>) -> Probe {
     let more = if part.growing { Probe::NeedMore } else { Probe::No };
     let mut reader = Reader::new(part.bytes, 0);
-    let Some(header) = Header::read(&mut reader) else { return more };
+    let Some(header) = DnsHeader::read(&mut reader) else { return more };
     let sound = header.is_sound(evidence.sender) && header.opcode() <= OPCODES && header.opcode() != 3;
     if !sound || !header.fits(part.length) || is_other_port(evidence.port) {
         return Probe::No;
@@ -132,7 +132,7 @@ fn is_link_local(name: &str) -> bool {
 
 impl Content {
     /// Reads what stands behind a header; absent where a question or record is damaged, or not all there and needed.
-    fn read<'a>(header: Header, reader: &mut Reader<'a>, part: Part<'a>) -> Option<Self> {
+    fn read<'a>(header: DnsHeader, reader: &mut Reader<'a>, part: Part<'a>) -> Option<Self> {
         let mut content = Self {
             header,
             questions: Vec::new(),
@@ -146,7 +146,7 @@ impl Content {
         }
         for _ in header.records() {
             let Some(record) = record::read(reader, part.bytes) else {
-                let cut = part.growing || part.bytes.len() >= MAY_BE_CUT && part.bytes.len() < part.length;
+                let cut = part.growing || part.bytes.len() >= WHOLE_BYTES && part.bytes.len() < part.length;
                 content.end = End::Cut;
                 return cut.then_some(content);
             };

@@ -9,7 +9,7 @@ mod unusual;
 
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Way};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Outcome, Transport};
 use crate::decoder::{Options, Redaction, Side};
 
 /// Payload bytes kept.
@@ -38,16 +38,16 @@ impl Talk {
 
     /// Sends a datagram, or bytes of a stream.
     fn raw(&mut self, side: Side, bytes: &[u8]) {
-        let (way, index) = if side == Side::Client { (Way::Out, 0) } else { (Way::In, 1) };
+        let (direction, index) = if side == Side::Client { (Direction::Out, 0) } else { (Direction::In, 1) };
         let length = u64::try_from(bytes.len()).unwrap();
         self.now += 1_000_000;
         match self.transport {
             Transport::Udp => {
-                self.conversation.datagram(way, self.at[index], self.now, bytes, length);
+                self.conversation.datagram(direction, self.at[index], self.now, bytes, length);
                 self.at[index] += 1;
             }
             Transport::Tcp => {
-                self.conversation.bytes(way, self.at[index], self.now, bytes);
+                self.conversation.bytes(direction, self.at[index], self.now, bytes);
                 self.at[index] += length;
             }
         }
@@ -70,8 +70,8 @@ impl Talk {
     }
 
     fn lose(&mut self, side: Side, length: u64) {
-        let (way, index) = if side == Side::Client { (Way::Out, 0) } else { (Way::In, 1) };
-        self.conversation.gap(way, self.at[index], self.now, Some(length));
+        let (direction, index) = if side == Side::Client { (Direction::Out, 0) } else { (Direction::In, 1) };
+        self.conversation.gap(direction, self.at[index], self.now, Some(length));
         self.at[index] += length;
     }
 

@@ -1,6 +1,6 @@
 //! Zone transfers: one query that any number of messages answer (RFC 5936, RFC 1995).
 
-use super::message::{self, Message, Question};
+use super::message::{self, DnsMessage, Question};
 use crate::decoder::Response;
 use crate::dns::iana;
 
@@ -50,7 +50,7 @@ pub(super) fn is_asked(question: &Question) -> bool {
 
 impl Transfer {
     /// Begins the transfer that `query`, with this key, asks for.
-    pub(super) fn new(query: &Message, key: u64) -> Self {
+    pub(super) fn new(query: &DnsMessage, key: u64) -> Self {
         Self {
             key,
             has: query.serial,
@@ -74,7 +74,7 @@ impl Transfer {
 
     /// Takes the next message, which is `bytes`; returns whether it is the last one. Text is kept up to `limit`: all of
     /// the first message, and the answers of those that follow.
-    pub(super) fn take(&mut self, message: Message, bytes: &[u8], limit: usize) -> bool {
+    pub(super) fn take(&mut self, message: DnsMessage, bytes: &[u8], limit: usize) -> bool {
         let first = !self.has_begun();
         self.rcode = message.rcode;
         self.follow(bytes);

@@ -1,6 +1,6 @@
 //! The body of an HTTP/1 message: where it ends, and its first bytes for the payload (RFC 9112, sections 6 and 7).
 
-use super::head::{Framing, field_beginning};
+use super::head::{BodyFraming, field_beginning};
 use super::line;
 use crate::decoder::{Probe, Side};
 
@@ -46,14 +46,14 @@ pub(super) enum Read {
 
 impl Body {
     /// Begins a body behind a head of which `payload` is shown.
-    pub(super) fn new(framing: Framing, mut payload: Vec<u8>, limit: usize) -> Self {
+    pub(super) fn new(framing: BodyFraming, mut payload: Vec<u8>, limit: usize) -> Self {
         let truncated = payload.len() > limit;
         payload.truncate(limit);
         let state = match framing {
-            Framing::None => State::Done,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::ChunkSize,
-            Framing::UntilClose => State::UntilClose,
+            BodyFraming::None => State::Done,
+            BodyFraming::Length(length) => State::Length(length),
+            BodyFraming::Chunked => State::ChunkSize,
+            BodyFraming::UntilClose => State::UntilClose,
         };
         Self { state, payload, limit, truncated }
     }
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     fn chunked() -> Body {
-        Body::new(Framing::Chunked, Vec::new(), 1000)
+        Body::new(BodyFraming::Chunked, Vec::new(), 1000)
     }
 
     #[test]

@@ -39,12 +39,12 @@ pub(super) struct Head<'a> {
     /// The first line, without its end.
     pub(super) line: &'a [u8],
     /// The fields, in order.
-    pub(super) fields: Vec<Field<'a>>,
+    pub(super) fields: Vec<HeaderField<'a>>,
 }
 
 /// A header field, folded or not.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Field<'a> {
+pub(super) struct HeaderField<'a> {
     /// Its name; empty for a line that has none.
     pub(super) name: &'a [u8],
     /// Its value, unfolded.
@@ -55,7 +55,7 @@ pub(super) struct Field<'a> {
 
 /// How long a body is (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum BodyFraming {
     None,
     Length(u64),
     Chunked,
@@ -132,7 +132,7 @@ impl<'a> Head<'a> {
             if line.is_empty() {
                 break;
             }
-            fields.push(Field::parse(line));
+            fields.push(HeaderField::parse(line));
             rest = after;
         }
         Self { line: without_end(line), fields }
@@ -140,7 +140,7 @@ impl<'a> Head<'a> {
 
     /// Returns the values of a header, in order.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let named = move |field: &&Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+        let named = move |field: &&HeaderField<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
         self.fields.iter().filter(named).map(|field| field.value.as_ref())
     }
 
@@ -156,7 +156,7 @@ impl<'a> Head<'a> {
     }
 
     /// Returns the framing that `Transfer-Encoding` and `Content-Length` give; absent when neither is there.
-    pub(super) fn framing(&self) -> Option<Framing> {
+    pub(super) fn framing(&self) -> Option<BodyFraming> {
         let codings = self.values("transfer-encoding").flat_map(|value| value.split(|byte| *byte == b','));
         let named =
             codings.map(|coding| coding.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
@@ -165,20 +165,20 @@ impl<'a> Head<'a> {
             named.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")).last();
         if let Some(last) = last {
             let chunked = last.eq_ignore_ascii_case(b"chunked");
-            return Some(if chunked { Framing::Chunked } else { Framing::UntilClose });
+            return Some(if chunked { BodyFraming::Chunked } else { BodyFraming::UntilClose });
         }
         // Repeated lengths must agree; a reader that sees them differ can only trust the first.
         let value = self.values("content-length").next()?;
         let first = value.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
         let digits = first.iter().all(u8::is_ascii_digit);
         let length = std::str::from_utf8(first).ok().filter(|_| digits)?.parse().ok()?;
-        Some(if length == 0 { Framing::None } else { Framing::Length(length) })
+        Some(if length == 0 { BodyFraming::None } else { BodyFraming::Length(length) })
     }
 }
 
-// === impl Field ===
+// === impl HeaderField ===
 
-impl<'a> Field<'a> {
+impl<'a> HeaderField<'a> {
     /// Reads a field from its lines. Space before the colon is no part of the name: who wrote it meant the field.
     fn parse(raw: &'a [u8]) -> Self {
         let (name, value) = match memchr::memchr(b':', raw) {
@@ -254,22 +254,22 @@ fn without_end(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn framing(fields: &str) -> Option<Framing> {
+    fn framing(fields: &str) -> Option<BodyFraming> {
         Head::parse(format!("X\r\n{fields}\r\n\r\n").as_bytes()).framing()
     }
 
     #[test]
     fn lengths_and_codings_frame_a_body() {
-        let (chunked, close) = (Some(Framing::Chunked), Some(Framing::UntilClose));
+        let (chunked, close) = (Some(BodyFraming::Chunked), Some(BodyFraming::UntilClose));
         for (fields, expected) in [
             ("A: b", None),
-            ("Content-Length: 5", Some(Framing::Length(5))),
-            ("content-length:\t007 ", Some(Framing::Length(7))),
-            ("Content-Length : 5", Some(Framing::Length(5))),
-            ("Content-Length: 5, 5", Some(Framing::Length(5))),
-            ("Content-Length: 5\r\nContent-Length: 5", Some(Framing::Length(5))),
-            ("Content-Length:\r\n 5", Some(Framing::Length(5))),
-            ("Content-Length: 0", Some(Framing::None)),
+            ("Content-Length: 5", Some(BodyFraming::Length(5))),
+            ("content-length:\t007 ", Some(BodyFraming::Length(7))),
+            ("Content-Length : 5", Some(BodyFraming::Length(5))),
+            ("Content-Length: 5, 5", Some(BodyFraming::Length(5))),
+            ("Content-Length: 5\r\nContent-Length: 5", Some(BodyFraming::Length(5))),
+            ("Content-Length:\r\n 5", Some(BodyFraming::Length(5))),
+            ("Content-Length: 0", Some(BodyFraming::None)),
             ("Content-Length: +5", None),
             ("Content-Length: 5x", None),
             ("Content-Length: 99999999999999999999", None),
@@ -280,7 +280,7 @@ mod tests {
             ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", chunked),
             ("Content-Length: 5\r\nTransfer-Encoding: chunked", chunked),
             ("Transfer-Encoding: chunked, gzip", close),
-            ("Transfer-Encoding: identity\r\nContent-Length: 5", Some(Framing::Length(5))),
+            ("Transfer-Encoding: identity\r\nContent-Length: 5", Some(BodyFraming::Length(5))),
             ("Transfer-Encoding: identity", None),
             ("Transfer-Encoding: chunked, identity", chunked),
             ("Transfer-Encoding : chunked", chunked),

@@ -1,7 +1,7 @@
 //! Requests: their heads, their bodies, and what else a client sends.
 
 use super::body::{Body, Read};
-use super::head::{Framing, Head};
+use super::head::{BodyFraming, Head};
 use super::{Beyond, Http, line, resync, shown, take};
 use crate::decoder::{Event, Probe, Request, Rest, Side, Step};
 
@@ -17,7 +17,7 @@ pub(super) struct Upload {
 
 /// What the framing of a request's response depends on.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct RequestTraits {
     pub(super) method: Method,
     /// It asks to go on with another protocol.
     pub(super) upgrade: bool,
@@ -47,7 +47,7 @@ impl Http {
             b"CONNECT" => Method::Connect,
             _ => Method::Other,
         };
-        let asked = Asked { method: kind, upgrade: head.lists("connection", "upgrade") };
+        let asked = RequestTraits { method: kind, upgrade: head.lists("connection", "upgrade") };
         self.pending.push(asked);
         // What the server says next is an answer.
         self.server.held = false;
@@ -62,9 +62,9 @@ impl Http {
             ("path", shown::path(&target).to_owned()),
         ];
         // Without a length a request has no body: a server could not tell where it ends.
-        let framing = head.framing().filter(|framing| whole && *framing != Framing::UntilClose);
-        let framing = framing.unwrap_or(Framing::None);
-        let open = framing != Framing::None;
+        let framing = head.framing().filter(|framing| whole && *framing != BodyFraming::UntilClose);
+        let framing = framing.unwrap_or(BodyFraming::None);
+        let open = framing != BodyFraming::None;
         if open {
             self.upload = Some(Upload {
                 body: Body::new(framing, payload.clone(), self.options.payload_bytes),

@@ -1,18 +1,18 @@
 //! Responses: their heads, their bodies, and answers that nobody asked for.
 
 use super::body::{Body, Read};
-use super::head::{Framing, Head};
+use super::head::{BodyFraming, Head};
 use super::request::Method;
 use super::{Beyond, Http, line, shown, take};
 use crate::decoder::{Event, Probe, Response, Side, Step};
 
 /// Types of a response behind which a container's streams pass, both ways and as they are.
-const HIJACKED: [&str; 2] =
+const HIJACKED_TYPES: [&str; 2] =
     ["application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"];
 
 /// A response whose body is read.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct OpenResponse {
     pub(super) body: Body,
     response: Response,
     push: bool,
@@ -96,17 +96,17 @@ impl Http {
         let asked = asked.unwrap_or_default();
         let stream = head
             .values("content-type")
-            .any(|kind| HIJACKED.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())));
+            .any(|kind| HIJACKED_TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes())));
         let connected = asked.method == Method::Connect && (200..300).contains(&status);
         let freed =
             status == 101 || connected || asked.method == Method::Post && stream && head.framing().is_none();
         let bodiless = freed || !whole || asked.method == Method::Head || matches!(status, 204 | 304);
         let framing = match head.framing() {
-            _ if bodiless => Framing::None,
+            _ if bodiless => BodyFraming::None,
             Some(framing) => framing,
             // It has no content (RFC 9110, section 15.3.6), and clients expect none.
-            None if status == 205 && !head.lists("connection", "close") => Framing::None,
-            None => Framing::UntilClose,
+            None if status == 205 && !head.lists("connection", "close") => BodyFraming::None,
+            None => BodyFraming::UntilClose,
         };
         let line = String::from_utf8_lossy(head.line);
         let payload = shown::head(head, &line, &self.options.redaction);
@@ -114,8 +114,9 @@ impl Http {
         let operation = push.then(|| line.split_once(' ').map_or("", |(_, status)| status).trim().to_owned());
         let response =
             Response { status: status.to_string(), error: status >= 400, operation, ..Response::default() };
-        let reply = Reply { body: Body::new(framing, payload, self.options.payload_bytes), response, push };
-        if framing == Framing::None {
+        let reply =
+            OpenResponse { body: Body::new(framing, payload, self.options.payload_bytes), response, push };
+        if framing == BodyFraming::None {
             if freed {
                 self.beyond = Some(if connected { Beyond::Tunnel } else { Beyond::Other });
             }
@@ -154,9 +155,9 @@ impl Http {
     }
 }
 
-// === impl Reply ===
+// === impl OpenResponse ===
 
-impl Reply {
+impl OpenResponse {
     /// Ends it; `whole` says that it is at its end.
     pub(super) fn end(self, whole: bool) -> Event {
         let Self { body, response, push } = self;

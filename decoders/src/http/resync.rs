@@ -3,7 +3,7 @@
 //! Text that looks like a message may lie within a body. What is taken here is only looked for where no open body is
 //! known to go on, and what follows it must fit too.
 
-use super::head::{Framing, Head, field_beginning};
+use super::head::{BodyFraming, Head, field_beginning};
 use super::line;
 use crate::decoder::{Probe, Side};
 
@@ -43,9 +43,9 @@ pub(super) fn is_message(from: Side, bytes: &[u8]) -> bool {
 fn is_followed(bytes: &[u8], end: usize) -> bool {
     let (head, rest) = bytes.split_at(end.min(bytes.len()));
     let body = match Head::parse(head).framing() {
-        None | Some(Framing::None | Framing::UntilClose) => 0,
-        Some(Framing::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
-        Some(Framing::Chunked) => return true,
+        None | Some(BodyFraming::None | BodyFraming::UntilClose) => 0,
+        Some(BodyFraming::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        Some(BodyFraming::Chunked) => return true,
     };
     let Some(next) = rest.get(body..) else { return true };
     let empty = next.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

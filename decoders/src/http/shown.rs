@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::head::{Field, Head};
+use super::head::{Head, HeaderField};
 use super::line;
 use crate::decoder::Redaction;
 use crate::redact::{self, REDACTED};
@@ -50,7 +50,7 @@ pub(super) fn head(head: &Head<'_>, first: &str, redaction: &Redaction) -> Vec<u
     text
 }
 
-fn shown<'a>(field: &Field<'a>, redaction: &Redaction) -> Cow<'a, [u8]> {
+fn shown<'a>(field: &HeaderField<'a>, redaction: &Redaction) -> Cow<'a, [u8]> {
     if !redaction.enabled {
         return Cow::Borrowed(field.raw);
     }

@@ -5,7 +5,7 @@ mod losses;
 
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Verdict, Way};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Outcome, Transport, Verdict};
 use crate::decoder::{Options, Redaction, Side};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -40,41 +40,41 @@ impl Server {
         Self { conversation: Conversation::new(context, Arc::new(options)), at: [0, 0], now: 0, size: 0 }
     }
 
-    fn step(&mut self, way: Way, len: usize) -> (u64, u64) {
+    fn step(&mut self, direction: Direction, len: usize) -> (u64, u64) {
         self.now += 1_000_000;
-        let at = &mut self.at[usize::from(way == Way::Out)];
+        let at = &mut self.at[usize::from(direction == Direction::Out)];
         let position = *at;
         *at += len as u64;
         (position, self.now)
     }
 
-    fn bytes(&mut self, way: Way, bytes: &[u8]) -> &mut Self {
+    fn bytes(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
         let size = if self.size == 0 { bytes.len().max(1) } else { self.size };
         for piece in bytes.chunks(size) {
-            let (position, now) = self.step(way, piece.len());
-            self.conversation.bytes(way, position, now, piece);
+            let (position, now) = self.step(direction, piece.len());
+            self.conversation.bytes(direction, position, now, piece);
         }
         self
     }
 
     fn ask(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.bytes(Way::In, bytes.as_ref())
+        self.bytes(Direction::In, bytes.as_ref())
     }
 
     fn answer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.bytes(Way::Out, bytes.as_ref())
+        self.bytes(Direction::Out, bytes.as_ref())
     }
 
     /// So many bytes were moved and not captured.
-    fn hole(&mut self, way: Way, len: usize) -> &mut Self {
-        let (position, now) = self.step(way, len);
-        self.conversation.skipped(way, position, now, len as u64);
+    fn hole(&mut self, direction: Direction, len: usize) -> &mut Self {
+        let (position, now) = self.step(direction, len);
+        self.conversation.skipped(direction, position, now, len as u64);
         self
     }
 
-    fn loss(&mut self, way: Way, len: usize) -> &mut Self {
-        let (position, now) = self.step(way, len);
-        self.conversation.gap(way, position, now, Some(len as u64));
+    fn loss(&mut self, direction: Direction, len: usize) -> &mut Self {
+        let (position, now) = self.step(direction, len);
+        self.conversation.gap(direction, position, now, Some(len as u64));
         self
     }
 
@@ -127,12 +127,12 @@ impl Server {
 }
 
 /// Plays a connection in whole calls and in pieces, and returns what is told of it, which must not depend on that.
-fn play(said: &[(Way, &[u8])]) -> Vec<String> {
+fn play(said: &[(Direction, &[u8])]) -> Vec<String> {
     let run = |size| {
         let mut server = Server::new();
         server.size = size;
-        for (way, bytes) in said {
-            server.bytes(*way, bytes);
+        for (direction, bytes) in said {
+            server.bytes(*direction, bytes);
         }
         server.end().all()
     };
@@ -190,15 +190,20 @@ fn unusual_heads_and_bodies_are_read() {
     ] {
         let ask = post(fields, body);
         let answer = format!("HTTP/1.7 201\r\n{fields}\r\n\r\n{body}");
-        let said = [(Way::In, ask.as_bytes()), (Way::Out, answer.as_bytes()), (Way::In, GET), (Way::Out, OK)];
+        let said = [
+            (Direction::In, ask.as_bytes()),
+            (Direction::Out, answer.as_bytes()),
+            (Direction::In, GET),
+            (Direction::Out, OK),
+        ];
         assert_eq!(play(&said), ["POST /p 201", "GET /a 200"], "{fields:?}");
     }
     let bare = b"\n\r\nPOST /p HTTP/1.0\nContent-Length: 1\n\na".as_slice();
     let said = [
-        (Way::In, bare),
-        (Way::Out, b"HTTP/1.0 200 OK\nContent-Length: 0\n\n".as_slice()),
-        (Way::In, GET),
-        (Way::Out, OK),
+        (Direction::In, bare),
+        (Direction::Out, b"HTTP/1.0 200 OK\nContent-Length: 0\n\n".as_slice()),
+        (Direction::In, GET),
+        (Direction::Out, OK),
     ];
     assert_eq!(play(&said), ["POST /p 200", "GET /a 200"]);
 }
@@ -214,7 +219,7 @@ fn responses_without_content_have_none() {
         ("GET", b"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 102 Wait\r\nX: y\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 204 None\r\n\r\n"),
     ] {
         let ask = format!("{method} /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        let told = play(&[(Way::In, ask.as_bytes()), (Way::Out, answer), (Way::In, GET), (Way::Out, OK)]);
+        let told = play(&[(Direction::In, ask.as_bytes()), (Direction::Out, answer), (Direction::In, GET), (Direction::Out, OK)]);
         assert_eq!(told.last().map(String::as_str), Some("GET /a 200"), "{method}");
         assert_eq!(told.len(), 2, "{told:?}");
     }
@@ -254,8 +259,11 @@ fn targets_have_four_forms() {
 fn a_stream_of_sound_is_read_to_its_end() {
     let ask = b"GET /radio HTTP/1.0\r\nIcy-MetaData: 1\r\n\r\n".as_slice();
     let answer = b"ICY 200 OK\r\nicy-name: radio\r\n\r\n\xff\xfb\x90\x00sound".as_slice();
-    assert_eq!(play(&[(Way::In, ask), (Way::Out, answer), (Way::Out, b"more")]), ["GET /radio 200"]);
-    let told = play(&[(Way::In, ask), (Way::Out, b"ICY 401 Unauthorized\r\n\r\n")]);
+    assert_eq!(
+        play(&[(Direction::In, ask), (Direction::Out, answer), (Direction::Out, b"more")]),
+        ["GET /radio 200"]
+    );
+    let told = play(&[(Direction::In, ask), (Direction::Out, b"ICY 401 Unauthorized\r\n\r\n")]);
     assert_eq!(told, ["GET /radio 401"]);
 }
 

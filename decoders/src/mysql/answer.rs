@@ -1,11 +1,11 @@
 //! Reads the packets with which the server answers one command.
 
-use super::command::Statement;
+use super::command::MysqlStatement;
 use super::database::{Database, Plan, Progress};
 use super::login::Agreed;
 use super::metadata;
 use super::packet::Packet;
-use super::values::{Column, binary_row, text_row};
+use super::values::{MysqlColumn, binary_row, text_row};
 use crate::sql::{REDACTED, Secrets, cursor::Cursor, table::Table};
 
 /// `SERVER_MORE_RESULTS_EXISTS`.
@@ -19,7 +19,7 @@ const SESSION_STATE_CHANGED: u16 = 0x4000;
 /// The least body of an OK packet.
 const OK_BYTES: usize = 7;
 /// The error number of `MariaDB`'s progress reports.
-const PROGRESS: u16 = 0xffff;
+const PROGRESS_ERROR: u16 = 0xffff;
 /// Most columns whose names and types are kept.
 const MAX_COLUMNS: usize = 512;
 
@@ -93,7 +93,7 @@ pub(super) struct Answer {
     pub(super) error: Option<u16>,
     /// The number of the statement that was prepared, and how many parameters it takes.
     pub(super) prepared: Option<(u32, usize)>,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<MysqlColumn>,
     column_count: u64,
     /// Rows of the binary protocol cannot be read: the server left out their columns, and they are not known.
     blind: bool,
@@ -123,7 +123,7 @@ pub(super) struct Failure {
 
 impl Answer {
     /// Begins the answer to what was asked; a statement's columns hold where the server leaves them out.
-    pub(super) fn new(asked: Asked, statement: Option<&Statement>, limit: usize, redact: bool) -> Self {
+    pub(super) fn new(asked: Asked, statement: Option<&MysqlStatement>, limit: usize, redact: bool) -> Self {
         let Asked { shape, plan, secrets } = asked;
         let columns = statement.map(|statement| statement.columns.clone()).unwrap_or_default();
         Self {
@@ -271,7 +271,7 @@ impl Answer {
 
     fn column(&mut self, packet: &Packet<'_>, agreed: Agreed) {
         if self.columns.len() < MAX_COLUMNS {
-            let mut column = Column::read(packet.head, agreed.extended_metadata).unwrap_or_default();
+            let mut column = MysqlColumn::read(packet.head, agreed.extended_metadata).unwrap_or_default();
             // A column without a name of its own is called by its expression.
             self.secrets.hide(&mut column.name);
             self.columns.push(column);
@@ -422,7 +422,7 @@ impl Answer {
 
     fn fail(&mut self, packet: &Packet<'_>) -> Option<Piece> {
         let mut failure = Failure::read(packet)?;
-        if failure.number == PROGRESS {
+        if failure.number == PROGRESS_ERROR {
             let untouched = self.stage == Stage::First && self.results == 0;
             return Some(if untouched { Piece::Interim } else { Piece::Part });
         }

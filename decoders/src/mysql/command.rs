@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::database::Plan;
 use super::login::Agreed;
-use super::values::{self, Column, Kind, Value};
+use super::values::{self, MysqlColumn, Value, ValueKind};
 use crate::sql::{self, Dialect, Parameters, REDACTED, Secrets, cursor::Cursor};
 
 /// Command bytes.
@@ -39,7 +39,7 @@ const SEND_TYPES: u16 = 128;
 
 /// A prepared statement.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Statement {
+pub(super) struct MysqlStatement {
     /// Its text, without secrets.
     pub(super) text: Arc<[u8]>,
     /// Which of the values bound to it are secrets.
@@ -49,11 +49,11 @@ pub(super) struct Statement {
     /// How many parameters it takes.
     pub(super) parameters: usize,
     /// The types bound last.
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<ValueKind>,
     /// Parameters that were sent ahead as long data.
     pub(super) long: Vec<u16>,
     /// The columns of its result, which the server may leave out later.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<MysqlColumn>,
     /// What it does to the current database.
     pub(super) plan: Plan,
     /// The client closed it, and waits for an answer of it yet.
@@ -72,7 +72,7 @@ enum Layout {
 /// The parameters of one execution.
 #[derive(Debug, Default)]
 struct Bound {
-    kinds: Vec<Kind>,
+    kinds: Vec<ValueKind>,
     /// Those of the statement: NULL, sent ahead, or a value.
     values: Vec<Parameter>,
     /// Whether all were there, and nothing behind them.
@@ -94,9 +94,9 @@ pub(super) struct Rendered {
     pub(super) truncated: bool,
 }
 
-// === impl Statement ===
+// === impl MysqlStatement ===
 
-impl Statement {
+impl MysqlStatement {
     /// Takes the text of `COM_STMT_PREPARE`.
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
         let redacted = sql::redact(text, Dialect::Mysql);
@@ -154,7 +154,7 @@ impl Statement {
         match cursor.byte()? {
             1 => {
                 for _ in 0..count {
-                    bound.kinds.push(Kind::parameter(cursor.array()?));
+                    bound.kinds.push(ValueKind::parameter(cursor.array()?));
                     if attributed {
                         cursor.lenenc_bytes()?;
                     }
@@ -192,7 +192,7 @@ impl Statement {
         if cursor.u16_le()? & SEND_TYPES != 0 {
             self.kinds.clear();
             for _ in 0..self.parameters {
-                self.kinds.push(Kind::parameter(cursor.array()?));
+                self.kinds.push(ValueKind::parameter(cursor.array()?));
             }
         }
         while !cursor.rest().is_empty() && !self.kinds.is_empty() && !text.truncated {
@@ -277,7 +277,7 @@ fn behind_attributes(body: &[u8]) -> Option<&[u8]> {
     let mut kinds = Vec::new();
     if cursor.byte()? == 1 {
         for _ in 0..count {
-            kinds.push(Kind::parameter(cursor.array()?));
+            kinds.push(ValueKind::parameter(cursor.array()?));
             cursor.lenenc_bytes()?;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::scan::{Lexis, Scanner, Token};
+use super::scan::{Lexis, MysqlToken, Scanner};
 
 /// Most steps kept of one text: scripts change their database a few times.
 const MAX_STEPS: usize = 256;
@@ -172,14 +172,14 @@ impl Reader<'_> {
             return Some(None);
         }
         let mut depth = Depth::of(&first);
-        let mut head: Vec<Token<'_>> = Vec::new();
+        let mut head: Vec<MysqlToken<'_>> = Vec::new();
         let mut next = Some(first);
         while let Some(token) = next {
             // A transaction begins so too, and is no block.
             if head.len() == 1 && head.first().is_some_and(|first| first.is("BEGIN")) && !token.is("NOT") {
                 depth = None;
             }
-            if token == Token::Symbol(b';') && depth.as_ref().is_none_or(|depth| depth.blocks == 0) {
+            if token == MysqlToken::Symbol(b';') && depth.as_ref().is_none_or(|depth| depth.blocks == 0) {
                 break;
             }
             if let Some(depth) = &mut depth {
@@ -200,10 +200,10 @@ impl Reader<'_> {
     }
 
     /// Tells what a statement does that begins with `head`.
-    fn step(&self, head: &[Token<'_>]) -> Option<Step> {
+    fn step(&self, head: &[MysqlToken<'_>]) -> Option<Step> {
         let (first, rest) = head.split_first()?;
         let at = |index: usize| rest.get(index);
-        let name = |index: usize| at(index).and_then(Token::name);
+        let name = |index: usize| at(index).and_then(MysqlToken::name);
         let is = |index: usize, word: &str| at(index).is_some_and(|token| token.is(word));
         if first.is("USE") {
             return name(0).map(Step::Use);
@@ -215,12 +215,12 @@ impl Reader<'_> {
             return name(1).map(|name| Step::Prepare(name.to_lowercase(), None));
         }
         if first.is("PREPARE") && is(1, "FROM") {
-            let step = at(2).and_then(Token::literal).and_then(|text| self.of_literal(text));
+            let step = at(2).and_then(MysqlToken::literal).and_then(|text| self.of_literal(text));
             return name(0).map(|name| Step::Prepare(name.to_lowercase(), step.map(Box::new)));
         }
         if first.is("EXECUTE") {
             if is(0, "IMMEDIATE") {
-                return at(1).and_then(Token::literal).and_then(|text| self.of_literal(text));
+                return at(1).and_then(MysqlToken::literal).and_then(|text| self.of_literal(text));
             }
             return name(0).map(|name| Step::Execute(name.to_lowercase()));
         }
@@ -231,7 +231,7 @@ impl Reader<'_> {
     /// Tells what the one statement in a literal does.
     fn of_literal(&self, text: &[u8]) -> Option<Step> {
         let mut reader = Reader { scanner: Scanner::new(text, self.lexis), lexis: self.lexis };
-        let head: Vec<Token<'_>> = reader.scanner.by_ref().take(HEAD_TOKENS).collect();
+        let head: Vec<MysqlToken<'_>> = reader.scanner.by_ref().take(HEAD_TOKENS).collect();
         // What is prepared prepares nothing.
         if head.first()?.is_one_of(&["PREPARE", "EXECUTE", "DEALLOCATE"]) { None } else { reader.step(&head) }
     }
@@ -241,12 +241,12 @@ impl Reader<'_> {
 
 impl Depth {
     /// Begins to count in a statement that is a block; others have no blocks.
-    fn of(first: &Token<'_>) -> Option<Self> {
+    fn of(first: &MysqlToken<'_>) -> Option<Self> {
         let is_block = first.is("BEGIN") || first.is_one_of(&BLOCKS);
         is_block.then(|| Self { fresh: true, ..Self::default() })
     }
 
-    fn take(&mut self, token: &Token<'_>) {
+    fn take(&mut self, token: &MysqlToken<'_>) {
         let (fresh, ended) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.ended));
         if ended && token.is_one_of(&BLOCKS) {
             return;
@@ -260,23 +260,23 @@ impl Depth {
             self.blocks = self.blocks.saturating_sub(1);
             self.ended = true;
         }
-        self.fresh = matches!(token, Token::Symbol(b';' | b':'))
+        self.fresh = matches!(token, MysqlToken::Symbol(b';' | b':'))
             || token.is_one_of(&["BEGIN", "ATOMIC", "THEN", "ELSE", "DO", "LOOP", "REPEAT"]);
     }
 }
 
 /// Tells whether a text of one statement that begins so can be of interest.
-fn may_matter(first: &Token<'_>) -> bool {
+fn may_matter(first: &MysqlToken<'_>) -> bool {
     first.is_one_of(&["USE", "DROP", "DEALLOCATE", "PREPARE", "EXECUTE", "CALL", "SET", "BEGIN"])
         || first.is_one_of(&BLOCKS)
 }
 
 /// Tells whether `CREATE` and what follows it name something with a body of statements by now.
-fn names_routine(head: &[Token<'_>]) -> bool {
+fn names_routine(head: &[MysqlToken<'_>]) -> bool {
     let Some((first, rest)) = head.split_first() else { return false };
     first.is("CREATE")
         && rest.last().is_some_and(|last| last.is_one_of(&ROUTINES))
-        && !rest.contains(&Token::Symbol(b'('))
+        && !rest.contains(&MysqlToken::Symbol(b'('))
 }
 
 #[cfg(test)]

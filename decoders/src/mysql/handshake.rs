@@ -2,15 +2,15 @@
 //! do. Servers may refuse them, and clients go on.
 
 /// Texts that no user types first: the `mysql` program's.
-const TEXTS: [&[u8]; 2] = [b"select @@version_comment limit 1", b"select $$"];
+const PROGRAM_TEXTS: [&[u8]; 2] = [b"select @@version_comment limit 1", b"select $$"];
 
 /// Comments by which drivers sign their own statements: `MySQL`'s for Java, by its old and its new name.
-const SIGNATURES: [&[u8]; 2] = [b"/* mysql-connector-java-", b"/* mysql-connector-j-"];
+const DRIVER_SIGNATURES: [&[u8]; 2] = [b"/* mysql-connector-java-", b"/* mysql-connector-j-"];
 
 /// Tells whether a client library sent `statement` by itself.
 pub(super) fn is_own(statement: &[u8]) -> bool {
-    let signed = SIGNATURES.iter().any(|signature| statement.starts_with(signature));
-    TEXTS.contains(&statement) || signed && memchr::memmem::find(statement, b"*/").is_some()
+    let signed = DRIVER_SIGNATURES.iter().any(|signature| statement.starts_with(signature));
+    PROGRAM_TEXTS.contains(&statement) || signed && memchr::memmem::find(statement, b"*/").is_some()
 }
 
 #[cfg(test)]

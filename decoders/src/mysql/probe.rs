@@ -25,10 +25,10 @@ const PREPARED_BYTES: usize = 12;
 const COUNT_BYTES: usize = 10;
 
 /// How column definitions begin: the catalogue is always this one.
-const CATALOGUE: &[u8] = b"\x03def";
+const COLUMN_BEGIN: &[u8] = b"\x03def";
 
 /// How the state of a server begins.
-const STATE: &[u8] = b"Uptime: ";
+const STATE_BEGIN: &[u8] = b"Uptime: ";
 
 /// The least body of a client's answer to a greeting.
 const LOGIN_BYTES: usize = 32;
@@ -267,10 +267,10 @@ fn opening(head: &[u8]) -> Probe {
         Some(0x00) if is_ok(body) || is_prepared(body) => Probe::Maybe,
         // Two packets that end something, alone or ahead of a log-in's next words; and the state of a server.
         Some(0xfe) if whole && (is_end(body) || is_switch(body)) => Probe::Maybe,
-        Some(b'U') if whole && body.starts_with(STATE) => Probe::Maybe,
+        Some(b'U') if whole && body.starts_with(STATE_BEGIN) => Probe::Maybe,
         Some(0xfe | b'U') if !whole => Probe::NeedMore,
         // The fields of a table, without their number.
-        Some(3) if length > CATALOGUE.len() => definition(body),
+        Some(3) if length > COLUMN_BEGIN.len() => definition(body),
         // The name of a file that is wanted.
         Some(0xfb) if whole && body.len() > 1 && body.iter().skip(1).copied().all(is_text) => Probe::Maybe,
         Some(1..=0xfa | 0xfc) if length <= COUNT_BYTES => {
@@ -294,7 +294,7 @@ fn definitions(bytes: &[u8], count: u64) -> Probe {
     for _ in 0..count {
         let Some((length, number)) = packet::header(rest) else { break };
         let body = rest.get(HEADER_BYTES..).unwrap_or_default();
-        if number != sequence || length <= CATALOGUE.len() {
+        if number != sequence || length <= COLUMN_BEGIN.len() {
             return Probe::No;
         }
         match definition(body) {
@@ -309,9 +309,9 @@ fn definitions(bytes: &[u8], count: u64) -> Probe {
 
 /// Judges the beginning of a column definition.
 fn definition(body: &[u8]) -> Probe {
-    let there = CATALOGUE.len().min(body.len());
-    match body.get(..there) == CATALOGUE.get(..there) {
-        true if there == CATALOGUE.len() => Probe::Yes,
+    let there = COLUMN_BEGIN.len().min(body.len());
+    match body.get(..there) == COLUMN_BEGIN.get(..there) {
+        true if there == COLUMN_BEGIN.len() => Probe::Yes,
         true => Probe::NeedMore,
         false => Probe::No,
     }

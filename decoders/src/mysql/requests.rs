@@ -1,7 +1,7 @@
 //! Turns the client's packets into requests and queues what will be answered.
 
 use super::answer::Asked;
-use super::command::{self, Rendered, Statement, code, name};
+use super::command::{self, MysqlStatement, Rendered, code, name};
 use super::database::Plan;
 use super::login::{self, Login};
 use super::packet::{self, Packet};
@@ -158,7 +158,7 @@ impl Mysql {
 
     fn prepare(&mut self, packet: &Packet<'_>) -> Request {
         let plan = Plan::read(packet.body(), self.lexis(), false);
-        let statement = Statement { plan, ..Statement::new(packet.body(), self.redact) };
+        let statement = MysqlStatement { plan, ..MysqlStatement::new(packet.body(), self.redact) };
         let mut request = self.shown(&statement.text, packet.is_cut());
         request.operation.insert_str(0, "PREPARE ");
         request.attributes = vec![("statement", text(&statement.text)), ("command", "PREPARE".to_owned())];

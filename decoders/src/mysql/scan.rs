@@ -12,7 +12,7 @@ const VERSION_DIGITS: std::ops::RangeInclusive<usize> = 5..=6;
 
 /// One piece of a text; white space and comments are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(super) enum MysqlToken<'a> {
     /// A keyword, a name or a number.
     Word(&'a [u8]),
     /// What stands between quotes, which are undone: a name in back quotes, a literal in others, or, where the session
@@ -41,9 +41,9 @@ pub(super) struct Scanner<'a> {
     executable: bool,
 }
 
-// === impl Token ===
+// === impl MysqlToken ===
 
-impl Token<'_> {
+impl MysqlToken<'_> {
     /// Tells whether this is the keyword `word`, which is given in upper case.
     pub(super) fn is(&self, word: &str) -> bool {
         matches!(self, Self::Word(bytes) if bytes.eq_ignore_ascii_case(word.as_bytes()))
@@ -157,7 +157,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn quoted(&mut self, quote: u8) -> Token<'a> {
+    fn quoted(&mut self, quote: u8) -> MysqlToken<'a> {
         self.skip(1);
         let start = self.at;
         let mut plain = true;
@@ -184,14 +184,14 @@ impl<'a> Scanner<'a> {
         }
         let whole = self.text.get(start..self.at).unwrap_or_default();
         self.skip(1);
-        Token::Quoted { quote, content: if plain { Cow::Borrowed(whole) } else { Cow::Owned(content) } }
+        MysqlToken::Quoted { quote, content: if plain { Cow::Borrowed(whole) } else { Cow::Owned(content) } }
     }
 }
 
 impl<'a> Iterator for Scanner<'a> {
-    type Item = Token<'a>;
+    type Item = MysqlToken<'a>;
 
-    fn next(&mut self) -> Option<Token<'a>> {
+    fn next(&mut self) -> Option<MysqlToken<'a>> {
         self.skip_blank();
         let byte = self.peek(0)?;
         if matches!(byte, b'\'' | b'"' | b'`') {
@@ -201,7 +201,7 @@ impl<'a> Iterator for Scanner<'a> {
         let length = self.rest().iter().take_while(|byte| in_word(byte)).count();
         let word = self.rest().get(..length).filter(|word| !word.is_empty());
         self.skip(length.max(1));
-        Some(word.map_or(Token::Symbol(byte), Token::Word))
+        Some(word.map_or(MysqlToken::Symbol(byte), MysqlToken::Word))
     }
 }
 
@@ -213,11 +213,11 @@ mod tests {
         let server = Some(Server::read(b"5.5.5-10.11.19-MariaDB"));
         let tokens: Vec<String> = Scanner::new(text.as_bytes(), Lexis { server, plain_backslash })
             .map(|token| match token {
-                Token::Word(word) => String::from_utf8_lossy(word).into_owned(),
-                Token::Quoted { quote, content } => {
+                MysqlToken::Word(word) => String::from_utf8_lossy(word).into_owned(),
+                MysqlToken::Quoted { quote, content } => {
                     format!("{}({})", char::from(quote), String::from_utf8_lossy(&content))
                 }
-                Token::Symbol(byte) => char::from(byte).to_string(),
+                MysqlToken::Symbol(byte) => char::from(byte).to_string(),
             })
             .collect();
         tokens.join(" ")

@@ -1,7 +1,7 @@
 //! Which server answers, by the version in its greeting: some comments are statements to one and not to another.
 
 /// The lowest and the highest version of executable comments that `MariaDB` passes over: they are for `MySQL` alone.
-const MYSQL_ONLY: std::ops::RangeInclusive<u32> = 50_700..=99_999;
+const MYSQL_ONLY_VERSIONS: std::ops::RangeInclusive<u32> = 50_700..=99_999;
 
 /// What `MariaDB` puts before its version, for replicas that know no version of two digits.
 const REPLICATION_PREFIX: &[u8] = b"5.5.5-";
@@ -41,7 +41,8 @@ impl Server {
     fn is_addressed(self, audience: Audience) -> bool {
         let Audience { mariadb_only, version } = audience;
         let version_fits = version.is_none_or(|version| {
-            version <= self.version && !(self.mariadb && !mariadb_only && MYSQL_ONLY.contains(&version))
+            version <= self.version
+                && !(self.mariadb && !mariadb_only && MYSQL_ONLY_VERSIONS.contains(&version))
         });
         version_fits && (self.mariadb || !mariadb_only)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::command::Statement;
+use super::command::MysqlStatement;
 
 /// Most prepared statements remembered per connection, and most bytes of their text: servers allow 16382 in all.
 const MAX_STATEMENTS: usize = 4096;
@@ -18,7 +18,7 @@ pub(super) struct Key(u64);
 /// Prepared statements.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    kept: HashMap<Key, Statement>,
+    kept: HashMap<Key, MysqlStatement>,
     numbers: HashMap<u32, Key>,
     /// What the client asked last to prepare, if that was not refused.
     newest: Option<Key>,
@@ -31,7 +31,7 @@ pub(super) struct Statements {
 
 impl Statements {
     /// Keeps a statement that the client asks to prepare; what does not fit is shown by its number later.
-    pub(super) fn prepare(&mut self, statement: Statement) -> Option<Key> {
+    pub(super) fn prepare(&mut self, statement: MysqlStatement) -> Option<Key> {
         self.newest = None;
         let text = self.text.saturating_add(statement.text.len());
         if self.kept.len() >= MAX_STATEMENTS || text > MAX_TEXT {
@@ -55,17 +55,17 @@ impl Statements {
             return Some(*key);
         }
         let newest = self.newest;
-        let key = self.prepare(Statement::default());
+        let key = self.prepare(MysqlStatement::default());
         self.newest = newest;
         self.numbers.insert(number, key?);
         key
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Statement> {
+    pub(super) fn get(&self, key: Key) -> Option<&MysqlStatement> {
         self.kept.get(&key)
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Statement> {
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut MysqlStatement> {
         self.kept.get_mut(&key)
     }
 
@@ -116,8 +116,8 @@ impl Statements {
 mod tests {
     use super::*;
 
-    fn statement(text: &str) -> Statement {
-        Statement { text: text.as_bytes().into(), ..Statement::default() }
+    fn statement(text: &str) -> MysqlStatement {
+        MysqlStatement { text: text.as_bytes().into(), ..MysqlStatement::default() }
     }
 
     fn text(statements: &mut Statements, number: u32) -> String {

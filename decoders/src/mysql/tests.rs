@@ -7,7 +7,7 @@ mod requests;
 
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Way};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Outcome, Transport};
 use crate::decoder::{Options, Redaction, Side};
 
 /// The greeting of `MySQL` 8.4, which offers everything but compression and TLS.
@@ -93,32 +93,32 @@ impl Wire {
         wire
     }
 
-    fn step(&mut self, way: Way, len: usize) -> (u64, u64) {
+    fn step(&mut self, direction: Direction, len: usize) -> (u64, u64) {
         self.now += 1_000_000;
-        let at = &mut self.at[usize::from(way == Way::In)];
+        let at = &mut self.at[usize::from(direction == Direction::In)];
         let position = *at;
         *at += u64::try_from(len).unwrap();
         (position, self.now)
     }
 
-    fn bytes(&mut self, way: Way, bytes: &[u8]) -> &mut Self {
-        let (position, now) = self.step(way, bytes.len());
-        self.conversation.bytes(way, position, now, bytes);
+    fn bytes(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
+        let (position, now) = self.step(direction, bytes.len());
+        self.conversation.bytes(direction, position, now, bytes);
         self
     }
 
     fn client(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes(Way::Out, bytes)
+        self.bytes(Direction::Out, bytes)
     }
 
     fn server(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes(Way::In, bytes)
+        self.bytes(Direction::In, bytes)
     }
 
     /// Bytes that moved and were not captured.
-    fn unseen(&mut self, way: Way, len: usize) -> &mut Self {
-        let (position, now) = self.step(way, len);
-        self.conversation.skipped(way, position, now, u64::try_from(len).unwrap());
+    fn unseen(&mut self, direction: Direction, len: usize) -> &mut Self {
+        let (position, now) = self.step(direction, len);
+        self.conversation.skipped(direction, position, now, u64::try_from(len).unwrap());
         self
     }
 

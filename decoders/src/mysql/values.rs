@@ -7,30 +7,30 @@ const FIXED_BYTES: usize = 13;
 
 /// One column of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Column {
+pub(super) struct MysqlColumn {
     pub(super) name: Vec<u8>,
-    kind: Kind,
+    kind: ValueKind,
 }
 
 /// The type of a column or parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct ValueKind {
     code: u8,
     unsigned: bool,
 }
 
-// === impl Kind ===
+// === impl ValueKind ===
 
-impl Kind {
+impl ValueKind {
     /// Reads the two bytes that describe a parameter.
     pub(super) fn parameter([code, flags]: [u8; 2]) -> Self {
         Self { code, unsigned: flags & 0x80 != 0 }
     }
 }
 
-// === impl Column ===
+// === impl MysqlColumn ===
 
-impl Column {
+impl MysqlColumn {
     /// Reads a column definition packet (protocol 4.1); `extended`: `MariaDB`'s extra field is there, `None`: where it is
     /// not, the fixed part and nothing else is left.
     pub(super) fn read(packet: &[u8], extended: Option<bool>) -> Option<Self> {
@@ -48,7 +48,7 @@ impl Column {
         cursor.bytes(6)?;
         let code = cursor.byte()?;
         let flags = cursor.u16_le()?;
-        Some(Self { name, kind: Kind { code, unsigned: flags & 0x20 != 0 } })
+        Some(Self { name, kind: ValueKind { code, unsigned: flags & 0x20 != 0 } })
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn text_row(packet: &[u8], columns: usize) -> impl Iterator<Item = Op
 }
 
 /// Reads the cells of a row in the binary protocol.
-pub(super) fn binary_row(packet: &[u8], columns: &[Column], count: usize) -> Vec<Option<Vec<u8>>> {
+pub(super) fn binary_row(packet: &[u8], columns: &[MysqlColumn], count: usize) -> Vec<Option<Vec<u8>>> {
     let mut cursor = Cursor::new(packet);
     let bitmap = cursor.byte().and_then(|_| cursor.bytes(count.saturating_add(9) / 8)).unwrap_or_default();
     let mut cells = Vec::new();
@@ -99,7 +99,7 @@ pub(super) struct Value {
 }
 
 /// Reads one value of the binary protocol.
-pub(super) fn value(cursor: &mut Cursor<'_>, kind: Kind) -> Option<Value> {
+pub(super) fn value(cursor: &mut Cursor<'_>, kind: ValueKind) -> Option<Value> {
     let number = |text: String| Some(Value { text: text.into_bytes(), quoted: false, cut: false });
     let unsigned = kind.unsigned;
     match kind.code {

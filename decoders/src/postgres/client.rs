@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::effects::Effect;
 use super::handshake;
-use super::statement::{Portal, Statement};
-use super::unit::{Expect, Kind, Step, Unit};
+use super::statement::{Portal, PostgresStatement};
+use super::unit::{Expect, ExtendedStep, Unit, UnitKind};
 use super::{MAX_AHEAD, MAX_EXPECTS, Postgres, startup};
 use crate::decoder::{Event, Request};
 use crate::sql::{self, Dialect, REDACTED, cursor::Cursor};
@@ -25,7 +25,7 @@ impl Postgres {
             b'S' => self.sync(),
             b'F' => {
                 let oid = Cursor::new(body).u32_be()?;
-                self.wait(Unit::new(Kind::Query, self.payload_bytes));
+                self.wait(Unit::new(UnitKind::Query, self.payload_bytes));
                 Event::Request(self.named("FUNCTION_CALL", &oid.to_string()))
             }
             b'd' | b'c' | b'f' | b'p' if self.pending.is_empty() => Event::Discard,
@@ -52,7 +52,7 @@ impl Postgres {
         let code = cursor.u32_be()?;
         match code {
             startup::SSL | startup::GSS => {
-                self.wait(Unit::new(Kind::Encryption, self.payload_bytes));
+                self.wait(Unit::new(UnitKind::Encryption, self.payload_bytes));
                 let mut request =
                     self.named(if code == startup::SSL { "SSL_REQUEST" } else { "GSSENC_REQUEST" }, "");
                 // Servers that do not know it refuse it in their own ways, and the client asks for TLS.
@@ -65,10 +65,10 @@ impl Postgres {
             0x0003_0000..=0x0003_ffff => {}
             _ => return None,
         }
-        let startup::Login { user, database, mut payload } = startup::read(cursor, self.redact);
+        let startup::Startup { user, database, mut payload } = startup::read(cursor, self.redact);
         self.database = database;
         self.in_handshake = true;
-        self.wait(Unit::new(Kind::Login, self.payload_bytes));
+        self.wait(Unit::new(UnitKind::Login, self.payload_bytes));
         let mut request = self.named("LOGIN", &user);
         request.truncated = payload.len() > self.payload_bytes;
         payload.truncate(self.payload_bytes);
@@ -78,12 +78,12 @@ impl Postgres {
 
     fn query(&mut self, body: &[u8], cut: bool) -> Event {
         let text = Cursor::new(body).text();
-        let mut statement = Statement::new(text, self.redact);
+        let mut statement = PostgresStatement::new(text, self.redact);
         statement.cut = cut;
         if let Some(hidden) = self.hidden_execute(text) {
-            statement = Statement { text: hidden.into(), ..statement };
+            statement = PostgresStatement { text: hidden.into(), ..statement };
         }
-        let mut unit = Unit::new(Kind::Query, self.payload_bytes);
+        let mut unit = Unit::new(UnitKind::Query, self.payload_bytes);
         unit.secrets.clone_from(&statement.secrets);
         unit.effects = Effect::of(text).into();
         self.wait(unit);
@@ -109,7 +109,7 @@ impl Postgres {
     fn parse(&mut self, body: &[u8], cut: bool) -> Event {
         let mut cursor = Cursor::new(body);
         let name = cursor.text().to_vec();
-        let mut statement = Statement::new(cursor.text(), self.redact);
+        let mut statement = PostgresStatement::new(cursor.text(), self.redact);
         statement.cut = cut;
         let count = usize::from(cursor.u16_be().unwrap_or(0));
         statement.parameters = (0..count).map_while(|_| cursor.u32_be()).collect();
@@ -117,7 +117,7 @@ impl Postgres {
         unit.secrets.clone_from(&statement.secrets);
         unit.statement.clone_from(&name);
         unit.cut |= cut;
-        self.collect(Step::Parse(name, Arc::new(statement)))
+        self.collect(ExtendedStep::Parse(name, Arc::new(statement)))
     }
 
     fn bind(&mut self, body: &[u8], cut: bool) -> Event {
@@ -131,7 +131,7 @@ impl Postgres {
             unit.statement.clone_from(&portal.name);
         }
         unit.cut |= cut;
-        self.collect(Step::Bind(name, Arc::new(portal)))
+        self.collect(ExtendedStep::Bind(name, Arc::new(portal)))
     }
 
     fn describe(&mut self, body: &[u8]) -> Option<Event> {
@@ -146,14 +146,15 @@ impl Postgres {
         if unit.expects.is_empty() {
             unit.statement.clone_from(&statement);
         }
-        Some(self.collect(Step::Describe(statement)))
+        Some(self.collect(ExtendedStep::Describe(statement)))
     }
 
     fn close(&mut self, body: &[u8]) -> Option<Event> {
         let mut cursor = Cursor::new(body);
         let kind = cursor.byte()?;
         let name = cursor.text().to_vec();
-        let step = if kind == b'S' { Step::CloseStatement(name) } else { Step::ClosePortal(name) };
+        let step =
+            if kind == b'S' { ExtendedStep::CloseStatement(name) } else { ExtendedStep::ClosePortal(name) };
         Some(self.collect(step))
     }
 
@@ -162,7 +163,7 @@ impl Postgres {
         let portal = self.portals.next(name).cloned();
         let number = self.number();
         let unit = self.building();
-        unit.expects.push_back(Expect { number, step: Step::Execute });
+        unit.expects.push_back(Expect { number, step: ExtendedStep::Execute });
         let mut request = match portal {
             Some(portal) => {
                 unit.statement.clone_from(&portal.name);
@@ -189,12 +190,13 @@ impl Postgres {
             self.building().sync = true;
             return Event::Request(self.prepared());
         }
-        if let Some(newest) = self.pending.back_mut().filter(|unit| unit.kind == Kind::Extended && !unit.sync)
+        if let Some(newest) =
+            self.pending.back_mut().filter(|unit| unit.kind == UnitKind::Extended && !unit.sync)
         {
             newest.sync = true;
             return Event::Extend;
         }
-        let mut unit = Unit::new(Kind::Extended, self.payload_bytes);
+        let mut unit = Unit::new(UnitKind::Extended, self.payload_bytes);
         unit.sync = true;
         self.wait(unit);
         let mut request = self.named("SYNC", "");
@@ -203,7 +205,7 @@ impl Postgres {
     }
 
     fn lengthen(&self) -> Event {
-        let extended = self.pending.back().is_some_and(|unit| unit.kind == Kind::Extended);
+        let extended = self.pending.back().is_some_and(|unit| unit.kind == UnitKind::Extended);
         if extended { Event::Extend } else { Event::Discard }
     }
 
@@ -215,12 +217,12 @@ impl Postgres {
         let parsed = unit.parses();
         let command = match first {
             _ if parsed => "PREPARE",
-            Some(Step::Describe(_)) => "DESCRIBE",
-            Some(Step::CloseStatement(_) | Step::ClosePortal(_)) => "CLOSE",
-            Some(Step::Bind(..)) => "BIND",
-            Some(Step::Execute | Step::Parse(..)) | None => "SYNC",
+            Some(ExtendedStep::Describe(_)) => "DESCRIBE",
+            Some(ExtendedStep::CloseStatement(_) | ExtendedStep::ClosePortal(_)) => "CLOSE",
+            Some(ExtendedStep::Bind(..)) => "BIND",
+            Some(ExtendedStep::Execute | ExtendedStep::Parse(..)) | None => "SYNC",
         };
-        let named = parsed || matches!(first, Some(Step::Describe(_) | Step::Bind(..)));
+        let named = parsed || matches!(first, Some(ExtendedStep::Describe(_) | ExtendedStep::Bind(..)));
         self.release();
         let known = self.statements.next(&name).filter(|_| named).cloned();
         let Some(statement) = known else { return self.named(command, "") };
@@ -234,7 +236,7 @@ impl Postgres {
     }
 
     /// Adds a message of the extended protocol to what is being collected.
-    fn collect(&mut self, step: Step) -> Event {
+    fn collect(&mut self, step: ExtendedStep) -> Event {
         let number = self.number();
         self.propose(number, &step);
         let unit = self.building();
@@ -243,9 +245,9 @@ impl Postgres {
     }
 
     /// A message that changes a name is on its way to the server.
-    fn propose(&mut self, number: u64, step: &Step) {
+    fn propose(&mut self, number: u64, step: &ExtendedStep) {
         match step {
-            Step::Parse(name, statement) => {
+            ExtendedStep::Parse(name, statement) => {
                 self.ahead = self.ahead.saturating_add(statement.text.len());
                 if self.ahead > MAX_AHEAD {
                     self.statements.forget_ahead();
@@ -254,10 +256,10 @@ impl Postgres {
                 }
                 self.statements.propose(name, number, Some(Arc::clone(statement)));
             }
-            Step::Bind(name, portal) => self.portals.propose(name, number, Some(Arc::clone(portal))),
-            Step::CloseStatement(name) => self.statements.propose(name, number, None),
-            Step::ClosePortal(name) => self.portals.propose(name, number, None),
-            Step::Describe(_) | Step::Execute => {}
+            ExtendedStep::Bind(name, portal) => self.portals.propose(name, number, Some(Arc::clone(portal))),
+            ExtendedStep::CloseStatement(name) => self.statements.propose(name, number, None),
+            ExtendedStep::ClosePortal(name) => self.portals.propose(name, number, None),
+            ExtendedStep::Describe(_) | ExtendedStep::Execute => {}
         }
     }
 
@@ -268,7 +270,7 @@ impl Postgres {
 
     fn building(&mut self) -> &mut Unit {
         let limit = self.payload_bytes;
-        self.building.get_or_insert_with(|| Unit::new(Kind::Extended, limit))
+        self.building.get_or_insert_with(|| Unit::new(UnitKind::Extended, limit))
     }
 
     fn release(&mut self) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Postgres;
 use super::effects::Effect;
-use super::statement::Statement;
-use super::unit::{Expect, Kind, Step, Unit};
+use super::statement::PostgresStatement;
+use super::unit::{Expect, ExtendedStep, Unit, UnitKind};
 use super::values;
 use crate::decoder::{Event, Response};
 use crate::sql::{self, Dialect, cursor::Cursor};
@@ -24,15 +24,15 @@ impl Postgres {
             (b'A', _) if !front.open => return Some(Event::Push(self.notification(body))),
             // What comes between an answer that ended early and its `ReadyForQuery`.
             (b'S', _) if self.ready_is_late => return Some(Event::Discard),
-            (b'R', Kind::Login) if body != [0, 0, 0, 0] => return Some(Event::Discard),
+            (b'R', UnitKind::Login) if body != [0, 0, 0, 0] => return Some(Event::Discard),
             // The client sends its data first: the answer proper is still to come.
             (b'G', kind) => {
                 // Of a client that copies in, the server ignores each `Sync` before the end of the data.
-                front.sync = kind != Kind::Extended;
+                front.sync = kind != UnitKind::Extended;
                 front.copies_in = true;
                 return Some(if front.open { Event::Part } else { Event::Discard });
             }
-            (b'E', Kind::Login | Kind::Encryption) => {
+            (b'E', UnitKind::Login | UnitKind::Encryption) => {
                 fail(front, body);
                 return self.finish();
             }
@@ -104,9 +104,9 @@ impl Postgres {
         let front = self.pending.front()?;
         if kind == b'Z' {
             // After an error the server reads on at the next `Sync`: what is before that got no answer.
-            let before = !front.sync || self.skipping && front.kind == Kind::Query;
+            let before = !front.sync || self.skipping && front.kind == UnitKind::Query;
             let last =
-                self.skipping && front.kind == Kind::Extended && !front.expects.is_empty() && !front.open;
+                self.skipping && front.kind == UnitKind::Extended && !front.expects.is_empty() && !front.open;
             if !before && !last {
                 return None;
             }
@@ -164,9 +164,13 @@ impl Postgres {
 
     fn withdraw_step(&mut self, Expect { number, step }: &Expect) {
         match step {
-            Step::Parse(name, _) | Step::CloseStatement(name) => self.statements.withdraw(name, *number),
-            Step::Bind(name, _) | Step::ClosePortal(name) => self.portals.withdraw(name, *number),
-            Step::Describe(_) | Step::Execute => {}
+            ExtendedStep::Parse(name, _) | ExtendedStep::CloseStatement(name) => {
+                self.statements.withdraw(name, *number);
+            }
+            ExtendedStep::Bind(name, _) | ExtendedStep::ClosePortal(name) => {
+                self.portals.withdraw(name, *number);
+            }
+            ExtendedStep::Describe(_) | ExtendedStep::Execute => {}
         }
     }
 
@@ -175,8 +179,8 @@ impl Postgres {
         let Some(front) = self.pending.front_mut() else { return };
         let Some(Expect { number, step }) = front.expects.pop_front() else { return };
         match step {
-            Step::Parse(name, statement) => self.statements.accept(&name, number, Some(statement)),
-            Step::Bind(name, mut portal) => {
+            ExtendedStep::Parse(name, statement) => self.statements.accept(&name, number, Some(statement)),
+            ExtendedStep::Bind(name, mut portal) => {
                 let known = self.statements.accepted(&portal.name);
                 if let Some(known) = known.filter(|known| known.text != portal.statement.text) {
                     portal = Arc::new(portal.of(known));
@@ -184,9 +188,9 @@ impl Postgres {
                 }
                 self.portals.accept(&name, number, Some(portal));
             }
-            Step::CloseStatement(name) => self.statements.accept(&name, number, None),
-            Step::ClosePortal(name) => self.portals.accept(&name, number, None),
-            Step::Describe(_) | Step::Execute => {}
+            ExtendedStep::CloseStatement(name) => self.statements.accept(&name, number, None),
+            ExtendedStep::ClosePortal(name) => self.portals.accept(&name, number, None),
+            ExtendedStep::Describe(_) | ExtendedStep::Execute => {}
         }
     }
 
@@ -196,7 +200,7 @@ impl Postgres {
         fail(front, body);
         let left = std::mem::take(&mut front.expects);
         front.effects.clear();
-        self.skipping |= front.kind == Kind::Extended && !front.sync;
+        self.skipping |= front.kind == UnitKind::Extended && !front.sync;
         for expect in &left {
             self.withdraw_step(expect);
         }
@@ -214,7 +218,7 @@ impl Postgres {
             b's' => front.table.line(b"(suspended)"),
             _ => {}
         }
-        if matches!(front.expects.front(), Some(Expect { step: Step::Execute, .. })) {
+        if matches!(front.expects.front(), Some(Expect { step: ExtendedStep::Execute, .. })) {
             front.expects.pop_front();
         }
         if let Some(effect) = front.effects.pop_front_if(|effect| effect.is_done_by(tag)) {
@@ -226,7 +230,7 @@ impl Postgres {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Prepare(name, text) => {
-                let statement = Statement::new(&text, self.redact);
+                let statement = PostgresStatement::new(&text, self.redact);
                 self.statements.set(&name, Some(Arc::new(statement)));
             }
             Effect::Deallocate(name) => self.statements.set(&name, None),
@@ -287,7 +291,7 @@ impl Postgres {
     fn describe_result(&mut self, kind: u8, body: &[u8]) {
         let Some(front) = self.pending.front_mut() else { return };
         let described = match front.expects.front() {
-            Some(Expect { step: Step::Describe(name), .. }) => Some(name.clone()),
+            Some(Expect { step: ExtendedStep::Describe(name), .. }) => Some(name.clone()),
             _ => None,
         };
         if kind == b't' {
@@ -341,18 +345,18 @@ impl Postgres {
 /// Tells whether a message of type `kind` can be part of the answer to `unit`: else the two do not belong together.
 fn fits(unit: &Unit, kind: u8) -> bool {
     let next = unit.expects.front().map(|expect| &expect.step);
-    let extended = unit.kind == Kind::Extended;
+    let extended = unit.kind == UnitKind::Extended;
     match kind {
-        b'1' => matches!(next, Some(Step::Parse(..))),
-        b'2' => matches!(next, Some(Step::Bind(..))),
-        b'3' => matches!(next, Some(Step::CloseStatement(_) | Step::ClosePortal(_))),
-        b't' | b'n' => matches!(next, Some(Step::Describe(_))),
-        b's' => matches!(next, Some(Step::Execute)),
-        b'T' if extended => matches!(next, Some(Step::Describe(_))),
-        b'D' | b'C' | b'I' | b'H' | b'd' | b'c' if extended => matches!(next, Some(Step::Execute)),
+        b'1' => matches!(next, Some(ExtendedStep::Parse(..))),
+        b'2' => matches!(next, Some(ExtendedStep::Bind(..))),
+        b'3' => matches!(next, Some(ExtendedStep::CloseStatement(_) | ExtendedStep::ClosePortal(_))),
+        b't' | b'n' => matches!(next, Some(ExtendedStep::Describe(_))),
+        b's' => matches!(next, Some(ExtendedStep::Execute)),
+        b'T' if extended => matches!(next, Some(ExtendedStep::Describe(_))),
+        b'D' | b'C' | b'I' | b'H' | b'd' | b'c' if extended => matches!(next, Some(ExtendedStep::Execute)),
         b'E' if extended => next.is_some() || unit.sync,
-        b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c' | b'V' => unit.kind == Kind::Query,
-        b'R' | b'K' | b'v' => unit.kind == Kind::Login,
+        b'T' | b'D' | b'C' | b'I' | b'H' | b'd' | b'c' | b'V' => unit.kind == UnitKind::Query,
+        b'R' | b'K' | b'v' => unit.kind == UnitKind::Login,
         _ => true,
     }
 }

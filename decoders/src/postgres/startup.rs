@@ -16,14 +16,14 @@ pub(super) const MAX_STARTUP: u32 = 10_000;
 const MAX_CANCEL: u32 = 12 + 256;
 
 /// What a start-up packet says.
-pub(super) struct Login {
+pub(super) struct Startup {
     pub(super) user: String,
     pub(super) database: String,
     pub(super) payload: Vec<u8>,
 }
 
 /// Reads the names and values of a start-up packet.
-pub(super) fn read(mut cursor: Cursor<'_>, redact: bool) -> Login {
+pub(super) fn read(mut cursor: Cursor<'_>, redact: bool) -> Startup {
     let mut payload = Vec::new();
     let (mut user, mut database) = (String::new(), None);
     loop {
@@ -47,7 +47,7 @@ pub(super) fn read(mut cursor: Cursor<'_>, redact: bool) -> Login {
         }
     }
     let database = database.unwrap_or_else(|| user.clone());
-    Login { user, database, payload }
+    Startup { user, database, payload }
 }
 
 /// Tells whether `head` begins like one of the packets; `None` when too little of it is there.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::names::Named;
-use super::values::{self, Column};
+use super::values::{self, PostgresColumn};
 use crate::decoder::Request;
 use crate::sql::{self, Dialect, Parameters, REDACTED, Secrets, cursor::Cursor};
 
 /// A prepared statement.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Statement {
+pub(super) struct PostgresStatement {
     /// Its text, without secrets.
     pub(super) text: Arc<[u8]>,
     /// Some of its text was not seen.
@@ -21,7 +21,7 @@ pub(super) struct Statement {
     /// The types of its parameters; 0 is unknown.
     pub(super) parameters: Vec<u32>,
     /// The columns of its result.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<PostgresColumn>,
 }
 
 /// A statement with its values, ready to execute.
@@ -30,7 +30,7 @@ pub(super) struct Portal {
     /// The statement's name.
     pub(super) name: Vec<u8>,
     /// What the name meant when the portal was asked for.
-    pub(super) statement: Arc<Statement>,
+    pub(super) statement: Arc<PostgresStatement>,
     /// How the client wants the result's columns.
     pub(super) formats: Vec<u16>,
     /// The values, as text.
@@ -45,9 +45,9 @@ struct Text {
     truncated: bool,
 }
 
-// === impl Statement ===
+// === impl PostgresStatement ===
 
-impl Statement {
+impl PostgresStatement {
     pub(super) fn new(text: &[u8], redact: bool) -> Self {
         if !redact {
             return Self { text: text.into(), ..Self::default() };
@@ -79,7 +79,7 @@ impl Statement {
     }
 }
 
-impl Named for Statement {
+impl Named for PostgresStatement {
     fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -91,7 +91,7 @@ impl Portal {
     /// Reads the rest of a `Bind` message; values that cannot be read are left out.
     pub(super) fn read(
         name: &[u8],
-        statement: Arc<Statement>,
+        statement: Arc<PostgresStatement>,
         cursor: &mut Cursor<'_>,
         limit: usize,
     ) -> Self {
@@ -141,7 +141,7 @@ impl Portal {
     }
 
     /// Returns it with another statement, which is what its name means; values that are secrets there are left out.
-    pub(super) fn of(&self, statement: &Arc<Statement>) -> Self {
+    pub(super) fn of(&self, statement: &Arc<PostgresStatement>) -> Self {
         let mut portal = Self { statement: Arc::clone(statement), ..self.clone() };
         if !statement.secret.is_empty() {
             portal.values.bytes.clear();

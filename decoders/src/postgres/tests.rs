@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Verdict, Way};
-use crate::decoder::{MAX_WAITING, Options, Redaction};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Outcome, Transport, Verdict};
+use crate::decoder::{MAX_PENDING, Options, Redaction};
 
 /// A conversation as its client sees it.
 struct Talk {
@@ -34,29 +34,29 @@ impl Talk {
         talk
     }
 
-    fn place(&mut self, way: Way, len: usize) -> (u64, u64) {
+    fn place(&mut self, direction: Direction, len: usize) -> (u64, u64) {
         self.now += 1_000_000;
-        let at = &mut self.at[usize::from(way == Way::In)];
+        let at = &mut self.at[usize::from(direction == Direction::In)];
         let position = *at;
         *at += u64::try_from(len).unwrap();
         (position, self.now)
     }
 
     fn ask(&mut self, bytes: &[u8]) -> &mut Self {
-        let (position, now) = self.place(Way::Out, bytes.len());
-        self.conversation.bytes(Way::Out, position, now, bytes);
+        let (position, now) = self.place(Direction::Out, bytes.len());
+        self.conversation.bytes(Direction::Out, position, now, bytes);
         self
     }
 
     fn answer(&mut self, bytes: &[u8]) -> &mut Self {
-        let (position, now) = self.place(Way::In, bytes.len());
-        self.conversation.bytes(Way::In, position, now, bytes);
+        let (position, now) = self.place(Direction::In, bytes.len());
+        self.conversation.bytes(Direction::In, position, now, bytes);
         self
     }
 
-    fn unseen(&mut self, way: Way, len: usize) -> &mut Self {
-        let (position, now) = self.place(way, len);
-        self.conversation.skipped(way, position, now, u64::try_from(len).unwrap());
+    fn unseen(&mut self, direction: Direction, len: usize) -> &mut Self {
+        let (position, now) = self.place(direction, len);
+        self.conversation.skipped(direction, position, now, u64::try_from(len).unwrap());
         self
     }
 
@@ -425,7 +425,7 @@ fn rows_may_pass_unseen_and_the_end_is_found() {
         let long = row(&"x".repeat(70_000));
         let unseen: Vec<u8> = (0..rows).flat_map(|_| long.clone()).collect();
         talk.answer(&[columns(), row("first"), unseen[..9].to_vec()].concat());
-        talk.unseen(Way::In, unseen.len() - 9).answer(&last);
+        talk.unseen(Direction::In, unseen.len() - 9).answer(&last);
         let exchange = talk.exchange();
         let response = exchange.response.unwrap();
         let total = columns().len() + row("first").len() + unseen.len() + last.len();
@@ -442,7 +442,7 @@ fn messages_inside_of_unseen_rows_are_no_messages() {
     talk.ask(&query("SELECT 1"));
     // The rows hold what looks like messages: the middle of one comes first.
     let inside = [b"text Z\0\0\0\x05I more".to_vec(), m(b'1', b""), b" text".to_vec()].concat();
-    talk.answer(&[columns(), row("first")].concat()).unseen(Way::In, 100_000).answer(&inside);
+    talk.answer(&[columns(), row("first")].concat()).unseen(Direction::In, 100_000).answer(&inside);
     talk.answer(&[row("a"), row("b"), complete("SELECT 9"), ready()].concat());
     assert_eq!(talk.outcomes(), ["SELECT 1 OK"]);
 }
@@ -451,14 +451,14 @@ fn messages_inside_of_unseen_rows_are_no_messages() {
 fn a_long_statement_and_a_long_copy_are_read_without_their_bodies() {
     let mut talk = Talk::logged_in();
     let long = query(&format!("INSERT INTO t VALUES ('{}')", "x".repeat(900_000)));
-    talk.ask(&long[..100]).unseen(Way::Out, long.len() - 100);
+    talk.ask(&long[..100]).unseen(Direction::Out, long.len() - 100);
     talk.answer(&[complete("INSERT 0 1"), ready()].concat());
     let exchange = talk.exchange();
     let request = exchange.request.unwrap();
     assert_eq!((request.end - request.start, request.truncated), (u64::try_from(long.len()).unwrap(), true));
     assert_eq!(exchange.response.map(|response| response.truncated), Some(false));
     talk.ask(&query("COPY t FROM STDIN")).answer(&m(b'G', b"\0\0\x01\0\0"));
-    talk.ask(&m(b'd', b"1\n")).unseen(Way::Out, 500_000);
+    talk.ask(&m(b'd', b"1\n")).unseen(Direction::Out, 500_000);
     talk.ask(&[m(b'd', b"2\n"), m(b'd', b"3\n"), m(b'c', b"")].concat());
     talk.answer(&[complete("COPY 9"), ready()].concat());
     talk.ask(&query("SELECT 1")).answer(&[complete("SELECT 1"), ready()].concat());
@@ -533,14 +533,14 @@ fn every_request_that_is_asked_ahead_gets_its_own_answer() {
     talk.ask(&asked(0, 12_000)).answer(&told(0, 12_000));
     assert!(talk.outcomes() == shown(0, 12_000));
     // More than are remembered: those are dropped and counted once, and none takes the answer of another.
-    talk.ask(&asked(0, MAX_WAITING + 5)).answer(&told(0, 9)).ask(&asked(MAX_WAITING + 5, 3));
-    talk.answer(&told(9, MAX_WAITING + 8 - 9))
+    talk.ask(&asked(0, MAX_PENDING + 5)).answer(&told(0, 9)).ask(&asked(MAX_PENDING + 5, 3));
+    talk.answer(&told(9, MAX_PENDING + 8 - 9))
         .ask(&query("SELECT 1"))
         .answer(&[complete("SELECT 1"), ready()].concat());
     let outcomes = talk.outcomes();
     let exchanges: Vec<_> = outcomes.iter().filter(|outcome| outcome.ends_with(" OK")).cloned().collect();
     let last = vec!["SELECT 1 OK".to_owned()];
-    assert!(exchanges == [shown(0, MAX_WAITING), shown(MAX_WAITING + 5, 3), last].concat());
+    assert!(exchanges == [shown(0, MAX_PENDING), shown(MAX_PENDING + 5, 3), last].concat());
     assert_eq!(outcomes.len() - exchanges.len(), 5);
 }
 

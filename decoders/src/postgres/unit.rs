@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effects::Effect;
-use super::statement::{Portal, Statement};
-use super::values::Column;
+use super::statement::{Portal, PostgresStatement};
+use super::values::PostgresColumn;
 use crate::decoder::Response;
 use crate::sql::{self, Dialect, Secrets, table::Table};
 
 /// What a unit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum UnitKind {
     /// Start-up and authentication, up to the first `ReadyForQuery`.
     Login,
     /// A question whether encryption is possible, answered by one byte.
@@ -27,13 +27,13 @@ pub(super) enum Kind {
 pub(super) struct Expect {
     /// The message's number on its connection.
     pub(super) number: u64,
-    pub(super) step: Step,
+    pub(super) step: ExtendedStep,
 }
 
 /// A message of the extended protocol, with the name that it changes when it is accepted.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
-    Parse(Vec<u8>, Arc<Statement>),
+pub(super) enum ExtendedStep {
+    Parse(Vec<u8>, Arc<PostgresStatement>),
     Bind(Vec<u8>, Arc<Portal>),
     /// Of the statement with this name.
     Describe(Vec<u8>),
@@ -46,7 +46,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one fact of the answer, and they are independent")]
 pub(super) struct Unit {
-    pub(super) kind: Kind,
+    pub(super) kind: UnitKind,
     pub(super) expects: VecDeque<Expect>,
     /// `ReadyForQuery` ends it.
     pub(super) sync: bool,
@@ -54,7 +54,7 @@ pub(super) struct Unit {
     pub(super) statement: Vec<u8>,
     /// How the client wants the result's columns.
     pub(super) formats: Vec<u16>,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<PostgresColumn>,
     pub(super) table: Table,
     /// Rows are being read, so their number is still to be written.
     pub(super) in_rows: bool,
@@ -81,11 +81,11 @@ pub(super) struct Unit {
 // === impl Unit ===
 
 impl Unit {
-    pub(super) fn new(kind: Kind, limit: usize) -> Self {
+    pub(super) fn new(kind: UnitKind, limit: usize) -> Self {
         Self {
             kind,
             expects: VecDeque::new(),
-            sync: kind != Kind::Extended,
+            sync: kind != UnitKind::Extended,
             statement: Vec::new(),
             formats: Vec::new(),
             columns: Vec::new(),
@@ -105,20 +105,20 @@ impl Unit {
 
     /// Tells whether nothing of the extended protocol is left to answer.
     pub(super) fn is_answered(&self) -> bool {
-        self.kind == Kind::Extended && self.expects.is_empty()
+        self.kind == UnitKind::Extended && self.expects.is_empty()
     }
 
     /// Tells whether one of its messages is a `Parse`.
     pub(super) fn parses(&self) -> bool {
-        self.expects.iter().any(|expect| matches!(expect.step, Step::Parse(..)))
+        self.expects.iter().any(|expect| matches!(expect.step, ExtendedStep::Parse(..)))
     }
 
     /// Tells whether its answer has begun and nothing but `ReadyForQuery` can follow: notifications come there.
     pub(super) fn is_complete(&self) -> bool {
         let done = match self.kind {
-            Kind::Query => self.completed || self.error.is_some(),
-            Kind::Extended => self.expects.is_empty(),
-            Kind::Login | Kind::Encryption => false,
+            UnitKind::Query => self.completed || self.error.is_some(),
+            UnitKind::Extended => self.expects.is_empty(),
+            UnitKind::Login | UnitKind::Encryption => false,
         };
         self.open && done && !self.in_rows
     }
@@ -142,7 +142,7 @@ impl Unit {
     /// Turns the answer into what is shown of it.
     pub(super) fn finish(mut self, database: &str) -> Response {
         self.end_rows();
-        let skipped = self.kind == Kind::Extended && self.error.is_none() && !self.expects.is_empty();
+        let skipped = self.kind == UnitKind::Extended && self.error.is_none() && !self.expects.is_empty();
         let status = match self.error {
             Some(state) => format!("ERR {state}"),
             None if skipped => SKIPPED.to_owned(),

@@ -7,14 +7,14 @@ const MAX_COLUMNS: usize = 1024;
 
 /// One column of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Column {
+pub(super) struct PostgresColumn {
     pub(super) name: Vec<u8>,
     pub(super) kind: u32,
     pub(super) binary: bool,
 }
 
 /// Reads a `RowDescription`.
-pub(super) fn columns(body: &[u8]) -> Vec<Column> {
+pub(super) fn columns(body: &[u8]) -> Vec<PostgresColumn> {
     let mut cursor = Cursor::new(body);
     let count = cursor.u16_be().map_or(0, usize::from).min(MAX_COLUMNS);
     let mut columns = Vec::new();
@@ -24,13 +24,13 @@ pub(super) fn columns(body: &[u8]) -> Vec<Column> {
         let Some(kind) = cursor.u32_be() else { break };
         cursor.bytes(6);
         let binary = cursor.u16_be() == Some(1);
-        columns.push(Column { name, kind, binary });
+        columns.push(PostgresColumn { name, kind, binary });
     }
     columns
 }
 
 /// Reads the cells of a `DataRow`.
-pub(super) fn row(body: &[u8], columns: &[Column], formats: &[u16]) -> Vec<Option<Vec<u8>>> {
+pub(super) fn row(body: &[u8], columns: &[PostgresColumn], formats: &[u16]) -> Vec<Option<Vec<u8>>> {
     let mut cursor = Cursor::new(body);
     let count = cursor.u16_be().map_or(0, usize::from);
     let mut cells = Vec::new();

@@ -7,7 +7,7 @@
 use super::REDACTED;
 
 /// Last words of the names of values that are secrets.
-const WORDS: [&str; 13] = [
+const SECRET_LAST_WORDS: [&str; 13] = [
     "token",
     "key",
     "password",
@@ -24,7 +24,7 @@ const WORDS: [&str; 13] = [
 ];
 
 /// Ends of such names that are written as one word, as in `accesstoken`.
-const ENDS: [&str; 5] = ["token", "password", "secret", "signature", "apikey"];
+const SECRET_ENDS: [&str; 5] = ["token", "password", "secret", "signature", "apikey"];
 
 /// Longest name looked at; longer ones are none that somebody chose.
 const MAX_NAME: usize = 128;
@@ -191,10 +191,10 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
     let last = words.find(|word| !word.is_empty() && !word.bytes().all(|byte| byte.is_ascii_digit()));
     let Some(last) = last else { return false };
     let whole = last.to_ascii_lowercase();
-    let is_word = |word: &str| WORDS.contains(&word);
+    let is_word = |word: &str| SECRET_LAST_WORDS.contains(&word);
     is_word(&whole)
         || is_word(&last_hump(last).to_ascii_lowercase())
-        || ENDS.iter().any(|end| whole.ends_with(end))
+        || SECRET_ENDS.iter().any(|end| whole.ends_with(end))
 }
 
 /// Returns the last word of `camelCase`.

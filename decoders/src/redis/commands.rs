@@ -1,8 +1,8 @@
 //! What the decoder knows of single Redis commands: their names, where their keys are, and how a line is split.
 
 /// Positions of the keys among the words of a command (word 0 is the name): first, last (negative counts from the
-/// end), step. Taken from `COMMAND` of Redis 7.0, and the lists of Redis 8.4 and Valkey 9; commands with one key at word 1 are not listed but in [`SINGLE`].
-const RANGES: &[(&[u8], i32, i32, i32)] = &[
+/// end), step. Taken from `COMMAND` of Redis 7.0, and the lists of Redis 8.4 and Valkey 9; commands with one key at word 1 are not listed but in [`SINGLE_KEY`].
+const KEY_RANGES: &[(&[u8], i32, i32, i32)] = &[
     (b"RENAME", 1, 2, 1),
     (b"RENAMENX", 1, 2, 1),
     (b"GEOSEARCHSTORE", 1, 2, 1),
@@ -42,7 +42,7 @@ const RANGES: &[(&[u8], i32, i32, i32)] = &[
 ];
 
 /// Commands whose one key is word 1.
-const SINGLE: &[&[u8]] = &[
+const SINGLE_KEY: &[&[u8]] = &[
     b"APPEND",
     b"BITCOUNT",
     b"BITFIELD",
@@ -200,7 +200,7 @@ const SINGLE: &[&[u8]] = &[
 ];
 
 /// Commands that announce the number of their keys: the word with the number, and whether word 1 is a key too.
-const COUNTED: &[(&[u8], usize, bool)] = &[
+const COUNTED_KEYS: &[(&[u8], usize, bool)] = &[
     (b"EVAL", 2, false),
     (b"EVALSHA", 2, false),
     (b"EVAL_RO", 2, false),
@@ -222,7 +222,7 @@ const COUNTED: &[(&[u8], usize, bool)] = &[
 ];
 
 /// Commands without keys whose next word says what they do.
-const CONTAINERS: &[&[u8]] = &[
+const CONTAINER_COMMANDS: &[&[u8]] = &[
     b"ACL",
     b"CLIENT",
     b"CLUSTER",
@@ -242,7 +242,7 @@ const CONTAINERS: &[&[u8]] = &[
 ];
 
 /// Other commands that may open an inline conversation.
-const OTHERS: &[&[u8]] = &[
+const OTHER_COMMANDS: &[&[u8]] = &[
     b"ASKING",
     b"AUTH",
     b"BGREWRITEAOF",
@@ -301,7 +301,7 @@ const OTHERS: &[&[u8]] = &[
 const MAX_KEYS: usize = 64;
 
 /// Modules of which the commands begin so.
-const MODULES: &[&[u8]] = &[
+const MODULE_PREFIXES: &[&[u8]] = &[
     b"AI.",
     b"BF.",
     b"CF.",
@@ -324,7 +324,7 @@ pub(super) fn known(name: &[u8]) -> bool {
 /// Tells whether a known name begins with `begun`.
 pub(super) fn may_become_known(begun: &[u8]) -> bool {
     let begins = |other: &[u8]| other.get(..begun.len()).is_some_and(|head| head.eq_ignore_ascii_case(begun));
-    names().any(begins) || MODULES.iter().any(|module| begins(module)) || is_of_module(begun)
+    names().any(begins) || MODULE_PREFIXES.iter().any(|module| begins(module)) || is_of_module(begun)
 }
 
 /// Tells whether `name` is written as the names of commands are.
@@ -334,9 +334,9 @@ pub(super) fn is_name(name: &[u8]) -> bool {
 }
 
 fn names() -> impl Iterator<Item = &'static [u8]> {
-    let lists = [SINGLE, OTHERS, CONTAINERS];
+    let lists = [SINGLE_KEY, OTHER_COMMANDS, CONTAINER_COMMANDS];
     let plain = lists.into_iter().flatten().copied();
-    plain.chain(RANGES.iter().map(|(name, ..)| *name)).chain(COUNTED.iter().map(|(name, ..)| *name))
+    plain.chain(KEY_RANGES.iter().map(|(name, ..)| *name)).chain(COUNTED_KEYS.iter().map(|(name, ..)| *name))
 }
 
 fn is_of_module(name: &[u8]) -> bool {
@@ -344,17 +344,17 @@ fn is_of_module(name: &[u8]) -> bool {
         let head = name.get(..module.len()).unwrap_or_default();
         head.eq_ignore_ascii_case(module) && name.len() > module.len()
     };
-    MODULES.iter().any(of) && is_name(name)
+    MODULE_PREFIXES.iter().any(of) && is_name(name)
 }
 
 /// Returns the positions of the keys in a command of `count` words, of which the first are in `words`.
 pub(super) fn keys(words: &[Vec<u8>], count: usize) -> Vec<usize> {
     let Some(name) = words.first() else { return Vec::new() };
     let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-    if SINGLE.iter().any(|other| is(other)) {
+    if SINGLE_KEY.iter().any(|other| is(other)) {
         return (1..count.min(2)).collect();
     }
-    if let Some((_, number, first)) = COUNTED.iter().find(|(other, ..)| is(other)) {
+    if let Some((_, number, first)) = COUNTED_KEYS.iter().find(|(other, ..)| is(other)) {
         let keys = words.get(*number).and_then(|word| parse(word)).unwrap_or(0).min(MAX_KEYS);
         let start = number.saturating_add(1);
         return first.then_some(1).into_iter().chain((start..count).take(keys)).collect();
@@ -371,13 +371,15 @@ pub(super) fn keys(words: &[Vec<u8>], count: usize) -> Vec<usize> {
         let usage = words.get(1).is_some_and(|word| word.eq_ignore_ascii_case(b"USAGE"));
         return if usage && count > 2 { vec![2] } else { Vec::new() };
     }
-    let Some((_, first, last, step)) = RANGES.iter().find(|(other, ..)| is(other)) else { return Vec::new() };
+    let Some((_, first, last, step)) = KEY_RANGES.iter().find(|(other, ..)| is(other)) else {
+        return Vec::new();
+    };
     range(count, *first, *last, *step)
 }
 
 /// Tells whether the second word of `name` is part of what the command is called.
 pub(super) fn is_container(name: &[u8]) -> bool {
-    CONTAINERS.iter().any(|other| name.eq_ignore_ascii_case(other))
+    CONTAINER_COMMANDS.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 /// Reads a decimal number.

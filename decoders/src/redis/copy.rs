@@ -3,15 +3,15 @@
 //! Source: `replication.c` of Redis 7.0: `$LENGTH` or `$EOF:MARK` before the copy, which has no line end behind it.
 
 use super::request::Command;
-use super::resp::{Progress, Scanner};
+use super::resp::{RespScanner, Scanned};
 use super::resync;
 use crate::decoder::{Event, Response, Step};
 
 /// The operation of a copy's exchange.
-const COPY: &str = "RDB";
+const COPY_OPERATION: &str = "RDB";
 
 /// Bytes of the mark that ends a copy of unknown length.
-const MARK: usize = 40;
+const MARK_BYTES: usize = 40;
 
 /// Longest line before a copy: `$ENDOFF:` with an offset, an identifier, a database and a number.
 const MAX_HEAD: usize = 256;
@@ -26,7 +26,7 @@ pub(super) enum Copy {
     /// A copy comes that this mark ends; `holed`: part of it was not seen.
     Marked { mark: Vec<u8>, holed: bool },
     /// Commands come.
-    Commands(Option<(Scanner, Command)>),
+    Commands(Option<(RespScanner, Command)>),
 }
 
 // === impl Copy ===
@@ -41,7 +41,7 @@ impl Copy {
         };
         let line = window.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(())?;
         let used = end.saturating_add(1);
-        if let Some(mark) = line.strip_prefix(b"$EOF:").filter(|mark| mark.len() == MARK) {
+        if let Some(mark) = line.strip_prefix(b"$EOF:").filter(|mark| mark.len() == MARK_BYTES) {
             return Ok(Some((used, Self::Marked { mark: mark.to_vec(), holed: false })));
         }
         if line.starts_with(b"$ENDOFF:") {
@@ -83,14 +83,14 @@ impl Copy {
                 Step::Take { consumed: 0, skip, event: copied() }
             }
             Self::Marked { mark, holed } => {
-                let marked = memchr::memmem::find(bytes, mark).map(|at| at.saturating_add(MARK));
+                let marked = memchr::memmem::find(bytes, mark).map(|at| at.saturating_add(MARK_BYTES));
                 let behind = || if *holed { resync::command(bytes, false) } else { None };
                 if let Some(consumed) = marked.or_else(behind) {
                     *self = Self::Commands(None);
                     return Step::Take { consumed, skip: 0, event: copied() };
                 }
                 // The mark may have begun.
-                match bytes.len().saturating_sub(MARK) {
+                match bytes.len().saturating_sub(MARK_BYTES) {
                     0 => more,
                     consumed => Step::Take { consumed, skip: 0, event: Event::Part },
                 }
@@ -126,19 +126,19 @@ impl Copy {
     }
 }
 
-fn commands(open: &mut Option<(Scanner, Command)>, bytes: &[u8], limit: usize, redact: bool) -> Step {
-    let (scanner, command) = open.get_or_insert_with(|| (Scanner::default(), Command::new(limit)));
+fn commands(open: &mut Option<(RespScanner, Command)>, bytes: &[u8], limit: usize, redact: bool) -> Step {
+    let (scanner, command) = open.get_or_insert_with(|| (RespScanner::default(), Command::new(limit)));
     let Ok((consumed, progress)) = scanner.scan(bytes, command) else { return Step::Malformed };
     if command.is_malformed() {
         return Step::Malformed;
     }
     let (skip, event) = match progress {
-        Progress::More if consumed == 0 => {
+        Scanned::More if consumed == 0 => {
             return Step::NeedMore { at_least: bytes.len().saturating_add(1) };
         }
-        Progress::More => (0, Event::Part),
-        Progress::Skip(skip) => (skip, Event::Part),
-        Progress::Done(skip) => {
+        Scanned::More => (0, Event::Part),
+        Scanned::Skip(skip) => (skip, Event::Part),
+        Scanned::Done(skip) => {
             let command = open.take().map(|(_, command)| command).unwrap_or_default();
             (skip, if command.is_empty() { Event::Discard } else { pushed(&command, redact) })
         }
@@ -161,11 +161,11 @@ fn pushed(command: &Command, redact: bool) -> Event {
 }
 
 fn copied() -> Event {
-    let attributes = vec![("command", COPY.to_owned())];
+    let attributes = vec![("command", COPY_OPERATION.to_owned())];
     Event::Push(Response {
         status: "OK".to_owned(),
         by_itself: true,
-        operation: Some(COPY.to_owned()),
+        operation: Some(COPY_OPERATION.to_owned()),
         attributes,
         truncated: true,
         ..Response::default()

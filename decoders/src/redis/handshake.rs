@@ -8,7 +8,7 @@ use super::request::Command;
 
 /// What a command says of the connection's beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum HandshakeStep {
     /// It asks what the server can do: that it cannot is no fault.
     Probe,
     /// Libraries send it when they connect, and it must succeed.
@@ -18,7 +18,7 @@ pub(super) enum Step {
 }
 
 /// Commands that probe, and with which next words; none: with any, or without.
-const PROBES: &[(&[u8], &[&[u8]])] = &[
+const PROBE_COMMANDS: &[(&[u8], &[&[u8]])] = &[
     (b"HELLO", &[]),
     (
         b"CLIENT",
@@ -59,21 +59,21 @@ const PROBES: &[(&[u8], &[&[u8]])] = &[
 ];
 
 /// Commands of the log-in that are no probes.
-const LOGIN: &[&[u8]] = &[b"AUTH", b"CLIENT", b"ECHO", b"PING", b"RESET", b"SELECT"];
+const LOGIN_COMMANDS: &[&[u8]] = &[b"AUTH", b"CLIENT", b"ECHO", b"PING", b"RESET", b"SELECT"];
 
 /// Errors by which a server says that it does not know what it is asked, or that the user may not ask: the library goes
 /// on without. All others, as of a wrong password, are errors also where they answer a probe.
 const REFUSALS: &[&str] = &["ERR", "NOPERM", "NOPROTO", "UNKNOWN"];
 
 /// Tells what `command` says of the connection's beginning.
-pub(super) fn step(command: &Command) -> Step {
-    let probe = PROBES.iter().find(|(name, _)| command.is(0, name));
+pub(super) fn step(command: &Command) -> HandshakeStep {
+    let probe = PROBE_COMMANDS.iter().find(|(name, _)| command.is(0, name));
     if probe.is_some_and(|(_, next)| next.is_empty() || next.iter().any(|word| command.is(1, word))) {
-        Step::Probe
-    } else if LOGIN.iter().any(|name| command.is(0, name)) {
-        Step::Login
+        HandshakeStep::Probe
+    } else if LOGIN_COMMANDS.iter().any(|name| command.is(0, name)) {
+        HandshakeStep::Login
     } else {
-        Step::Other
+        HandshakeStep::Other
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Pending {
 
 /// What a reply is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ReplyRole {
     /// The answer to the oldest request.
     Whole,
     /// The answer to a replica's request, behind which a copy of the data follows.
@@ -143,7 +143,7 @@ impl Pending {
     }
 
     /// Takes the next reply.
-    pub(super) fn answer(&mut self, reply: &Reply) -> Answer {
+    pub(super) fn answer(&mut self, reply: &Reply) -> ReplyRole {
         self.resp3 |= matches!(reply.kind, b'>' | b'%' | b'~' | b'_' | b'#' | b',');
         let confirmation = confirmation(reply);
         if let Some((family, count)) = confirmation {
@@ -153,14 +153,14 @@ impl Pending {
         let push = reply.kind == b'>' || reply.kind == b'+' && is_monitored(reply.word(0));
         let Some(front) = self.waiting.front_mut() else {
             if !push && self.waiting.pop_dropped() {
-                return Answer::Whole;
+                return ReplyRole::Whole;
             }
             // What it refuses was no command that could be read.
             let refusal = reply.is_error() && (!self.asked || reply.word(0).starts_with(PROTOCOL_ERROR));
             return if push || message || confirmation.is_some() || refusal {
-                Answer::Push
+                ReplyRole::Push
             } else {
-                Answer::Stray
+                ReplyRole::Stray
             };
         };
         if let (b'>' | b'*', Kind::Subscribe(left), Some((family, count))) =
@@ -174,15 +174,15 @@ impl Pending {
                 }
             };
             if more {
-                return Answer::Part;
+                return ReplyRole::Part;
             }
         } else if push {
-            return Answer::Push;
+            return ReplyRole::Push;
         } else if message {
             let control = matches!(front.kind, Kind::Control | Kind::Reset | Kind::Subscribe(_));
             let subscribed = !self.resp3 && self.subscribed.iter().any(|count| *count > 0);
             if control || subscribed {
-                return Answer::Push;
+                return ReplyRole::Push;
             }
         }
         let kind = self.waiting.pop_front().map(|wait| wait.kind);
@@ -190,10 +190,10 @@ impl Pending {
             Some(Kind::Reset) if !reply.is_error() => {
                 self.subscribed = [0; 3];
                 self.resp3 = false;
-                Answer::Whole
+                ReplyRole::Whole
             }
-            Some(Kind::Replication) if !reply.is_error() => Answer::Replication,
-            _ => Answer::Whole,
+            Some(Kind::Replication) if !reply.is_error() => ReplyRole::Replication,
+            _ => ReplyRole::Whole,
         }
     }
 

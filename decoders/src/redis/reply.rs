@@ -10,10 +10,10 @@ use crate::sql::REDACTED;
 const WORD_BYTES: usize = 64;
 
 /// How many words are remembered: `message CHANNEL TEXT` needs two, a confirmation three.
-const WORDS: usize = 3;
+const MAX_WORDS: usize = 3;
 
 /// How many words of a listed command are remembered: the server lists 32 at most.
-const LISTED: usize = 64;
+const LISTED_WORDS: usize = 64;
 
 /// Deepest indentation, in columns.
 const MAX_INDENT: usize = 96;
@@ -133,7 +133,7 @@ impl Reply {
     /// Takes a whole value that is not an aggregate.
     fn scalar(&mut self, depth: usize, kind: u8, value: &[u8]) {
         let hidden = self.is_hidden(depth, kind, value);
-        if depth <= 1 && self.words.len() < WORDS {
+        if depth <= 1 && self.words.len() < MAX_WORDS {
             self.words.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
         }
         if hidden {
@@ -173,7 +173,7 @@ impl Reply {
             }
             Secret::Commands if depth != self.listed_depth => false,
             Secret::Commands => {
-                if self.listed.len() < LISTED {
+                if self.listed.len() < LISTED_WORDS {
                     self.listed.push(value.get(..WORD_BYTES).unwrap_or(value).to_vec());
                 }
                 self.listed.len().checked_sub(1).is_some_and(|last| is_secret(&self.listed, last))

@@ -40,7 +40,7 @@ struct Deaf;
 
 /// Where the reading of a value stands.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(super) struct RespScanner {
     levels: Vec<Level>,
     bulk: Bulk,
     /// The open bulk comes in chunks.
@@ -53,7 +53,7 @@ pub(super) struct Scanner {
 
 /// How the bytes given to a scanner ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum Scanned {
     /// All was used or no whole line is there: more bytes are needed.
     More,
     /// The next bytes, as many as this, need not be captured; then the reading goes on.
@@ -105,12 +105,12 @@ pub(super) fn read_values(bytes: &[u8]) -> Result<(usize, usize), NotResp> {
         if rest.is_empty() {
             return Ok((count, at));
         }
-        match Scanner::default().scan(rest, &mut Deaf)? {
-            (used, Progress::Done(_)) => {
+        match RespScanner::default().scan(rest, &mut Deaf)? {
+            (used, Scanned::Done(_)) => {
                 at = at.saturating_add(used);
                 count = count.saturating_add(1);
             }
-            (_, Progress::More | Progress::Skip(_)) => return Ok((count, at)),
+            (_, Scanned::More | Scanned::Skip(_)) => return Ok((count, at)),
         }
     }
 }
@@ -131,15 +131,15 @@ impl Listener for Deaf {
     fn bulk_end(&mut self, _whole: bool) {}
 }
 
-// === impl Scanner ===
+// === impl RespScanner ===
 
-impl Scanner {
+impl RespScanner {
     /// Reads on in `bytes`, which follow what was used before; returns how many were used.
     pub(super) fn scan(
         &mut self,
         bytes: &[u8],
         listener: &mut dyn Listener,
-    ) -> Result<(usize, Progress), NotResp> {
+    ) -> Result<(usize, Scanned), NotResp> {
         let mut used = 0_usize;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -186,9 +186,9 @@ impl Scanner {
         &mut self,
         rest: &[u8],
         listener: &mut dyn Listener,
-    ) -> Result<(usize, Option<Progress>), NotResp> {
+    ) -> Result<(usize, Option<Scanned>), NotResp> {
         match self.line(rest)? {
-            Line::Partial => Ok((0, Some(Progress::More))),
+            Line::Partial => Ok((0, Some(Scanned::More))),
             Line::Long(kind) => {
                 listener.bulk(self.levels.len(), kind);
                 self.bulk = Bulk::Line;
@@ -196,17 +196,12 @@ impl Scanner {
             }
             Line::Whole(line) => {
                 let done = self.value(line, listener)?;
-                Ok((line.len().saturating_add(2), done.then_some(Progress::Done(0))))
+                Ok((line.len().saturating_add(2), done.then_some(Scanned::Done(0))))
             }
         }
     }
 
-    fn scan_data(
-        &mut self,
-        rest: &[u8],
-        left: u64,
-        listener: &mut dyn Listener,
-    ) -> (usize, Option<Progress>) {
+    fn scan_data(&mut self, rest: &[u8], left: u64, listener: &mut dyn Listener) -> (usize, Option<Scanned>) {
         let take = usize::try_from(left).map_or(rest.len(), |left| rest.len().min(left));
         let wants = !self.holed && listener.part(rest.get(..take).unwrap_or_default());
         let left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
@@ -215,16 +210,16 @@ impl Scanner {
             return (take, None);
         }
         if wants {
-            return (take, Some(Progress::More));
+            return (take, Some(Scanned::More));
         }
         let skip = left.saturating_add(u64::from(LINE_END));
         self.holed = true;
         if self.chunked {
             self.bulk = Bulk::Chunk;
-            return (take, Some(Progress::Skip(skip)));
+            return (take, Some(Scanned::Skip(skip)));
         }
         let done = self.end_bulk(listener).is_some();
-        (take, Some(if done { Progress::Done(skip) } else { Progress::Skip(skip) }))
+        (take, Some(if done { Scanned::Done(skip) } else { Scanned::Skip(skip) }))
     }
 
     fn scan_tail(
@@ -232,10 +227,10 @@ impl Scanner {
         rest: &[u8],
         left: u8,
         listener: &mut dyn Listener,
-    ) -> Result<(usize, Option<Progress>), NotResp> {
+    ) -> Result<(usize, Option<Scanned>), NotResp> {
         let end: &[u8] = if left == LINE_END { b"\r\n" } else { b"\n" };
         if rest.len() < end.len() {
-            return if end.starts_with(rest) { Ok((0, Some(Progress::More))) } else { Err(NotResp) };
+            return if end.starts_with(rest) { Ok((0, Some(Scanned::More))) } else { Err(NotResp) };
         }
         if !rest.starts_with(end) {
             return Err(NotResp);
@@ -252,12 +247,12 @@ impl Scanner {
         &mut self,
         rest: &[u8],
         listener: &mut dyn Listener,
-    ) -> Result<(usize, Option<Progress>), NotResp> {
+    ) -> Result<(usize, Option<Scanned>), NotResp> {
         if rest.first().is_some_and(|byte| *byte != b';') {
             return Err(NotResp);
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            return if rest.len() > MAX_NUMBER { Err(NotResp) } else { Ok((0, Some(Progress::More))) };
+            return if rest.len() > MAX_NUMBER { Err(NotResp) } else { Ok((0, Some(Scanned::More))) };
         };
         let size = rest.get(1..end).and_then(|size| size.strip_suffix(b"\r")).ok_or(NotResp)?;
         let size = count(size, MAX_BULK)?;
@@ -269,23 +264,23 @@ impl Scanner {
         Ok((used, None))
     }
 
-    fn scan_long_line(&mut self, rest: &[u8], listener: &mut dyn Listener) -> (usize, Option<Progress>) {
+    fn scan_long_line(&mut self, rest: &[u8], listener: &mut dyn Listener) -> (usize, Option<Scanned>) {
         let end = memchr::memchr(b'\n', rest);
         let text = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         listener.part(text);
         match end {
             Some(end) => (end.saturating_add(1), self.end_bulk(listener)),
-            None => (text.len(), Some(Progress::More)),
+            None => (text.len(), Some(Scanned::More)),
         }
     }
 
     /// Ends the open bulk; says so when the value ends with it.
-    fn end_bulk(&mut self, listener: &mut dyn Listener) -> Option<Progress> {
+    fn end_bulk(&mut self, listener: &mut dyn Listener) -> Option<Scanned> {
         self.bulk = Bulk::None;
         self.chunked = false;
         listener.bulk_end(!std::mem::take(&mut self.holed));
-        self.finish().then_some(Progress::Done(0))
+        self.finish().then_some(Scanned::Done(0))
     }
 
     /// Returns the line at the start of `rest` without its end, if all of it is there.

@@ -2,11 +2,11 @@
 
 use super::commands::{is_name, known, parse};
 use super::request::Command;
-use super::resp::{MAX_LINE, Progress, Scanner};
+use super::resp::{MAX_LINE, RespScanner, Scanned};
 use super::secrets::is_monitored;
 
 /// Bytes of a candidate that are read on to see whether it holds: longer than most commands and messages.
-const PROOF: usize = 4096;
+const PROOF_BYTES: usize = 4096;
 
 /// Longest name of a command: those of modules are the longest.
 const MAX_NAME: usize = 64;
@@ -15,7 +15,7 @@ const MAX_NAME: usize = 64;
 const MAX_TIME: usize = 20;
 
 /// Pushes of RESP2, and of how many elements they are.
-const MESSAGES: [(u8, &str); 9] = [
+const PUSHES: [(u8, &str); 9] = [
     (3, "message"),
     (4, "pmessage"),
     (3, "smessage"),
@@ -113,7 +113,7 @@ pub(super) fn begins_push(bytes: &[u8]) -> Found {
         None => Found::Perhaps(0),
         Some(b'>') => begins_push3(bytes),
         Some(b'*') => {
-            let heads = MESSAGES.map(|(count, name)| format!("*{count}\r\n${}\r\n{name}\r\n", name.len()));
+            let heads = PUSHES.map(|(count, name)| format!("*{count}\r\n${}\r\n{name}\r\n", name.len()));
             if heads.iter().any(|head| bytes.starts_with(head.as_bytes())) {
                 Found::At(0)
             } else if heads.iter().any(|head| head.as_bytes().starts_with(bytes)) {
@@ -156,16 +156,16 @@ fn begins_push3(bytes: &[u8]) -> Found {
 /// Tells whether the command that `bytes` begin with is one as far as it is there, and another one follows it. A name
 /// that is not known counts only where the whole command is there.
 fn holds(bytes: &[u8], known: bool) -> bool {
-    let window = bytes.get(..bytes.len().min(PROOF)).unwrap_or_default();
+    let window = bytes.get(..bytes.len().min(PROOF_BYTES)).unwrap_or_default();
     let mut command = Command::new(0);
-    match Scanner::default().scan(window, &mut command) {
+    match RespScanner::default().scan(window, &mut command) {
         _ if command.is_malformed() => false,
         Err(_) => false,
-        Ok((used, Progress::Done(skip))) => {
+        Ok((used, Scanned::Done(skip))) => {
             let used = usize::try_from(skip).unwrap_or(usize::MAX).saturating_add(used);
             bytes.get(used..).and_then(<[u8]>::first).is_none_or(|next| *next == b'*')
         }
-        Ok((_, Progress::More | Progress::Skip(_))) => known,
+        Ok((_, Scanned::More | Scanned::Skip(_))) => known,
     }
 }
 
@@ -174,14 +174,14 @@ pub(super) fn go_on(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while rest.first() == Some(&b'*') {
         let mut command = Command::new(0);
-        let scanned = Scanner::default().scan(rest, &mut command);
+        let scanned = RespScanner::default().scan(rest, &mut command);
         match scanned {
             Ok(_) if command.is_malformed() => return false,
-            Ok((used, Progress::Done(skip))) => {
+            Ok((used, Scanned::Done(skip))) => {
                 let used = usize::try_from(skip).unwrap_or(usize::MAX).saturating_add(used);
                 rest = rest.get(used..).unwrap_or_default();
             }
-            Ok((_, Progress::More | Progress::Skip(_))) => return true,
+            Ok((_, Scanned::More | Scanned::Skip(_))) => return true,
             Err(_) => return false,
         }
     }

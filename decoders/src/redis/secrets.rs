@@ -5,7 +5,7 @@ use super::reply::quoted;
 use crate::sql::REDACTED;
 
 /// Settings whose values are secrets, of Redis, its Sentinel and Valkey.
-const SETTINGS: &[&[u8]] = &[
+const SECRET_SETTINGS: &[&[u8]] = &[
     b"requirepass",
     b"masterauth",
     b"masteruser",
@@ -20,7 +20,7 @@ const SETTINGS: &[&[u8]] = &[
 ];
 
 /// Commands that may hold a secret, or whose replies may.
-const GUARDED: &[&[u8]] = &[
+const GUARDED_COMMANDS: &[&[u8]] = &[
     b"ACL",
     b"AUTH",
     b"COMMAND",
@@ -37,10 +37,10 @@ const GUARDED: &[&[u8]] = &[
 const HARMLESS_ACL: &[&[u8]] = &[b"CAT", b"DELUSER", b"GETUSER", b"GENPASS", b"HELP", b"LOG"];
 
 /// Secrets shorter than this are looked for in errors as whole words only: they may stand in any other word.
-const SHORT: usize = 4;
+const SHORT_SECRET: usize = 4;
 
 /// A secret longer than this may have been shortened when it was read.
-const LONG: usize = 500;
+const LONG_SECRET: usize = 500;
 
 /// Which parts of a reply are secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Guard {
     /// Returns what the reply to the command of these words must hide.
     pub(super) fn of(words: &[Vec<u8>]) -> Self {
         let name = words.first().map(Vec::as_slice).unwrap_or_default();
-        if !GUARDED.iter().any(|guarded| name.eq_ignore_ascii_case(guarded)) {
+        if !GUARDED_COMMANDS.iter().any(|guarded| name.eq_ignore_ascii_case(guarded)) {
             return Self::default();
         }
         let secrets = (0..words.len()).filter(|index| is_secret(words, *index));
@@ -105,7 +105,8 @@ impl Guard {
         let quotes = b"with args beginning with:";
         let quoting = memchr::memmem::find(text, quotes).map(|at| at.saturating_add(quotes.len()));
         let code = || text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
-        let cut = if self.words.iter().any(|word| word.len() >= LONG) { Some(code()) } else { quoting };
+        let cut =
+            if self.words.iter().any(|word| word.len() >= LONG_SECRET) { Some(code()) } else { quoting };
         let mut text = text.to_vec();
         if let Some(cut) = cut {
             text.truncate(cut);
@@ -158,7 +159,7 @@ pub(super) fn is_secret(words: &[Vec<u8>], index: usize) -> bool {
 
 /// Tells whether the value of the setting `name` is a secret.
 pub(super) fn is_secret_setting(name: &[u8]) -> bool {
-    SETTINGS.iter().any(|other| name.eq_ignore_ascii_case(other))
+    SECRET_SETTINGS.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 /// Tells whether a simple string is what `MONITOR` sends: `1700000000.000000 [0 127.0.0.1:1] "GET"…`.
@@ -223,7 +224,7 @@ fn without(text: &[u8], word: &[u8]) -> Vec<u8> {
         let behind = found.get(word.len()..).unwrap_or_default();
         let inside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let last = before.last().or_else(|| shown.last()).copied();
-        let part = word.len() < SHORT && (inside(last.as_ref()) || inside(behind.first()));
+        let part = word.len() < SHORT_SECRET && (inside(last.as_ref()) || inside(behind.first()));
         shown.extend_from_slice(before);
         shown.extend_from_slice(if part { word } else { REDACTED.as_bytes() });
         rest = behind;

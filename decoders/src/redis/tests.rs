@@ -7,7 +7,7 @@ mod shapes;
 
 use std::sync::Arc;
 
-use crate::conversation::{Context, Conversation, Exchange, Outcome, Transport, Way};
+use crate::conversation::{Context, Conversation, Direction, Exchange, Outcome, Transport};
 use crate::decoder::{Options, Redaction, Side};
 
 /// Payload bytes kept.
@@ -51,21 +51,21 @@ impl Talk {
         Self { conversation: Conversation::new(context, Arc::new(options)), at: [0, 0], now: 0, side }
     }
 
-    fn way(&self, from: Side) -> Way {
-        if from == self.side { Way::Out } else { Way::In }
+    fn direction(&self, from: Side) -> Direction {
+        if from == self.side { Direction::Out } else { Direction::In }
     }
 
-    fn step(&mut self, from: Side, len: usize) -> (Way, u64, u64) {
+    fn step(&mut self, from: Side, len: usize) -> (Direction, u64, u64) {
         self.now += 1_000_000;
         let at = &mut self.at[usize::from(from == Side::Server)];
         let position = *at;
         *at += len as u64;
-        (self.way(from), position, self.now)
+        (self.direction(from), position, self.now)
     }
 
     fn say(&mut self, from: Side, bytes: &[u8]) -> &mut Self {
-        let (way, position, now) = self.step(from, bytes.len());
-        self.conversation.bytes(way, position, now, bytes);
+        let (direction, position, now) = self.step(from, bytes.len());
+        self.conversation.bytes(direction, position, now, bytes);
         self
     }
 
@@ -78,14 +78,14 @@ impl Talk {
     }
 
     fn skip(&mut self, from: Side, len: usize) -> &mut Self {
-        let (way, position, now) = self.step(from, len);
-        self.conversation.skipped(way, position, now, len as u64);
+        let (direction, position, now) = self.step(from, len);
+        self.conversation.skipped(direction, position, now, len as u64);
         self
     }
 
     fn lose(&mut self, from: Side, len: usize) -> &mut Self {
-        let (way, position, now) = self.step(from, len);
-        self.conversation.gap(way, position, now, Some(len as u64));
+        let (direction, position, now) = self.step(from, len);
+        self.conversation.gap(direction, position, now, Some(len as u64));
         self
     }
 

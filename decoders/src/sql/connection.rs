@@ -8,13 +8,13 @@ use std::ops::Range;
 use super::names;
 
 /// Names whose value goes to the end of the line, as a header's does.
-const HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "x-api-key", "cookie"];
+const LINE_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "x-api-key", "cookie"];
 
 /// Longest address whose user information is looked for.
 const MAX_ADDRESS: usize = 1024;
 
 /// Flags of common programs whose value is a secret, or a user with one.
-const FLAGS: [&[u8]; 7] = [b"-u", b"-p", b"-a", b"-P", b"--user", b"--password", b"--pass"];
+const SECRET_FLAGS: [&[u8]; 7] = [b"-u", b"-p", b"-a", b"-P", b"--user", b"--password", b"--pass"];
 
 /// What kind of text it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn pair(text: &[u8], at: usize, style: Style) -> Option<Range<usize>> {
     let start = before.iter().rposition(|byte| !letter(byte)).map_or(0, |at| at.saturating_add(1));
     let name = names::lower(&percent_decoded(before.get(start..)?));
     let colon = text.get(at) == Some(&b':');
-    let header = HEADERS.contains(&name.as_str());
+    let header = LINE_HEADERS.contains(&name.as_str());
     let queried = start.checked_sub(1).and_then(|at| before.get(at)).is_some_and(|byte| b"?&".contains(byte));
     let secret = names::is_secret(&name) || header || queried && names::is_secret_in_query(&name);
     if !secret || colon && !quoted && !header {
@@ -177,7 +177,7 @@ fn flags(text: &[u8], found: &mut Vec<Range<usize>>) {
         if word.is_empty() {
             continue;
         }
-        let flag = FLAGS.iter().find(|flag| word.starts_with(flag));
+        let flag = SECRET_FLAGS.iter().find(|flag| word.starts_with(flag));
         if std::mem::take(&mut announced) {
             found.push(range);
         } else if let Some(flag) = flag {

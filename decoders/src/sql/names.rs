@@ -22,7 +22,7 @@ const LAST_WORDS: [&str; 11] = [
 ];
 
 /// Ends of such names that are written as one word: `sslpassword`, `accessToken`.
-const ENDS: [&str; 10] = [
+const SECRET_ENDS: [&str; 10] = [
     "password",
     "passwd",
     "passphrase",
@@ -40,7 +40,7 @@ const KEY_WORDS: [&str; 10] =
     ["secret", "access", "account", "api", "private", "symmetric", "encryption", "auth", "signing", "shared"];
 
 /// Names of secrets that follow no rule.
-const WHOLE: [&str; 6] = [
+const SECRET_NAMES: [&str; 6] = [
     "authentication_string",
     "auth_header",
     "password_hash",
@@ -54,7 +54,7 @@ const WHOLE: [&str; 6] = [
 const FUNCTION_PARTS: [&str; 4] = ["password", "passwd", "secret", "credential"];
 
 /// Functions whose literals are secrets: keys, and the texts that are encrypted with them.
-const FUNCTIONS: [&str; 23] = [
+const SECRET_FUNCTIONS: [&str; 23] = [
     "aes_decrypt",
     "aes_encrypt",
     "asymmetric_decrypt",
@@ -81,7 +81,7 @@ const FUNCTIONS: [&str; 23] = [
 ];
 
 /// Parts of every name and every mark by which a literal's content may hold a secret, lower case.
-const MARKS: [&[u8]; 14] = [
+const SECRET_MARKS: [&[u8]; 14] = [
     b"://",
     b"auth",
     b"code",
@@ -106,8 +106,8 @@ pub(super) fn is_secret(name: &str) -> bool {
     let before = words.next().unwrap_or_default();
     LAST_WORDS.contains(&last)
         || last == "key" && KEY_WORDS.contains(&before)
-        || ENDS.iter().any(|end| last.ends_with(end))
-        || WHOLE.iter().any(|whole| name.ends_with(whole))
+        || SECRET_ENDS.iter().any(|end| last.ends_with(end))
+        || SECRET_NAMES.iter().any(|whole| name.ends_with(whole))
 }
 
 /// Tells whether the value of `name` in an address's query is a secret.
@@ -117,7 +117,7 @@ pub(super) fn is_secret_in_query(name: &str) -> bool {
 
 /// Tells whether the literals among the arguments of a function are secrets.
 pub(super) fn is_secret_function(name: &str, dialect: Dialect) -> bool {
-    FUNCTIONS.contains(&name)
+    SECRET_FUNCTIONS.contains(&name)
         || FUNCTION_PARTS.iter().any(|part| name.contains(part))
         || dialect == Dialect::Mysql && matches!(name, "encode" | "decode")
 }
@@ -160,7 +160,7 @@ const STATEMENT_MARKS: [&[u8]; 14] = [
 pub(super) fn is_free(content: &[u8]) -> bool {
     !content.iter().enumerate().any(|(at, byte)| match byte.to_ascii_lowercase() {
         first @ (b':' | b'a' | b'c' | b'h' | b'i' | b'k' | b'p' | b's' | b't') => {
-            is_marked(content, at, first, &MARKS)
+            is_marked(content, at, first, &SECRET_MARKS)
         }
         _ => false,
     })

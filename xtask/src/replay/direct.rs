@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use decoders::{Context, Conversation, Exchange, Options, Outcome, Redaction, Side, Transport, Way};
+use decoders::{Context, Conversation, Direction, Exchange, Options, Outcome, Redaction, Side, Transport};
 
 use super::spoken::Spoken;
 use super::spoken::ours::OurRow;
@@ -44,7 +44,7 @@ struct Feed {
     conversation: Conversation,
     /// Position of the next byte or datagram, out first.
     positions: [u64; 2],
-    /// By way: the lengths of the datagrams, since their positions are ordinals.
+    /// By direction: the lengths of the datagrams, since their positions are ordinals.
     datagrams: [Vec<u64>; 2],
     transport: Transport,
     side: Side,
@@ -82,13 +82,13 @@ impl Feed {
         }
     }
 
-    fn way(&self, from: Side) -> (Way, usize) {
-        if from == self.side { (Way::Out, 0) } else { (Way::In, 1) }
+    fn direction(&self, from: Side) -> (Direction, usize) {
+        if from == self.side { (Direction::Out, 0) } else { (Direction::In, 1) }
     }
 
     /// Counts what was sent before the capture began.
     fn pass(&mut self, piece: &Piece) {
-        let (_, index) = self.way(piece.from);
+        let (_, index) = self.direction(piece.from);
         match &piece.body {
             Body::Bytes(bytes) => self.positions[index] += length(bytes),
             Body::Hole(missing) => self.positions[index] += missing,
@@ -97,22 +97,22 @@ impl Feed {
     }
 
     fn piece(&mut self, piece: &Piece, chunk: usize) {
-        let (way, index) = self.way(piece.from);
+        let (direction, index) = self.direction(piece.from);
         self.now_ns = piece.at_ns;
         match &piece.body {
             Body::Bytes(bytes) => {
                 for part in bytes.chunks(chunk) {
-                    self.conversation.bytes(way, self.positions[index], self.now_ns, part);
+                    self.conversation.bytes(direction, self.positions[index], self.now_ns, part);
                     self.positions[index] += length(part);
                 }
             }
             Body::Hole(missing) => {
-                self.conversation.gap(way, self.positions[index], self.now_ns, Some(*missing));
+                self.conversation.gap(direction, self.positions[index], self.now_ns, Some(*missing));
                 self.positions[index] += missing;
             }
             Body::Datagram(bytes, whole) => {
                 self.conversation.expire(self.now_ns);
-                self.conversation.datagram(way, self.positions[index], self.now_ns, bytes, *whole);
+                self.conversation.datagram(direction, self.positions[index], self.now_ns, bytes, *whole);
                 self.positions[index] += 1;
                 self.datagrams[index].push(*whole);
             }

@@ -1,12 +1,12 @@
 //! What a connection said so far, kept until its protocol is known.
 
 use crate::conversation::flow::{Both, length};
-use crate::conversation::{Content, Stretch, Way};
+use crate::conversation::{Content, Direction, Stretch};
 
 /// A stretch, or a datagram, held until the protocol is known.
 #[derive(Debug)]
 pub(in crate::conversation) struct Held {
-    pub(in crate::conversation) way: Way,
+    pub(in crate::conversation) direction: Direction,
     position: u64,
     at_ns: u64,
     content: Kept,
@@ -26,9 +26,9 @@ enum Kept {
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     held: Vec<Held>,
-    /// Where the next stretch of a way is expected.
+    /// Where the next stretch of a direction is expected.
     next: Both<u64>,
-    /// Captured bytes of a way.
+    /// Captured bytes of a direction.
     bytes: Both<usize>,
 }
 
@@ -36,8 +36,13 @@ pub(super) struct Holding {
 
 impl Held {
     /// Keeps bytes that are to be read again.
-    pub(in crate::conversation) fn bytes(way: Way, position: u64, at_ns: u64, bytes: &[u8]) -> Self {
-        Self { way, position, at_ns, content: Kept::Bytes(bytes.to_vec()) }
+    pub(in crate::conversation) fn bytes(
+        direction: Direction,
+        position: u64,
+        at_ns: u64,
+        bytes: &[u8],
+    ) -> Self {
+        Self { direction, position, at_ns, content: Kept::Bytes(bytes.to_vec()) }
     }
 
     pub(in crate::conversation) fn stretch(&self) -> Stretch<'_> {
@@ -46,7 +51,7 @@ impl Held {
             Kept::Uncaptured(len) => Content::Uncaptured(*len),
             Kept::Lost(len) => Content::Lost(*len),
         };
-        Stretch { way: self.way, position: self.position, at_ns: self.at_ns, content }
+        Stretch { direction: self.direction, position: self.position, at_ns: self.at_ns, content }
     }
 
     /// Returns how many bytes moved, as far as known.
@@ -63,22 +68,22 @@ impl Held {
 
 impl Holding {
     pub(super) fn push(&mut self, stretch: Stretch<'_>) {
-        let Stretch { way, position, at_ns, content } = stretch;
+        let Stretch { direction, position, at_ns, content } = stretch;
         let content = match content {
             Content::Bytes(bytes) => {
-                let total = self.bytes.of_mut(way);
+                let total = self.bytes.of_mut(direction);
                 *total = total.saturating_add(bytes.len());
                 Kept::Bytes(bytes.to_vec())
             }
             Content::Uncaptured(len) => Kept::Uncaptured(len),
             Content::Lost(len) => Kept::Lost(len),
         };
-        let held = Held { way, position, at_ns, content };
-        let next = std::mem::replace(self.next.of_mut(way), position.saturating_add(held.len()));
+        let held = Held { direction, position, at_ns, content };
+        let next = std::mem::replace(self.next.of_mut(direction), position.saturating_add(held.len()));
         match (self.held.last_mut(), &held.content) {
             // Neighbours that nobody needs are one stretch.
-            (Some(Held { way: last, content: Kept::Uncaptured(total), .. }), Kept::Uncaptured(len))
-                if *last == way && next == position =>
+            (Some(Held { direction: last, content: Kept::Uncaptured(total), .. }), Kept::Uncaptured(len))
+                if *last == direction && next == position =>
             {
                 *total = total.saturating_add(*len);
             }
@@ -87,10 +92,10 @@ impl Holding {
     }
 
     pub(super) fn push_datagram(&mut self, stretch: Stretch<'_>, len: u64) {
-        let Stretch { way, position, at_ns, content } = stretch;
+        let Stretch { direction, position, at_ns, content } = stretch;
         let Content::Bytes(bytes) = content else { return };
-        *self.next.of_mut(way) = position.saturating_add(1);
-        self.held.push(Held { way, position, at_ns, content: Kept::Datagram(bytes.to_vec(), len) });
+        *self.next.of_mut(direction) = position.saturating_add(1);
+        self.held.push(Held { direction, position, at_ns, content: Kept::Datagram(bytes.to_vec(), len) });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,13 +106,13 @@ impl Holding {
         self.held.first()
     }
 
-    pub(super) fn has(&self, way: Way) -> bool {
-        self.held.iter().any(|held| held.way == way)
+    pub(super) fn has(&self, direction: Direction) -> bool {
+        self.held.iter().any(|held| held.direction == direction)
     }
 
-    /// Returns how many captured bytes of a way are held.
-    pub(super) fn bytes(&self, way: Way) -> usize {
-        *self.bytes.of(way)
+    /// Returns how many captured bytes of a direction are held.
+    pub(super) fn bytes(&self, direction: Direction) -> usize {
+        *self.bytes.of(direction)
     }
 
     /// Takes out the oldest.
@@ -117,15 +122,15 @@ impl Holding {
         }
         let oldest = self.held.remove(0);
         if let Kept::Bytes(bytes) = &oldest.content {
-            let total = self.bytes.of_mut(oldest.way);
+            let total = self.bytes.of_mut(oldest.direction);
             *total = total.saturating_sub(bytes.len());
         }
         Some(oldest)
     }
 
-    /// Lets go of the first `count` bytes of one way.
-    pub(super) fn pass(&mut self, way: Way, mut count: usize) {
-        let of_way = self.held.iter_mut().filter(|held| held.way == way);
+    /// Lets go of the first `count` bytes of one direction.
+    pub(super) fn pass(&mut self, direction: Direction, mut count: usize) {
+        let of_way = self.held.iter_mut().filter(|held| held.direction == direction);
         for held in of_way {
             let Kept::Bytes(bytes) = &mut held.content else { return };
             let passed = bytes.len().min(count);
@@ -140,33 +145,33 @@ impl Holding {
         std::mem::take(&mut self.held)
     }
 
-    /// Returns the bytes held of one way, up to the first hole.
-    pub(super) fn head(&self, way: Way) -> Vec<u8> {
+    /// Returns the bytes held of one direction, up to the first hole.
+    pub(super) fn head(&self, direction: Direction) -> Vec<u8> {
         let mut head = Vec::new();
-        for held in self.held.iter().filter(|held| held.way == way) {
+        for held in self.held.iter().filter(|held| held.direction == direction) {
             let Kept::Bytes(bytes) = &held.content else { break };
             head.extend_from_slice(bytes);
         }
         head
     }
 
-    /// Returns the newest datagram's bytes of one way.
-    pub(super) fn newest(&self, way: Way) -> Option<&[u8]> {
-        let held = self.held.iter().rev().find(|held| held.way == way)?;
+    /// Returns the newest datagram's bytes of one direction.
+    pub(super) fn newest(&self, direction: Direction) -> Option<&[u8]> {
+        let held = self.held.iter().rev().find(|held| held.direction == direction)?;
         match &held.content {
             Kept::Bytes(bytes) | Kept::Datagram(bytes, _) => Some(bytes),
             Kept::Uncaptured(_) | Kept::Lost(_) => None,
         }
     }
 
-    /// Returns the lowest position of a way that is held, else where its next stretch is expected.
-    pub(super) fn floor(&self, way: Way) -> u64 {
-        let first = self.held.iter().find(|held| held.way == way).map(|held| held.position);
-        first.unwrap_or(*self.next.of(way))
+    /// Returns the lowest position of a direction that is held, else where its next stretch is expected.
+    pub(super) fn floor(&self, direction: Direction) -> u64 {
+        let first = self.held.iter().find(|held| held.direction == direction).map(|held| held.position);
+        first.unwrap_or(*self.next.of(direction))
     }
 
-    /// Returns where the next stretch of a way is expected.
-    pub(super) fn next(&self, way: Way) -> u64 {
-        *self.next.of(way)
+    /// Returns where the next stretch of a direction is expected.
+    pub(super) fn next(&self, direction: Direction) -> u64 {
+        *self.next.of(direction)
     }
 }

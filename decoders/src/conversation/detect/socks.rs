@@ -162,7 +162,11 @@ mod tests {
         let six = [b"\x05\x01\0\x04".as_slice(), &[0xfd; 16], &[0, 80]].concat();
         vec![
             ("5", [b"\x05\x01\0", HOST].concat(), [b"\x05\0", GRANTED].concat()),
-            ("5, some ways to log in", [b"\x05\x03\0\x01\x02", HOST].concat(), [b"\x05\0", GRANTED].concat()),
+            (
+                "5, some directions to log in",
+                [b"\x05\x03\0\x01\x02", HOST].concat(),
+                [b"\x05\0", GRANTED].concat(),
+            ),
             ("5, IPv6", [b"\x05\x01\0".as_slice(), &six].concat(), [b"\x05\0", GRANTED].concat()),
             (
                 "5, with a password",

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 
 use super::{Session, loss};
 use crate::conversation::early::{self, Early};
-use crate::conversation::{Ending, Message, Outcome, Reason, Transport, Way};
+use crate::conversation::{Direction, Ending, Message, Outcome, Reason, Transport};
 use crate::decoder::Side;
 
 impl Session {
     pub(super) fn conclude(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
         let unreadable = ending == Ending::Connection && self.has_unreadable_answer();
         self.end_open_request();
-        for way in [Way::Out, Way::In] {
-            let sender = self.side.sender(way);
-            let flow = self.flows.of_mut(way);
+        for direction in [Direction::Out, Direction::In] {
+            let sender = self.side.sender(direction);
+            let flow = self.flows.of_mut(direction);
             let end = flow.next.unwrap_or_default();
             let (span, synced) = (flow.close(end), flow.synced);
             if let Some(mut outcome) = flow.completing.take() {
@@ -21,14 +21,14 @@ impl Session {
                 self.emit(outcome, outcomes);
             } else if synced
                 // Half a message shows nobody that a claim is right.
-                && self.trial.as_ref().is_none_or(|trial| trial.has_message(way.other()))
+                && self.trial.as_ref().is_none_or(|trial| trial.has_message(direction.other()))
                 && let Some(event) = self.decoder.finish(sender)
             {
-                self.handle(way, event, span, outcomes);
+                self.handle(direction, event, span, outcomes);
             } else if sender == Side::Client && ending == Ending::Connection {
                 // Half a request, of which nothing else is told.
-                let left = self.flows.of_mut(way).forget();
-                loss::drop_bytes(way, left, outcomes);
+                let left = self.flows.of_mut(direction).forget();
+                loss::drop_bytes(direction, left, outcomes);
             }
         }
         self.release_early(outcomes);
@@ -43,15 +43,17 @@ impl Session {
 
     /// Whether bytes of an answer came of which the connection's end leaves no message.
     fn has_unreadable_answer(&self) -> bool {
-        [Way::Out, Way::In].into_iter().any(|way| {
-            let flow = self.flows.of(way);
-            self.side.sender(way) == Side::Server && flow.completing.is_none() && flow.is_within_message()
+        [Direction::Out, Direction::In].into_iter().any(|direction| {
+            let flow = self.flows.of(direction);
+            self.side.sender(direction) == Side::Server
+                && flow.completing.is_none()
+                && flow.is_within_message()
         })
     }
 
     /// Ends the newest request where its bytes end, when it was told before its end.
     fn end_open_request(&mut self) {
-        let client = if self.side == Side::Client { Way::Out } else { Way::In };
+        let client = if self.side == Side::Client { Direction::Out } else { Direction::In };
         let flow = self.flows.of(client);
         let Some(open) = flow.open.filter(|_| self.decoder.is_request_open()) else { return };
         let (start, end) = (open.start, flow.next.unwrap_or_default());
@@ -68,14 +70,14 @@ impl Session {
 
     /// Returns where the client's bytes end.
     fn moved(&self) -> u64 {
-        let client = if self.side == Side::Client { Way::Out } else { Way::In };
+        let client = if self.side == Side::Client { Direction::Out } else { Direction::In };
         self.flows.of(client).next.filter(|_| self.transport == Transport::Tcp).unwrap_or(u64::MAX)
     }
 
     /// Lets an outcome come out, unless the rest of its request is still on its way.
     pub(super) fn emit(&mut self, outcome: Outcome, outcomes: &mut VecDeque<Outcome>) {
         let Outcome::Exchange(mut exchange) = outcome else { return outcomes.push_back(outcome) };
-        let client = if self.side == Side::Client { Way::Out } else { Way::In };
+        let client = if self.side == Side::Client { Direction::Out } else { Direction::In };
         let moved = self.moved();
         let flow = self.flows.of(client);
         let goes_on = exchange.response.is_some()

@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 
 use super::{RESYNC_TAIL, Session};
 use crate::conversation::flow::{Garbled, length};
-use crate::conversation::{Exchange, Outcome, Reason, Way};
+use crate::conversation::{Direction, Exchange, Outcome, Reason};
 use crate::decoder::Side;
 
 impl Session {
     /// Takes `len` bytes that were not captured: they pass where nothing needs them, else they are lost.
-    pub(super) fn pass(&mut self, way: Way, mut len: u64, outcomes: &mut VecDeque<Outcome>) {
-        let sender = self.side.sender(way);
+    pub(super) fn pass(&mut self, direction: Direction, mut len: u64, outcomes: &mut VecDeque<Outcome>) {
+        let sender = self.side.sender(direction);
         while len > 0 {
-            let flow = self.flows.of_mut(way);
+            let flow = self.flows.of_mut(direction);
             let mut passing = flow.skip.min(len);
             flow.skip = flow.skip.saturating_sub(passing);
             if passing == 0 && flow.synced {
@@ -25,26 +25,26 @@ impl Session {
                 passing = passing.saturating_sub(of_front);
             }
             if passing == 0 {
-                return self.lose(way, Some(len), outcomes);
+                return self.lose(direction, Some(len), outcomes);
             }
             flow.pass(passing);
             len = len.saturating_sub(passing);
-            self.advance(way, true, outcomes);
+            self.advance(direction, true, outcomes);
         }
     }
 
     /// Takes a loss: inside bytes that nothing needs it only leaves a hole, else reading begins anew behind it.
-    pub(super) fn lose(&mut self, way: Way, len: Option<u64>, outcomes: &mut VecDeque<Outcome>) {
+    pub(super) fn lose(&mut self, direction: Direction, len: Option<u64>, outcomes: &mut VecDeque<Outcome>) {
         if len == Some(0) {
             return;
         }
-        let flow = self.flows.of_mut(way);
+        let flow = self.flows.of_mut(direction);
         if let Some(len) = len
             && len <= flow.skip
         {
             flow.skip = flow.skip.saturating_sub(len);
             flow.pass(len);
-            return self.advance(way, false, outcomes);
+            return self.advance(direction, false, outcomes);
         }
         let next = flow.next;
         if let Some(outcome) = flow.completing.take() {
@@ -56,44 +56,44 @@ impl Session {
                 }
             });
         }
-        let flow = self.flows.of_mut(way);
+        let flow = self.flows.of_mut(direction);
         let left = flow.forget();
         flow.next = len.and_then(|len| next.map(|next| next.saturating_add(len)));
-        let sender = self.side.sender(way);
+        let sender = self.side.sender(direction);
         self.turns.lose(sender, len, self.pairing.len());
         // What was half seen of a request is lost with the rest of it.
         self.turns.drop_bytes(sender, left);
-        self.desync(way, left, outcomes);
+        self.desync(direction, left, outcomes);
     }
 
-    /// Reading of `way` begins anew at the next message behind a loss; `unread` bytes were dropped.
-    fn desync(&mut self, way: Way, unread: u64, outcomes: &mut VecDeque<Outcome>) {
-        let flow = self.flows.of_mut(way);
+    /// Reading of `direction` begins anew at the next message behind a loss; `unread` bytes were dropped.
+    fn desync(&mut self, direction: Direction, unread: u64, outcomes: &mut VecDeque<Outcome>) {
+        let flow = self.flows.of_mut(direction);
         flow.synced = false;
         flow.hole = false;
         flow.garbled = None;
-        self.decoder.lost(self.side.sender(way));
+        self.decoder.lost(self.side.sender(direction));
         self.asked = false;
         if self.pairing.pipelines() {
             self.turns.break_ahead();
         }
         self.forget_waiting(None, outcomes);
-        drop_bytes(way, unread, outcomes);
+        drop_bytes(direction, unread, outcomes);
     }
 
-    /// Reading of `way` begins anew at the next message behind bytes that came and cannot be read.
-    pub(super) fn garble(&mut self, way: Way, unread: u64, outcomes: &mut VecDeque<Outcome>) {
+    /// Reading of `direction` begins anew at the next message behind bytes that came and cannot be read.
+    pub(super) fn garble(&mut self, direction: Direction, unread: u64, outcomes: &mut VecDeque<Outcome>) {
         if let Some(trial) = &mut self.trial {
-            trial.note_unreadable(way, unread);
+            trial.note_unreadable(direction, unread);
         }
-        let sender = self.side.sender(way);
-        let flow = self.flows.of_mut(way);
+        let sender = self.side.sender(direction);
+        let flow = self.flows.of_mut(direction);
         flow.synced = false;
         flow.hole = false;
         // Requests that were read whole are answered whatever their client sends later. Of one that asks ahead nobody
         // knows which answer is for what.
         let kept = self.decoder.garbled(sender) && sender == Side::Client && !self.pairing.pipelines();
-        self.flows.of_mut(way).garbled = Some(Garbled { kept });
+        self.flows.of_mut(direction).garbled = Some(Garbled { kept });
         if !kept {
             self.asked = false;
             if self.pairing.pipelines() {
@@ -101,7 +101,7 @@ impl Session {
             }
             self.forget_waiting(Some(sender), outcomes);
         }
-        drop_bytes(way, unread, outcomes);
+        drop_bytes(direction, unread, outcomes);
     }
 
     /// Forgets the requests that wait: their answers are among what was lost. What the server's unreadable bytes answer
@@ -122,9 +122,9 @@ impl Session {
     }
 
     /// Looks for the next message; `false` when it is not in the bytes that are here.
-    pub(super) fn resync(&mut self, way: Way, outcomes: &mut VecDeque<Outcome>) -> bool {
-        let sender = self.side.sender(way);
-        let flow = self.flows.of_mut(way);
+    pub(super) fn resync(&mut self, direction: Direction, outcomes: &mut VecDeque<Outcome>) -> bool {
+        let sender = self.side.sender(direction);
+        let flow = self.flows.of_mut(direction);
         let here = flow.front().len();
         if here == 0 {
             return false;
@@ -142,7 +142,7 @@ impl Session {
             && let Some(trial) = &mut self.trial
         {
             match garbled {
-                Some(_) => trial.note_unreadable(way, bytes),
+                Some(_) => trial.note_unreadable(direction, bytes),
                 None => trial.note_passed(bytes),
             }
         }
@@ -154,14 +154,14 @@ impl Session {
         } else {
             self.turns.drop_bytes(sender, bytes);
         }
-        drop_bytes(way, bytes, outcomes);
+        drop_bytes(direction, bytes, outcomes);
         found.is_some()
     }
 
     /// The client asks again: what came of the server before and could not be read holds no part of the answer, unless
     /// the client asks ahead.
-    pub(super) fn leave_unreadable(&mut self, way: Way, outcomes: &mut VecDeque<Outcome>) {
-        let flow = self.flows.of_mut(way);
+    pub(super) fn leave_unreadable(&mut self, direction: Direction, outcomes: &mut VecDeque<Outcome>) {
+        let flow = self.flows.of_mut(direction);
         if flow.synced || self.pairing.pipelines() || self.pairing.len() > 0 {
             return;
         }
@@ -171,25 +171,25 @@ impl Session {
             && let Some(trial) = &mut self.trial
         {
             match flow.garbled {
-                Some(_) => trial.note_unreadable(way, left),
+                Some(_) => trial.note_unreadable(direction, left),
                 None => trial.note_passed(left),
             }
         }
-        drop_bytes(way, left, outcomes);
+        drop_bytes(direction, left, outcomes);
     }
 }
 
-/// Counts bytes of a way that could not be read.
-pub(super) fn drop_bytes(way: Way, bytes: u64, outcomes: &mut VecDeque<Outcome>) {
+/// Counts bytes of a direction that could not be read.
+pub(super) fn drop_bytes(direction: Direction, bytes: u64, outcomes: &mut VecDeque<Outcome>) {
     if bytes == 0 {
         return;
     }
     // Neighbours are one stretch.
-    if let Some(Outcome::Unparsable { way: last, bytes: total }) = outcomes.back_mut()
-        && *last == way
+    if let Some(Outcome::Unparsable { direction: last, bytes: total }) = outcomes.back_mut()
+        && *last == direction
     {
         *total = total.saturating_add(bytes);
         return;
     }
-    outcomes.push_back(Outcome::Unparsable { way, bytes });
+    outcomes.push_back(Outcome::Unparsable { direction, bytes });
 }

@@ -31,7 +31,7 @@ fn a_connection_joined_within_a_long_transfer_is_found_behind_it() {
             };
             if until.is_some_and(|until| at + 16_384 <= until) {
                 passed += 1;
-                client.skipped(Way::In, 16_384);
+                client.skipped(Direction::In, 16_384);
             } else {
                 looked += 1;
                 client.answer(&[0xee; 16_384]);
@@ -49,9 +49,9 @@ fn a_connection_joined_within_a_long_transfer_is_found_behind_it() {
             };
             assert!(asked < 600_000, "{calls}");
             if out.is_some_and(|until| at[0] + 64 <= until) {
-                client.skipped(Way::Out, 1 << 20).skipped(Way::In, 1 << 20);
+                client.skipped(Direction::Out, 1 << 20).skipped(Direction::In, 1 << 20);
             } else if inward.is_some_and(|until| at[1] + 64 <= until) {
-                client.skipped(Way::In, 1 << 20);
+                client.skipped(Direction::In, 1 << 20);
             } else {
                 client.ask(GET).answer(OK);
             }
@@ -66,26 +66,26 @@ fn a_connection_that_says_nothing_of_ours_is_left_in_the_end() {
     while client.conversation.verdict() != Verdict::Ignore {
         calls += 1;
         assert!(calls < 3_000);
-        for way in [Way::Out, Way::In] {
-            say(&mut client, way, b"\x17\x03\x03\x40\x00 encrypted");
+        for direction in [Direction::Out, Direction::In] {
+            say(&mut client, direction, b"\x17\x03\x03\x40\x00 encrypted");
         }
     }
     assert_eq!(client.outcomes(), [""; 0], "it was nobody's, and nothing is lost");
 }
 
-/// Says something, or, where a way is passed over, as much as that.
-fn say(client: &mut Client, way: Way, bytes: &[u8]) {
+/// Says something, or, where a direction is passed over, as much as that.
+fn say(client: &mut Client, direction: Direction, bytes: &[u8]) {
     let Verdict::Undecided { skip_until } = client.conversation.verdict() else {
-        client.bytes(way, bytes);
+        client.bytes(direction, bytes);
         return;
     };
-    let (until, at) = match way {
-        Way::Out => (skip_until[0], client.at[0]),
-        Way::In => (skip_until[1], client.at[1]),
+    let (until, at) = match direction {
+        Direction::Out => (skip_until[0], client.at[0]),
+        Direction::In => (skip_until[1], client.at[1]),
     };
     match until {
-        Some(until) if at < until => client.skipped(way, until - at),
-        Some(_) | None => client.bytes(way, bytes),
+        Some(until) if at < until => client.skipped(direction, until - at),
+        Some(_) | None => client.bytes(direction, bytes),
     };
 }
 
@@ -103,7 +103,7 @@ fn a_connection_joined_within_a_transfer_is_found_with_the_next_request() {
         for calls in [1, 200, 300, 3_000, 100_000] {
             let mut client = Client::new(false);
             for _ in 0..calls {
-                say(&mut client, Way::In, b"the inside of a transfer that began before");
+                say(&mut client, Direction::In, b"the inside of a transfer that began before");
             }
             // Bytes of the first answer may pass before the kernel knows that they are wanted.
             for _ in 0..2 {
@@ -113,7 +113,7 @@ fn a_connection_joined_within_a_transfer_is_found_with_the_next_request() {
             // The other way about.
             let mut client = Client::new(false);
             for _ in 0..calls {
-                say(&mut client, Way::Out, b"the inside of a transfer that began before");
+                say(&mut client, Direction::Out, b"the inside of a transfer that began before");
             }
             for _ in 0..3 {
                 client.answer(answer).ask(ask);
@@ -217,11 +217,15 @@ fn half_an_answer_on_a_late_connection_is_no_contradiction() {
     assert_eq!((exchange.operation.as_str(), exchange.reason), ("GET /a", Some(Reason::Unreadable)));
     // A hole within the answer, behind which nothing was seen.
     let mut client = Client::new(false);
-    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nx").gap(Way::In, 20_000).end();
+    client
+        .ask(GET)
+        .answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nx")
+        .gap(Direction::In, 20_000)
+        .end();
     assert_eq!(client.outcomes(), ["gap"]);
     // The same, and more of it behind the hole, where no message begins.
     let mut client = Client::new(false);
-    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\nx").gap(Way::In, 95_000);
+    client.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\nx").gap(Direction::In, 95_000);
     client.answer(&[0xee; 9000]).end();
     let outcomes = client.outcomes();
     assert!(outcomes.contains(&"gap".to_owned()), "{outcomes:?}");
@@ -253,16 +257,16 @@ fn a_message_on_a_late_connection_is_whole_once_its_announced_bytes_came() {
         let mut client = Client::new(false);
         client.ask(ask).answer(answer.as_bytes()).answer(&[b'x'; 2_000]);
         assert_eq!(client.outcomes(), [""; 0], "{shown}");
-        client.skipped(Way::In, LEN - 2_000);
+        client.skipped(Direction::In, LEN - 2_000);
         assert_eq!(client.outcomes(), [shown]);
-        client.ask(ask).answer(answer.as_bytes()).skipped(Way::In, LEN);
+        client.ask(ask).answer(answer.as_bytes()).skipped(Direction::In, LEN);
         assert_eq!(client.outcomes(), [shown]);
     }
     let put = format!("PUT /a HTTP/1.1\r\nContent-Length: {LEN}\r\n\r\n");
     let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", LEN - 2);
     for (ask, answer, shown) in [(put, OK, "PUT /a 200"), (set, b"+OK\r\n", "SET k OK")] {
         let mut client = Client::new(false);
-        client.ask(ask.as_bytes()).skipped(Way::Out, LEN).answer(answer);
+        client.ask(ask.as_bytes()).skipped(Direction::Out, LEN).answer(answer);
         assert_eq!(client.outcomes(), [shown]);
     }
 }
@@ -335,13 +339,15 @@ fn a_preamble_in_each_datagram_is_no_part_of_the_query() {
     for from_start in [true, false] {
         let mut client = Client::over(Transport::Udp, from_start);
         for ahead in [v2.to_vec(), local.to_vec(), [v2, local].concat(), Vec::new()] {
-            client.datagram(Way::Out, &[ahead.as_slice(), query].concat()).datagram(Way::In, &answer);
+            client
+                .datagram(Direction::Out, &[ahead.as_slice(), query].concat())
+                .datagram(Direction::In, &answer);
             let exchange = client.exchange();
             assert_eq!((exchange.operation.as_str(), exchange.status.as_str()), ("A shop", "NOERROR"));
             assert_eq!(exchange.request.unwrap().bytes(), (ahead.len() + query.len()) as u64);
         }
         // Half of one, and nothing behind it.
-        client.datagram(Way::Out, &v2[..20]).datagram(Way::Out, v2);
+        client.datagram(Direction::Out, &v2[..20]).datagram(Direction::Out, v2);
         assert!(client.outcomes().iter().all(|outcome| outcome.starts_with("unparsable")));
     }
 }

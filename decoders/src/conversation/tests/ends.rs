@@ -36,7 +36,7 @@ fn an_answered_upload_that_stops_comes_out_after_a_while() {
     client.ask(POST).ask(&[b'u'; 300]).answer(TOO_LARGE);
     client.conversation.expire(client.now + 100_000_000);
     assert_eq!(client.outcomes(), [""; 0]);
-    assert_eq!(client.conversation.floor(Way::Out), 0, "its calls are still needed");
+    assert_eq!(client.conversation.floor(Direction::Out), 0, "its calls are still needed");
     client.conversation.expire(client.now + 2_000_000_000);
     assert_eq!(client.exchange().request.unwrap().end, POST.len() as u64 + 300);
 }

@@ -7,7 +7,7 @@ use super::*;
 /// What one side said, and whether it was lost.
 #[derive(Clone, Copy, Debug)]
 struct Said {
-    way: Way,
+    direction: Direction,
     number: usize,
     lost: bool,
 }
@@ -18,8 +18,9 @@ fn play(window: usize, dice: &[bool], losses: &[bool]) -> Vec<Said> {
     for (client, lost) in dice.iter().zip(losses) {
         let open = asked - answered;
         let client = open == 0 || (*client && open < window);
-        let (way, number) = if client { (Way::Out, &mut asked) } else { (Way::In, &mut answered) };
-        all.push(Said { way, number: *number, lost: *lost });
+        let (direction, number) =
+            if client { (Direction::Out, &mut asked) } else { (Direction::In, &mut answered) };
+        all.push(Said { direction, number: *number, lost: *lost });
         *number += 1;
     }
     all
@@ -28,8 +29,8 @@ fn play(window: usize, dice: &[bool], losses: &[bool]) -> Vec<Said> {
 /// Writes a conversation down: `0>` asked, `0<` answered, in brackets what was lost.
 fn tell(said: &[Said]) -> String {
     said.iter()
-        .map(|Said { way, number, lost }| {
-            let mark = if *way == Way::Out { '>' } else { '<' };
+        .map(|Said { direction, number, lost }| {
+            let mark = if *direction == Direction::Out { '>' } else { '<' };
             if *lost { format!("({number}{mark}) ") } else { format!("{number}{mark} ") }
         })
         .collect()
@@ -39,21 +40,21 @@ fn tell(said: &[Said]) -> String {
 fn hear(said: &[Said]) -> usize {
     let mut client = Client::new(true);
     let mut missing = [0; 2];
-    for Said { way, number, lost } in said {
-        let text = match way {
-            Way::Out => format!("GET /{number} HTTP/1.1\r\nHost: shop\r\n\r\n"),
-            Way::In => format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{number:08}"),
+    for Said { direction, number, lost } in said {
+        let text = match direction {
+            Direction::Out => format!("GET /{number} HTTP/1.1\r\nHost: shop\r\n\r\n"),
+            Direction::In => format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{number:08}"),
         };
         // A loss shows when something is seen behind it.
-        let missing = &mut missing[usize::from(*way == Way::In)];
+        let missing = &mut missing[usize::from(*direction == Direction::In)];
         if *lost {
             *missing += text.len() as u64;
             continue;
         }
         if *missing > 0 {
-            client.gap(*way, std::mem::take(missing));
+            client.gap(*direction, std::mem::take(missing));
         }
-        client.bytes(*way, text.as_bytes());
+        client.bytes(*direction, text.as_bytes());
     }
     let mut paired = 0;
     for outcome in std::iter::from_fn(|| client.conversation.take()) {
@@ -71,15 +72,15 @@ fn hear(said: &[Said]) -> usize {
 /// Returns whether the client once, for as many turns as end a doubt, asked ahead by one and never otherwise: nothing
 /// tells that from taking turns.
 fn lags(said: &[Said]) -> bool {
-    let (mut open, mut run, mut last) = (0_usize, 0, Way::In);
-    for Said { way, .. } in said {
-        let lagging = match way {
-            Way::Out => last == Way::In && open > 0,
-            Way::In => last == Way::Out && open > 1,
+    let (mut open, mut run, mut last) = (0_usize, 0, Direction::In);
+    for Said { direction, .. } in said {
+        let lagging = match direction {
+            Direction::Out => last == Direction::In && open > 0,
+            Direction::In => last == Direction::Out && open > 1,
         };
-        open = if *way == Way::Out { open + 1 } else { open - 1 };
+        open = if *direction == Direction::Out { open + 1 } else { open - 1 };
         run = if lagging { run + 1 } else { 0 };
-        last = *way;
+        last = *direction;
         if run >= 14 {
             return true;
         }

@@ -1,13 +1,13 @@
 //! Names of types, classes, codes and options, as registries have them.
 
 use super::*;
-use crate::dns::{iana, message::Message};
+use crate::dns::{iana, message::DnsMessage};
 
 /// Returns the lines that a message with this record in its answer section shows of it.
 fn shown(kind: u16, class: u16, data: &[u8]) -> String {
     let bytes =
         message(7, 0x8000, &question("a.test", kind), [&[record("a.test", kind, class, data)], &[], &[]]);
-    let (payload, truncated) = Message::read(&bytes, 100_000).unwrap().text(100_000);
+    let (payload, truncated) = DnsMessage::read(&bytes, 100_000).unwrap().text(100_000);
     assert!(!truncated);
     let text = text(&payload);
     text.lines().last().unwrap().strip_prefix("answer a.test 60 ").unwrap().to_owned()
@@ -145,7 +145,7 @@ fn extensions_are_written_in_the_words_of_dig() {
         let mut opt = record("", 41, 1232, &data);
         opt[5..9].copy_from_slice(&[1, 0, 0x80, 0]);
         let bytes = message(7, 0x8005, &question("a.test", 1), [&[], &[], &[opt]]);
-        let message = Message::read(&bytes, 1000).unwrap();
+        let message = DnsMessage::read(&bytes, 1000).unwrap();
         assert_eq!(message.rcode, 21);
         let (payload, _) = message.text(1000);
         let want =

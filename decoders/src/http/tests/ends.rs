@@ -133,8 +133,8 @@ fn truncation_does_not_reach_the_next_request() {
     let head = upload(100_000);
     let mut server = Server::new();
     // Most of the body passes uncaptured, after its answer and before it.
-    server.ask(&head).ask([b'x'; 2000]).answer(OK).hole(Way::In, 98_000).ask(NEXT).answer(OK);
-    server.ask(&head).ask([b'x'; 2000]).hole(Way::In, 98_000).answer(OK).ask(NEXT).answer(OK);
+    server.ask(&head).ask([b'x'; 2000]).answer(OK).hole(Direction::In, 98_000).ask(NEXT).answer(OK);
+    server.ask(&head).ask([b'x'; 2000]).hole(Direction::In, 98_000).answer(OK).ask(NEXT).answer(OK);
     let exchanges = server.exchanges();
     let requests: Vec<_> = exchanges.iter().map(|exchange| exchange.request.as_ref().unwrap()).collect();
     let cut: Vec<bool> = requests.iter().map(|request| request.truncated).collect();

@@ -23,7 +23,7 @@ fn text_in_a_body_is_no_request_after_a_loss() {
         ] {
             for size in [0, 7] {
                 let mut server = Server::new();
-                server.ask(GET).answer(OK).ask(head).ask([b'x'; 100]).loss(Way::In, 1000);
+                server.ask(GET).answer(OK).ask(head).ask([b'x'; 100]).loss(Direction::In, 1000);
                 server.size = size;
                 server.ask(text).ask(text).answer(OK);
                 turn(&mut server);
@@ -49,7 +49,7 @@ fn text_in_a_body_that_cannot_be_read_is_no_request() {
 fn text_in_a_body_is_no_response_after_a_loss() {
     let mut server = Server::new();
     server.ask(GET).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n").answer([b'x'; 100]);
-    server.loss(Way::Out, 9000).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\ntext");
+    server.loss(Direction::Out, 9000).answer(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\ntext");
     server.ask(NEXT).answer(OK);
     assert_eq!(server.told().last().map(String::as_str), Some("GET /b 200"));
 }
@@ -59,7 +59,7 @@ fn no_row_is_made_of_a_cut_word() {
     // The end of a body, of which the beginning is lost, and a request behind it.
     for tail in ["end", "abc\nend", "G", "200 OK", "see /path", "x\r\nPO"] {
         let mut server = Server::new();
-        server.ask(GET).answer(OK).loss(Way::In, 500).ask(tail).answer(OK);
+        server.ask(GET).answer(OK).loss(Direction::In, 500).ask(tail).answer(OK);
         turn(&mut server);
         for told in server.told() {
             assert!(matches!(told.as_str(), "GET /a 200" | "GET /b 200"), "{tail:?}: {told}");
@@ -69,7 +69,7 @@ fn no_row_is_made_of_a_cut_word() {
     let long = format!("PURGE /{} HTTP/1.1\r\n\r\n", "a".repeat(6000));
     for cut in [1, 3, 500, 5999] {
         let mut server = Server::new();
-        server.ask(GET).answer(OK).ask(&long[..cut]).loss(Way::In, 1).ask(&long[cut + 1..]).answer(OK);
+        server.ask(GET).answer(OK).ask(&long[..cut]).loss(Direction::In, 1).ask(&long[cut + 1..]).answer(OK);
         turn(&mut server);
         for told in server.told() {
             assert!(matches!(told.as_str(), "GET /a 200" | "GET /b 200"), "{cut}: {}", &told[..20]);
@@ -81,7 +81,7 @@ fn no_row_is_made_of_a_cut_word() {
 fn reading_goes_on_with_any_method_behind_a_loss() {
     for method in ["GET", "purge", "X-Own"] {
         let mut server = Server::new();
-        server.ask(GET).answer(OK).loss(Way::In, 20).ask(b"tail of it").answer(OK);
+        server.ask(GET).answer(OK).loss(Direction::In, 20).ask(b"tail of it").answer(OK);
         server.ask(format!("{method} /b HTTP/1.1\r\nHost: a\r\n\r\n")).answer(OK);
         assert_eq!(server.told().last().cloned(), Some(format!("{method} /b 200")));
     }
@@ -92,7 +92,7 @@ fn bodies_pass_over_holes_exactly() {
     let head = "POST /u HTTP/1.1\r\nContent-Length: 300000\r\n\r\n";
     for first in [0, 10, 2000] {
         let mut server = Server::new();
-        server.ask(head).ask(vec![b'x'; first]).hole(Way::In, 299_000 - first).ask([b'y'; 1000]);
+        server.ask(head).ask(vec![b'x'; first]).hole(Direction::In, 299_000 - first).ask([b'y'; 1000]);
         server.answer(OK).ask(NEXT).answer(OK);
         let exchanges = server.exchanges();
         let request = exchanges[0].request.as_ref().unwrap();
@@ -113,7 +113,7 @@ fn chunks_pass_over_holes() {
                 continue;
             }
             let mut server = Server::new();
-            server.ask(head).ask(&body[..from]).hole(Way::In, to - from).ask(&body[to..]);
+            server.ask(head).ask(&body[..from]).hole(Direction::In, to - from).ask(&body[to..]);
             server.answer(OK).ask(NEXT).answer(OK);
             let exchanges = server.exchanges();
             let told: Vec<&str> = exchanges.iter().map(|exchange| exchange.operation.as_str()).collect();
@@ -128,7 +128,7 @@ fn chunks_pass_over_holes() {
 fn text_behind_a_hole_among_chunks_is_no_request() {
     let head = "POST /u HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n";
     let mut server = Server::new();
-    server.ask(head).hole(Way::In, 9000).ask(b"GET /phantom HTTP/1.1\r\nHost: x\r\n\r\n").ask(PHANTOM);
+    server.ask(head).hole(Direction::In, 9000).ask(b"GET /phantom HTTP/1.1\r\nHost: x\r\n\r\n").ask(PHANTOM);
     server.ask(b"\r\n0\r\n\r\n").answer(OK).ask(NEXT).answer(OK);
     assert_eq!(server.told(), ["POST /u 200", "GET /b 200"]);
 }

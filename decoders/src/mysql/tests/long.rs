@@ -1,7 +1,7 @@
 //! Large statements, results and files, with ranges that nobody saw.
 
 use super::*;
-use crate::decoder::MAX_WAITING;
+use crate::decoder::MAX_PENDING;
 
 /// Rows of one short column, numbered from `first` on.
 fn rows(first: u8, count: usize) -> Vec<u8> {
@@ -31,13 +31,13 @@ fn every_command_that_is_asked_ahead_gets_its_own_answer() {
     wire.client(&asked(0, 12_000)).server(&packet(1, OK).repeat(12_000)).ask(&query("do 12000"));
     assert!(wire.outcomes() == shown(0, 12_001));
     // More than are remembered: those are dropped and counted once, and none takes the answer of another.
-    wire.client(&asked(0, MAX_WAITING + 5))
+    wire.client(&asked(0, MAX_PENDING + 5))
         .server(&packet(1, OK).repeat(9))
-        .client(&asked(MAX_WAITING + 5, 3));
-    wire.server(&packet(1, OK).repeat(MAX_WAITING + 8 - 9)).ask(&query("do 1"));
+        .client(&asked(MAX_PENDING + 5, 3));
+    wire.server(&packet(1, OK).repeat(MAX_PENDING + 8 - 9)).ask(&query("do 1"));
     let outcomes = wire.outcomes();
     let exchanges: Vec<_> = outcomes.iter().filter(|outcome| outcome.ends_with(" OK")).cloned().collect();
-    assert!(exchanges == [shown(0, MAX_WAITING), shown(MAX_WAITING + 5, 3), shown(1, 1)].concat());
+    assert!(exchanges == [shown(0, MAX_PENDING), shown(MAX_PENDING + 5, 3), shown(1, 1)].concat());
     assert_eq!(outcomes.len() - exchanges.len(), 5);
 }
 
@@ -55,7 +55,7 @@ fn rows_pass_unseen_and_the_end_is_found_again() {
         (head + 9, all.len() - 12),
     ] {
         let mut wire = Wire::logged_in(NO_EOF);
-        wire.client(&query("select a from t")).server(&all[..from]).unseen(Way::In, to - from);
+        wire.client(&query("select a from t")).server(&all[..from]).unseen(Direction::In, to - from);
         wire.server(&all[to..]);
         assert_eq!(
             size(&mut wire),
@@ -71,14 +71,17 @@ fn rows_pass_unseen_and_the_end_is_found_again() {
 fn a_result_whose_end_nobody_saw_ends_with_the_next_command() {
     let all = [opening(), rows(3, 30_000), packet(51, END)].concat();
     let mut wire = Wire::logged_in(NO_EOF);
-    wire.client(&query("select a from t")).server(&all[..50_000]).unseen(Way::In, all.len() - 50_000);
+    wire.client(&query("select a from t")).server(&all[..50_000]).unseen(Direction::In, all.len() - 50_000);
     assert_eq!(wire.outcomes(), [""; 0]);
     wire.client(&query("select 2"));
     assert_eq!(size(&mut wire), (String::new(), u64::try_from(all.len()).unwrap(), true));
     wire.server(&packet(1, OK)).ask(&query("select 3"));
     assert_eq!(wire.outcomes(), ["select 2 @shop OK", "select 3 @shop OK"]);
     // Or with the connection.
-    wire.client(&query("select a from t")).server(&all[..50_000]).unseen(Way::In, all.len() - 50_000).end();
+    wire.client(&query("select a from t"))
+        .server(&all[..50_000])
+        .unseen(Direction::In, all.len() - 50_000)
+        .end();
     assert_eq!(size(&mut wire), (String::new(), u64::try_from(all.len()).unwrap(), true));
 }
 
@@ -96,7 +99,7 @@ fn the_next_command_of_a_client_that_asks_ahead_ends_nothing() {
         wire.client(&query("do 1")).client(&query("do 2")).server(&packet(1, OK)).server(&packet(1, OK));
         wire.client(&query("select a from t")).server(&all[..50_000]);
         let rest = if seen { 9 * 1000 + 11 } else { 0 };
-        wire.unseen(Way::In, all.len() - 50_000 - rest).client(&query("select a from u"));
+        wire.unseen(Direction::In, all.len() - 50_000 - rest).client(&query("select a from u"));
         wire.server(&all[all.len() - rest..]).server(&second).ask(&query("do 3"));
         let exchanges = wire.exchanges();
         let told: Vec<_> = exchanges[2..].iter().map(|it| (it.status.as_str(), bytes(it))).collect();
@@ -109,7 +112,7 @@ fn the_next_command_of_a_client_that_asks_ahead_ends_nothing() {
 fn an_error_after_unseen_rows_is_the_answer() {
     let error = packet(9, b"\xff\x25\x05#70100Query execution was interrupted");
     let mut wire = Wire::logged_in(NO_EOF);
-    wire.client(&query("select a from t")).server(&opening()).unseen(Way::In, 100_000).server(&error);
+    wire.client(&query("select a from t")).server(&opening()).unseen(Direction::In, 100_000).server(&error);
     assert_eq!(wire.outcomes(), ["select a from t @shop ERR 1317!"]);
 }
 
@@ -119,9 +122,9 @@ fn several_holes_are_one_result() {
     let part = rows(200, 400);
     wire.client(&query("select a from t")).server(&opening());
     for _ in 0..20 {
-        wire.unseen(Way::In, 9 * 7 + 3).server(&part);
+        wire.unseen(Direction::In, 9 * 7 + 3).server(&part);
     }
-    wire.unseen(Way::In, 77).server(&packet(3, END));
+    wire.unseen(Direction::In, 77).server(&packet(3, END));
     let bytes = opening().len() + 20 * (9 * 7 + 3 + part.len()) + 77 + 11;
     assert_eq!(size(&mut wire), ("OK".to_owned(), u64::try_from(bytes).unwrap(), true));
 }
@@ -132,7 +135,7 @@ fn packets_whose_bodies_are_holes_are_read() {
     let mut wire = Wire::logged_in(NO_EOF);
     wire.client(&query("select a from t")).server(&opening());
     for number in 3..=60 {
-        wire.server(&packet(number, &vec![0; 20_000])[..4]).unseen(Way::In, 20_000);
+        wire.server(&packet(number, &vec![0; 20_000])[..4]).unseen(Direction::In, 20_000);
     }
     wire.server(&packet(61, END));
     let bytes = opening().len() + 58 * 20_004 + 11;
@@ -160,7 +163,7 @@ fn a_file_passes_unseen() {
     let mut wire = Wire::logged_in(0);
     let load = query("load data local infile 'f' into table t");
     wire.client(&load).server(&packet(1, b"\xfbf"));
-    wire.client(&packet(2, &[b'1'; 5000])).unseen(Way::Out, 3_000_000).client(&packet(77, b""));
+    wire.client(&packet(2, &[b'1'; 5000])).unseen(Direction::Out, 3_000_000).client(&packet(77, b""));
     wire.server(&packet(78, b"\0\x05\0\x02\0\0\0")).ask(&query("select 2"));
     let exchanges = wire.exchanges();
     assert_eq!((exchanges[0].status.as_str(), exchanges[1].operation.as_str()), ("OK", "select 2"));
@@ -178,7 +181,7 @@ fn what_is_longer_than_a_packet_goes_on_in_the_next() {
         text.resize(FULL, b'x');
         let (first, rest) = (packet(0, &text), packet(1, b"xx')"));
         if hole {
-            wire.client(&first[..100_000]).unseen(Way::Out, first.len() - 100_000 + rest.len());
+            wire.client(&first[..100_000]).unseen(Direction::Out, first.len() - 100_000 + rest.len());
         } else {
             wire.client(&first).client(&rest);
         }
@@ -193,7 +196,7 @@ fn what_is_longer_than_a_packet_goes_on_in_the_next() {
         let (first, rest) = (packet(3, &row), packet(4, &[b'x'; 94]));
         wire.client(&query("select a from t")).server(&opening());
         if hole {
-            wire.server(&first[..50_000]).unseen(Way::In, first.len() - 50_000 + rest.len());
+            wire.server(&first[..50_000]).unseen(Direction::In, first.len() - 50_000 + rest.len());
         } else {
             wire.server(&first).server(&rest);
         }

@@ -165,7 +165,7 @@ fn a_client_that_leaves_before_its_answer_is_shown_with_what_it_asked() {
 fn a_long_statement_leaves_no_mark_on_the_next() {
     let mut wire = Wire::logged_in(0);
     let long = query(&format!("insert into t values ('{}')", "x".repeat(900_000)));
-    wire.client(&long[..100_000]).unseen(Way::Out, long.len() - 100_000).server(&packet(1, OK));
+    wire.client(&long[..100_000]).unseen(Direction::Out, long.len() - 100_000).server(&packet(1, OK));
     wire.ask(&query("select 1"));
     let exchanges = wire.exchanges();
     let marks: Vec<_> = exchanges.iter().filter_map(|exchange| exchange.request.as_ref()).collect();

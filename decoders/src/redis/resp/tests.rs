@@ -33,15 +33,15 @@ impl Listener for Notes {
 }
 
 fn read(bytes: &[u8], size: usize) -> Option<String> {
-    let (mut scanner, mut notes) = (Scanner::default(), Notes::default());
+    let (mut scanner, mut notes) = (RespScanner::default(), Notes::default());
     let (mut held, mut given) = (Vec::new(), 0);
     loop {
         match scanner.scan(&held, &mut notes).ok()? {
-            (used, Progress::Done(0)) => {
+            (used, Scanned::Done(0)) => {
                 assert_eq!(held.len() - used, 0, "{notes:?}", notes = notes.0);
                 return (given == bytes.len()).then_some(notes.0);
             }
-            (used, Progress::More) => drop(held.drain(..used)),
+            (used, Scanned::More) => drop(held.drain(..used)),
             other => panic!("{other:?}"),
         }
         let next = bytes.len().min(given + size);
@@ -113,7 +113,11 @@ fn what_is_no_value_is_refused() {
         ";1\r\n",
         "* OK\r\n",
     ] {
-        assert_eq!(Scanner::default().scan(bytes.as_bytes(), &mut Notes::default()), Err(NotResp), "{bytes}");
+        assert_eq!(
+            RespScanner::default().scan(bytes.as_bytes(), &mut Notes::default()),
+            Err(NotResp),
+            "{bytes}"
+        );
     }
 }
 
@@ -134,12 +138,12 @@ fn a_line_longer_than_is_held_is_heard_in_pieces() {
         }
     }
     let number = [b":".as_slice(), &vec![b'1'; MAX_LINE + 1]].concat();
-    assert_eq!(Scanner::default().scan(&number, &mut Deaf), Err(NotResp));
+    assert_eq!(RespScanner::default().scan(&number, &mut Deaf), Err(NotResp));
 }
 
 /// Reads `head`, then passes so many unseen bytes, then reads `tail`.
-fn read_over(head: &[u8], unseen: u64, tail: &[u8]) -> (u64, Result<(usize, Progress), NotResp>, String) {
-    let (mut scanner, mut notes) = (Scanner::default(), Notes::default());
+fn read_over(head: &[u8], unseen: u64, tail: &[u8]) -> (u64, Result<(usize, Scanned), NotResp>, String) {
+    let (mut scanner, mut notes) = (RespScanner::default(), Notes::default());
     let (used, _) = scanner.scan(head, &mut notes).unwrap();
     assert_eq!(used, head.len());
     let taken = scanner.unseen(unseen);
@@ -152,7 +156,7 @@ fn a_bulk_whose_body_and_end_were_not_seen_is_a_whole_element() {
     // Only the body, half of its line end, and all of it.
     for (unseen, tail) in [(1000, "\r\n:1\r\n"), (1001, "\n:1\r\n"), (1002, ":1\r\n")] {
         let (taken, read, notes) = read_over(b"*2\r\n$1000\r\n", unseen, tail.as_bytes());
-        assert_eq!((taken, read), (unseen, Ok((tail.len(), Progress::Done(0)))));
+        assert_eq!((taken, read), (unseen, Ok((tail.len(), Scanned::Done(0)))));
         assert_eq!(notes, "0*2 1$'…' 1:1 ");
     }
     // More than the element: what follows it is lost.
@@ -160,7 +164,7 @@ fn a_bulk_whose_body_and_end_were_not_seen_is_a_whole_element() {
     assert_eq!(taken, 1002);
     // The last element ends in unseen bytes.
     let (taken, read, _) = read_over(b"*1\r\n$1000\r\n", 1002, b"");
-    assert_eq!((taken, read), (1002, Ok((0, Progress::Done(0)))));
+    assert_eq!((taken, read), (1002, Ok((0, Scanned::Done(0)))));
     // Nothing but a body can be missed.
     for head in ["*2\r\n", "*2\r\n:1\r\n", "$?\r\n"] {
         assert_eq!(read_over(head.as_bytes(), 5, b"").0, 0, "{head}");
@@ -169,7 +173,7 @@ fn a_bulk_whose_body_and_end_were_not_seen_is_a_whole_element() {
     assert_eq!(taken, 1002);
     assert_eq!(
         (read, notes.as_str()),
-        (Ok((11, Progress::Done(0))), "0$'…' "),
+        (Ok((11, Scanned::Done(0))), "0$'…' "),
         "what follows a hole is of no use"
     );
 }

@@ -1,7 +1,7 @@
 //! Commands and replies of any size and shape.
 
 use super::*;
-use crate::decoder::MAX_WAITING;
+use crate::decoder::MAX_PENDING;
 
 /// Builds the reply to `COMMAND` as Redis 7 sends it in RESP2: lists within lists, some hundred.
 fn command_reply(commands: usize) -> Vec<u8> {
@@ -325,7 +325,7 @@ fn what_libraries_try_when_they_connect_is_marked() {
 
 #[test]
 fn a_pipeline_beyond_what_is_remembered_keeps_what_can_be_kept() {
-    const ASKED: usize = MAX_WAITING + 4000;
+    const ASKED: usize = MAX_PENDING + 4000;
     let asked =
         |from: usize, to| (from..to).flat_map(|at| words(&format!("INCR key:{at}"))).collect::<Vec<u8>>();
     let told =
@@ -344,7 +344,7 @@ fn a_pipeline_beyond_what_is_remembered_keeps_what_can_be_kept() {
             let dropped = outcomes.iter().filter(|outcome| **outcome == Outcome::Unpaired).count();
             assert_eq!(
                 (dropped, outcomes.len()),
-                (ASKED - MAX_WAITING, 2 + ASKED + 3000 + 1),
+                (ASKED - MAX_PENDING, 2 + ASKED + 3000 + 1),
                 "{from_start} {size}"
             );
             let row = |outcome| match outcome {
