@@ -3,6 +3,8 @@
 
 #[path = "tidy/decisions.rs"]
 mod decisions;
+#[path = "tidy/names.rs"]
+mod names;
 
 use std::path::{Path, PathBuf};
 
