@@ -33,6 +33,15 @@ pub struct Redaction {
     pub headers: Vec<String>,
 }
 
+// === impl Options ===
+
+impl Options {
+    /// Whether a protocol is looked for.
+    pub(crate) fn wants(&self, protocol: &str) -> bool {
+        self.protocols.is_empty() || self.protocols.iter().any(|name| name == protocol)
+    }
+}
+
 /// What a probe is told of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {

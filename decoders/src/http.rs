@@ -19,7 +19,7 @@ use crate::decoder::{Decoder, Event, Options, Probe, Side, Step};
 use crate::queue::Queue;
 use crate::registry::{Comparison, Field, Framing, Protocol, Statuses};
 use head::{Head, Lines, OpenHead};
-use request::{RequestTraits, Upload};
+use request::{Method, RequestTraits, Upload};
 use response::{OpenResponse, Telling};
 
 pub(crate) const PROTOCOL: Protocol = Protocol {
@@ -65,6 +65,11 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
     open: |options, from_start| Box::new(Http::new(options, from_start)),
     datagrams: None,
 };
+
+/// Whether a client asks a proxy for a tunnel: what passes in it may be any protocol.
+pub(crate) fn asks_for_a_tunnel(head: &[u8]) -> bool {
+    head.starts_with(b"CONNECT ")
+}
 
 /// Decodes one connection.
 #[derive(Debug)]
@@ -153,6 +158,10 @@ impl Http {
     }
 
     fn read_head(&mut self, from: Side, bytes: &[u8]) -> Step {
+        if from == Side::Client && self.pending.iter().any(|asked| asked.method == Method::Connect) {
+            // The proxy's answer says whether it is another request, or said in the tunnel.
+            return Step::NeedMore { at_least: bytes.len().saturating_add(1) };
+        }
         if self.half(from).head.is_empty() {
             // Empty lines before a message are tolerated (RFC 9112, section 2.2).
             let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

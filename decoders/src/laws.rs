@@ -87,6 +87,10 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
+fn options(protocols: Vec<String>) -> Options {
+    Options { payload_bytes: PAYLOAD, redaction: Redaction { enabled: true, headers: Vec::new() }, protocols }
+}
+
 /// Feeds a conversation as the server's process would see it.
 struct Feed {
     conversation: Conversation,
@@ -98,9 +102,16 @@ impl Feed {
     fn new(transport: Transport, from_start: bool) -> Self {
         let context =
             Context { transport, side: Some(Side::Server), local_port: 0, remote_port: 0, from_start };
-        let redaction = Redaction { enabled: true, headers: Vec::new() };
-        let options = Options { payload_bytes: PAYLOAD, redaction, protocols: Vec::new() };
-        Self { conversation: Conversation::new(context, Arc::new(options)), positions: [0, 0], transport }
+        let conversation = Conversation::new(context, Arc::new(options(Vec::new())));
+        Self { conversation, positions: [0, 0], transport }
+    }
+
+    /// Looks for some protocols only, from the connection's start.
+    fn ask_for(&mut self, protocols: Vec<String>) {
+        let transport = self.transport;
+        let context =
+            Context { transport, side: Some(Side::Server), local_port: 0, remote_port: 0, from_start: true };
+        self.conversation = Conversation::new(context, Arc::new(options(protocols)));
     }
 
     fn direction(side: Side) -> (Direction, usize) {

@@ -8,6 +8,7 @@ mod socks;
 use super::flow::{Both, length};
 use super::{Content, Context, Direction, Outcome, Stretch, Transport};
 use crate::decoder::{Evidence, Options, Probe, Side};
+use crate::http;
 use crate::registry::{Protocol, registry};
 pub(super) use held::Held;
 use held::Holding;
@@ -131,6 +132,13 @@ impl Detector {
                     // What came before it may still tell the protocol.
                     self.held.push(stretch);
                 } else {
+                    if let Content::Uncaptured(len) = stretch.content
+                        && self.context.from_start
+                    {
+                        // A program relays what it never looks at itself (`splice`), and nobody sees it there.
+                        let given_up = self.given_up.of_mut(stretch.direction);
+                        *given_up = given_up.saturating_add(len);
+                    }
                     // What the other side said before may have its answer in the hole.
                     self.held.take();
                     self.context.from_start = false;
@@ -359,10 +367,13 @@ impl Detector {
     }
 
     fn protocols(&self, options: &Options) -> impl Iterator<Item = &'static Protocol> {
-        let (wanted, transport) = (options.protocols.clone(), self.context.transport);
+        let transport = self.context.transport;
         let refuted = self.refuted.clone();
+        // A tunnel may hold what is asked for.
+        let client = self.held.first().map(|held| self.held.head(held.direction)).unwrap_or_default();
+        let tunnel = http::asks_for_a_tunnel(&client).then_some(http::PROTOCOL.name);
         registry().iter().filter(move |protocol| {
-            let named = wanted.is_empty() || wanted.iter().any(|name| name == protocol.name);
+            let named = options.wants(protocol.name) || tunnel == Some(protocol.name);
             named && protocol.transports.contains(&transport) && !refuted.contains(&protocol.name)
         })
     }

@@ -31,6 +31,8 @@ const DATAGRAM_PATIENCE_NS: u64 = 10_000_000_000;
 pub(super) struct Session {
     protocol: &'static Protocol,
     side: Side,
+    /// Nobody asked for the protocol: it is read for the sake of what follows it, and nothing of it comes out.
+    unasked: bool,
     transport: Transport,
     decoder: Box<dyn Decoder>,
     flows: Both<Flow>,
@@ -67,6 +69,7 @@ impl Session {
         Self {
             protocol,
             side,
+            unasked: !options.wants(protocol.name),
             transport: context.transport,
             decoder,
             flows: Both::default(),
@@ -147,6 +150,23 @@ impl Session {
     }
 
     pub(super) fn take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
+        self.told(outcomes, |session, outcomes| session.try_take(stretch, outcomes));
+    }
+
+    /// Does something of which what comes out is told, if anybody asked for it.
+    fn told(
+        &mut self,
+        outcomes: &mut VecDeque<Outcome>,
+        act: impl FnOnce(&mut Self, &mut VecDeque<Outcome>),
+    ) {
+        let before = outcomes.len();
+        act(self, outcomes);
+        if self.unasked {
+            outcomes.truncate(before);
+        }
+    }
+
+    fn try_take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
         let Some(trial) = &mut self.trial else { return self.take_stretch(stretch, outcomes) };
         let bytes = match stretch.content {
             Content::Bytes(bytes) => length(bytes),
@@ -231,6 +251,10 @@ impl Session {
     }
 
     pub(super) fn expire(&mut self, now_ns: u64, outcomes: &mut VecDeque<Outcome>) {
+        self.told(outcomes, |session, outcomes| session.release_expired(now_ns, outcomes));
+    }
+
+    fn release_expired(&mut self, now_ns: u64, outcomes: &mut VecDeque<Outcome>) {
         if self.transport == Transport::Udp {
             let before = now_ns.saturating_sub(DATAGRAM_PATIENCE_NS);
             while let Some(exchange) = self.pairing.take_unanswered(before) {
@@ -243,6 +267,10 @@ impl Session {
     }
 
     pub(super) fn end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
+        self.told(outcomes, |session, outcomes| session.try_end(ending, outcomes));
+    }
+
+    fn try_end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
         let Some(trial) = &mut self.trial else { return self.conclude(ending, outcomes) };
         let mut withheld = std::mem::take(&mut trial.withheld);
         self.conclude(ending, &mut withheld);
@@ -297,8 +325,12 @@ impl Session {
                 flow.opened();
                 flow.consume(consumed);
                 flow.begin_skip(skip);
+                let answered = matches!(event, Event::Response(_));
                 self.read(direction, event, outcomes);
                 self.complete_other(direction, outcomes);
+                if answered {
+                    self.wake(direction.other(), outcomes);
+                }
                 true
             }
             Step::NeedMore { at_least } if here < MAX_BUFFER => {
@@ -312,6 +344,14 @@ impl Session {
                 self.garble(direction, 1, outcomes);
                 true
             }
+        }
+    }
+
+    /// Lets the decoder look again at what waits of a direction: an answer of the other one may say what it is.
+    fn wake(&mut self, direction: Direction, outcomes: &mut VecDeque<Outcome>) {
+        let flow = self.flows.of(direction);
+        if flow.synced && flow.at_least > flow.front().len() && !flow.front().is_empty() {
+            self.advance(direction, true, outcomes);
         }
     }
 

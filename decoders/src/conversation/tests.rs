@@ -586,3 +586,14 @@ fn memory_does_not_grow_with_announced_lengths() {
         }
     }
 }
+
+#[test]
+fn what_a_program_only_relays_is_counted() {
+    let mut client = Client::new(true);
+    client.skipped(Direction::Out, 100).skipped(Direction::In, 200);
+    client.skipped(Direction::Out, 100).skipped(Direction::In, 200).end();
+    assert_eq!(client.outcomes(), ["unparsable 100"]);
+    let mut late = Client::new(false);
+    late.skipped(Direction::Out, 100).skipped(Direction::In, 200).end();
+    assert_eq!(late.outcomes(), [""; 0]);
+}

@@ -329,6 +329,28 @@ fn a_tunnel_that_is_refused_is_none() {
 }
 
 #[test]
+fn what_is_said_before_a_tunnel_is_open_is_said_in_it() {
+    let connect = b"CONNECT web:80 HTTP/1.1\r\nHost: web\r\n\r\n".as_slice();
+    let get = b"GET /early HTTP/1.1\r\nHost: web\r\n\r\n".as_slice();
+    for asked in [vec![[connect, get].concat()], vec![connect.to_vec(), get.to_vec()]] {
+        let mut server = Server::new();
+        for bytes in &asked {
+            server.ask(bytes);
+        }
+        server.answer(b"HTTP/1.1 200 OK\r\n\r\n").answer(b"HTTP/1.1 204 No Content\r\n\r\n");
+        server.ask(b"GET /late HTTP/1.1\r\nHost: web\r\n\r\n").answer(b"HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(server.all(), ["CONNECT web:80 200", "GET /early 204", "GET /late 204"]);
+        let mut server = Server::new();
+        for bytes in &asked {
+            server.ask(bytes);
+        }
+        server.answer(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n");
+        server.answer(b"HTTP/1.1 204 No Content\r\n\r\n").end();
+        assert_eq!(server.all(), ["CONNECT web:80 405", "GET /early 204"], "no proxy");
+    }
+}
+
+#[test]
 fn tunnels_lie_within_each_other_so_deep() {
     let mut server = Server::new();
     for _ in 0..9 {
