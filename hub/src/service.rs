@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::{Router, TcpConnectInfo, TlsConnectInfo};
-use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, CertificateDer, Identity as TlsIdentity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use webpki::EndEntityCert;
 
 use self::ingest::IngestService;
 use self::peer::PeerService;
@@ -175,7 +175,7 @@ fn only(role: &'static str, request: Request<()>) -> Result<Request<()>, Status>
         .get::<TlsConnectInfo<TcpConnectInfo>>()
         .and_then(TlsConnectInfo::peer_certs)
         .ok_or_else(|| RefusalKind::Role.status("no client certificate"))?;
-    let found = certificates.first().map(|certificate| roles(certificate)).unwrap_or_default();
+    let found = certificates.first().map(roles).unwrap_or_default();
     if found.iter().any(|found| found == role) {
         Ok(request)
     } else {
@@ -194,20 +194,8 @@ fn same_revision(found: u32, whose: &str) -> Result<(), Status> {
 }
 
 /// Roles in a certificate's subject alternative names.
-fn roles(certificate: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(ROLE_URI_PREFIX),
-        GeneralName::OtherName(..)
-        | GeneralName::RFC822Name(_)
-        | GeneralName::DNSName(_)
-        | GeneralName::X400Address(_)
-        | GeneralName::DirectoryName(_)
-        | GeneralName::EDIPartyName(_)
-        | GeneralName::IPAddress(_)
-        | GeneralName::RegisteredID(_)
-        | GeneralName::Invalid(..) => None,
-    });
-    uris.map(str::to_owned).collect()
+fn roles(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    let uris = certificate.valid_uri_names();
+    uris.filter_map(|uri| uri.strip_prefix(ROLE_URI_PREFIX)).map(str::to_owned).collect()
 }
