@@ -43,7 +43,7 @@ pub(crate) fn rfc3339(ns: u64) -> String {
 /// Renders the time of day with milliseconds.
 pub(crate) fn clock(ns: u64, zone: &TimeZone) -> String {
     match Timestamp::from_nanosecond(i128::from(ns)) {
-        Ok(time) => time.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S.%3f").to_string(),
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f").to_string(),
         Err(_out_of_range) => String::new(),
     }
 }
