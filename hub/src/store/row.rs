@@ -89,13 +89,16 @@ pub fn size(cells: &[Cell<'_>]) -> usize {
 pub fn time(ns: u64, dialect: Dialect) -> String {
     let stamp = i128::from(ns);
     let stamp = jiff::Timestamp::from_nanosecond(stamp).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let civil = jiff::tz::Offset::UTC.to_datetime(stamp);
+    let (year, month, day) = (civil.year(), civil.month(), civil.day());
+    let (hour, minute, second) = (civil.hour(), civil.minute(), civil.second());
     // Cut, not rounded, to microseconds: both engines must say the same.
-    let micros = stamp.subsec_nanosecond() / 1000;
+    let micros = civil.subsec_nanosecond() / 1000;
     let (join, end) = match dialect {
         Dialect::Sqlite => ('T', "Z"),
         Dialect::Mysql => (' ', ""),
     };
-    format!("{}{join}{}.{micros:06}{end}", stamp.strftime("%Y-%m-%d"), stamp.strftime("%H:%M:%S"))
+    format!("{year:04}-{month:02}-{day:02}{join}{hour:02}:{minute:02}:{second:02}.{micros:06}{end}")
 }
 
 /// What a column's cell is in SQL.
@@ -139,7 +142,9 @@ pub fn cut(payload: &[u8], limit: usize) -> &[u8] {
 /// Cuts text to its column and replaces NUL, at which some clients stop reading.
 fn fitting<'a>(column: &Column, mut text: Cow<'a, str>) -> Cow<'a, str> {
     let Some(chars) = column.kind.chars() else { return text };
-    if let Some((at, _)) = text.char_indices().nth(chars) {
+    // No character is shorter than a byte.
+    let may_be_long = text.len() > chars;
+    if may_be_long && let Some((at, _)) = text.char_indices().nth(chars) {
         text = match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.get(..at).unwrap_or_default()),
             Cow::Owned(mut text) => {
