@@ -1,5 +1,5 @@
-//! HTTP/1.0 and 1.1: every method, chunked bodies both ways, interim responses, pipelining; upgrades end decoding, and in a tunnel another
-//! conversation begins.
+//! HTTP/1.0 and 1.1: every method, chunked bodies both ways, interim responses, pipelining; upgrades end decoding, and in
+//! a tunnel another conversation begins.
 //!
 //! Source: RFC 9112 (message syntax) and RFC 9110 (semantics).
 
@@ -158,7 +158,9 @@ impl Http {
     }
 
     fn read_head(&mut self, from: Side, bytes: &[u8]) -> Step {
-        if from == Side::Client && self.pending.iter().any(|asked| asked.method == Method::Connect) {
+        // Nothing is read behind it, so it is the newest.
+        let newest = self.pending.back();
+        if from == Side::Client && newest.is_some_and(|asked| asked.method == Method::Connect) {
             // The proxy's answer says whether it is another request, or said in the tunnel.
             return Step::NeedMore { at_least: bytes.len().saturating_add(1) };
         }

@@ -103,6 +103,12 @@ pub fn registry() -> &'static [Protocol] {
     REGISTRY
 }
 
+/// Returns the name of the protocol in which a client that begins so asks a proxy for a tunnel, where any protocol may
+/// follow.
+pub(crate) fn tunnelled_by(head: &[u8]) -> Option<&'static str> {
+    crate::http::asks_for_a_tunnel(head).then_some(crate::http::PROTOCOL.name)
+}
+
 // === impl Protocol ===
 
 impl std::fmt::Debug for Protocol {

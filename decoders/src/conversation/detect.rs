@@ -8,8 +8,7 @@ mod socks;
 use super::flow::{Both, length};
 use super::{Content, Context, Direction, Outcome, Stretch, Transport};
 use crate::decoder::{Evidence, Options, Probe, Side};
-use crate::http;
-use crate::registry::{Protocol, registry};
+use crate::registry::{Protocol, registry, tunnelled_by};
 pub(super) use held::Held;
 use held::Holding;
 use pause::Pause;
@@ -227,11 +226,11 @@ impl Detector {
     /// Decides on what is held. What is hopeless on a connection that was open before is dropped from the front: a later
     /// call may begin a message.
     fn judge(&mut self, options: &Options) -> Detected {
-        if let Some(detected) = self.judge_proxy() {
-            return detected;
-        }
         while let Some(first) = self.held.first().map(|held| held.direction) {
             let (head, other) = (self.held.head(first), self.held.head(first.other()));
+            if let Some(detected) = self.judge_proxy(first, &head, &other) {
+                return detected;
+            }
             let (fit, claim) = self.best(options, first, &head, &other);
             match claim {
                 Some(claim) if fit >= Fit::Likely => return Detected::Yes(claim),
@@ -263,10 +262,12 @@ impl Detector {
     }
 
     /// Judges whether client and proxy agree on a tunnel, and lets go of the bytes by which they did.
-    fn judge_proxy(&mut self) -> Option<Detected> {
-        let first = self.held.first().filter(|_| self.context.from_start)?.direction;
+    fn judge_proxy(&mut self, first: Direction, head: &[u8], other: &[u8]) -> Option<Detected> {
+        if !self.context.from_start {
+            return None;
+        }
         let (_, side) = self.sides(first).find(|(sender, _)| *sender == Side::Client)?;
-        match socks::judge(&self.held.head(first), &self.held.head(first.other())) {
+        match socks::judge(head, other) {
             Handshake::No => None,
             Handshake::Open => Some(Detected::NotYet),
             Handshake::Granted { client, server } => {
@@ -295,7 +296,7 @@ impl Detector {
         other: &[u8],
     ) -> (Fit, Option<Claim>) {
         let mut best = (Fit::Not, false, None);
-        for protocol in self.protocols(options) {
+        for protocol in self.protocols(options, head) {
             for (sender, side) in self.sides(direction) {
                 let evidence = self.evidence(protocol, sender, side, head, other);
                 let (fit, usual) = (self.fit(protocol, &evidence), evidence.usual_port);
@@ -326,7 +327,7 @@ impl Detector {
 
     /// Whether a protocol takes what one side said for a whole message of its own.
     fn is_half_claimed(&self, options: &Options, direction: Direction, head: &[u8], other: &[u8]) -> bool {
-        self.protocols(options).any(|protocol| {
+        self.protocols(options, head).any(|protocol| {
             self.sides(direction).any(|(sender, side)| {
                 let evidence = self.evidence(protocol, sender, side, head, other);
                 self.fit(protocol, &evidence) == Fit::Open && self.ask(protocol, &evidence) == Probe::Maybe
@@ -366,12 +367,11 @@ impl Detector {
         }
     }
 
-    fn protocols(&self, options: &Options) -> impl Iterator<Item = &'static Protocol> {
+    fn protocols(&self, options: &Options, head: &[u8]) -> impl Iterator<Item = &'static Protocol> {
         let transport = self.context.transport;
         let refuted = self.refuted.clone();
         // A tunnel may hold what is asked for.
-        let client = self.held.first().map(|held| self.held.head(held.direction)).unwrap_or_default();
-        let tunnel = http::asks_for_a_tunnel(&client).then_some(http::PROTOCOL.name);
+        let tunnel = tunnelled_by(head);
         registry().iter().filter(move |protocol| {
             let named = options.wants(protocol.name) || tunnel == Some(protocol.name);
             named && protocol.transports.contains(&transport) && !refuted.contains(&protocol.name)

@@ -150,11 +150,11 @@ impl Session {
     }
 
     pub(super) fn take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
-        self.told(outcomes, |session, outcomes| session.try_take(stretch, outcomes));
+        self.if_asked(outcomes, |session, outcomes| session.read_on(stretch, outcomes));
     }
 
-    /// Does something of which what comes out is told, if anybody asked for it.
-    fn told(
+    /// Acts, and drops what comes out of it unless somebody asked for the protocol.
+    fn if_asked(
         &mut self,
         outcomes: &mut VecDeque<Outcome>,
         act: impl FnOnce(&mut Self, &mut VecDeque<Outcome>),
@@ -166,7 +166,7 @@ impl Session {
         }
     }
 
-    fn try_take(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
+    fn read_on(&mut self, stretch: Stretch<'_>, outcomes: &mut VecDeque<Outcome>) {
         let Some(trial) = &mut self.trial else { return self.take_stretch(stretch, outcomes) };
         let bytes = match stretch.content {
             Content::Bytes(bytes) => length(bytes),
@@ -251,7 +251,7 @@ impl Session {
     }
 
     pub(super) fn expire(&mut self, now_ns: u64, outcomes: &mut VecDeque<Outcome>) {
-        self.told(outcomes, |session, outcomes| session.release_expired(now_ns, outcomes));
+        self.if_asked(outcomes, |session, outcomes| session.release_expired(now_ns, outcomes));
     }
 
     fn release_expired(&mut self, now_ns: u64, outcomes: &mut VecDeque<Outcome>) {
@@ -267,10 +267,10 @@ impl Session {
     }
 
     pub(super) fn end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
-        self.told(outcomes, |session, outcomes| session.try_end(ending, outcomes));
+        self.if_asked(outcomes, |session, outcomes| session.finish(ending, outcomes));
     }
 
-    fn try_end(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
+    fn finish(&mut self, ending: Ending, outcomes: &mut VecDeque<Outcome>) {
         let Some(trial) = &mut self.trial else { return self.conclude(ending, outcomes) };
         let mut withheld = std::mem::take(&mut trial.withheld);
         self.conclude(ending, &mut withheld);
