@@ -124,9 +124,11 @@ async fn serve(
         .map_err(LaunchError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Runtime)?;
     let session = Session::begin(launch).await?;
-    let ports = service::serve(&session, &launch.identity, Listen::Loopback).await?;
-    let ready = HubReady { ingest_port: ports.ingest, viewer_port: ports.viewer };
-    answer(&HubAnswer::Ready(ready)).map_err(LaunchError::Pipe)?;
+    if let Err(error) = open(&session, launch).await {
+        // What beginning made, in the store's server too, goes as at every end.
+        end(Event::ParentGone, &session, launch.keep, remains).await;
+        return Err(error);
+    }
     tokio::spawn(async move {
         for signal in &mut ignored {
             while signal.recv().await.is_some() {}
@@ -138,6 +140,13 @@ async fn serve(
     };
     end(event, &session, launch.keep, remains).await;
     Ok(())
+}
+
+/// Serves, and tells the parent where; one that was stopped meanwhile does not hear it.
+async fn open(session: &Arc<Session>, launch: &HubLaunch) -> Result<(), LaunchError> {
+    let ports = service::serve(session, &launch.identity, Listen::Loopback).await?;
+    let ready = HubReady { ingest_port: ports.ingest, viewer_port: ports.viewer };
+    answer(&HubAnswer::Ready(ready)).map_err(LaunchError::Pipe)
 }
 
 async fn end(event: Event, session: &Arc<Session>, keep: bool, remains: &Remains) {

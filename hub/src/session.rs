@@ -411,9 +411,12 @@ impl Session {
     pub async fn close(&self, keep: bool, deadline: Instant) {
         self.closing.send_replace(true);
         if let Some(writer) = &self.writer {
-            // What is removed anyway need not be written.
-            let until = if keep || self.file.is_none() { deadline } else { Instant::now() };
-            writer.close(until).await;
+            // What is removed anyway need not be written, but its engine must have let go of the file: one that finds it
+            // gone would make it again.
+            if !keep && self.file.is_some() {
+                writer.abandon();
+            }
+            writer.close(deadline).await;
         }
         if let Some(archive) = &self.archive
             && tokio::time::timeout_at(deadline, archive.close()).await.is_err()

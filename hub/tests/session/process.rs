@@ -107,6 +107,23 @@ async fn the_parents_end_removes_everything_within_a_second() {
     assert_eq!(names(folder.path()), Vec::<String>::new());
 }
 
+#[test]
+fn a_parent_that_does_not_hear_the_answer_leaves_no_store() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let launch = local(&authority, folder.path(), false);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hub"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{}", serde_json::to_string(&launch).unwrap()).unwrap();
+    // The pipe that the hub watches stays open.
+    let status = child.wait().unwrap();
+    drop(input);
+    assert!(!status.success());
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_kept_store_stays_whole() {
     let authority = Authority::new();
