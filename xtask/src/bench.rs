@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what capturing costs a busy server, beside tcpdump and another build, and how much memory it
 //! takes.
 
+mod cluster;
 mod load;
 mod memory;
 mod observer;
@@ -31,7 +32,10 @@ const MEMORY_LIMIT: u64 = 64 << 20;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchOptions {
+    #[command(subcommand)]
+    other: Option<OtherBench>,
     /// Length of the memory run in seconds; 0 leaves it out.
     #[arg(long)]
     seconds: Option<u64>,
@@ -43,12 +47,22 @@ pub struct BenchOptions {
     rounds: usize,
 }
 
+/// What else can be measured than the cost of capturing.
+#[derive(Debug, clap::Subcommand)]
+enum OtherBench {
+    /// A session on simulated clusters of many sizes: real hubs and store, nodes and Kubernetes API simulated.
+    Cluster(cluster::ClusterBenchOptions),
+}
+
 fn rounds(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 /// Measures costs and memory; fails when memory exceeds its limit.
 pub fn run(choice: &BenchOptions) -> Result<ExitCode> {
+    if let Some(OtherBench::Cluster(choice)) = &choice.other {
+        return cluster::run(choice);
+    }
     run::need_root("bench")?;
     setup::run(setup::Purpose::Test)?;
     // Speed is a property of the optimised programs.
