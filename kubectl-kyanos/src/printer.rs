@@ -11,7 +11,9 @@ use proto::v1;
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
-use crate::render::{detail, json, line};
+use crate::render::screen::Screen;
+use crate::render::{detail, json};
+use crate::stdout::terminal_size;
 
 /// Batches that wait to be printed; what comes beyond waits in the hub, which counts what it drops.
 const QUEUED_BATCHES: usize = 8;
@@ -28,9 +30,9 @@ pub(crate) enum Style {
     /// One JSON object per line.
     Json,
     /// One aligned line each.
-    Lines(line::LineRenderer),
+    Lines(Screen),
     /// A block each; payload bytes shown.
-    Blocks(line::LineRenderer, Option<usize>),
+    Blocks(Screen, Option<usize>),
 }
 
 /// What a printer writes and where.
@@ -137,10 +139,9 @@ impl Writer {
     }
 
     fn run(mut self, mut batches: mpsc::Receiver<Vec<v1::Exchange>>) -> Ended {
-        if let Some(header) = self.header()
-            && let Err(error) = writeln!(self.out, "{header}").and_then(|()| self.out.flush())
-        {
-            return ended(&error);
+        // A stream that brings nothing yet shows that it is there.
+        if let Err(end) = self.begin() {
+            return end;
         }
         while let Some(batch) = batches.blocking_recv() {
             if let Err(end) = self.batch(&batch) {
@@ -159,14 +160,26 @@ impl Writer {
         }
     }
 
-    fn header(&self) -> Option<String> {
-        match &self.settings.style {
-            Style::Json => None,
-            Style::Lines(renderer) | Style::Blocks(renderer, _) => Some(renderer.header()),
+    fn begin(&mut self) -> Result<(), Ended> {
+        self.measure();
+        let (Style::Lines(screen) | Style::Blocks(screen, _)) = &mut self.settings.style else {
+            return Ok(());
+        };
+        let Some(titles) = screen.titles("") else { return Ok(()) };
+        writeln!(self.out, "{titles}").and_then(|()| self.out.flush()).map_err(|error| ended(&error))
+    }
+
+    /// Looks how large the terminal is now.
+    fn measure(&mut self) {
+        if let Style::Lines(screen) | Style::Blocks(screen, _) = &mut self.settings.style
+            && let Some(size) = terminal_size()
+        {
+            screen.measured(size);
         }
     }
 
     fn batch(&mut self, batch: &[v1::Exchange]) -> Result<(), Ended> {
+        self.measure();
         for exchange in batch {
             self.buffer.clear();
             if self.file.is_some() || matches!(self.settings.style, Style::Json) {
@@ -177,11 +190,13 @@ impl Writer {
             if let Some((path, file)) = &mut self.file {
                 file.write_all(&self.buffer).map_err(|error| file_failed(path, &error))?;
             }
-            let written = match &self.settings.style {
-                Style::Json => self.out.write_all(&self.buffer),
-                Style::Lines(renderer) => writeln!(self.out, "{}", renderer.line(exchange)),
-                Style::Blocks(renderer, bytes) => {
-                    writeln!(self.out, "{}\n{}", renderer.line(exchange), detail::block(exchange, *bytes))
+            let out = &mut self.out;
+            let written = match &mut self.settings.style {
+                Style::Json => out.write_all(&self.buffer),
+                Style::Lines(screen) => show(out, screen, &screen.renderer().line(exchange)),
+                Style::Blocks(screen, bytes) => {
+                    let line = screen.renderer().line(exchange);
+                    show(out, screen, &format!("{line}\n{}", detail::block(exchange, *bytes)))
                 }
             };
             written.map_err(|error| ended(&error))?;
@@ -198,6 +213,14 @@ impl Writer {
         self.printed.fetch_add(std::mem::take(&mut self.unflushed), Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Writes a text below the titles, which are repeated where it would push them away.
+fn show(out: &mut impl Write, screen: &mut Screen, text: &str) -> std::io::Result<()> {
+    if let Some(titles) = screen.titles(text) {
+        writeln!(out, "{titles}")?;
+    }
+    writeln!(out, "{text}")
 }
 
 fn ended(error: &std::io::Error) -> Ended {

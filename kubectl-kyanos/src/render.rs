@@ -1,9 +1,11 @@
 //! Exchanges and results as text.
 
 pub(crate) mod detail;
+pub(crate) mod fit;
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod result;
+pub(crate) mod screen;
 pub(crate) mod session;
 pub(crate) mod stat;
 pub(crate) mod stored;

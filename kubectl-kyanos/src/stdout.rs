@@ -1,6 +1,6 @@
 //! Standard output, where what was asked for goes and nothing else.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::failure::Failure;
 
@@ -19,11 +19,14 @@ pub(crate) fn print_part(text: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Characters of a line of the terminal on standard output; `None` where there is none.
+/// Characters of a line and lines of the terminal on standard output, at this moment; `None` where there is none.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let terminal = std::io::stdout().is_terminal();
+    let (width, height) = terminal.then(crossterm::terminal::size)?.ok()?;
+    (width > 0).then(|| (width.into(), height.into()))
+}
+
+/// As [`terminal_size`], the characters of a line alone.
 pub(crate) fn terminal_width() -> Option<usize> {
-    use std::io::IsTerminal;
-    if !std::io::stdout().is_terminal() {
-        return None;
-    }
-    comfy_table::Table::new().width().map(usize::from)
+    terminal_size().map(|(width, _)| width)
 }

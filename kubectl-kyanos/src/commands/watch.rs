@@ -20,7 +20,9 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
+use crate::render::line::Who;
 use crate::render::result::Format;
+use crate::render::screen::Screen;
 use crate::render::summary;
 use crate::render::table::Table;
 use crate::render::{json, line};
@@ -35,7 +37,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
     let asked = &args.capturing;
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let filter = site.filter.clone();
-    let output = Output::new(&args.output, !asked.place.local)?;
+    let output = Output::new(&args.output, who(asked.place.local, &filter))?;
     let needs = Needs { print_bytes: output.print_bytes(), stores: true };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     let view = Watch {
@@ -68,8 +70,8 @@ struct Output {
     args: OutputArgs,
     file: Option<(PathBuf, File)>,
     json: bool,
-    /// Whether the session is in a cluster.
-    cluster: bool,
+    /// Who is named.
+    who: Who,
 }
 
 /// The live stream.
@@ -92,13 +94,13 @@ struct Watch {
 // === impl Output ===
 
 impl Output {
-    fn new(args: &OutputArgs, cluster: bool) -> Result<Self, Failure> {
+    fn new(args: &OutputArgs, who: Who) -> Result<Self, Failure> {
         let to_stdout = args.json_output.as_deref().is_some_and(|file| file == Path::new("stdout"));
         let file = match &args.json_output {
             Some(path) if !to_stdout => Some((path.clone(), append(path)?)),
             Some(_) | None => None,
         };
-        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == Format::Json, cluster })
+        Ok(Self { args: args.clone(), file, json: to_stdout || args.output == Format::Json, who })
     }
 
     fn print_bytes(&self) -> u32 {
@@ -107,17 +109,18 @@ impl Output {
     }
 
     fn settings(self, session: &str) -> Settings {
-        let Self { args, file, json, cluster } = self;
+        let Self { args, file, json, who } = self;
         let limit = usize::try_from(args.max_print_bytes).unwrap_or(usize::MAX);
         let print_bytes = (!args.no_payload).then_some(limit);
         let plain = args.debug_output || !std::io::stdout().is_terminal();
-        let lines = line::LineRenderer {
+        let look = line::Look {
             zone: TimeZone::system(),
-            cluster,
+            who,
             wide: args.output == Format::Wide,
             colour: !plain && std::env::var_os("NO_COLOR").is_none(),
-            width: if plain || args.output == Format::Wide { None } else { terminal_width() },
         };
+        let width = if plain { None } else { terminal_width() };
+        let lines = Screen::new(line::LineRenderer::new(look, width));
         let style = match (json, args.detail) {
             (true, _) => Style::Json,
             (false, true) => Style::Blocks(lines, print_bytes),
@@ -218,6 +221,15 @@ impl View for Watch {
     }
 }
 
+/// Who is named: a namespace only where there may be several.
+fn who(local: bool, filter: &v1::Filter) -> Who {
+    match filter.namespaces.as_slice() {
+        _ if local => Who::Processes,
+        [_] => Who::Pods,
+        [] | [_, ..] => Who::PodsOfNamespaces,
+    }
+}
+
 fn append(path: &Path) -> Result<File, Failure> {
     OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
         Failure::io("opening", path.display(), &error).hint("choose a file that can be written, or `stdout`")
@@ -234,6 +246,18 @@ fn shortened(wanted: u32, kept: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_are_named_where_there_may_be_several() {
+        let of = |local, namespaces: &[&str]| {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            who(local, &v1::Filter { namespaces, ..v1::Filter::default() })
+        };
+        assert_eq!(of(false, &["shop"]), Who::Pods);
+        assert_eq!(of(false, &["shop", "data"]), Who::PodsOfNamespaces);
+        assert_eq!(of(false, &[]), Who::PodsOfNamespaces, "all of them, or those of pods' names");
+        assert_eq!(of(true, &[]), Who::Processes);
+    }
 
     #[test]
     fn wanting_more_than_is_kept_is_told() {

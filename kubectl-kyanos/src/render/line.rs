@@ -1,230 +1,113 @@
 //! One exchange as an aligned line.
 
+mod column;
+
 use jiff::tz::TimeZone;
 use proto::filter::{address, counts_as_error};
-use proto::{reason, side, v1};
+use proto::v1;
 
+use self::column::{CLAIMS, COLUMNS, Column, Long};
+use super::fit::{Claim, GAP, fit};
 use super::text::{both_ends, one_line};
 use super::units;
-
-/// Fewest characters that an operation gets on a narrow terminal.
-const MIN_OPERATION: usize = 24;
-
-/// Characters of an operation where the width is not known.
-const FREE_OPERATION: usize = 48;
 
 const RED: &str = "\u{1b}[31m";
 const DIM: &str = "\u{1b}[2m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// How exchanges become lines.
+/// Who is named as the one that was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Processes, on one machine.
+    Processes,
+    /// Pods of one namespace.
+    Pods,
+    /// Pods with their namespaces.
+    PodsOfNamespaces,
+}
+
+/// What lines show, however wide they are.
 #[derive(Clone, Debug)]
-pub(crate) struct LineRenderer {
+pub(crate) struct Look {
     /// Zone of the times shown.
     pub(crate) zone: TimeZone,
-    /// Whether processes are named by pod and container, as in a cluster.
-    pub(crate) cluster: bool,
-    /// More columns.
+    /// Who is named.
+    pub(crate) who: Who,
+    /// More columns, and all of them whatever the terminal's width.
     pub(crate) wide: bool,
     /// Colours.
     pub(crate) colour: bool,
+}
+
+/// How exchanges become lines.
+#[derive(Clone, Debug)]
+pub(crate) struct LineRenderer {
+    look: Look,
     /// Characters of a terminal's line; `None` cuts nothing.
-    pub(crate) width: Option<usize>,
+    width: Option<usize>,
+    /// What is shown, from left to right.
+    shown: Vec<(&'static Column, usize)>,
 }
-
-struct Column {
-    title: &'static str,
-    width: usize,
-    right: bool,
-    shown: Shown,
-    long: Long,
-    text: fn(&v1::Exchange) -> String,
-}
-
-/// What becomes of a text that is longer than its column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Long {
-    /// Its end goes.
-    Begins,
-    /// Its middle goes: what names differ in is at either end.
-    Ends,
-    /// As [`Long::Ends`] on a terminal, where lines must not be long; else it stays.
-    Stays,
-}
-
-/// Where a column is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Always,
-    Wide,
-    Local,
-    LocalWide,
-    Cluster,
-    ClusterWide,
-}
-
-/// Columns before the operation, which takes what is left, and the segments after it.
-const COLUMNS: [Column; 14] = [
-    Column {
-        title: "PROCESS",
-        width: 20,
-        right: false,
-        shown: Shown::Local,
-        long: Long::Ends,
-        text: process,
-    },
-    Column {
-        title: "CONTAINER",
-        width: 12,
-        right: false,
-        shown: Shown::LocalWide,
-        long: Long::Begins,
-        text: container_id,
-    },
-    Column {
-        title: "POD/CONTAINER",
-        width: 36,
-        right: false,
-        shown: Shown::Cluster,
-        long: Long::Stays,
-        text: who,
-    },
-    Column {
-        title: "NAMESPACE",
-        width: 16,
-        right: false,
-        shown: Shown::ClusterWide,
-        long: Long::Stays,
-        text: namespace,
-    },
-    Column {
-        title: "NODE",
-        width: 24,
-        right: false,
-        shown: Shown::ClusterWide,
-        long: Long::Stays,
-        text: node,
-    },
-    Column {
-        title: "PROCESS",
-        width: 20,
-        right: false,
-        shown: Shown::ClusterWide,
-        long: Long::Ends,
-        text: process,
-    },
-    Column {
-        title: "SIDE",
-        width: 6,
-        right: false,
-        shown: Shown::Always,
-        long: Long::Begins,
-        text: side_name,
-    },
-    Column {
-        title: "PROTOCOL",
-        width: 8,
-        right: false,
-        shown: Shown::Always,
-        long: Long::Begins,
-        text: protocol,
-    },
-    Column { title: "LOCAL", width: 21, right: false, shown: Shown::Wide, long: Long::Ends, text: local },
-    Column { title: "REMOTE", width: 21, right: false, shown: Shown::Always, long: Long::Ends, text: remote },
-    Column {
-        title: "REQ",
-        width: 7,
-        right: true,
-        shown: Shown::Wide,
-        long: Long::Begins,
-        text: request_size,
-    },
-    Column {
-        title: "RESP",
-        width: 7,
-        right: true,
-        shown: Shown::Wide,
-        long: Long::Begins,
-        text: response_size,
-    },
-    Column { title: "TOTAL", width: 7, right: true, shown: Shown::Always, long: Long::Begins, text: total },
-    Column {
-        title: "STATUS",
-        width: 10,
-        right: false,
-        shown: Shown::Always,
-        long: Long::Begins,
-        text: status,
-    },
-];
-
-/// Characters of the time of day.
-const TIME_WIDTH: usize = 12;
-
-/// Characters kept for the segments at the end of a terminal's line.
-const SEGMENTS_WIDTH: usize = 36;
 
 // === impl LineRenderer ===
 
 impl LineRenderer {
+    /// Shares out the width of a terminal, if there is one.
+    pub(crate) fn new(look: Look, width: Option<usize>) -> Self {
+        let width = width.filter(|_| !look.wide);
+        let shown = columns(&look, width);
+        Self { look, width, shown }
+    }
+
+    /// Shares out another width; says whether lines differ now.
+    pub(crate) fn resize(&mut self, width: usize) -> bool {
+        if self.width.is_none_or(|known| known == width) {
+            return false;
+        }
+        self.width = Some(width);
+        self.shown = columns(&self.look, self.width);
+        true
+    }
+
     /// Returns the line above all others.
     pub(crate) fn header(&self) -> String {
-        let mut line = format!("{:<TIME_WIDTH$}", "TIME");
-        for column in self.columns() {
-            push(&mut line, column.title, column.width, column.right);
+        let mut line = String::new();
+        for (column, width) in &self.shown {
+            push(&mut line, &one_line(column.title, *width), *width, column.right);
         }
-        push(&mut line, "OPERATION", self.operation_width(), false);
-        if self.wide {
-            push(&mut line, "TARGET", 16, false);
-        }
-        line.push_str("  SEGMENTS");
-        let line = self.width.map_or_else(|| line.clone(), |width| one_line(&line, width));
-        if self.colour { format!("{DIM}{line}{PLAIN}") } else { line }
+        let line = line.trim_end();
+        if self.look.colour { format!("{DIM}{line}{PLAIN}") } else { line.to_owned() }
     }
 
     /// Returns an exchange's line.
     pub(crate) fn line(&self, exchange: &v1::Exchange) -> String {
-        let mut line = units::clock(exchange.start_ns, &self.zone);
-        for column in self.columns() {
-            let text = (column.text)(exchange);
+        let mut line = String::new();
+        for (column, width) in &self.shown {
+            let text = (column.text)(&self.look, exchange, *width);
             let text = match (column.long, self.width) {
-                (Long::Begins, _) => one_line(&text, column.width),
-                (Long::Stays, None) => one_line(&text, usize::MAX),
-                (Long::Ends | Long::Stays, _) => both_ends(&text, column.width),
+                (Long::Begins, Some(_)) | (Long::Cut, _) => one_line(&text, *width),
+                (Long::Ends, Some(_)) => both_ends(&text, *width),
+                (Long::Begins | Long::Ends, None) => one_line(&text, usize::MAX),
             };
-            push(&mut line, &text, column.width, column.right);
+            push(&mut line, &text, *width, column.right);
         }
-        let width = self.operation_width();
-        let limit = if self.width.is_some() { width } else { usize::MAX };
-        push(&mut line, &one_line(&exchange.operation, limit), width, false);
-        if self.wide {
-            push(&mut line, &one_line(or_dash(&exchange.target), 16), 16, false);
-        }
-        line.push_str("  ");
-        line.push_str(&segments(exchange));
-        let line = self.width.map_or_else(|| line.clone(), |width| one_line(&line, width));
         let line = line.trim_end();
-        if self.colour && counts_as_error(exchange) { format!("{RED}{line}{PLAIN}") } else { line.to_owned() }
+        let red = self.look.colour && counts_as_error(exchange);
+        if red { format!("{RED}{line}{PLAIN}") } else { line.to_owned() }
     }
+}
 
-    fn columns(&self) -> impl Iterator<Item = &'static Column> {
-        let Self { cluster, wide, zone: _, colour: _, width: _ } = *self;
-        COLUMNS.iter().filter(move |column| match column.shown {
-            Shown::Always => true,
-            Shown::Wide => wide,
-            Shown::Local => !cluster,
-            Shown::LocalWide => !cluster && wide,
-            Shown::Cluster => cluster,
-            Shown::ClusterWide => cluster && wide,
-        })
-    }
-
-    fn operation_width(&self) -> usize {
-        let Some(width) = self.width else { return FREE_OPERATION };
-        let fixed: usize = self.columns().map(|column| column.width + 2).sum();
-        let target = if self.wide { 18 } else { 0 };
-        width.saturating_sub(TIME_WIDTH + fixed + target + SEGMENTS_WIDTH + 4).max(MIN_OPERATION)
-    }
+/// The columns that a look has and a width has room for.
+fn columns(look: &Look, width: Option<usize>) -> Vec<(&'static Column, usize)> {
+    let wanted = || COLUMNS.iter().filter(|column| column.shown.is_in(look));
+    let Some(width) = width else {
+        return wanted().map(|column| (column, column.width)).collect();
+    };
+    let is_wanted = |claim: &Claim<_>| wanted().any(|column| column.name == claim.column);
+    let fitted = fit(CLAIMS.into_iter().filter(is_wanted), width);
+    let width_of =
+        |column: &Column| fitted.iter().find(|claim| claim.column == column.name).map(|claim| claim.width);
+    wanted().filter_map(|column| Some((column, width_of(column)?))).collect()
 }
 
 /// Names where the time went, largest part first.
@@ -264,17 +147,13 @@ pub(crate) fn parts(segments: v1::Segments) -> Vec<(&'static str, u64)> {
     .collect()
 }
 
-/// Names who was observed: the pod with its container, or a process outside pods.
-pub(crate) fn who(exchange: &v1::Exchange) -> String {
-    match &exchange.origin {
-        Some(v1::Origin { pod, container, .. }) if !pod.is_empty() => {
-            if container.is_empty() {
-                pod.clone()
-            } else {
-                format!("{pod}/{container}")
-            }
-        }
-        Some(_) | None => process(exchange),
+/// Names who was observed: the pod, or a process outside pods.
+pub(crate) fn who(exchange: &v1::Exchange, who: Who) -> String {
+    let origin = exchange.origin.as_ref().filter(|origin| !origin.pod.is_empty());
+    match (origin, who) {
+        (Some(origin), Who::PodsOfNamespaces) => format!("{}/{}", origin.namespace, origin.pod),
+        (Some(origin), Who::Pods) => origin.pod.clone(),
+        (Some(_), Who::Processes) | (None, _) => process(exchange),
     }
 }
 
@@ -316,62 +195,22 @@ fn container_id(exchange: &v1::Exchange) -> String {
     or_dash(id.get(..12).unwrap_or(id)).to_owned()
 }
 
-fn namespace(exchange: &v1::Exchange) -> String {
-    or_dash(exchange.origin.as_ref().map_or("", |origin| &origin.namespace)).to_owned()
-}
-
-fn node(exchange: &v1::Exchange) -> String {
-    or_dash(exchange.origin.as_ref().map_or("", |origin| &origin.node)).to_owned()
-}
-
-fn side_name(exchange: &v1::Exchange) -> String {
-    side::word(exchange.side()).unwrap_or("-").to_owned()
-}
-
-fn protocol(exchange: &v1::Exchange) -> String {
-    exchange.protocol.clone()
-}
-
-fn local(exchange: &v1::Exchange) -> String {
-    own_end(exchange.local.as_ref())
-}
-
-fn remote(exchange: &v1::Exchange) -> String {
-    remote_end(exchange.remote.as_ref())
-}
-
-fn request_size(exchange: &v1::Exchange) -> String {
-    exchange.request.as_ref().map_or_else(|| "-".to_owned(), |message| units::size(message.bytes))
-}
-
-fn response_size(exchange: &v1::Exchange) -> String {
-    exchange.response.as_ref().map_or_else(|| "-".to_owned(), |message| units::size(message.bytes))
-}
-
-fn total(exchange: &v1::Exchange) -> String {
-    exchange.segments.map_or_else(|| "-".to_owned(), |segments| units::duration(segments.total_ns))
-}
-
-fn status(exchange: &v1::Exchange) -> String {
-    if exchange.response.is_none() && exchange.status.is_empty() {
-        return reason::word(exchange.reason()).unwrap_or("no answer").to_owned();
-    }
-    or_dash(&exchange.status).to_owned()
-}
-
 fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
+/// Adds a column's text, of which the one before is [`GAP`] away.
 fn push(line: &mut String, text: &str, width: usize, right: bool) {
-    line.push_str("  ");
-    let gap = width.saturating_sub(text.chars().count());
+    if !line.is_empty() {
+        line.extend(std::iter::repeat_n(' ', GAP));
+    }
+    let space = std::iter::repeat_n(' ', width.saturating_sub(text.chars().count()));
     if right {
-        line.extend(std::iter::repeat_n(' ', gap));
+        line.extend(space);
         line.push_str(text);
     } else {
         line.push_str(text);
-        line.extend(std::iter::repeat_n(' ', gap));
+        line.extend(space);
     }
 }
 

@@ -102,6 +102,26 @@ pub(crate) fn in_pod() -> v1::Exchange {
     }
 }
 
+/// A long statement that a pod outside sends to another one, and an error with many words.
+pub(crate) fn slow() -> v1::Exchange {
+    let remote = v1::Endpoint {
+        namespace: "data".to_owned(),
+        pod: "postgres-primary-0".to_owned(),
+        ..end([10, 244, 13, 201], 5432)
+    };
+    v1::Exchange {
+        side: v1::Side::Client.into(),
+        protocol: "postgres".to_owned(),
+        remote: Some(remote),
+        operation:
+            "SELECT o.id, o.item FROM orders AS o JOIN customers AS c ON c.id = o.customer WHERE c.name = $1"
+                .to_owned(),
+        status: "ERROR 57014".to_owned(),
+        error: true,
+        ..in_pod()
+    }
+}
+
 /// What a proxy announced, sent by a library as it connected, with an answer that could not be read.
 pub(crate) fn announced() -> v1::Exchange {
     v1::Exchange {

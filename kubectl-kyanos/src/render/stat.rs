@@ -6,14 +6,20 @@ use proto::{side, v1};
 use serde_json::{Map, Value, json};
 
 use super::json::JsonRenderer;
-use super::line;
+use super::line::{self, Who};
 use super::table::{Cell, Table};
-use super::text::one_line;
+use super::text::{both_ends, one_line};
 use super::units::{count, duration, size, whole};
 use crate::metric::Metric;
 
 /// Characters of a group's key in a table.
 const KEY_WIDTH: usize = 60;
+
+/// Titles after those of the groups.
+const FIGURES: [&str; 9] = ["SIDE", "COUNT", "ERRORS", "AVG", "P50", "P90", "P95", "P99", "MAX"];
+
+/// Titles of what `-o wide` adds.
+const WIDE_FIGURES: [&str; 3] = ["MIN", "SUM", "KNOWN"];
 
 /// What is shown of aggregates.
 #[derive(Clone, Debug)]
@@ -44,6 +50,24 @@ pub(crate) enum Sort {
     Total,
 }
 
+// === impl Sort ===
+
+impl Sort {
+    /// Title of the column by which rows are ordered; of a sum, which `-o wide` has, the average's.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Count => "COUNT",
+            Self::Errors => "ERRORS",
+            Self::Avg | Self::Total => "AVG",
+            Self::P50 => "P50",
+            Self::P90 => "P90",
+            Self::P95 => "P95",
+            Self::P99 => "P99",
+            Self::Max => "MAX",
+        }
+    }
+}
+
 // === impl Layout ===
 
 impl Layout {
@@ -67,7 +91,7 @@ impl Layout {
             text.push_str(&self.metric_table(rows, place, *metric, width));
         }
         for row in rows.iter().filter(|row| !row.samples.is_empty()) {
-            text.push_str(&samples(row));
+            text.push_str(&samples(row, width));
         }
         text
     }
@@ -105,15 +129,17 @@ impl Layout {
         width: Option<usize>,
     ) -> String {
         let mut titles: Vec<String> = self.groups.iter().map(|group| group.to_uppercase()).collect();
-        titles
-            .extend(["SIDE", "COUNT", "ERRORS", "AVG", "P50", "P90", "P95", "P99", "MAX"].map(str::to_owned));
+        titles.extend(FIGURES.map(str::to_owned));
         if self.wide {
-            titles.extend(["MIN", "SUM", "KNOWN"].map(str::to_owned));
+            titles.extend(WIDE_FIGURES.map(str::to_owned));
         }
-        let mut table = Table::new(&titles, width);
+        // What was asked for with `-o wide` is shown, however wide it is.
+        let mut table = Table::new(&titles, width.filter(|_| !self.wide));
+        let (first, then) = self.claims();
+        table.claim(first, then);
         for row in rows {
             let mut cells: Vec<Cell> =
-                row.keys.iter().map(|key| Cell::from(one_line(key, KEY_WIDTH))).collect();
+                row.keys.iter().map(|key| Cell::from(both_ends(key, KEY_WIDTH))).collect();
             cells.push(side::word(row.side()).unwrap_or("-").into());
             cells.push(Cell::number(count(row.count)));
             cells.push(Cell::number(count(row.errors)));
@@ -122,6 +148,18 @@ impl Layout {
             table.row(cells);
         }
         table.render()
+    }
+
+    /// Places of the columns in the order in which they claim a terminal's room: the groups, what is counted, and by
+    /// what rows are ordered.
+    fn claims(&self) -> (Vec<usize>, Vec<usize>) {
+        let groups = self.groups.len();
+        let place = |title: &&str| FIGURES.iter().position(|known| known == title).map(|at| groups + at);
+        let ordered = [self.sort.title(), "COUNT", "ERRORS", "P50", "P99"];
+        let rest = FIGURES.iter().filter(|title| !ordered.contains(title));
+        // All of one side say little by it.
+        let first = (0..groups).chain(["COUNT"].iter().chain(&ordered).filter_map(place));
+        (first.collect(), rest.rev().filter_map(place).collect())
     }
 
     fn rank(&self, row: &v1::StatRow) -> f64 {
@@ -172,14 +210,16 @@ fn distribution(found: &v1::Distribution) -> Value {
     })
 }
 
-fn samples(row: &v1::StatRow) -> String {
-    let mut text = format!("{}\n", one_line(&row.keys.join(" / "), usize::MAX));
+fn samples(row: &v1::StatRow, width: Option<usize>) -> String {
+    let width = width.unwrap_or(usize::MAX);
+    let mut text = format!("{}\n", one_line(&row.keys.join(" / "), width));
     for exchange in &row.samples {
         let total = exchange.segments.map(|segments| duration(segments.total_ns)).unwrap_or_default();
         let operation = one_line(&exchange.operation, KEY_WIDTH);
-        let process = one_line(&line::who(exchange), usize::MAX);
+        let process = one_line(&line::who(exchange, Who::Pods), usize::MAX);
         let parts = line::segments(exchange);
-        writeln!(text, "  {total:>8}  {process:<20}  {operation}  {parts}").ok();
+        let line = format!("  {total:>8}  {process:<20}  {operation}  {parts}");
+        writeln!(text, "{}", one_line(&line, width)).ok();
     }
     text
 }

@@ -1,53 +1,123 @@
 //! Aligned columns without lines, as kubectl prints them.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Width, presets};
+use super::fit::{Claim, GAP, fit};
+use super::text::{both_ends, one_line};
 
-use super::text::one_line;
+/// Characters that a column of texts claims before the next column is looked at.
+const TEXT_CLAIM: usize = 14;
+
+/// Characters that it claims before columns that matter less.
+const LONG_TEXT_CLAIM: usize = 24;
 
 /// A table that grows by rows; nothing in its cells reaches the terminal as anything but text.
+///
+/// In a terminal's width columns claim room in an order: long texts lose their middle, figures stay whole, and a column
+/// that finds no room is not shown. No cell ever takes two lines.
 #[derive(Debug)]
-pub(crate) struct Table(comfy_table::Table);
+pub(crate) struct Table {
+    titles: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    /// Characters of a terminal's line.
+    width: Option<usize>,
+    /// Columns in the order in which they claim room, those that matter less apart.
+    claims: (Vec<usize>, Vec<usize>),
+}
 
 /// One cell.
 #[derive(Debug)]
 pub(crate) struct Cell {
     text: String,
-    alignment: CellAlignment,
+    number: bool,
 }
 
 // === impl Table ===
 
 impl Table {
-    /// Begins with the titles of the columns; a width makes long cells wrap.
+    /// Begins with the titles of the columns; a width is kept to.
     pub(crate) fn new(titles: &[String], width: Option<usize>) -> Self {
-        let mut table = comfy_table::Table::new();
-        let titles: Vec<String> = titles.iter().map(|title| one_line(title, usize::MAX)).collect();
-        table.load_style(presets::NOTHING).set_header(Row::from(titles));
-        match width.and_then(|width| u16::try_from(width).ok()) {
-            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(3)));
+        Self {
+            titles: titles.iter().map(|title| one_line(title, usize::MAX)).collect(),
+            rows: Vec::new(),
+            width,
+            claims: ((0..titles.len()).collect(), Vec::new()),
         }
-        Self(table)
+    }
+
+    /// Says in which order columns claim room, by their places: those that matter less do so when the others have
+    /// more than the least.
+    pub(crate) fn claim(&mut self, first: Vec<usize>, then: Vec<usize>) {
+        self.claims = (first, then);
     }
 
     /// Adds a row.
     pub(crate) fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let cells = cells.into_iter().map(|cell| {
-            let Cell { text, alignment } = cell.into();
-            comfy_table::Cell::new(one_line(&text, usize::MAX)).set_alignment(alignment)
+            let Cell { text, number } = cell.into();
+            Cell { text: one_line(&text, usize::MAX), number }
         });
-        self.0.add_row(Row::from(cells.collect::<Vec<_>>()));
+        self.rows.push(cells.collect());
     }
 
     /// Renders it without the spaces that would end its lines.
     pub(crate) fn render(&self) -> String {
-        let mut text = self.0.trim_fmt();
-        text.push('\n');
+        let shown = self.shown();
+        let titles = shown.iter().map(|(place, width)| {
+            let title = self.titles.get(*place).map(String::as_str).unwrap_or_default();
+            padded(title, *width, false)
+        });
+        let mut text = line(titles);
+        for row in &self.rows {
+            text.push_str(&line(shown.iter().map(|(place, width)| match row.get(*place) {
+                Some(cell) => padded(&cell.text, *width, cell.number),
+                None => padded("", *width, false),
+            })));
+        }
         text
+    }
+
+    /// Columns that are shown, from left to right, with their widths.
+    fn shown(&self) -> Vec<(usize, usize)> {
+        let widths: Vec<usize> = (0..self.titles.len()).map(|place| self.width_of(place)).collect();
+        let whole = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+        let Some(room) = self.width.filter(|room| whole > *room) else {
+            return widths.into_iter().enumerate().collect();
+        };
+        let claims = |places: &[usize], most: usize| {
+            let claim = |place: &usize| {
+                let width = *widths.get(*place)?;
+                // A figure without its end is another figure.
+                let width = if self.is_figures(*place) { width } else { width.min(most) };
+                Some(Claim { column: *place, width })
+            };
+            places.iter().filter_map(claim).collect::<Vec<_>>()
+        };
+        let (first, then) = &self.claims;
+        let wanted = [
+            claims(first, TEXT_CLAIM),
+            claims(first, LONG_TEXT_CLAIM),
+            claims(then, TEXT_CLAIM),
+            claims(first, usize::MAX),
+            claims(then, usize::MAX),
+        ];
+        let mut shown: Vec<(usize, usize)> = fit(wanted.into_iter().flatten(), room)
+            .into_iter()
+            .map(|Claim { column, width }| (column, width))
+            .collect();
+        shown.sort_unstable();
+        shown
+    }
+
+    fn width_of(&self, place: usize) -> usize {
+        let title = self.titles.get(place).map(|title| title.chars().count()).unwrap_or_default();
+        self.cells(place).map(|cell| cell.text.chars().count()).max().unwrap_or_default().max(title)
+    }
+
+    fn is_figures(&self, place: usize) -> bool {
+        self.cells(place).any(|cell| cell.number)
+    }
+
+    fn cells(&self, place: usize) -> impl Iterator<Item = &Cell> {
+        self.rows.iter().filter_map(move |row| row.get(place))
     }
 }
 
@@ -56,13 +126,13 @@ impl Table {
 impl Cell {
     /// A figure, at the right.
     pub(crate) fn number(text: String) -> Self {
-        Self { text, alignment: CellAlignment::Right }
+        Self { text, number: true }
     }
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, alignment: CellAlignment::Left }
+        Self { text, number: false }
     }
 }
 
@@ -70,6 +140,21 @@ impl From<&str> for Cell {
     fn from(text: &str) -> Self {
         text.to_owned().into()
     }
+}
+
+/// Joins cells to a line.
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.collect();
+    let mut line = cells.join(&" ".repeat(GAP));
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
+}
+
+fn padded(text: &str, width: usize, right: bool) -> String {
+    let text = both_ends(text, width);
+    let space = " ".repeat(width.saturating_sub(text.chars().count()));
+    if right { space + &text } else { text + &space }
 }
 
 #[cfg(test)]
@@ -84,5 +169,42 @@ mod tests {
         let text = table.render();
         let expected = "a\\xe2\\x80\\xaeb  N\nx y\\x1b[31m        7\n\\xcc\\x81        1234\n";
         assert_eq!(text, expected);
+    }
+
+    fn sessions(width: usize) -> String {
+        let titles = ["NAME", "OWNER", "NODES", "LOST"].map(str::to_owned);
+        let mut table = Table::new(&titles, Some(width));
+        let lost = || Cell::number("1,234".to_owned());
+        table.row([
+            Cell::from("abcde"),
+            Cell::from("somebody@example.org"),
+            Cell::from("n1, n2, n3"),
+            lost(),
+        ]);
+        table.row([Cell::from("fghij"), Cell::from("-"), Cell::from("n1"), lost()]);
+        table.render()
+    }
+
+    #[test]
+    fn columns_without_room_go_and_no_word_breaks_over_lines() {
+        assert_eq!(
+            sessions(60),
+            "NAME   OWNER                 NODES       LOST\n\
+             abcde  somebody@example.org  n1, n2, n3  1,234\n\
+             fghij  -                     n1          1,234\n"
+        );
+        assert_eq!(
+            sessions(42),
+            "NAME   OWNER             NODES       LOST\n\
+             abcde  somebod…mple.org  n1, n2, n3  1,234\n\
+             fghij  -                 n1          1,234\n"
+        );
+        assert_eq!(
+            sessions(30),
+            "NAME   OWNER             LOST\n\
+             abcde  somebod…mple.org  1,234\n\
+             fghij  -                 1,234\n"
+        );
+        assert_eq!(sessions(3), "N…\na…e\nf…j\n");
     }
 }

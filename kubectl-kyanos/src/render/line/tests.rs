@@ -4,7 +4,15 @@ use super::super::{detail, samples};
 use super::*;
 
 fn renderer(wide: bool, width: Option<usize>) -> LineRenderer {
-    LineRenderer { zone: TimeZone::UTC, cluster: false, wide, colour: false, width }
+    of(Who::Processes, wide, width)
+}
+
+fn of(who: Who, wide: bool, width: Option<usize>) -> LineRenderer {
+    LineRenderer::new(Look { zone: TimeZone::UTC, who, wide, colour: false }, width)
+}
+
+fn at(line: &str, word: &str) -> Option<usize> {
+    line.find(word).map(|at| line[..at].chars().count())
 }
 
 #[test]
@@ -19,26 +27,77 @@ fn lines_are_aligned_with_their_header() {
     assert_eq!(lines, expected);
 }
 
+/// Widths of terminals whose lines are kept in a file.
+const WIDTHS: [usize; 4] = [60, 80, 120, 200];
+
 #[test]
-fn a_terminal_s_width_is_kept_but_for_the_segments() {
-    let renderer = renderer(true, Some(220));
-    let header = renderer.header();
-    let at = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
-    assert_eq!(at(&header, "OPERATION"), at(&renderer.line(&samples::client()), "GET /orders"));
-    for width in [20, 80, 100, 220] {
-        let renderer = LineRenderer { width: Some(width), ..renderer.clone() };
-        for line in
-            [renderer.header(), renderer.line(&samples::client()), renderer.line(&samples::unanswered())]
-        {
-            assert!(line.chars().count() <= width, "{line}");
+fn a_terminal_s_width_shows_what_matters_first() {
+    let mut text = String::new();
+    for width in WIDTHS {
+        for (name, who) in [
+            ("on one machine", Who::Processes),
+            ("in one namespace", Who::Pods),
+            ("in all namespaces", Who::PodsOfNamespaces),
+        ] {
+            let renderer = of(who, false, Some(width));
+            text.push_str(&format!("{width} characters, {name}:\n{}\n", renderer.header()));
+            for exchange in [samples::client(), samples::in_pod(), samples::unanswered(), samples::slow()] {
+                text.push_str(&renderer.line(&exchange));
+                text.push('\n');
+            }
+            text.push('\n');
         }
     }
-    assert!(header.contains("CONTAINER") && header.contains("TARGET"));
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/line/widths.txt");
+    if std::env::var_os("KYANOS_BLESS").is_some() {
+        std::fs::write(&file, &text).expect("written");
+    }
+    let known = std::fs::read_to_string(&file).expect("the lines of each width");
+    assert_eq!(known, text, "{} differs; bless with KYANOS_BLESS=1", file.display());
+}
+
+#[test]
+fn a_terminal_s_width_is_kept_and_operation_and_status_stay() {
+    for who in [Who::Processes, Who::Pods, Who::PodsOfNamespaces] {
+        for width in 1..300 {
+            let renderer = of(who, false, Some(width));
+            let header = renderer.header();
+            for line in [
+                &header,
+                &renderer.line(&samples::in_pod()),
+                &renderer.line(&samples::unanswered()),
+                &renderer.line(&samples::slow()),
+            ] {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+            let shows = |title| header.contains(title);
+            assert!(width < 26 || (shows("OPERATION") && shows("STATUS")), "{width}: {header}");
+            assert!(width < 44 || shows(if who == Who::Processes { "PROCESS" } else { "POD" }), "{header}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wide_is_shown_whole_whatever_the_terminal() {
+    let wide = renderer(true, Some(80));
+    assert_eq!(wide.line(&samples::client()), renderer(true, None).line(&samples::client()));
+    assert_eq!(at(&wide.header(), "OPERATION"), at(&wide.line(&samples::client()), "GET /orders"));
+    assert!(wide.header().contains("CONTAINER") && wide.header().contains("TARGET"));
+}
+
+#[test]
+fn another_width_is_followed() {
+    let mut renderer = renderer(false, Some(80));
+    assert!(!renderer.resize(80) && renderer.resize(120));
+    assert_eq!(renderer.header(), self::renderer(false, Some(120)).header());
+    assert!(!self::renderer(true, Some(80)).resize(120), "what is wide has no width");
+    assert!(!self::renderer(false, None).resize(120), "nor has a pipe");
 }
 
 #[test]
 fn errors_are_red_only_where_colours_are_wanted() {
-    let coloured = LineRenderer { colour: true, ..renderer(false, None) };
+    let look = Look { zone: TimeZone::UTC, who: Who::Processes, wide: false, colour: true };
+    let coloured = LineRenderer::new(look, None);
     assert!(coloured.line(&samples::unanswered()).starts_with("\u{1b}[31m"));
     assert!(!coloured.line(&samples::client()).contains('\u{1b}'));
     assert!(!renderer(false, None).line(&samples::unanswered()).contains('\u{1b}'));
@@ -73,38 +132,50 @@ fn what_was_found_out_is_shown() {
 }
 
 #[test]
-fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
-    let cluster = LineRenderer { cluster: true, ..renderer(false, None) };
+fn a_cluster_names_pods_first_and_processes_outside_them() {
+    let cluster = of(Who::Pods, false, None);
     let lines = [cluster.header(), cluster.line(&samples::in_pod()), cluster.line(&samples::client())];
     let expected = [
-        "TIME          POD/CONTAINER                         SIDE    PROTOCOL  REMOTE",
-        "22:13:20.123  orders-6d5f7c9b8-x2x4z/app            server  http      shop/redis:6379",
-        "22:13:20.123  curl/4242                             client  http      10.1.2.3:8080",
+        "POD                                   TIME          SIDE    PROTOCOL  REMOTE",
+        "orders-6d5f7c9b8-x2x4z                22:13:20.123  server  http      shop/redis:6379",
+        "curl/4242                             22:13:20.123  client  http      10.1.2.3:8080",
     ];
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(expected), "{line}");
     }
-    assert!(!lines[1].contains("python3") && !lines[1].contains("node-1"), "{}", lines[1]);
+    for hidden in ["python3", "node-1", "app", "Deployment", "shop/orders"] {
+        assert!(!lines[1].contains(hidden), "{hidden}: {}", lines[1]);
+    }
+    let several = of(Who::PodsOfNamespaces, false, None);
+    assert!(several.line(&samples::in_pod()).starts_with("shop/orders-6d5f7c9b8-x2x4z  "));
+}
+
+#[test]
+fn long_names_of_pods_keep_both_ends_on_a_terminal_and_are_whole_elsewhere() {
     let mut long = samples::in_pod();
     long.origin.as_mut().expect("one").pod = format!("{}-x2x4z", "orders".repeat(9));
-    let terminal = LineRenderer { width: Some(200), ..cluster.clone() };
-    assert!(
-        terminal.line(&long).contains("  ordersordersorder…rsorders-x2x4z/app  "),
-        "{}",
-        terminal.line(&long)
-    );
-    assert!(cluster.line(&long).contains("ordersorders-x2x4z/app  "), "a pipe has it whole");
-    let mut alone = samples::in_pod();
-    alone.origin.as_mut().expect("one").container.clear();
-    assert!(cluster.line(&alone).contains("  orders-6d5f7c9b8-x2x4z  "));
-    let wide = LineRenderer { cluster: true, ..renderer(true, None) };
+    let line = of(Who::Pods, false, Some(80)).line(&long);
+    assert!(line.starts_with("orderso…rs-x2x4z  22:13:20  "), "{line}");
+    assert!(of(Who::Pods, false, None).line(&long).contains("ordersorders-x2x4z  "), "a pipe has it whole");
+}
+
+#[test]
+fn wide_adds_node_container_workload_and_process() {
+    let wide = of(Who::Pods, true, None);
     let line = wide.line(&samples::in_pod());
-    for word in ["  orders-6d5f7c9b8-x2x4z/app  ", "  shop  ", "  node-1  ", "  python3/26278  "] {
-        assert!(line.contains(word), "{word}: {line}");
+    for (title, word) in [
+        ("POD", "orders-6d5f7c9b8-x2x4z"),
+        ("NODE", "node-1"),
+        ("CONTAINER", "app"),
+        ("WORKLOAD", "Deployment/orders"),
+        ("PROCESS", "python3/26278"),
+    ] {
+        assert_eq!(
+            at(&wide.header(), title),
+            at(&line, &format!("{word} ").trim_end().to_owned()),
+            "{title}: {line}"
+        );
     }
-    let at = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
-    assert_eq!(at(&wide.header(), "NODE"), at(&line, "node-1"));
-    assert_eq!(at(&wide.header(), "OPERATION"), at(&line, "GET /orders"));
     // On one machine nothing is named that is not known there.
     let local = renderer(true, None);
     assert!(local.header().contains("PROCESS") && !local.header().contains("NODE"));
@@ -112,12 +183,12 @@ fn a_cluster_names_pods_and_their_containers_and_processes_outside_them() {
 
 #[test]
 fn one_s_own_end_is_never_a_service() {
-    let wide = LineRenderer { cluster: true, ..renderer(true, None) };
+    let wide = of(Who::Pods, true, None);
     let block = detail::block(&samples::in_pod(), None);
     let mut unnamed = samples::in_pod();
     unnamed.local.as_mut().expect("an end").pod.clear();
     for (text, own) in [
-        (wide.line(&samples::in_pod()), "orders-6d5…x2x4z:8080"),
+        (wide.line(&samples::in_pod()), "orders-6d5f7c9b8-x2x4z:8080"),
         (block.clone(), "orders-6d5f7c9b8-x2x4z:8080 ↔ shop/redis:6379"),
         (wide.line(&unnamed), "10.0.0.4:8080"),
         (detail::block(&unnamed, None), "10.0.0.4:8080 ↔ shop/redis:6379"),
@@ -158,9 +229,9 @@ fn what_changes_the_direction_of_text_reaches_no_terminal() {
     for message in [&mut exchange.request, &mut exchange.response] {
         message.as_mut().expect("one").payload = format!("{hostile}\n\tx\n\u{301}").into_bytes();
     }
-    for cluster in [false, true] {
-        for wide in [false, true] {
-            let line = LineRenderer { cluster, ..renderer(wide, None) }.line(&exchange);
+    for who in [Who::Processes, Who::Pods, Who::PodsOfNamespaces] {
+        for (wide, width) in [(false, None), (true, None), (false, Some(120))] {
+            let line = of(who, wide, width).line(&exchange);
             assert!(line.chars().all(|letter| !hidden(letter)), "{line:?}");
         }
     }
