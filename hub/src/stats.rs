@@ -35,7 +35,7 @@ pub const MAX_ALL_SAMPLES: usize = 4096;
 pub const SAMPLE_PAYLOAD: usize = 1024;
 
 /// Levels of grouping.
-pub const MAX_LEVELS: usize = 2;
+pub const MAX_LEVELS: usize = 3;
 
 /// First key of the row that counts what has no row of its own.
 pub const OTHER_KEY: &str = "(other)";
@@ -141,16 +141,16 @@ impl TryFrom<&v1::StatRequest> for Aggregates {
 impl Aggregates {
     /// Counts an exchange, or sets it aside until it is known whether its client's side is seen.
     pub fn add(&mut self, exchange: &Arc<v1::Exchange>) {
-        let Some(pending) = &mut self.pending else { return self.count(exchange, false) };
+        let Some(pending) = &mut self.pending else { return self.count(exchange) };
         match exchange.side() {
             v1::Side::Server => {
                 if let Some(oldest) = pending.hold(exchange) {
-                    self.count(&oldest, true);
+                    self.count(&oldest);
                 }
             }
             v1::Side::Client | v1::Side::Unspecified => {
                 pending.client(exchange);
-                self.count(exchange, true);
+                self.count(exchange);
             }
         }
     }
@@ -159,7 +159,7 @@ impl Aggregates {
     pub fn settle(&mut self, all: bool) {
         let Some(pending) = &mut self.pending else { return };
         for exchange in pending.due(all) {
-            self.count(&exchange, true);
+            self.count(&exchange);
         }
     }
 
@@ -169,13 +169,13 @@ impl Aggregates {
         self.counted >= self.limit
     }
 
-    fn count(&mut self, exchange: &v1::Exchange, by_service: bool) {
+    fn count(&mut self, exchange: &v1::Exchange) {
         if self.is_full() {
             self.surplus += 1;
             return;
         }
         self.counted += 1;
-        let keys: Vec<String> = self.fields.iter().map(|field| field.key(exchange, by_service)).collect();
+        let keys: Vec<String> = self.fields.iter().map(|field| field.key(exchange)).collect();
         let side = exchange.side();
         let full = self.groups.len() >= MAX_GROUPS || self.bins >= MAX_BINS;
         let id = (keys, side);

@@ -181,9 +181,7 @@ impl Workloads {
     pub fn resolve(&self, exchanges: &mut [v1::Exchange]) {
         let index = self.read();
         for exchange in exchanges {
-            for end in [&mut exchange.local, &mut exchange.remote].into_iter().flatten() {
-                index.resolve(end);
-            }
+            index.resolve(exchange);
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) enum Commands {
     /// Aggregate requests: counts, errors and percentiles by group
     #[command(after_help = include_str!("cli/help/stat.txt"))]
     Stat(Box<StatArgs>),
-    /// Show what this machine depends on: remote services by protocol
+    /// Show who depends on what: sources, destinations and protocols
     #[command(after_help = include_str!("cli/help/overview.txt"))]
     Overview(Box<OverviewArgs>),
     /// Ask SQL about what a session stored

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod causes;
 pub mod columns;
+pub mod ends;
 pub mod filter;
 mod grouping;
 pub mod id;

@@ -1,5 +1,6 @@
 //! Fields that exchanges are grouped by.
 
+use proto::ends;
 use proto::filter::address;
 use proto::v1::{self, CommonField, ProtocolField, grouping};
 
@@ -20,12 +21,11 @@ pub enum Field {
 // === impl Field ===
 
 impl Field {
-    /// The exchange's value, empty where it has none. With `by_service` the service is the serving end, whichever end
-    /// was observed.
+    /// The exchange's value, empty where it has none.
     #[must_use]
-    pub fn key(&self, exchange: &v1::Exchange, by_service: bool) -> String {
+    pub fn key(&self, exchange: &v1::Exchange) -> String {
         let mut key = match self {
-            Self::Common(field) => common(*field, exchange, by_service),
+            Self::Common(field) => common(*field, exchange),
             Self::Own(field) => own(field, exchange),
         };
         if let Some((at, _)) = key.char_indices().nth(MAX_KEY_CHARS) {
@@ -51,7 +51,7 @@ impl TryFrom<&v1::Grouping> for Field {
     }
 }
 
-fn common(field: CommonField, exchange: &v1::Exchange, by_service: bool) -> String {
+fn common(field: CommonField, exchange: &v1::Exchange) -> String {
     let (local, remote) = (exchange.local.as_ref(), exchange.remote.as_ref());
     match field {
         CommonField::Unspecified => String::new(),
@@ -63,12 +63,17 @@ fn common(field: CommonField, exchange: &v1::Exchange, by_service: bool) -> Stri
         CommonField::LocalPort => local.map(|end| end.port.to_string()).unwrap_or_default(),
         CommonField::Protocol => exchange.protocol.clone(),
         CommonField::Status => exchange.status.clone(),
-        CommonField::RemoteService if by_service && exchange.side() == v1::Side::Server => service(local),
-        CommonField::RemoteService => service(remote),
+        CommonField::RemoteService => ends::remote(exchange),
         CommonField::Pod => origin(exchange, |origin| within(&origin.namespace, &origin.pod)),
         CommonField::Workload => origin(exchange, |origin| within(&origin.namespace, &origin.workload)),
         CommonField::Namespace => origin(exchange, |origin| origin.namespace.clone()),
         CommonField::Node => origin(exchange, |origin| origin.node.clone()),
+        CommonField::Source => ends::source(exchange),
+        CommonField::Destination => ends::destination(exchange),
+        CommonField::RemotePod => other(remote, |end| within(&end.namespace, &end.pod)),
+        CommonField::RemoteWorkload => other(remote, |end| within(&end.namespace, &end.workload)),
+        CommonField::RemoteNamespace => other(remote, |end| end.namespace.clone()),
+        CommonField::RemoteNode => other(remote, |end| end.node.clone()),
     }
 }
 
@@ -84,6 +89,10 @@ fn origin(exchange: &v1::Exchange, value: impl FnOnce(&v1::Origin) -> String) ->
     exchange.origin.as_ref().map(value).unwrap_or_default()
 }
 
+fn other(end: Option<&v1::Endpoint>, value: impl FnOnce(&v1::Endpoint) -> String) -> String {
+    end.map(value).unwrap_or_default()
+}
+
 /// A name within its namespace; empty where there is none.
 fn within(namespace: &str, name: &str) -> String {
     if name.is_empty() { String::new() } else { format!("{namespace}/{name}") }
@@ -94,13 +103,5 @@ fn place(end: Option<&v1::Endpoint>) -> String {
     match (address(end), u16::try_from(end.port)) {
         (Some(address), Ok(port)) => std::net::SocketAddr::new(address, port).to_string(),
         (None, _) | (_, Err(_)) => String::new(),
-    }
-}
-
-fn service(end: Option<&v1::Endpoint>) -> String {
-    match end {
-        Some(end) if !end.service.is_empty() => end.service.clone(),
-        Some(end) if !end.pod.is_empty() => format!("{}/{}", end.namespace, end.pod),
-        end => place(end),
     }
 }

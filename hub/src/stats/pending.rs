@@ -1,9 +1,11 @@
 //! Which side of an exchange counts where only one may: the client's, and the server's only where no client is seen.
 
 use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::filter::address;
 use proto::v1;
 use tokio::time::Instant;
 
@@ -16,14 +18,21 @@ pub(super) const MAX_PENDING_SIDES: usize = 2048;
 /// How long a server's side waits: the client's comes from the same machine or a near one.
 const SERVER_SIDE_WAIT: Duration = Duration::from_millis(500);
 
-/// Both ends of a connection, the client's first.
-type Connection = (Vec<u8>, u32, Vec<u8>, u32);
+/// The client's end of a connection. The server's is another one on each side where the client connected to a Service;
+/// and loopback addresses are each pod's and each node's own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ClientEnd {
+    address: Option<IpAddr>,
+    port: u32,
+    /// Node, namespace and pod whose loopback address it is.
+    within: Option<[String; 3]>,
+}
 
 /// Server sides that wait, and connections whose client is seen.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    clients: HashSet<Connection>,
-    order: VecDeque<Connection>,
+    clients: HashSet<ClientEnd>,
+    order: VecDeque<ClientEnd>,
     waiting: VecDeque<(Instant, Arc<v1::Exchange>)>,
     passed_over: u64,
 }
@@ -33,7 +42,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Remembers a connection by its client's side.
     pub(super) fn client(&mut self, exchange: &v1::Exchange) {
-        let connection = connection(exchange);
+        let connection = client_end(exchange);
         if self.clients.insert(connection.clone()) {
             self.order.push_back(connection);
             if self.order.len() > MAX_CONNECTIONS
@@ -74,7 +83,7 @@ impl Pending {
     }
 
     fn judge(&mut self, exchange: Arc<v1::Exchange>) -> Option<Arc<v1::Exchange>> {
-        if self.clients.contains(&connection(&exchange)) {
+        if self.clients.contains(&client_end(&exchange)) {
             self.passed_over += 1;
             return None;
         }
@@ -82,12 +91,14 @@ impl Pending {
     }
 }
 
-fn connection(exchange: &v1::Exchange) -> Connection {
-    let end = |end: &Option<v1::Endpoint>| {
-        end.as_ref().map(|end| (end.address.clone(), end.port)).unwrap_or_default()
+fn client_end(exchange: &v1::Exchange) -> ClientEnd {
+    let end = match exchange.side() {
+        v1::Side::Server => exchange.remote.as_ref(),
+        v1::Side::Client | v1::Side::Unspecified => exchange.local.as_ref(),
     };
-    let (local, remote) = (end(&exchange.local), end(&exchange.remote));
-    let (client, server) =
-        if exchange.side() == v1::Side::Server { (remote, local) } else { (local, remote) };
-    (client.0, client.1, server.0, server.1)
+    // One side may have it as an address of version 6.
+    let address = end.and_then(address);
+    let origin = exchange.origin.as_ref().filter(|_| address.is_some_and(|address| address.is_loopback()));
+    let within = origin.map(|origin| [&origin.node, &origin.namespace, &origin.pod].map(String::clone));
+    ClientEnd { address, port: end.map_or(0, |end| end.port), within }
 }

@@ -114,7 +114,7 @@ fn one_side_counts_where_the_client_is_seen() {
         let (local, remote) = (end(local), end(remote));
         Arc::new(v1::Exchange { side: side.into(), local, remote, ..Default::default() })
     };
-    let group_by = vec![Grouping::common(CommonField::RemoteService)];
+    let group_by = vec![Grouping::common(CommonField::Destination)];
     let mut table = table(&v1::StatRequest { prefer_client: true, group_by, ..Default::default() });
     table.add(&of(v1::Side::Server, 80, 4000));
     table.add(&of(v1::Side::Client, 4000, 80));
@@ -125,6 +125,43 @@ fn one_side_counts_where_the_client_is_seen() {
     assert!(rows.contains(&(vec!["127.0.0.1:80".to_owned()], v1::Side::Client.into(), 1)));
     assert!(rows.contains(&(vec!["127.0.0.1:81".to_owned()], v1::Side::Server.into(), 1)));
     assert_eq!((table.counted(), table.passed_over()), (2, 1));
+}
+
+#[test]
+fn a_kubelet_s_probe_and_what_went_through_a_service_count_once() {
+    let end = |address: &[u8], port| v1::Endpoint { address: address.to_vec(), port, ..Default::default() };
+    let origin = |pod: &str| Some(v1::Origin { node: "n1".into(), pod: pod.into(), ..Default::default() });
+    let of = |side: v1::Side, pod: &str, local, remote| {
+        Arc::new(v1::Exchange {
+            side: side.into(),
+            origin: origin(pod),
+            local: Some(local),
+            remote: Some(remote),
+            ..Default::default()
+        })
+    };
+    let mapped = |last| [[0; 10].as_slice(), &[255, 255, 10, 244, 1, last]].concat();
+    let (bridge, pod) = ([10, 244, 1, 1].as_slice(), [10, 244, 1, 9].as_slice());
+    let sides = [
+        // The kubelet probes with version 4, and the server listens with version 6 for both.
+        of(v1::Side::Client, "", end(bridge, 4000), end(pod, 8080)),
+        of(v1::Side::Server, "web", end(&mapped(9), 8080), end(&mapped(1), 4000)),
+        // A pod asks a Service; where it is answered, nothing of the Service is seen.
+        of(v1::Side::Server, "web", end(pod, 8080), end(&[10, 244, 2, 7], 4001)),
+        of(v1::Side::Client, "shop", end(&[10, 244, 2, 7], 4001), end(&[10, 96, 0, 1], 80)),
+        // Each pod has a loopback interface of its own.
+        of(v1::Side::Client, "web", end(&[127, 0, 0, 1], 4002), end(&[127, 0, 0, 1], 6379)),
+        of(v1::Side::Server, "web", end(&[127, 0, 0, 1], 6379), end(&[127, 0, 0, 1], 4002)),
+        of(v1::Side::Server, "shop", end(&[127, 0, 0, 1], 6379), end(&[127, 0, 0, 1], 4002)),
+    ];
+    let mut table = table(&v1::StatRequest { prefer_client: true, ..Default::default() });
+    for side in &sides {
+        table.add(side);
+    }
+    table.settle(true);
+    assert_eq!((table.counted(), table.passed_over()), (4, 3));
+    let rows: Vec<_> = table.rows().into_iter().map(|row| (row.side(), row.count)).collect();
+    assert_eq!(rows, [(v1::Side::Client, 3), (v1::Side::Server, 1)]);
 }
 
 #[test]
@@ -143,9 +180,22 @@ fn unknown_groups_and_too_many_levels_are_refused() {
     }
     let common = Grouping::common;
     assert!(matches!(
-        by(vec![common(CommonField::Connection), common(CommonField::Status), Grouping::own("http", "path")]),
-        Err(AggregatesError::Levels { levels: 3 })
+        by(vec![
+            common(CommonField::Source),
+            common(CommonField::Destination),
+            common(CommonField::Status),
+            Grouping::own("http", "path")
+        ]),
+        Err(AggregatesError::Levels { levels: 4 })
     ));
+    assert!(
+        by(vec![
+            common(CommonField::Source),
+            common(CommonField::Destination),
+            common(CommonField::Protocol)
+        ])
+        .is_ok()
+    );
     assert!(by(Vec::new()).is_ok());
 }
 
@@ -175,7 +225,14 @@ fn every_common_field_tells_something_else() {
         protocol: word("p"),
         status: word("s"),
         local: Some(end(1, 11)),
-        remote: Some(v1::Endpoint { service: word("ns/svc"), ..end(2, 22) }),
+        remote: Some(v1::Endpoint {
+            service: word("ns/svc"),
+            namespace: word("other"),
+            pod: word("behind"),
+            workload: word("Job/behind"),
+            node: word("far"),
+            ..end(2, 22)
+        }),
         origin: Some(v1::Origin {
             namespace: word("ns"),
             pod: word("pod"),
@@ -200,11 +257,17 @@ fn every_common_field_tells_something_else() {
         "11",
         "p",
         "s",
-        "ns/svc",
+        "svc/ns/svc:22",
         "ns/pod",
         "ns/Job/w",
         "ns",
         "node",
+        "ns/Job/w",
+        "svc/ns/svc:22",
+        "other/behind",
+        "other/Job/behind",
+        "other",
+        "far",
     ];
     assert_eq!(keys, expected);
 }

@@ -187,7 +187,7 @@ fn remove(index: &mut Index, item: &Item) {
 }
 
 fn pod_fact(key: &Key, pod: &Pod) -> v1::PodFact {
-    let Pod { uid, node, ips, host_ports, host_network, owner, containers, labels, ended } = pod;
+    let Pod { uid, node, ips, host_ips, host_ports, host_network, owner, containers, labels, ended } = pod;
     v1::PodFact {
         namespace: key.0.to_string(),
         name: key.1.to_string(),
@@ -203,6 +203,7 @@ fn pod_fact(key: &Key, pod: &Pod) -> v1::PodFact {
             .collect(),
         labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         ended: *ended,
+        host_ips: octets(host_ips),
     }
 }
 
@@ -219,6 +220,7 @@ fn set_pod(index: &mut Index, fact: v1::PodFact) -> Item {
         containers,
         labels,
         ended,
+        host_ips,
     } = fact;
     let key = key(index, &namespace, &name);
     let mut labels: Vec<_> =
@@ -229,6 +231,7 @@ fn set_pod(index: &mut Index, fact: v1::PodFact) -> Item {
         uid: index.intern(&uid),
         node: index.intern(&node),
         ips: addresses(&ips),
+        host_ips: addresses(&host_ips),
         host_ports: ports(&host_ports),
         host_network,
         owner: owner.map(|owner| self::owner(index, &owner)),

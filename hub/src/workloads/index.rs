@@ -1,11 +1,12 @@
 //! What is known of a cluster's pods, services and nodes, in the few fields that names need.
 
+mod ends;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use proto::v1;
 use tokio::time::Instant;
 
 use super::changes::{Changes, Item};
@@ -31,7 +32,10 @@ pub struct Pod {
     pub node: Arc<str>,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
-    /// Ports that its containers declare, kept for pods in their node's network alone.
+    /// Addresses of its node, where it has ports there.
+    pub host_ips: Vec<IpAddr>,
+    /// Ports of its node's addresses that are its own: all that it declares where it lives in its node's network, else
+    /// those that are mapped.
     pub host_ports: Vec<u16>,
     /// Whether it lives in its node's network.
     pub host_network: bool,
@@ -82,13 +86,31 @@ pub struct Index {
     slices_of: HashMap<Key, BTreeSet<Key>>,
     backend_at: HashMap<(IpAddr, u16), Vec<Key>>,
     nodes: HashMap<Arc<str>, Vec<IpAddr>>,
-    node_ips: HashMap<IpAddr, usize>,
+    node_ips: HashMap<IpAddr, Vec<Arc<str>>>,
     /// Owners of replica sets and jobs, by kind, namespace and name.
     owners: HashMap<(&'static str, Key), Owner>,
     /// Pods that were forgotten since texts were.
     forgotten: usize,
     /// Who is told what changes.
     followers: Vec<Weak<Changes>>,
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Addresses that are its own alone.
+    fn own_ips(&self) -> &[IpAddr] {
+        if self.host_network { &[] } else { &self.ips }
+    }
+
+    /// Addresses of its node at which ports are its own.
+    fn node_ips(&self) -> &[IpAddr] {
+        match (self.host_ports.is_empty(), self.host_network) {
+            (true, _) => &[],
+            (false, true) => &self.ips,
+            (false, false) => &self.host_ips,
+        }
+    }
 }
 
 // === impl Index ===
@@ -138,12 +160,8 @@ impl Index {
             return false;
         }
         self.unlink_pod(key);
-        if !pod.ended && !pod.host_network {
-            for ip in &pod.ips {
-                self.by_ip.entry(*ip).or_default().push(key.clone());
-            }
-        } else if pod.host_network && !pod.ended {
-            for ip in pod.ips.iter().filter(|_| !pod.host_ports.is_empty()) {
+        if !pod.ended {
+            for ip in pod.own_ips().iter().chain(pod.node_ips()) {
                 self.by_ip.entry(*ip).or_default().push(key.clone());
             }
         }
@@ -173,7 +191,7 @@ impl Index {
 
     fn unlink_pod(&mut self, key: &Key) {
         let Some(pod) = self.pods.get(key) else { return };
-        for ip in &pod.ips {
+        for ip in pod.own_ips().iter().chain(pod.node_ips()) {
             if let Some(keys) = self.by_ip.get_mut(ip) {
                 keys.retain(|known| known != key);
                 if keys.is_empty() {
@@ -275,7 +293,7 @@ impl Index {
         }
         self.remove_node(name);
         for ip in &ips {
-            *self.node_ips.entry(*ip).or_default() += 1;
+            self.node_ips.entry(*ip).or_default().push(Arc::clone(name));
         }
         self.nodes.insert(Arc::clone(name), ips);
         self.changed(|| Item::Node(Arc::clone(name)));
@@ -286,9 +304,9 @@ impl Index {
         let Some(ips) = self.nodes.remove(name) else { return };
         self.changed(|| Item::Node(Arc::clone(name)));
         for ip in ips {
-            if let Some(count) = self.node_ips.get_mut(&ip) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
+            if let Some(names) = self.node_ips.get_mut(&ip) {
+                names.retain(|known| known != name);
+                if names.is_empty() {
                     self.node_ips.remove(&ip);
                 }
             }
@@ -409,66 +427,6 @@ impl Index {
         let owner = self.owners.get(&(followed, (Arc::clone(&key.0), Arc::clone(name))));
         let (kind, name) = owner.unwrap_or(&(Arc::clone(kind), Arc::clone(name))).clone();
         format!("{kind}/{name}")
-    }
-
-    /// Names the pod and the service at an end, as far as they are unambiguous; what is named already stays.
-    pub fn resolve(&self, end: &mut v1::Endpoint) {
-        let Some(ip) = proto::filter::address(end) else { return };
-        let Ok(port) = u16::try_from(end.port) else { return };
-        let service = self.service_at(ip, port);
-        let pod = match &service {
-            Some(service) => self.only_pod(service),
-            None => self.pod_at(ip, port),
-        };
-        let service = service.or_else(|| self.backend(ip, port));
-        if let Some((namespace, name)) = &service
-            && end.service.is_empty()
-        {
-            end.service = format!("{namespace}/{name}");
-            if end.namespace.is_empty() {
-                end.namespace = namespace.to_string();
-            }
-        }
-        if let Some((namespace, name)) = pod
-            && end.pod.is_empty()
-        {
-            end.namespace = namespace.to_string();
-            end.pod = name.to_string();
-        }
-    }
-
-    fn service_at(&self, ip: IpAddr, port: u16) -> Option<Key> {
-        let found = self
-            .service_at
-            .get(&(ip, port))
-            .or_else(|| self.node_ips.contains_key(&ip).then(|| self.service_on.get(&port)).flatten())?;
-        only(found.iter()).cloned()
-    }
-
-    fn backend(&self, ip: IpAddr, port: u16) -> Option<Key> {
-        only(self.backend_at.get(&(ip, port))?.iter()).cloned()
-    }
-
-    fn pod_at(&self, ip: IpAddr, port: u16) -> Option<Key> {
-        let Some(keys) = self.by_ip.get(&ip) else {
-            let was_here = |pod: &Pod| !pod.host_network && !pod.ended && pod.ips.contains(&ip);
-            let dead = self.tombstones.iter().rev().find(|(_, _, pod)| was_here(pod));
-            return dead
-                .filter(|(died, _, _)| died.elapsed() <= TOMBSTONE_PERIOD)
-                .map(|(_, key, _)| key.clone());
-        };
-        let has = |key: &&Key| {
-            self.pods.get(*key).is_some_and(|pod| !pod.host_network || pod.host_ports.contains(&port))
-        };
-        only(keys.iter().filter(has)).cloned()
-    }
-
-    /// The pod of a service that has exactly one ready endpoint.
-    fn only_pod(&self, service: &Key) -> Option<Key> {
-        let slices = self.slices_of.get(service)?.iter().filter_map(|slice| self.slices.get(slice));
-        let ready = slices.flat_map(|slice| &slice.endpoints).filter(|(_, ready, _)| *ready);
-        let pods: Vec<_> = ready.map(|(ip, _, pod)| pod.as_ref().ok_or(ip)).collect();
-        only(pods.iter())?.ok().map(|pod| (Arc::clone(&service.0), Arc::clone(pod)))
     }
 }
 

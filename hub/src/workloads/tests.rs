@@ -146,3 +146,53 @@ async fn capturers_are_told_where_sessions_are_when_that_changes() {
     set("kyanos-fghij", [10, 0, 0, 3], "two");
     assert_eq!(node.next().await.sessions.unwrap().addresses, [vec![10, 0, 0, 1], vec![10, 0, 0, 3]]);
 }
+
+#[test]
+fn addresses_and_ports_of_nodes_are_read_from_what_the_api_says() {
+    let workloads = Workloads::new(&v1::Filter::default()).unwrap();
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": "n3", "annotations": {
+            "projectcalico.org/IPv4VXLANTunnelAddr": "10.50.3.64",
+            "network.cilium.io/ipv4-cilium-host": "10.60.3.8",
+        }},
+        "spec": {"podCIDRs": ["10.244.3.0/24", "fd00:3::/64"]},
+        "status": {"addresses": [
+            {"type": "InternalIP", "address": "192.0.2.3"},
+            {"type": "Hostname", "address": "n3"},
+        ]},
+    }))
+    .unwrap();
+    let mut mapped = pod("ingress", "n3");
+    mapped["spec"]["containers"][0]["ports"] =
+        json!([{"containerPort": 443, "hostPort": 8443}, {"containerPort": 80}]);
+    mapped["status"]["hostIPs"] = json!([{"ip": "192.0.2.3"}]);
+    let mapped: ApiPod = serde_json::from_value(mapped).unwrap();
+    {
+        let mut index = workloads.write();
+        watched::set(&node, &mut index);
+        watched::set(&mapped, &mut index);
+    }
+    let shown = |side: v1::Side, address: IpAddr, port| {
+        let remote = Some(v1::Endpoint { address: octets(address), port, ..Default::default() });
+        let mut exchanges = [v1::Exchange { side: side.into(), remote, ..Default::default() }];
+        workloads.resolve(&mut exchanges);
+        proto::ends::remote(&exchanges[0])
+    };
+    // The bridge and the way to other nodes, tunnels, and no other address of the range of pods.
+    for (address, name) in [
+        ("192.0.2.3", "node/n3:4000"),
+        ("10.244.3.1", "node/n3:4000"),
+        ("10.244.3.0", "node/n3:4000"),
+        ("fd00:3::1", "node/n3:4000"),
+        ("10.50.3.64", "node/n3:4000"),
+        ("10.60.3.8", "node/n3:4000"),
+        ("10.244.3.2", "10.244.3.2:4000"),
+        ("10.0.0.1", "pod/shop/ingress:4000"),
+    ] {
+        assert_eq!(shown(v1::Side::Server, address.parse().unwrap(), 4000), name);
+    }
+    let node: IpAddr = "192.0.2.3".parse().unwrap();
+    assert_eq!(shown(v1::Side::Client, node, 8443), "pod/shop/ingress:8443");
+    assert_eq!(shown(v1::Side::Client, node, 443), "node/n3:443", "only what is mapped is the node's");
+    assert_eq!(shown(v1::Side::Client, node, 10250), "node/n3/kubelet:10250");
+}

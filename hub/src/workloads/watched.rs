@@ -1,7 +1,7 @@
 //! From API objects to the index: one watch per kind, each object cut down as it arrives.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 
@@ -23,6 +23,15 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// Label of a slice that names its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Annotations with the address by which a node talks to its pods, of networks that choose one: Calico's and Cilium's.
+const INNER_ADDRESSES: [&str; 5] = [
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "network.cilium.io/ipv4-cilium-host",
+    "network.cilium.io/ipv6-cilium-host",
+];
 
 /// A kind of object that the index knows.
 pub(super) trait Watched: Send + 'static {
@@ -96,6 +105,13 @@ fn apply<K: Watched>(index: &mut Index, event: Event<K>, stale: &mut HashSet<Key
     }
 }
 
+/// Takes one object.
+#[cfg(test)]
+pub(super) fn set<K: Watched>(object: &K, index: &mut Index) {
+    let key = key(index, object.meta());
+    object.set(index, &key);
+}
+
 fn key(index: &mut Index, meta: &ObjectMeta) -> Key {
     let namespace = index.intern(meta.namespace.as_deref().unwrap_or_default());
     (namespace, index.intern(meta.name.as_deref().unwrap_or_default()))
@@ -142,13 +158,17 @@ fn project(index: &mut Index, pod: &ApiPod) -> Pod {
     });
     let containers = containers.collect();
     let ips = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
+    let host_ports = spec.map(|spec| ports(spec, host_network)).unwrap_or_default();
+    let host_ips = status.and_then(|status| status.host_ips.as_ref()).into_iter().flatten();
+    let host_ips = host_ips.filter(|_| !host_network && !host_ports.is_empty());
     let phase = status.and_then(|status| status.phase.as_deref());
     let labels = pod.metadata.labels.iter().flatten();
     Pod {
         uid: index.intern(uid.map(String::as_str).unwrap_or_default()),
         node: index.intern(spec.and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()),
         ips: ips.filter_map(|ip| address(&ip.ip)).collect(),
-        host_ports: spec.filter(|_| host_network).map(ports).unwrap_or_default(),
+        host_ips: host_ips.filter_map(|ip| address(&ip.ip)).collect(),
+        host_ports,
         host_network,
         owner: owner(index, &pod.metadata).filter(|(kind, _)| kind.as_ref() != "Node"),
         containers,
@@ -164,13 +184,32 @@ fn container_id(status: &ContainerStatus) -> Option<&str> {
     (!id.is_empty()).then_some(id)
 }
 
-fn ports(spec: &PodSpec) -> Vec<u16> {
+/// The ports of its node that a pod has: in its node's network what it declares, else what is mapped.
+fn ports(spec: &PodSpec, host_network: bool) -> Vec<u16> {
     let ports = spec.containers.iter().filter_map(|container| container.ports.as_ref()).flatten();
-    ports.filter_map(|port| port_number(port.container_port)).collect()
+    let of_node =
+        ports.filter_map(|port| if host_network { Some(port.container_port) } else { port.host_port });
+    of_node.filter_map(port_number).collect()
 }
 
 fn port_number(port: i32) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+/// The addresses of a node in its range of pods: networks of bridges give the first one to the bridge, and the range's own
+/// to the interface that leads to other nodes.
+fn bridges(range: &str) -> Vec<IpAddr> {
+    let first = range.split_once('/').and_then(|(network, _)| address(network));
+    let next = match first {
+        Some(IpAddr::V4(first)) => {
+            first.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into())
+        }
+        Some(IpAddr::V6(first)) => {
+            first.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into())
+        }
+        None => None,
+    };
+    first.into_iter().chain(next).collect()
 }
 
 fn address(text: &str) -> Option<IpAddr> {
@@ -255,7 +294,14 @@ impl Watched for Node {
 
     fn set(&self, index: &mut Index, key: &Key) -> bool {
         let addresses = self.status.as_ref().and_then(|status| status.addresses.as_ref());
-        let ips = addresses.into_iter().flatten().filter_map(|found| address(&found.address)).collect();
+        let addresses = addresses.into_iter().flatten().map(|found| found.address.as_str());
+        let annotated = INNER_ADDRESSES.iter().filter_map(|name| self.annotations().get(*name));
+        let mut ips: Vec<IpAddr> =
+            addresses.chain(annotated.map(String::as_str)).filter_map(address).collect();
+        let ranges = self.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_ref()).into_iter().flatten();
+        ips.extend(ranges.flat_map(|range| bridges(range)));
+        ips.sort_unstable();
+        ips.dedup();
         index.set_node(&key.1, ips);
         false
     }

@@ -5,13 +5,13 @@ use proto::v1::{CommonField, Grouping};
 use crate::suggestion::{WrongWord, suggest};
 
 /// Levels of grouping.
-const MAX_LEVELS: usize = 2;
+const MAX_LEVELS: usize = 3;
 
 /// Groups by nothing.
 const NO_GROUPS: &str = "none";
 
 /// What exchanges of every protocol have.
-const COMMON_FIELDS: [(&str, CommonField); 11] = [
+const COMMON_FIELDS: [(&str, CommonField); 17] = [
     ("conn", CommonField::Connection),
     ("remote-ip", CommonField::RemoteIp),
     ("remote-port", CommonField::RemotePort),
@@ -22,10 +22,16 @@ const COMMON_FIELDS: [(&str, CommonField); 11] = [
     ("namespace", CommonField::Namespace),
     ("node", CommonField::Node),
     ("remote-service", CommonField::RemoteService),
+    ("remote-pod", CommonField::RemotePod),
+    ("remote-workload", CommonField::RemoteWorkload),
+    ("remote-namespace", CommonField::RemoteNamespace),
+    ("remote-node", CommonField::RemoteNode),
+    ("source", CommonField::Source),
+    ("destination", CommonField::Destination),
     ("status", CommonField::Status),
 ];
 
-/// Up to two fields to group by.
+/// Up to three fields to group by.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Groups(Vec<(String, Grouping)>);
 
@@ -43,12 +49,12 @@ impl Groups {
     }
 }
 
-/// Reads one or two grouping fields, `a` or `a/b`.
+/// Reads one to three grouping fields, `a`, `a/b` or `a/b/c`.
 pub(crate) fn groups(text: &str) -> Result<Groups, WrongWord> {
     let known = all();
     let words: Vec<&str> = text.split('/').collect();
     if words.len() > MAX_LEVELS {
-        return Err(WrongWord::Expected("at most two levels, as a/b".to_owned()));
+        return Err(WrongWord::Expected("at most three levels, as a/b/c".to_owned()));
     }
     let mut fields = Vec::new();
     for word in words.into_iter().filter(|word| *word != NO_GROUPS) {
@@ -71,7 +77,7 @@ pub(crate) fn names() -> Vec<String> {
 
 /// Returns the help of `--group-by`.
 pub(crate) fn help() -> String {
-    format!("Group by one or two (a/b) of {}", names().join(", "))
+    format!("Group by one to three (a/b/c) of {}", names().join(", "))
 }
 
 fn all() -> Vec<(String, Grouping)> {
@@ -103,12 +109,20 @@ mod tests {
             ("http-path/protocol", vec![Grouping::own("http", "path"), common(CommonField::Protocol)]),
             ("redis-command", vec![Grouping::own("redis", "command")]),
             ("dns-type", vec![Grouping::own("dns", "type")]),
+            (
+                "source/destination/protocol",
+                vec![
+                    common(CommonField::Source),
+                    common(CommonField::Destination),
+                    common(CommonField::Protocol),
+                ],
+            ),
         ] {
             let names = text.split('/').map(str::to_owned).collect();
             assert_eq!(read(text), Ok((names, fields)), "{text}");
         }
         assert_eq!(read("none"), Ok((Vec::new(), Vec::new())));
-        assert!(read("none/none/none").is_err() && read("").is_err());
+        assert!(read("none/none/none/none").is_err() && read("").is_err());
         assert_eq!(read("http-pat"), Err(WrongWord::Meant("http-path".to_owned())));
         let unknown = read("shoe-size").map_err(|said| said.to_string());
         assert!(unknown.is_err_and(|said| said.contains("mysql-statement")));

@@ -1,4 +1,4 @@
-//! `overview`: remote services by protocol.
+//! `overview`: who depends on what, by protocol.
 
 use clap::ArgMatches;
 use proto::v1;
@@ -14,8 +14,8 @@ use crate::metric::Metric;
 use crate::render::result::Format;
 use crate::render::stat::{Layout, Sort};
 
-/// Services shown.
-const SHOWN_SERVICES: usize = 200;
+/// Rows shown.
+const SHOWN_ROWS: usize = 200;
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -26,7 +26,7 @@ pub(crate) async fn run(
     let asked = &args.capturing;
     let site = setup::site(asked, None, matches, true, console).await?;
     let groups =
-        groups::groups("remote-service/protocol").map_err(|error| Failure::new(error.to_string()))?;
+        groups::groups("source/destination/protocol").map_err(|error| Failure::new(error.to_string()))?;
     let request = v1::StatRequest {
         filter: Some(site.filter.clone()),
         metrics: vec![v1::Metric::TotalTime.into()],
@@ -41,7 +41,7 @@ pub(crate) async fn run(
         groups: groups.names(),
         metrics: vec![Metric(v1::Metric::TotalTime)],
         sort: Sort::Count,
-        limit: SHOWN_SERVICES,
+        limit: SHOWN_ROWS,
         wide: args.output == Format::Wide,
     };
     let shape = Shape { format: args.output, interval: None, layout };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use proto::columns::exchange::is_encrypted;
-use proto::{reason, v1};
+use proto::{ends, reason, v1};
 
 use super::text::{lines, one_line, payload};
 use super::{line, units};
@@ -43,12 +43,7 @@ pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> Stri
 
 fn connection(exchange: &v1::Exchange) -> String {
     let tls = if is_encrypted(exchange) { ", tls not read" } else { "" };
-    format!(
-        "{} ↔ {} ({}{tls})",
-        line::own_end(exchange.local.as_ref()),
-        line::remote_end(exchange.remote.as_ref()),
-        exchange.connection_id
-    )
+    format!("{} ↔ {} ({}{tls})", ends::local(exchange), ends::remote(exchange), exchange.connection_id)
 }
 
 /// Names the pod in its namespace, with container and workload.
@@ -68,7 +63,7 @@ fn pod(origin: &v1::Origin) -> String {
 /// Names the client that a proxy spoke for.
 fn announced(exchange: &v1::Exchange) -> String {
     let Some(client) = &exchange.announced else { return String::new() };
-    format!("{} (by a proxy, as its client)", line::own_end(Some(client)))
+    format!("{} (by a proxy, as its client)", ends::named(client))
 }
 
 fn message(

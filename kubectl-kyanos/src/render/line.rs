@@ -3,8 +3,8 @@
 mod column;
 
 use jiff::tz::TimeZone;
-use proto::filter::{address, counts_as_error};
-use proto::v1;
+use proto::filter::counts_as_error;
+use proto::{ends, v1};
 
 use self::column::{CLAIMS, COLUMNS, Column, Long};
 use super::fit::{Claim, GAP, fit};
@@ -149,11 +149,11 @@ pub(crate) fn parts(segments: v1::Segments) -> Vec<(&'static str, u64)> {
 
 /// Names who was observed: the pod, or a process outside pods.
 pub(crate) fn who(exchange: &v1::Exchange, who: Who) -> String {
-    let origin = exchange.origin.as_ref().filter(|origin| !origin.pod.is_empty());
-    match (origin, who) {
+    match (&exchange.origin, who) {
+        (None, _) | (Some(_), Who::Processes) => process(exchange),
+        (Some(origin), _) if origin.pod.is_empty() => ends::process(origin),
         (Some(origin), Who::PodsOfNamespaces) => format!("{}/{}", origin.namespace, origin.pod),
         (Some(origin), Who::Pods) => origin.pod.clone(),
-        (Some(_), Who::Processes) | (None, _) => process(exchange),
     }
 }
 
@@ -164,30 +164,6 @@ pub(crate) fn process(exchange: &v1::Exchange) -> String {
         Some(origin) => or_dash(&origin.comm).to_owned(),
         None => "-".to_owned(),
     }
-}
-
-/// Names the other end of the connection by service, pod or address.
-pub(crate) fn remote_end(endpoint: Option<&v1::Endpoint>) -> String {
-    match endpoint {
-        Some(endpoint) if !endpoint.service.is_empty() => with_port(&endpoint.service, endpoint.port),
-        endpoint => own_end(endpoint),
-    }
-}
-
-/// Names an end of the connection by pod or address: whoever serves is one pod, and no Service.
-pub(crate) fn own_end(endpoint: Option<&v1::Endpoint>) -> String {
-    let Some(endpoint) = endpoint else { return "-".to_owned() };
-    let host = match address(endpoint) {
-        _ if !endpoint.pod.is_empty() => endpoint.pod.clone(),
-        Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
-        Some(address) => address.to_string(),
-        None => "-".to_owned(),
-    };
-    with_port(&host, endpoint.port)
-}
-
-fn with_port(host: &str, port: u32) -> String {
-    if port == 0 { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 fn container_id(exchange: &v1::Exchange) -> String {

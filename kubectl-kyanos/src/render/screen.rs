@@ -56,8 +56,20 @@ impl Screen {
     /// Lines of the terminal that a text takes: long ones wrap.
     fn rows(&self, text: &str) -> usize {
         let width = self.size.map_or(usize::MAX, |(width, _)| width.max(1));
-        text.lines().map(|line| line.chars().count().div_ceil(width).max(1)).sum()
+        text.lines().map(|line| seen(line).div_ceil(width).max(1)).sum()
     }
+}
+
+/// Characters of a line that are seen: its colours are not, and nothing else in it commands a terminal.
+fn seen(line: &str) -> usize {
+    let mut colour = false;
+    let is_seen = |letter: &char| {
+        let begins = *letter == '\u{1b}';
+        let hidden = colour || begins;
+        colour = begins || (colour && *letter != 'm');
+        !hidden
+    };
+    line.chars().filter(is_seen).count()
 }
 
 #[cfg(test)]
@@ -86,6 +98,16 @@ mod tests {
             "a long block pushed them away"
         );
         assert!(screen.titles(&"x".repeat(21 * 80)).is_none() && screen.titles("x").is_some());
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let mut screen = screen();
+        screen.measured((80, 24));
+        let red = format!("\u{1b}[31m{}\u{1b}[0m", "m".repeat(80));
+        assert_eq!((seen(&red), seen("m"), seen("")), (80, 1, 0));
+        let due: Vec<usize> = (0..60).filter(|_| screen.titles(&red).is_some()).collect();
+        assert_eq!(due, [0, 22, 44]);
     }
 
     #[test]

@@ -205,6 +205,6 @@ mod tests {
              abcde  somebod…mple.org  1,234\n\
              fghij  -                 1,234\n"
         );
-        assert_eq!(sessions(3), "N…\na…e\nf…j\n");
+        assert_eq!(sessions(3), "N…E\na…e\nf…j\n");
     }
 }

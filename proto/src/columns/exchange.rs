@@ -130,7 +130,7 @@ pub const FIELDS: &[ExchangeField] = &[
         |to, found| end(&mut to.exchange.remote, Some(found.text()), |end| &mut end.pod),
     ),
     field(
-        Column::optional("remote_service", Kind::Name, "Service at the remote end, NAMESPACE/NAME"),
+        Column::optional("remote_service", Kind::Name, "Service that the client connected to, NAMESPACE/NAME; null where it used none"),
         |of| named(of.exchange.remote.as_ref(), |end| &end.service),
         |to, found| end(&mut to.exchange.remote, Some(found.text()), |end| &mut end.service),
     ),

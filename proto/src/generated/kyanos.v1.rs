@@ -298,9 +298,19 @@ pub struct Endpoint {
     /// Pod at this end; empty when unknown.
     #[prost(string, tag = "4")]
     pub pod: ::prost::alloc::string::String,
-    /// Service at this end as "NAMESPACE/NAME"; empty when unknown.
+    /// Service that was used to come to this end, as "NAMESPACE/NAME"; empty when none was, and at the observed process's
+    /// own end.
     #[prost(string, tag = "5")]
     pub service: ::prost::alloc::string::String,
+    /// Workload of the pod at this end, "KIND/NAME"; empty when unknown.
+    #[prost(string, tag = "6")]
+    pub workload: ::prost::alloc::string::String,
+    /// Node at this end: whose address it is, or on which the pod or process is; empty when unknown.
+    #[prost(string, tag = "7")]
+    pub node: ::prost::alloc::string::String,
+    /// Part of Kubernetes at this end.
+    #[prost(enumeration = "Component", tag = "8")]
+    pub component: i32,
 }
 /// Message is one direction of an exchange.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -504,6 +514,39 @@ impl Reason {
         match value {
             "REASON_UNSPECIFIED" => Some(Self::Unspecified),
             "REASON_UNREADABLE" => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+}
+/// Component is a part of Kubernetes that processes and pods talk to, or that talks to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Component {
+    /// None of them, or not known.
+    Unspecified = 0,
+    /// A node's kubelet.
+    Kubelet = 1,
+    /// The API server.
+    ApiServer = 2,
+}
+impl Component {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMPONENT_UNSPECIFIED",
+            Self::Kubelet => "COMPONENT_KUBELET",
+            Self::ApiServer => "COMPONENT_API_SERVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMPONENT_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMPONENT_KUBELET" => Some(Self::Kubelet),
+            "COMPONENT_API_SERVER" => Some(Self::ApiServer),
             _ => None,
         }
     }
@@ -1394,7 +1437,7 @@ pub struct StatRequest {
     /// Between hubs: count from now on, since the viewer has what was counted before.
     #[prost(bool, tag = "8")]
     pub from_now: bool,
-    /// Fields to group by, at most two.
+    /// Fields to group by, at most three.
     #[prost(message, repeated, tag = "9")]
     pub group_by: ::prost::alloc::vec::Vec<Grouping>,
 }
@@ -1665,7 +1708,7 @@ pub enum CommonField {
     Protocol = 5,
     /// Outcome.
     Status = 6,
-    /// Service at the remote end, else its pod, else its address and port.
+    /// Name of the remote end with its port: the Service that was used, else the pod, the node, or the address.
     RemoteService = 7,
     /// Local pod, "NAMESPACE/NAME".
     Pod = 8,
@@ -1675,6 +1718,18 @@ pub enum CommonField {
     Namespace = 10,
     /// Node.
     Node = 11,
+    /// Who asked, whichever end was observed: workload, else process, else node or address.
+    Source = 12,
+    /// Who was asked, whichever end was observed, with its port: Service, else workload, else node or address.
+    Destination = 13,
+    /// Pod at the remote end, "NAMESPACE/NAME".
+    RemotePod = 14,
+    /// Workload of the pod at the remote end, "NAMESPACE/KIND/NAME".
+    RemoteWorkload = 15,
+    /// Namespace of the pod or Service at the remote end.
+    RemoteNamespace = 16,
+    /// Node whose address the remote end is, or on which its pod is.
+    RemoteNode = 17,
 }
 impl CommonField {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1695,6 +1750,12 @@ impl CommonField {
             Self::Workload => "COMMON_FIELD_WORKLOAD",
             Self::Namespace => "COMMON_FIELD_NAMESPACE",
             Self::Node => "COMMON_FIELD_NODE",
+            Self::Source => "COMMON_FIELD_SOURCE",
+            Self::Destination => "COMMON_FIELD_DESTINATION",
+            Self::RemotePod => "COMMON_FIELD_REMOTE_POD",
+            Self::RemoteWorkload => "COMMON_FIELD_REMOTE_WORKLOAD",
+            Self::RemoteNamespace => "COMMON_FIELD_REMOTE_NAMESPACE",
+            Self::RemoteNode => "COMMON_FIELD_REMOTE_NODE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1712,6 +1773,12 @@ impl CommonField {
             "COMMON_FIELD_WORKLOAD" => Some(Self::Workload),
             "COMMON_FIELD_NAMESPACE" => Some(Self::Namespace),
             "COMMON_FIELD_NODE" => Some(Self::Node),
+            "COMMON_FIELD_SOURCE" => Some(Self::Source),
+            "COMMON_FIELD_DESTINATION" => Some(Self::Destination),
+            "COMMON_FIELD_REMOTE_POD" => Some(Self::RemotePod),
+            "COMMON_FIELD_REMOTE_WORKLOAD" => Some(Self::RemoteWorkload),
+            "COMMON_FIELD_REMOTE_NAMESPACE" => Some(Self::RemoteNamespace),
+            "COMMON_FIELD_REMOTE_NODE" => Some(Self::RemoteNode),
             _ => None,
         }
     }
@@ -2593,7 +2660,7 @@ pub struct PodFact {
     /// Addresses of 4 or 16 bytes.
     #[prost(bytes = "vec", repeated, tag = "5")]
     pub ips: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// Declared ports, of pods in their node's network.
+    /// Ports of its node's addresses that are its own.
     #[prost(uint32, repeated, tag = "6")]
     pub host_ports: ::prost::alloc::vec::Vec<u32>,
     /// Whether it lives in its node's network.
@@ -2614,6 +2681,9 @@ pub struct PodFact {
     /// Whether it has ended.
     #[prost(bool, tag = "11")]
     pub ended: bool,
+    /// Addresses of its node, 4 or 16 bytes each, of pods with such ports.
+    #[prost(bytes = "vec", repeated, tag = "12")]
+    pub host_ips: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// OwnerName is what controls an object, in the object's namespace.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -189,6 +189,9 @@ impl Fill {
             namespace: self.text(namespace),
             pod: self.text(pod),
             service: self.text(service),
+            workload: self.text(NONE),
+            node: self.text(NONE),
+            component: self.next(NONE, |_| (v1::Component::Kubelet.into(), Kind::Integer(1))),
         }
     }
 

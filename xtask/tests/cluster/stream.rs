@@ -43,6 +43,10 @@ fn exchanges_of_pods_stream_with_their_identity_from_every_node() {
         });
         assert!(found, "no {protocol} exchange of a loader names {service}");
     }
+    // Whoever asks is a pod or a node, whatever Service is in front of it.
+    let served: Vec<_> =
+        report.exchanges.iter().filter(|one| one.text("side") == "server").cloned().collect();
+    crate::all(&served, "what was served", |one| one.value["remote_service"].is_null());
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn pod(ip: [u8; 4]) -> Pod {
         uid: "u".into(),
         node: "one".into(),
         ips: vec![ip.into(), "fd00::7".parse().unwrap()],
+        host_ips: vec![[10, 1, 0, 1].into()],
         host_ports: vec![80],
         host_network: false,
         owner: Some(("ReplicaSet".into(), "web-1".into())),
@@ -59,8 +60,10 @@ async fn another_hub_knows_the_same() {
     assert_eq!(known(&leader), known(&peer));
     assert_eq!(*peer.listed.borrow(), BEFORE_PODS);
 
-    let mut end = v1::Endpoint { address: vec![10, 9, 0, 1], port: 80, ..Default::default() };
-    peer.read().resolve(&mut end);
+    let remote = Some(v1::Endpoint { address: vec![10, 9, 0, 1], port: 80, ..Default::default() });
+    let mut exchange = v1::Exchange { remote, ..Default::default() };
+    peer.read().resolve(&mut exchange);
+    let end = exchange.remote.unwrap();
     assert_eq!((end.service.as_str(), end.pod.as_str()), ("shop/web", "web-1-x"));
 
     leader.write().remove_service(&key("web"));

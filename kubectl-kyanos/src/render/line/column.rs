@@ -1,8 +1,8 @@
 //! The columns of a line, from left to right, and which of them claim a terminal's room first.
 
-use proto::{reason, side, v1};
+use proto::{ends, reason, side, v1};
 
-use super::{Claim, Look, Who, container_id, or_dash, own_end, process, remote_end, segments, units, who};
+use super::{Claim, Look, Who, container_id, or_dash, process, segments, units, who};
 
 /// A column.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ const SIDE_WIDTH: usize = 6;
 const SHORT_SIDE_WIDTH: usize = 4;
 
 /// Columns from left to right. The last one has no end: of what is left it shows the largest parts.
-pub(super) const COLUMNS: [Column; 19] = [
+pub(super) const COLUMNS: [Column; 21] = [
     column(Name::Pod, "POD", 36, |look, of, _| who(of, look.who)).in_a(Shown::Cluster).cut(Long::Ends),
     column(Name::Time, "TIME", TIME_WIDTH, time),
     column(Name::Process, "PROCESS", 20, |_, of, _| process(of)).in_a(Shown::Local).cut(Long::Ends),
@@ -111,8 +111,10 @@ pub(super) const COLUMNS: [Column; 19] = [
     column(Name::Process, "PROCESS", 20, |_, of, _| process(of)).in_a(Shown::ClusterWide).cut(Long::Ends),
     column(Name::Side, "SIDE", SIDE_WIDTH, side_word),
     column(Name::Protocol, "PROTOCOL", 8, |_, of, _| of.protocol.clone()),
-    column(Name::Local, "LOCAL", 21, |_, of, _| own_end(of.local.as_ref())).in_a(Shown::Wide).cut(Long::Ends),
-    column(Name::Remote, "REMOTE", 21, |_, of, _| remote_end(of.remote.as_ref())).cut(Long::Ends),
+    column(Name::Local, "LOCAL", 21, |_, of, _| ends::local(of)).in_a(Shown::LocalWide).cut(Long::Ends),
+    column(Name::Local, "LOCAL", 36, |_, of, _| ends::local(of)).in_a(Shown::ClusterWide).cut(Long::Ends),
+    column(Name::Remote, "REMOTE", 21, |_, of, _| ends::remote(of)).in_a(Shown::Local).cut(Long::Ends),
+    column(Name::Remote, "REMOTE", 36, |_, of, _| ends::remote(of)).in_a(Shown::Cluster).cut(Long::Ends),
     column(Name::Request, "REQ", 7, |_, of, _| size(of.request.as_ref())).in_a(Shown::Wide).right(),
     column(Name::Response, "RESP", 7, |_, of, _| size(of.response.as_ref())).in_a(Shown::Wide).right(),
     column(Name::Total, "TOTAL", 7, total).right(),
@@ -192,13 +194,14 @@ fn time(look: &Look, exchange: &v1::Exchange, width: usize) -> String {
 }
 
 fn side_word(_: &Look, exchange: &v1::Exchange, width: usize) -> String {
-    let short = width < SIDE_WIDTH;
-    let word = match exchange.side() {
-        v1::Side::Client if short => "cli",
-        v1::Side::Server if short => "srv",
-        side => side::word(side).unwrap_or("-"),
+    let side = exchange.side();
+    let word = side::word(side).unwrap_or("-");
+    let short = match side {
+        v1::Side::Client => "cli",
+        v1::Side::Server => "srv",
+        v1::Side::Unspecified => word,
     };
-    word.to_owned()
+    if width < SIDE_WIDTH { short } else { word }.to_owned()
 }
 
 fn size(message: Option<&v1::Message>) -> String {
