@@ -67,6 +67,9 @@ fn truth_table() {
         (true, with()),
         (true, Filter { protocols: strings(&["redis", "http"]), ..with() }),
         (false, Filter { protocols: strings(&["redis"]), ..with() }),
+        (true, Filter { without_protocols: strings(&["tcp", "redis"]), ..with() }),
+        (false, Filter { without_protocols: strings(&["tcp", "http"]), ..with() }),
+        (false, Filter { protocols: strings(&["http"]), without_protocols: strings(&["http"]), ..with() }),
         (true, Filter { pids: vec![1, 42], ..with() }),
         (false, Filter { pids: vec![4], ..with() }),
         (true, Filter { comms: strings(&["curl"]), ..with() }),
@@ -144,6 +147,7 @@ fn every_field_of_the_filter_is_a_test() {
         nodes: words("a"),
         // Whoever knows labels evaluates it.
         selector: String::new(),
+        without_protocols: words(""),
     };
     // Each field goes over the wire on its own: what follows its tag is that field.
     let mut rest = full.encode_to_vec();
@@ -154,7 +158,7 @@ fn every_field_of_the_filter_is_a_test() {
         alone.push(Filter::decode(rest.as_slice()).unwrap());
         rest = tail;
     }
-    assert_eq!(alone.len(), 20);
+    assert_eq!(alone.len(), 21);
     for filter in alone {
         let compiled = Match::try_from(&filter).unwrap();
         assert!(!compiled.is_empty(), "{filter:?}");
@@ -292,6 +296,8 @@ fn protocols_are_wanted_only_if_every_field_test_can_pass() {
     assert!(wants(&http, "http"));
     assert!(!wants(&http, "redis"));
     assert!(wants(&Filter::default(), "redis"));
+    let without = Filter { without_protocols: strings(&["tcp"]), ..Filter::default() };
+    assert!(wants(&without, "redis") && !wants(&without, "tcp"));
     assert!(Match::default().is_empty());
     assert!(!Match::try_from(&http).unwrap().is_empty());
 }

@@ -619,6 +619,9 @@ pub struct Filter {
     /// Label selector on the local pod as kubectl writes it; the hub, which knows labels, evaluates it.
     #[prost(string, tag = "21")]
     pub selector: ::prost::alloc::string::String,
+    /// Protocols that are left out, by registry name.
+    #[prost(string, repeated, tag = "22")]
+    pub without_protocols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// FieldTest tests one protocol field.
 #[derive(serde::Serialize, serde::Deserialize)]
