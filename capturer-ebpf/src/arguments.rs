@@ -20,6 +20,8 @@ const IN: u8 = capturer_ebpf::layout::direction::IN;
 
 #[cfg(bpf_target_arch = "x86_64")]
 mod number {
+    pub(super) const ACCEPT: u64 = 43;
+    pub(super) const ACCEPT4: u64 = 288;
     pub(super) const READ: u64 = 0;
     pub(super) const WRITE: u64 = 1;
     pub(super) const READV: u64 = 19;
@@ -36,6 +38,8 @@ mod number {
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 mod number {
+    pub(super) const ACCEPT: u64 = 202;
+    pub(super) const ACCEPT4: u64 = 242;
     pub(super) const READ: u64 = 63;
     pub(super) const WRITE: u64 = 64;
     pub(super) const READV: u64 = 65;
@@ -69,6 +73,12 @@ pub(crate) fn operation(call: u64) -> Option<Operation> {
         _ => return None,
     };
     Some(Operation { shape, direction })
+}
+
+/// Whether a system call returns the descriptor of a connection that somebody else opened.
+#[inline(always)]
+pub(crate) fn accepts(call: u64) -> bool {
+    call == number::ACCEPT || call == number::ACCEPT4
 }
 
 /// The first five arguments of a call.

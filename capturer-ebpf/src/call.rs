@@ -11,7 +11,7 @@ use crate::{
         self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
         message_moved,
     },
-    beginning, cgroup, connection, datagram,
+    attempt, beginning, cgroup, connection, datagram,
     gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
@@ -44,7 +44,12 @@ pub(crate) fn entered(regs: u64, number: u64) {
 /// `sys_exit`.
 #[inline(always)]
 pub(crate) fn returned(regs: u64, result: i64) {
-    let Some(operation) = arguments::number(regs).and_then(arguments::operation) else { return };
+    let Some(number) = arguments::number(regs) else { return };
+    if arguments::accepts(number) {
+        attempt::taken(result);
+        return;
+    }
+    let Some(operation) = arguments::operation(number) else { return };
     let begun_ns = beginning::begun_ns();
     if begun_ns == 0 {
         return;

@@ -5,25 +5,20 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use capturer_ebpf::{
-    layout::{Connection, Ended, Framing, Kind, Verdict, coordinate, direction, role, transport, verdict},
+    layout::{
+        Connection, Ended, Framing, Kind, Opened, Verdict, coordinate, direction, phase, role, transport,
+        verdict,
+    },
     settings::{NET_KEY_LEN, filter},
 };
 
 use crate::{
     kernel::{self, add, cpu, limit},
     memory::{Ends, Protocol, Scratch, StreamEntry, Tuple},
-    rings,
+    process, rings,
     scratch::{User, scratch},
     socket::{self, state},
 };
-
-/// How a socket was opened, noted before its first call.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Opened {
-    role: u8,
-    excluded: u8,
-}
 
 /// A listening socket of a session of this program.
 #[repr(C)]
@@ -116,9 +111,9 @@ fn make(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
     }
     if let Some(opened) = OPENED.get_ptr(sk) {
         // SAFETY: a value of the map, valid while this program runs.
-        let opened = unsafe { *opened };
-        entry.connection.role = opened.role;
-        entry.excluded = opened.excluded;
+        let opened = unsafe { &*opened };
+        entry.connection.role = opened.attempt.connection.role;
+        entry.excluded = u8::from(opened.excluded != 0);
     }
     entry.filtered = u8::from(!wanted(&entry.connection));
     // Another CPU may have made it first, then that one counts; a full map is seen by the caller.
@@ -145,7 +140,7 @@ pub(crate) fn refresh(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u
 }
 
 #[inline(always)]
-fn identify(connection: &mut Connection, sk: u64, protocol: Protocol, id: u64) {
+pub(crate) fn identify(connection: &mut Connection, sk: u64, protocol: Protocol, id: u64) {
     connection.id = id;
     connection.netns = socket::network_namespace(sk);
     connection.transport = protocol.transport();
@@ -280,25 +275,24 @@ pub(crate) fn is_excluded(tuple: &mut Tuple, entry: &mut StreamEntry) -> bool {
 
 // === hooks ===
 
-/// `inet_sock_set_state`: who opened the socket, and whose it is. `excluded` says whether the running process is
-/// excluded; it means something only where the process itself changes the state.
+/// `inet_sock_set_state`: who opened the socket, and whose it is.
 #[inline(always)]
-pub(crate) fn state_changed(sk: u64, old: u8, new: u8, excluded: impl Fn() -> bool) {
+pub(crate) fn state_changed(sk: u64, old: u8, new: u8) {
     let Some(protocol @ (Protocol::Tcp | Protocol::Mptcp)) = socket::protocol(sk) else { return };
     match (old, new) {
         (state::CLOSE, state::SYN_SENT) => {
-            connecting(sk, u8::from(excluded()));
+            connecting(sk, protocol);
         }
         (state::SYN_SENT, state::ESTABLISHED) => {
-            let opened = OPENED.get_ptr(sk);
-            // SAFETY: a value of the map, valid while this program runs.
-            if opened.is_some_and(|opened| unsafe { (*opened).excluded } != 0) {
+            let Some(opened) = opened(sk) else { return };
+            opened.attempt.phase = phase::OPEN;
+            if opened.excluded != 0 {
                 exclude_peer_of(sk, protocol);
             }
         }
         (state::SYN_RECV, state::ESTABLISHED) => accepted(sk, protocol),
         (state::CLOSE, state::LISTEN) => {
-            if excluded() {
+            if process::current_excluded() {
                 let _: Result<(), i32> = LISTENERS.insert(listener(sk), 1, 0);
             }
         }
@@ -322,10 +316,39 @@ fn closed(sk: u64) {
     entry.closed = 1;
 }
 
+/// How a socket was opened, if that was seen.
 #[inline(always)]
-fn connecting(sk: u64, excluded: u8) {
-    let opened = Opened { role: role::CLIENT, excluded };
-    let _: Result<(), i32> = OPENED.insert(sk, opened, 0);
+pub(crate) fn opened(sk: u64) -> Option<&'static mut Opened> {
+    // SAFETY: a value of the map, valid while this program runs.
+    OPENED.get_ptr_mut(sk).map(|opened| unsafe { &mut *opened })
+}
+
+/// Notes how a socket is opened, for [`opened`].
+#[inline(always)]
+fn note(opened: &mut Opened, sk: u64, role: u8, phase: u8) {
+    opened.attempt.kind = Kind::Attempt as u8;
+    opened.attempt.phase = phase;
+    opened.attempt.reserved = 0;
+    opened.attempt.error = 0;
+    opened.attempt.connection.role = role;
+    opened.attempt.begun_ns = kernel::now();
+    opened.attempt.at_ns = 0;
+    opened.attempt.unused = 0;
+    let _: Result<(), i32> = OPENED.insert(sk, &*opened, 0);
+}
+
+/// The process itself connects: whose the socket is can be told now, and not when an answer comes.
+#[inline(always)]
+fn connecting(sk: u64, protocol: Protocol) {
+    let Some(Scratch { opened, .. }) = scratch(User::States) else { return };
+    let excluded = process::sign(&mut opened.attempt) as u8;
+    opened.excluded = u64::from(excluded);
+    if protocol == Protocol::Mptcp {
+        // Its inner sockets tell how they fare.
+        opened.attempt.pid = 0;
+    }
+    identify(&mut opened.attempt.connection, sk, protocol, 0);
+    note(opened, sk, role::CLIENT, phase::OPENING);
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
@@ -340,16 +363,23 @@ fn connecting(sk: u64, excluded: u8) {
 
 #[inline(always)]
 fn accepted(sk: u64, protocol: Protocol) {
-    // SAFETY: a value of the map, valid while this program runs.
-    if OPENED.get_ptr(sk).is_some_and(|opened| unsafe { (*opened).role } == role::CLIENT) {
+    if let Some(opened) = opened(sk)
+        && opened.attempt.connection.role == role::CLIENT
+    {
         // Both ends connected to each other.
+        opened.attempt.phase = phase::OPEN;
         return;
     }
     let excluded = u8::from(LISTENERS.get_ptr(listener(sk)).is_some());
     if excluded != 0 {
         exclude_peer_of(sk, protocol);
     }
-    let _: Result<(), i32> = OPENED.insert(sk, Opened { role: role::SERVER, excluded }, 0);
+    if let Some(Scratch { opened, .. }) = scratch(User::States) {
+        // Nobody has taken it yet.
+        opened.attempt.pid = 0;
+        opened.excluded = u64::from(excluded);
+        note(opened, sk, role::SERVER, phase::OPEN);
+    }
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };

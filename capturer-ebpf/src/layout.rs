@@ -22,6 +22,8 @@ pub enum Kind {
     Cgroup = 5,
     /// [`Piece`]: some of the bytes of a call whose [`Moved`] follows.
     Piece = 6,
+    /// [`Attempt`]: a connection was over before a byte went either way.
+    Attempt = 7,
 }
 
 /// Direction of bytes, seen from the process that made the call.
@@ -187,6 +189,54 @@ pub struct Ended {
     pub unseen_out: u64,
     /// Bytes that TCP says were received since first sight but no event accounted for.
     pub unseen_in: u64,
+}
+
+/// A connection that was over before a byte went either way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// [`Kind::Attempt`].
+    pub kind: u8,
+    /// One of [`phase`]: how far it came.
+    pub phase: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// The error number that the kernel gave the socket, or heard of from the network while it waited; 0 for none.
+    pub error: u32,
+    /// The connection; its id is 0.
+    pub connection: Connection,
+    /// When it was asked for, or, where this end accepted, when the handshake was done; `CLOCK_MONOTONIC` nanoseconds.
+    pub begun_ns: u64,
+    /// When it was over, 0 while it is not.
+    pub at_ns: u64,
+    /// Process id (thread group) of whoever connected or accepted, in the capturer's PID namespace; 0 when nobody asks for
+    /// it, or nobody took the connection.
+    pub pid: u32,
+    /// Zero.
+    pub unused: u32,
+    /// Command name of that process, NUL padded.
+    pub comm: [u8; COMM_LEN],
+    /// Id of its control group, 0 when the kernel has none.
+    pub cgroup: u64,
+}
+
+/// How far a connection came.
+pub mod phase {
+    /// The other end has not answered.
+    pub const OPENING: u8 = 0;
+    /// The handshake is done.
+    pub const OPEN: u8 = 1;
+}
+
+/// How a socket was opened, noted before its first call; the value of the map `OPENED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// What is reported should no byte go either way. [`Connection::role`] says which end it is; the rest of the
+    /// connection is as the kernel had it when it was opened.
+    pub attempt: Attempt,
+    /// 1 when the process that opened it is excluded.
+    pub excluded: u64,
 }
 
 /// A process changed its program or ended.

@@ -21,6 +21,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the entry points' signature")]
 
 mod arguments;
+mod attempt;
 mod beginning;
 mod call;
 mod cgroup;
@@ -70,7 +71,8 @@ fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (context.arg(1), context.arg(2));
-    connection::state_changed(context.arg(0), old as u8, new as u8, process::current_excluded);
+    attempt::state_changed(context.arg(0), old as u8, new as u8);
+    connection::state_changed(context.arg(0), old as u8, new as u8);
     0
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Plain data: everything here may be used everywhere, and uses nothing itself but the layout that the capturer shares.
 
-use capturer_ebpf::layout::{Connection, Framing, Moved};
+use capturer_ebpf::layout::{Connection, Framing, Moved, Opened};
 
 // === calls ===
 
@@ -275,6 +275,7 @@ pub(crate) struct Scratch {
     pub(crate) draft: Draft,
     pub(crate) cursor: Cursor,
     pub(crate) entry: StreamEntry,
+    pub(crate) opened: Opened,
     pub(crate) tuple: Tuple,
     pub(crate) message: Message,
     pub(crate) ends: Ends,

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap},
 };
 use capturer_ebpf::{
-    layout::{COMM_LEN, Kind, Process, placement},
+    layout::{Attempt, COMM_LEN, Kind, Process, placement},
     settings::filter,
 };
 
@@ -111,6 +111,29 @@ pub(crate) fn current_excluded() -> bool {
     current(bpf_get_current_pid_tgid(), task).is_some_and(|thread| {
         thread.pid != 0 && (excluded(thread.pid) || cgroup::placement(thread.cgroup, task) == placement::OURS)
     })
+}
+
+/// Notes the running process as the owner of a socket that it opens, unless nobody asks for it; returns whether it is
+/// excluded.
+#[inline(never)]
+pub(crate) fn sign(attempt: &mut Attempt) -> u64 {
+    attempt.pid = 0;
+    let task = kernel::current_task();
+    let Some(thread) = current(bpf_get_current_pid_tgid(), task) else { return 0 };
+    if thread.pid == 0 {
+        return 0;
+    }
+    let placement = cgroup::placement(thread.cgroup, task);
+    if placement == placement::OURS || excluded(thread.pid) {
+        return 1;
+    }
+    let asked = limit!(filters) & filter::NO_ATTEMPTS == 0 && placement != placement::UNWANTED;
+    if asked && wanted(thread.pid, task) {
+        attempt.pid = thread.pid;
+        attempt.comm = comm(task);
+        attempt.cgroup = thread.cgroup;
+    }
+    0
 }
 
 /// Whether the filters ask for a process.

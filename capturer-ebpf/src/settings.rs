@@ -53,6 +53,12 @@ pub struct Offsets {
     pub sock_net: u32,
     /// `sock.sk_protocol`.
     pub sock_protocol: u32,
+    /// `sock.sk_err`.
+    pub sock_err: u32,
+    /// `sock.sk_err_soft`: what the network said meanwhile.
+    pub sock_err_soft: u32,
+    /// `inet_sock.inet_sport`: the local port in network order, which stays when `skc_num` is taken back.
+    pub inet_sport: u32,
     /// `net.ns.inum`.
     pub net_inum: u32,
     /// `inet_connection_sock.icsk_ulp_ops`.
@@ -61,6 +67,12 @@ pub struct Offsets {
     pub tcp_write_seq: u32,
     /// `tcp_sock.copied_seq`.
     pub tcp_copied_seq: u32,
+    /// `tcp_sock.segs_out`.
+    pub tcp_segs_out: u32,
+    /// `tcp_sock.bytes_sent`.
+    pub tcp_bytes_sent: u32,
+    /// `tcp_sock.bytes_received`.
+    pub tcp_bytes_received: u32,
     /// `pid.level`.
     pub pid_level: u32,
     /// `pid.numbers`.
@@ -126,6 +138,8 @@ pub mod filter {
     pub const REMOTE_NETS: u32 = 1 << 5;
     /// Only control groups that the map `CGROUPS` does not refuse.
     pub const CGROUPS: u32 = 1 << 6;
+    /// No connections that were over before a byte went either way.
+    pub const NO_ATTEMPTS: u32 = 1 << 7;
 }
 
 /// Most rings that are used.

@@ -96,6 +96,31 @@ pub(crate) fn sequence(sk: u64, direction: u8) -> u32 {
     read::<u32>(sk, at).unwrap_or(0)
 }
 
+/// The error that a socket ended with, 0 for none.
+#[inline(always)]
+pub(crate) fn error(sk: u64) -> u32 {
+    read::<u32>(sk, offset!(sock_err)).unwrap_or(0)
+}
+
+/// What the network said of a socket's peer, which the kernel did not yet take for an end; 0 for nothing.
+#[inline(always)]
+pub(crate) fn soft_error(sk: u64) -> u32 {
+    read::<u32>(sk, offset!(sock_err_soft)).unwrap_or(0)
+}
+
+/// Whether a TCP socket sent anything at all, if only a SYN.
+#[inline(always)]
+pub(crate) fn spoke(sk: u64) -> bool {
+    read::<u32>(sk, offset!(tcp_segs_out)).unwrap_or(0) != 0
+}
+
+/// Whether bytes went over a TCP socket, either way.
+#[inline(always)]
+pub(crate) fn carried(sk: u64) -> bool {
+    let sent = read::<u64>(sk, offset!(tcp_bytes_sent)).unwrap_or(1);
+    sent != 0 || read::<u64>(sk, offset!(tcp_bytes_received)).unwrap_or(1) != 0
+}
+
 /// Inode of the socket's network namespace, 0 when the kernel has none.
 #[inline(always)]
 pub(crate) fn network_namespace(sk: u64) -> u32 {
@@ -110,6 +135,12 @@ pub(crate) fn network_namespace(sk: u64) -> u32 {
 #[inline(always)]
 pub(crate) fn local_port(sk: u64) -> u16 {
     read::<u16>(sk, offset!(sock_num)).unwrap_or(0)
+}
+
+/// The local port of a socket that was closed just now, host order.
+#[inline(always)]
+pub(crate) fn former_port(sk: u64) -> u16 {
+    u16::from_be(read::<u16>(sk, offset!(inet_sport)).unwrap_or(0))
 }
 
 /// Addresses and ports of a socket.

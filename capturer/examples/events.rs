@@ -55,6 +55,19 @@ fn line(record: &Record<'_>) -> String {
             "{:#x} ended, unseen {} out, {} in",
             ended.connection.id, ended.unseen_out, ended.unseen_in
         ),
+        Record::Attempt(attempt) => format!(
+            "pid {} {} role {} {:?}:{} to {:?}:{} ended in phase {} with error {} after {} ns",
+            attempt.pid,
+            String::from_utf8_lossy(&attempt.comm).trim_end_matches('\0'),
+            attempt.connection.role,
+            &attempt.connection.local[..4],
+            attempt.connection.local_port,
+            &attempt.connection.remote[..4],
+            attempt.connection.remote_port,
+            attempt.phase,
+            attempt.error,
+            attempt.at_ns.saturating_sub(attempt.begun_ns),
+        ),
         Record::Cgroup { id, path, .. } => {
             format!("control group {id}: {}", path.from_inside().collect::<Vec<_>>().join(" < "))
         }

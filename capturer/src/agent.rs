@@ -333,7 +333,9 @@ impl Agent {
 
     /// Makes the final batch.
     fn finish(&mut self) {
-        self.pipeline.finish(monotonic_ns());
+        let now_ns = monotonic_ns();
+        self.pipeline.unanswered(&self.kernel.waiting(), now_ns);
+        self.pipeline.finish(now_ns);
         self.phase = Phase::Finished;
         self.upload();
         let balances = self.pipeline.ledger().balances(&self.consumer, &totals(&self.kernel), true);

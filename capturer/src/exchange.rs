@@ -13,7 +13,7 @@ use crate::direction::{IN, OUT};
 use crate::identity::Processes;
 use crate::marks::Call;
 use crate::segments::{ClientMarks, ServerMarks, Timing};
-use crate::tracker::ExchangeContext;
+use crate::tracker::{ExchangeContext, Span};
 
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Assembler {
         } = exchange;
         let (timing, pid) = time(context, side, request.as_ref(), response.as_ref());
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
-        let is_timed = response.is_some() && timing.marks > 1;
+        let is_timed = (response.is_some() || context.span.is_some()) && timing.marks > 1;
         let process = processes.get(pid);
         let cgroup = if process.cgroup == 0 { context.caller.cgroup } else { process.cgroup };
         self.counter += 1;
@@ -143,6 +143,10 @@ fn time(
     request: Option<&decoders::Message>,
     response: Option<&decoders::Message>,
 ) -> (Timing, u32) {
+    if let Some(Span { begun_ns, ended_ns }) = context.span {
+        let timing = waited(side, begun_ns, ended_ns).unwrap_or_default();
+        return (timing, context.caller.pid);
+    }
     let (request_direction, response_direction) = directions(side);
     let at =
         |direction: usize, position: u64| context.calls.get(direction).and_then(|calls| calls.at(position));
@@ -172,6 +176,17 @@ fn time(
     };
     let timing = timing.unwrap_or(Timing { start_ns: context.last_ns, ..Timing::default() });
     (timing, local.map_or(context.caller.pid, |call| call.pid))
+}
+
+/// Returns the time of a connection over which nothing went: a client waited for the network, a server to receive.
+fn waited(side: Side, begun_ns: u64, ended_ns: u64) -> Option<Timing> {
+    let (begun, ended) = (Some(begun_ns), Some(ended_ns));
+    match side {
+        Side::Client => {
+            ClientMarks { nic_out: begun, nic_in_first: ended, ..ClientMarks::default() }.timing()
+        }
+        Side::Server => ServerMarks { first_in: begun, socket_in: ended, ..ServerMarks::default() }.timing(),
+    }
 }
 
 /// Returns when the last read of the request returned that did so before the response was written.
@@ -285,6 +300,7 @@ mod tests {
             calls,
             caller: Caller { pid: 1, cgroup: 0 },
             last_ns: 5,
+            span: None,
         };
         let mut assembler = Assembler::new("here".to_owned(), 3 << 40, 10);
         assembler.assemble(&context, &Processes::default(), exchange).1

@@ -64,6 +64,7 @@ pub fn kernel_filter(matching: &Match) -> KernelFilter {
         local_nets: local.networks.into_iter().map(net).collect(),
         remote_nets: remote.networks.into_iter().map(net).collect(),
         cgroups: false,
+        no_attempts: !matching.wants_protocol(decoders::Attempt::PROTOCOL),
     }
 }
 
@@ -126,6 +127,11 @@ mod tests {
         };
         assert_eq!(kernel, expected);
         assert_eq!(kernel_filter(&Match::default()), KernelFilter::default());
+        let http = v1::Filter { protocols: vec!["http".to_owned()], ..v1::Filter::default() };
+        let without = v1::Filter { without_protocols: vec!["tcp".to_owned()], ..v1::Filter::default() };
+        for filter in [http, without] {
+            assert!(kernel_filter(&Match::try_from(&filter).unwrap()).no_attempts, "nobody asks for them");
+        }
     }
 
     #[test]

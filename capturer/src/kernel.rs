@@ -20,7 +20,7 @@ use std::{
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use capturer_ebpf::{
-    layout::Verdict,
+    layout::{Attempt, Verdict, phase},
     settings::{Offsets, total},
 };
 
@@ -74,6 +74,8 @@ pub struct KernelFilter {
     pub remote_nets: Vec<Net>,
     /// Whether [`Kernel::place`] decides about control groups; without it all are wanted.
     pub cgroups: bool,
+    /// Whether connections that are over before a byte goes either way are left out.
+    pub no_attempts: bool,
 }
 
 /// Addresses that share a prefix.
@@ -121,18 +123,31 @@ pub struct Kernel {
     verdicts: HashMap<MapData, u64, [u64; 3]>,
     excluded: HashMap<MapData, u32, u8>,
     cgroups: HashMap<MapData, u64, u8>,
+    opened: HashMap<MapData, u64, records::OpenedWords>,
     totals: PerCpuArray<MapData, u64>,
     /// Misses when the programs were unloaded.
     missed: Option<u64>,
 }
 
+// === impl KernelFilter ===
+
+impl KernelFilter {
+    /// Returns whether programs that were loaded for this filter tell what another one asks for. Connections over which
+    /// nothing goes are few: who wants none of them drops them later.
+    #[must_use]
+    pub fn serves(&self, other: &Self) -> bool {
+        let without = Self { no_attempts: self.no_attempts, ..other.clone() };
+        *self == without && (other.no_attempts || !self.no_attempts)
+    }
+}
+
 // === impl Prepared ===
 
 impl Prepared {
-    /// Returns whether the programs were loaded for this filter.
+    /// Returns whether the programs serve this filter.
     #[must_use]
     pub fn is_for(&self, filter: &KernelFilter) -> bool {
-        self.filter == *filter
+        self.filter.serves(filter)
     }
 
     /// Attaches the programs; calls are followed from the moment when all are.
@@ -165,10 +180,11 @@ impl Kernel {
         let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
         let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
+        let opened = HashMap::try_from(programs.take("OPENED")?).map_err(map_error("OPENED"))?;
         let totals = PerCpuArray::try_from(programs.take("TOTALS")?).map_err(map_error("TOTALS"))?;
         let begun = Array::try_from(programs.take("BEGUN")?).map_err(map_error("BEGUN"))?;
         let rings = Rings::new(buffers);
-        let kernel = Self { programs, rings, verdicts, excluded, cgroups, totals, missed: None };
+        let kernel = Self { programs, rings, verdicts, excluded, cgroups, opened, totals, missed: None };
         environment::release_memory();
         Ok(Prepared { kernel, begun, filter: filter.clone() })
     }
@@ -216,6 +232,17 @@ impl Kernel {
         self.cgroups.insert(cgroup, placement, 0).map_err(map_error("CGROUPS"))
     }
 
+    /// Returns the connections that processes ask for and that nobody has answered yet.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Attempt> {
+        let opened = self.opened.iter().filter_map(|entry| records::opened(&entry.ok()?.1));
+        opened
+            .filter(|opened| opened.excluded == 0 && opened.attempt.pid != 0)
+            .map(|opened| opened.attempt)
+            .filter(|attempt| attempt.phase == phase::OPENING && attempt.at_ns == 0)
+            .collect()
+    }
+
     /// How many events met which fate since the capture began. They add up once the programs are detached.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -252,4 +279,18 @@ fn read_offsets(btf: &Path, cgroups: bool) -> Result<Offsets, KernelError> {
     btf::Btf::parse(data)
         .and_then(|btf| offsets::resolve(&btf, environment::controller(), cgroups))
         .map_err(|source| KernelError::Btf { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_tell_of_attempts_serve_who_wants_none() {
+        let all = KernelFilter { cgroups: true, ..KernelFilter::default() };
+        let without = KernelFilter { no_attempts: true, ..all.clone() };
+        let other = KernelFilter { pids: vec![7], ..all.clone() };
+        assert!(all.serves(&all) && all.serves(&without) && without.serves(&without));
+        assert!(!without.serves(&all) && !all.serves(&other) && !other.serves(&all));
+    }
 }

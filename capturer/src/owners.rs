@@ -56,8 +56,12 @@ impl Owners {
 
     /// Notes whose a call is.
     pub fn sighted(&mut self, head: &layout::Moved) {
-        self.processes.sighted(head.pid, head.comm, head.cgroup, head.exit_ns);
-        self.selection.sighted(head.cgroup, head.pid, head.exit_ns);
+        self.seen(head.pid, head.comm, head.cgroup, head.exit_ns);
+    }
+
+    /// Notes whose a connection was that carried nothing.
+    pub fn attempted(&mut self, attempt: &layout::Attempt) {
+        self.seen(attempt.pid, attempt.comm, attempt.cgroup, attempt.begun_ns);
     }
 
     /// Notes where a control group is.
@@ -139,6 +143,11 @@ impl Owners {
     /// Returns what gives exchanges their ids and times.
     pub fn assembler(&mut self) -> &mut Assembler {
         &mut self.assembler
+    }
+
+    fn seen(&mut self, pid: u32, comm: [u8; layout::COMM_LEN], cgroup: u64, at_ns: u64) {
+        self.processes.sighted(pid, comm, cgroup, at_ns);
+        self.selection.sighted(cgroup, pid, at_ns);
     }
 
     /// Passes on an exchange of a control group about which is decided.

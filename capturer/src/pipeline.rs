@@ -59,6 +59,10 @@ impl Pipeline {
                 self.tracker.moved(&head, payload, pieces);
             }
             Record::Ended(ended) => self.tracker.ended(&ended),
+            Record::Attempt(attempt) => {
+                self.owners.attempted(&attempt);
+                self.tracker.attempted(&attempt, &mut self.owners);
+            }
             Record::Cgroup { id, at_ns, path } => {
                 self.notices += 1;
                 self.owners.announced(id, Place::from_inside(path.from_inside()), at_ns);
@@ -79,6 +83,14 @@ impl Pipeline {
         self.owners.advance(now_ns);
         self.follow_decisions();
         self.tracker.advance(now_ns, drained, &mut self.owners);
+    }
+
+    /// Takes the connections that nobody has answered when the capture ends, at `now_ns`.
+    pub fn unanswered(&mut self, attempts: &[layout::Attempt], now_ns: u64) {
+        for attempt in attempts {
+            self.owners.attempted(attempt);
+            self.tracker.unanswered(attempt, now_ns, &mut self.owners);
+        }
     }
 
     /// Ends everything: what waits is dealt with, requests without a response come out.

@@ -8,6 +8,7 @@
 pub mod reorder;
 pub mod stream;
 
+mod attempts;
 mod connection;
 mod unfollowed;
 
@@ -20,6 +21,8 @@ use decoders::{Options, Outcome, Side};
 use crate::kernel::Run;
 use crate::ledger::Events;
 use crate::marks::Calls;
+use attempts::Attempts;
+pub use attempts::{GIVEN_UP_NS, HUNG_NS};
 use connection::Tracked;
 use reorder::{EventKind, ReorderBuffer, TimedEvent};
 use stream::CallEvent;
@@ -62,6 +65,17 @@ pub struct ExchangeContext<'a> {
     pub caller: Caller,
     /// When it was last used.
     pub last_ns: u64,
+    /// When it began and ended, where no call says so.
+    pub span: Option<Span>,
+}
+
+/// The time of a connection over which nothing went, `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub begun_ns: u64,
+    /// When it ended, or was seen last.
+    pub ended_ns: u64,
 }
 
 /// The stage behind the tracker: it says whose calls are followed, and takes what is found.
@@ -89,6 +103,7 @@ pub struct Tracker {
     stalled: HashSet<u64>,
     pending_bytes: usize,
     unfollowed: Unfollowed,
+    attempts: Attempts,
     options: Arc<Options>,
     events: Events,
     decisions: Vec<(u64, layout::Verdict)>,
@@ -107,6 +122,7 @@ impl Tracker {
             stalled: HashSet::new(),
             pending_bytes: 0,
             unfollowed: Unfollowed::default(),
+            attempts: Attempts::default(),
             options,
             events: Events::default(),
             decisions: Vec::new(),
@@ -128,6 +144,17 @@ impl Tracker {
         self.events.notices += 1;
         let kind = EventKind::Ended { unseen: [unseen_out, unseen_in] };
         self.reorder.push(TimedEvent { at_ns, connection, kind }, at_ns);
+    }
+
+    /// Takes a connection that was over before a byte went either way.
+    pub fn attempted(&mut self, attempt: &layout::Attempt, next: &mut impl NextStage) {
+        self.events.notices += 1;
+        self.attempts.ended(attempt, next);
+    }
+
+    /// Takes a connection that nobody has answered when the capture ends, at `now_ns`.
+    pub fn unanswered(&mut self, attempt: &layout::Attempt, now_ns: u64, next: &mut impl NextStage) {
+        self.attempts.waiting(attempt, now_ns, next);
     }
 
     /// Deals with what is due at `now_ns`; `drained` says that the rings were empty.

@@ -4,6 +4,8 @@
 #![expect(unsafe_code, reason = "calls that the standard library does not make")]
 #![expect(clippy::cast_possible_truncation, reason = "counts and lengths of these tests are small")]
 
+#[path = "kernel/attempts.rs"]
+mod attempts;
 #[path = "kernel/beginning.rs"]
 mod beginning;
 #[path = "kernel/calls.rs"]
@@ -31,7 +33,7 @@ use std::{
 };
 
 use capturer::kernel::{Kernel, KernelFilter, Record, Run, Settings, Source, Totals};
-use capturer_ebpf::layout::{Ended, Moved, Verdict, direction, flag, verdict};
+use capturer_ebpf::layout::{Attempt, Ended, Moved, Verdict, direction, flag, verdict};
 
 /// What one capture saw of its port.
 #[derive(Default)]
@@ -40,6 +42,7 @@ struct Seen {
     /// What came before the payload of each, by the same index.
     pieces: Vec<Vec<Run>>,
     ended: Vec<Ended>,
+    attempts: Vec<Attempt>,
     /// Control groups: id, and names from the inside out.
     cgroups: Vec<(u64, Vec<String>)>,
 }
@@ -111,6 +114,7 @@ impl Capture {
                 seen.pieces.push(pieces);
             }
             Record::Ended(ended) => seen.ended.push(ended),
+            Record::Attempt(attempt) => seen.attempts.push(attempt),
             Record::Cgroup { id, path, .. } => {
                 seen.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
             }

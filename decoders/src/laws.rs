@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::conversation::{Context, Conversation, Direction, Exchange, Message, Outcome, Transport, Verdict};
 use crate::decoder::{Evidence, Options, Probe, Redaction, Side};
 use crate::registry::{Comparison, Protocol, registry};
+use crate::tcp::{Attempt, Ending};
 
 /// Payload bytes kept: long values of the fixtures are shortened by it.
 const PAYLOAD: usize = 1500;
@@ -210,6 +211,43 @@ fn write_exchange(text: &mut String, exchange: &Exchange) {
                 writeln!(text, "  {name} {start}..{end}{plain}{cut} {}", payload.escape_ascii()).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn the_registry_knows_what_no_bytes_tell() {
+    let endings = [Ending::Refused, Ending::TimedOut, Ending::Reset, Ending::Unreachable, Ending::Failed(92)];
+    for (side, ending) in [Side::Client, Side::Server].into_iter().zip([endings; 2]) {
+        for ending in ending {
+            let exchange = Attempt { side, server: ([10, 0, 0, 7], 80).into(), ending }.exchange();
+            let protocol = registry().iter().find(|protocol| protocol.name == exchange.protocol).unwrap();
+            check_entry(protocol, &exchange, &format!("{ending:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_protocol_has_fixtures_or_reads_no_bytes() {
+    let fixtures = fixtures();
+    for protocol in registry() {
+        let own = fixtures.iter().filter(|fixture| fixture.protocol == protocol.name).count();
+        assert_eq!(own == 0, protocol.transports.is_empty(), "{}: {own} fixtures", protocol.name);
+    }
+}
+
+#[test]
+fn who_asks_only_for_what_no_bytes_tell_reads_none() {
+    let silent = registry().iter().filter(|protocol| protocol.transports.is_empty());
+    let silent: Vec<String> = silent.map(|protocol| protocol.name.to_owned()).collect();
+    for fixture in fixtures() {
+        let mut feed = Feed::new(fixture.transport, true);
+        feed.ask_for(silent.clone());
+        for (side, at, bytes) in &fixture.chunks {
+            feed.chunk(*side, *at, bytes);
+        }
+        let outcomes = feed.end();
+        let shown = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Exchange(_)));
+        assert!(!shown, "{}: {}", fixture.name, golden(&outcomes));
     }
 }
 

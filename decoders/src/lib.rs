@@ -37,9 +37,11 @@ mod redact;
 mod redis;
 mod registry;
 mod sql;
+mod tcp;
 
 pub use conversation::{
     Context, Conversation, Direction, Exchange, Message, Outcome, Reason, Transport, Verdict,
 };
 pub use decoder::{Options, Redaction, Side};
 pub use registry::{Comparison, Field, Framing, Protocol, Statuses, registry};
+pub use tcp::{Attempt, Ending};

@@ -73,7 +73,7 @@ pub struct Protocol {
     pub summary: &'static str,
     /// Usual ports: they settle a tie, and are never required.
     pub ports: &'static [u16],
-    /// Transports it runs over.
+    /// Transports whose bytes it is read from; none for what is told of connections over which nothing went.
     pub transports: &'static [Transport],
     /// Fields that filters test.
     pub fields: &'static [Field],
@@ -123,4 +123,5 @@ static REGISTRY: &[Protocol] = &[
     crate::mysql::PROTOCOL,
     crate::postgres::PROTOCOL,
     crate::dns::PROTOCOL,
+    crate::tcp::PROTOCOL,
 ];

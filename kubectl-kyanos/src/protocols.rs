@@ -86,6 +86,7 @@ fn own_flags(protocol: &str, given: &str) -> String {
         .collect();
     match nearest(given, &own) {
         Some(flag) => format!("did you mean `--{flag}`?"),
+        None if own.is_empty() => format!("{protocol} has no filters of its own"),
         None => format!(
             "{protocol} has {}",
             own.iter().map(|flag| format!("--{flag}")).collect::<Vec<_>>().join(", ")

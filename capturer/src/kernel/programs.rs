@@ -146,7 +146,16 @@ fn class_number(class: usize) -> u32 {
 }
 
 fn bits(filter: &KernelFilter) -> u32 {
-    let KernelFilter { pids, comms, local_ports, remote_ports, local_nets, remote_nets, cgroups } = filter;
+    let KernelFilter {
+        pids,
+        comms,
+        local_ports,
+        remote_ports,
+        local_nets,
+        remote_nets,
+        cgroups,
+        no_attempts,
+    } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())
         | bit(filter::COMMS, !comms.is_empty())
@@ -155,6 +164,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         | bit(filter::LOCAL_NETS, !local_nets.is_empty())
         | bit(filter::REMOTE_NETS, !remote_nets.is_empty())
         | bit(filter::CGROUPS, *cgroups)
+        | bit(filter::NO_ATTEMPTS, *no_attempts)
 }
 
 /// A command name as the kernel keeps it: cut to 15 bytes, NUL padded.

@@ -4,7 +4,9 @@
 use std::{ffi::CStr, mem::offset_of};
 
 use capturer_ebpf::{
-    layout::{CGROUP_NAME_LEN, Cgroup, Ended, Framing, Kind, Moved, Piece, Process, Verdict},
+    layout::{
+        Attempt, CGROUP_NAME_LEN, Cgroup, Ended, Framing, Kind, Moved, Opened, Piece, Process, Verdict,
+    },
     settings::{Limits, Offsets},
 };
 
@@ -24,6 +26,8 @@ pub enum Record<'a> {
     },
     /// A connection is over.
     Ended(Ended),
+    /// A connection was over before a byte went either way.
+    Attempt(Attempt),
     /// A process runs another program.
     Exec(Process),
     /// A process ended.
@@ -51,6 +55,8 @@ trait Plain: Copy {}
 impl Plain for Moved {}
 impl Plain for Piece {}
 impl Plain for Ended {}
+impl Plain for Attempt {}
+impl Plain for Opened {}
 impl Plain for Process {}
 impl Plain for Verdict {}
 impl Plain for Limits {}
@@ -71,6 +77,8 @@ pub(super) fn parse<'a>(data: &'a [u8], pieces: &mut Pieces) -> Option<Record<'a
         None
     } else if kind == Kind::Ended as u8 {
         read(data).map(Record::Ended)
+    } else if kind == Kind::Attempt as u8 {
+        read(data).map(Record::Attempt)
     } else if kind == Kind::Exec as u8 {
         read(data).map(Record::Exec)
     } else if kind == Kind::Exit as u8 {
@@ -112,6 +120,14 @@ pub(super) fn verdict(verdict: Verdict) -> [u64; 3] {
     let Verdict { mode, framing, skip_until: [out, inward] } = verdict;
     let Framing { kind, header, at, width, beyond, big_endian, keep } = framing;
     [u64::from_ne_bytes([mode, kind, header, at, width, beyond, big_endian, keep]), out, inward]
+}
+
+/// How a socket was opened, as a map's value.
+pub(super) type OpenedWords = [u64; size_of::<Opened>() / 8];
+
+/// A map's value as how a socket was opened.
+pub(super) fn opened(words: &OpenedWords) -> Option<Opened> {
+    read(words.map(u64::to_ne_bytes).as_flattened())
 }
 
 /// The offsets as the bytes of a global.

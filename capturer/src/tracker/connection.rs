@@ -131,7 +131,7 @@ impl Tracked {
     /// Returns what an exchange found now is found on.
     pub(super) fn context(&self) -> ExchangeContext<'_> {
         let Self { connection, caller, last_ns, decoding, .. } = self;
-        ExchangeContext { connection, calls: &decoding.calls, caller: *caller, last_ns: *last_ns }
+        ExchangeContext { connection, calls: &decoding.calls, caller: *caller, last_ns: *last_ns, span: None }
     }
 
     /// Returns how many calls wait.

@@ -1,6 +1,7 @@
 //! Which traffic: flags into the filter that hub and capturer evaluate.
 
 use clap::{ArgMatches, Args};
+use decoders::Attempt;
 use proto::filter::Match;
 use proto::v1;
 
@@ -54,6 +55,9 @@ pub(crate) struct FilterArgs {
     /// Statuses such as 404, 5xx or ERR
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) status: Vec<String>,
+    /// Leave out connections that are refused, not answered, or reset before a byte (protocol tcp)
+    #[arg(long)]
+    pub(crate) no_connects: bool,
     /// Only errors; `--errors=all` also what client libraries try in vain as they connect
     #[arg(
         long,
@@ -83,6 +87,14 @@ pub(crate) fn build(
         ))
         .hint("use `--container-id` with the id that the container runtime prints, or `--pids`"));
     }
+    let without = args.no_connects.then_some(Attempt::PROTOCOL);
+    if without.is_some() && without == protocol {
+        return Err(Failure::usage(format!(
+            "`--no-connects` leaves out all that is asked for: {}",
+            Attempt::PROTOCOL
+        ))
+        .hint("leave one of the two out"));
+    }
     let filter = v1::Filter {
         protocols: protocol.map(ToOwned::to_owned).into_iter().collect(),
         pids: args.pids.clone(),
@@ -99,6 +111,7 @@ pub(crate) fn build(
         statuses: args.status.clone(),
         errors: args.errors.into(),
         fields: protocols::tests(protocol, matches)?,
+        without_protocols: without.map(ToOwned::to_owned).into_iter().collect(),
         ..v1::Filter::default()
     };
     match Match::try_from(&filter) {

@@ -101,6 +101,11 @@ mod tests {
             ("dns", "RCODE24"),
             ("dns", "RCODE12"),
             ("dns", "RCODE4095"),
+            ("tcp", "REFUSED"),
+            ("tcp", "TIMEOUT"),
+            ("tcp", "RESET"),
+            ("tcp", "UNREACHABLE"),
+            ("tcp", "ERR 92"),
             ("kafka", "700"),
         ] {
             assert_eq!(checked(protocol, status), Ok(()), "{protocol} {status}");
@@ -144,6 +149,10 @@ mod tests {
             ("dns", "RCODE3", "NXDOMAIN"),
             ("dns", "RCODE4096", "NXDOMAIN"),
             ("dns", "BADSIG", "NXDOMAIN"),
+            ("tcp", "refused", "did you mean `REFUSED`"),
+            ("tcp", "TIMEOUTS", "did you mean `TIMEOUT`"),
+            ("tcp", "200", "did you mean `ERR 200`"),
+            ("tcp", "OK", "REFUSED, TIMEOUT"),
         ] {
             let failure = checked(protocol, status).expect_err(status);
             assert_eq!(failure.exit, USAGE);
