@@ -292,9 +292,12 @@ fn connections_that_carry_bytes_or_are_closed_in_order_are_none() {
 
 #[test]
 fn attempts_follow_the_filters_and_can_be_left_out() {
-    let to = closed("127.0.0.1:0");
-    let other = closed("127.0.0.1:0");
-    let elsewhere: KernelFilter = KernelFilter { remote_ports: vec![to.port()], ..all() };
+    let [to, other] = {
+        // Side by side, so that they are two.
+        let both = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        both.map(|listener| listener.local_addr().unwrap())
+    };
+    let elsewhere = KernelFilter { remote_ports: vec![to.port()], ..all() };
     let near = KernelFilter { local_ports: vec![1], ..all() };
     let others = KernelFilter { pids: vec![1], ..KernelFilter::default() };
     let named = KernelFilter { comms: vec!["nobody".to_owned()], ..KernelFilter::default() };
