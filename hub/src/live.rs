@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use proto::account::Balance;
 use proto::filter::{FilterError, Match};
+use proto::selector::{Selector, SelectorError};
 use proto::v1;
 use tokio::time::Instant;
 
@@ -23,7 +24,6 @@ pub use self::watch::Watch;
 use crate::exchange;
 use crate::stats::{Aggregates, AggregatesError};
 use crate::workloads::Workloads;
-use crate::workloads::selector::{Selector, SelectorError};
 
 /// Bytes of the session's first exchanges that are kept for the viewer that started it.
 pub const OPENING_BYTES: usize = 4 << 20;

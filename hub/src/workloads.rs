@@ -3,7 +3,6 @@
 mod changes;
 pub mod facts;
 pub mod index;
-pub mod selector;
 mod watched;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +20,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Config};
 use prost::Message as _;
 use proto::filter::{FilterError, Match};
+use proto::selector::{Selector, SelectorError};
 use proto::v1;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +30,6 @@ pub use kube::Client;
 
 use self::facts::{Learning, Telling};
 use self::index::{Index, Key, Pod};
-use self::selector::{Selector, SelectorError};
 use self::watched::follow;
 
 /// Objects of one page of a list: a page is held whole, and pods may take 20 KiB each.

@@ -17,6 +17,7 @@ mod process;
 mod protocol;
 mod side;
 mod status;
+mod workload;
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -27,6 +28,7 @@ pub use self::error::counts_as_error;
 pub use self::field::MAX_REGEX_BYTES;
 pub use self::network::Network;
 pub use self::process::{COMM_BYTES, MAX_CONTAINER_DIGITS, MIN_CONTAINER_DIGITS};
+pub use self::workload::{WORKLOAD_KINDS, Workload, WorkloadKind};
 use crate::v1;
 
 /// Every kind of test, in the order in which an exchange meets them.

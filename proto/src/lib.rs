@@ -11,6 +11,7 @@ pub mod id;
 pub mod launch;
 pub mod reason;
 pub mod refusal;
+pub mod selector;
 pub mod side;
 pub mod store_state;
 mod words;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::workload::Workload;
 use super::{FilterError, Test, among, asked};
 use crate::v1;
 
@@ -10,7 +11,7 @@ use crate::v1;
 struct Pods {
     namespaces: Vec<String>,
     names: Vec<PodName>,
-    workloads: Vec<String>,
+    workloads: Vec<Workload>,
     containers: Vec<String>,
 }
 
@@ -27,7 +28,7 @@ pub(super) fn compile(filter: &v1::Filter) -> Result<Option<Arc<dyn Test>>, Filt
     let test = Pods {
         namespaces: namespaces.clone(),
         names: pods.iter().map(|pod| PodName::parse(pod)).collect::<Result<_, _>>()?,
-        workloads: workloads.iter().map(|workload| known_workload(workload)).collect::<Result<_, _>>()?,
+        workloads: workloads.iter().map(|workload| Workload::parse(workload)).collect::<Result<_, _>>()?,
         containers: containers.clone(),
     };
     Ok(asked(test, asks))
@@ -44,8 +45,7 @@ impl Test for Pods {
     fn wants_pod(&self, namespace: &str, name: &str, workload: &str) -> bool {
         among(&self.namespaces, namespace)
             && (self.names.is_empty() || self.names.iter().any(|pod| pod.is(namespace, name)))
-            && (self.workloads.is_empty()
-                || self.workloads.iter().any(|wanted| same_workload(wanted, workload)))
+            && (self.workloads.is_empty() || self.workloads.iter().any(|wanted| wanted.has(name, workload)))
     }
 
     fn wants_container(&self, name: &str) -> bool {
@@ -73,25 +73,5 @@ impl PodName {
 
     fn is(&self, namespace: &str, name: &str) -> bool {
         self.name == name && self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
-    }
-}
-
-/// Compares workloads as `KIND/NAME`, the kind in any case.
-fn same_workload(wanted: &str, found: &str) -> bool {
-    match (wanted.split_once('/'), found.split_once('/')) {
-        (Some((wanted_kind, wanted)), Some((kind, name))) => {
-            wanted_kind.eq_ignore_ascii_case(kind) && wanted == name
-        }
-        _ => false,
-    }
-}
-
-/// Checks that a workload has its form.
-fn known_workload(text: &str) -> Result<String, FilterError> {
-    match text.split_once('/') {
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(text.to_owned())
-        }
-        _ => Err(FilterError::new("workload", text, "a workload is KIND/NAME, as in deployment/orders")),
     }
 }

@@ -368,6 +368,13 @@ fn pods_pass_by_namespace_name_workload_container_and_node() {
         (v1::Filter { pods: words(&["orders-1"]), ..v1::Filter::default() }, true),
         (v1::Filter { pods: words(&["other/orders-1"]), ..v1::Filter::default() }, false),
         (v1::Filter { workloads: words(&["deployment/orders"]), ..v1::Filter::default() }, true),
+        (v1::Filter { workloads: words(&["deploy/orders"]), ..v1::Filter::default() }, true),
+        (
+            v1::Filter { workloads: words(&["sts/a", "deployments.apps/orders"]), ..v1::Filter::default() },
+            true,
+        ),
+        (v1::Filter { workloads: words(&["po/orders-1"]), ..v1::Filter::default() }, true),
+        (v1::Filter { workloads: words(&["po/orders"]), ..v1::Filter::default() }, false),
         (v1::Filter { workloads: words(&["StatefulSet/orders"]), ..v1::Filter::default() }, false),
         (v1::Filter { containers: words(&["app", "x"]), ..v1::Filter::default() }, true),
         (v1::Filter { nodes: words(&["n2"]), ..v1::Filter::default() }, false),

@@ -610,7 +610,7 @@ pub struct Filter {
     /// Container names within local pods.
     #[prost(string, repeated, tag = "18")]
     pub containers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Workloads of local pods, "KIND/NAME", the kind in any case.
+    /// Workloads of local pods, "KIND/NAME", the kind as kubectl takes it ("deploy", "deployments.apps", "Deployment").
     #[prost(string, repeated, tag = "19")]
     pub workloads: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Nodes.
