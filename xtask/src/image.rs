@@ -4,6 +4,7 @@
 //! `kind load image-archive` and `docker load` read.
 
 mod compiler;
+pub mod joined;
 mod oci;
 pub(crate) mod tar;
 

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod e2e;
 pub mod image;
 pub mod kernels;
+pub mod kubernetes_api;
 pub mod kyanos;
 pub mod lint_programs;
 pub mod package;

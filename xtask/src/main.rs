@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::image::Architecture;
-use xtask::{bench, demo, e2e, image, kernels, lint_programs, package, replay, run, setup, suite};
+use xtask::{
+    bench, demo, e2e, image, kernels, kubernetes_api, lint_programs, package, replay, run, setup, suite,
+};
 
 /// Developer commands of Kyanos.
 #[derive(Parser)]
@@ -68,6 +70,10 @@ enum Command {
         /// The machines they run on, by default such as this one.
         #[arg(long, value_enum)]
         target: Option<Architecture>,
+        /// Build nothing: join the archives of this folder, of all architectures, into a layout for each image in the
+        /// folder of `--out`, and print the digests that a release's plugin is built with.
+        #[arg(long, value_name = "DIR", requires = "out", conflicts_with = "target")]
+        join: Option<PathBuf>,
     },
     /// Build a release: an archive per platform whose linker is here, and the plugin index's manifest.
     Package {
@@ -83,6 +89,8 @@ enum Command {
     },
     /// Run the tests that need a real cluster.
     E2e(e2e::E2eOptions),
+    /// Look for what is used of the Kubernetes API in OpenAPI documents that Kubernetes publishes.
+    Api(kubernetes_api::ApiOptions),
     /// Run clippy on the kernel programs.
     LintPrograms,
     /// Generate the Rust types of the wire from the .proto files.
@@ -114,11 +122,15 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::ReplayPlayer(score) => replay::player(score)?,
         Command::Record(choice) => return replay::record::run(choice),
         Command::Bench(choice) => return bench::run(choice),
-        Command::Image { out, target } => image::run(out.as_deref(), *target)?,
+        Command::Image { out: Some(out), target: _, join: Some(archives) } => {
+            image::joined::run(archives, out)?;
+        }
+        Command::Image { out, target, join: _ } => image::run(out.as_deref(), *target)?,
         Command::Package { out, programs, platform } => {
             package::run(out.as_deref(), programs.as_deref(), platform)?;
         }
         Command::E2e(choice) => return e2e::run(choice),
+        Command::Api(options) => return kubernetes_api::run(options),
         Command::LintPrograms => lint_programs::run()?,
         Command::Proto => run::check(run::cargo().args(["run", "--quiet", "--package", "codegen"]))?,
     }
