@@ -15,6 +15,9 @@ use crate::failure::Failure;
 pub(crate) const PASSWORD_VARIABLE: &str = "KYANOS_STORE_PASSWORD";
 
 const MYSQL: &str = "mysql://";
+/// Port of a host that names none.
+const MYSQL_PORT: u16 = 3306;
+
 const SQLITE: &str = "sqlite:";
 
 /// Where a new session stores.
@@ -155,6 +158,24 @@ fn login(url: &str, flag: &str, password: Option<&str>) -> Result<String, Failur
         Some(password) if !login.contains(':') => Ok(format!("{MYSQL}{user}:{}@{place}", encoded(password))),
         _ => Ok(url.to_owned()),
     }
+}
+
+/// Returns the hosts of a mysql:// URL with their ports, as [`choice`] took it.
+pub(crate) fn places(url: &str) -> Vec<(String, u16)> {
+    let hosts = url.strip_prefix(MYSQL).and_then(|rest| rest.rsplit_once('@')).map_or("", |(_, place)| place);
+    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
+    hosts
+        .split(',')
+        .filter(|host| !host.is_empty())
+        .map(|host| {
+            let given = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+            let (host, port) = match given.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+                Some((host, port)) => (host, port),
+                None => (host, MYSQL_PORT),
+            };
+            (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
+        })
+        .collect()
 }
 
 /// Returns the URL of a store with `instead` in place of its password.

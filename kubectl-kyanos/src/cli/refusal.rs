@@ -44,10 +44,11 @@ fn refusal(error: &clap::Error, command: &str) -> Failure {
         .join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what).trim_end_matches('.').replace('\'', "`");
     let word = causes::find::<WrongWord>(error);
-    if let Some(meant) = word.filter(|word| matches!(word, WrongWord::Meant(_))) {
+    if let Some(word) = word {
         // The parser puts the one behind the other.
-        let what = what.strip_suffix(&format!(": {meant}")).unwrap_or(&what);
-        return Failure::usage(what).hint(meant.to_string());
+        let said = format!(": {word}").trim_end_matches('.').replace('\'', "`");
+        let what = what.strip_suffix(&said).unwrap_or(&what);
+        return Failure::usage(what).hint(word.to_string());
     }
     if error.kind() == ErrorKind::ArgumentConflict && joins(error) {
         return Failure::usage(what)

@@ -19,6 +19,9 @@ pub(crate) const LEASE_SECONDS: u32 = 60;
 /// Architectures that hub and capturer are built for, as Kubernetes names them.
 pub(crate) const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
+/// Ports at which most API servers are reached, for what is printed without asking one.
+pub(crate) const USUAL_API_PORTS: [u16; 2] = [443, 6443];
+
 /// Bytes beside the rows that a store of its own may fill: the server's system tables, logs and indexes.
 const STORE_OVERHEAD: u64 = 1 << 30;
 
@@ -128,6 +131,12 @@ pub(crate) struct Values {
     pub(crate) capabilities_only: bool,
     /// Port of the hub's ingest service.
     pub(crate) ingest_port: u16,
+    /// Ports at which the API server is reached; empty where that is not known.
+    pub(crate) api_ports: Vec<u16>,
+    /// Ports of a store of the user's own.
+    pub(crate) store_ports: Vec<u16>,
+    /// Whether a host of that store is given by name.
+    pub(crate) store_by_name: bool,
     /// The hub's launch, JSON.
     pub(crate) hub_launch: String,
     /// The capturers' launch, JSON.
@@ -188,6 +197,9 @@ impl Values {
             nodes: request.nodes.clone(),
             capabilities_only: request.capabilities_only,
             ingest_port: INGEST_PORT,
+            api_ports: Vec::new(),
+            store_ports: Vec::new(),
+            store_by_name: false,
             hub_launch: generated(),
             capturer_launch: generated(),
             viewer: generated(),

@@ -50,9 +50,14 @@ pub(crate) fn namespace(session: &str) -> String {
     format!("{NAMESPACE_PREFIX}{session}")
 }
 
+/// Returns the label selector of every session's objects.
+pub(crate) fn ours() -> String {
+    format!("{}={}", MANAGED_BY.0, MANAGED_BY.1)
+}
+
 /// Returns the label selector of one session's objects.
 pub(crate) fn selector(session: &str) -> String {
-    format!("{}={},{SESSION_LABEL}={session}", MANAGED_BY.0, MANAGED_BY.1)
+    format!("{},{SESSION_LABEL}={session}", ours())
 }
 
 /// Returns the label selector of one part's pods: [`HUB`] or [`CAPTURER`].

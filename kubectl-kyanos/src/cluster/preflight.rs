@@ -3,6 +3,7 @@
 mod rights;
 
 use k8s_openapi::api::core::v1::{Namespace, Node as ClusterNode};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
@@ -16,6 +17,7 @@ use super::manifests::{self, ARCHITECTURES, Part, Values};
 use super::request::Request;
 use super::{names, teardown};
 use crate::failure::Failure;
+use crate::suggestion::meant;
 
 #[cfg(test)]
 pub(super) use rights::NEEDED_RIGHTS;
@@ -28,6 +30,12 @@ const OLDEST_KERNEL: (u32, u32) = (5, 10);
 
 /// What to try where the cluster forbids what lies outside namespaces.
 const RIGHTS_HINT: &str = "ask for the whole ClusterRole in manifests/deployer.yaml: nobody may grant what they do not hold; an admission policy may stand against it, too";
+
+/// Namespace and name of the API server's Service.
+const API_SERVICE: (&str, &str) = ("default", "kubernetes");
+
+/// Port of that Service, which the API server gives it itself.
+const API_SERVICE_PORT: u16 = 443;
 
 /// API group by which OpenShift is recognised.
 const OPENSHIFT_GROUP: &str = "security.openshift.io";
@@ -50,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
     /// Whether the API group `security.openshift.io` is served.
     pub(crate) openshift: bool,
+    /// Ports at which the API server is reached from pods; empty where that could not be read.
+    pub(crate) api_ports: Vec<u16>,
 }
 
 /// Checks rights, version, nodes and admission, and removes what ended sessions left.
@@ -60,12 +70,13 @@ pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<
     futures_util::try_join!(version(connection), rights::check(connection, &values.namespace))?;
     let list = ListParams { label_selector: request.node_selector.clone(), ..ListParams::default() };
     let nodes = Api::<ClusterNode>::all(client.clone());
-    let (nodes, openshift, leftovers) = futures_util::try_join!(
+    let (nodes, openshift, api_ports, leftovers) = futures_util::try_join!(
         async { nodes.list(&list).await.map_err(|error| connect::failure(&error, &connection.server)) },
         openshift(connection),
+        async { Ok(api_ports(client).await) },
         teardown::remove_ended(connection),
     )?;
-    let mut report = Report { openshift, notes: leftovers, ..Report::default() };
+    let mut report = Report { openshift, api_ports, notes: leftovers, ..Report::default() };
     choose(nodes.items, request, &mut report)?;
     admission(client, &values).await?;
     Ok(report)
@@ -94,20 +105,39 @@ async fn openshift(connection: &Connection) -> Result<bool, Failure> {
     Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT_GROUP))
 }
 
+/// The ports of the API server, of its Service and of what is behind that; none where they may not be read.
+async fn api_ports(client: &Client) -> Vec<u16> {
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), API_SERVICE.0);
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", API_SERVICE.1));
+    let slices = slices.list(&of_service).await.map(|list| list.items).unwrap_or_default();
+    let behind = slices.into_iter().flat_map(|slice| slice.ports.unwrap_or_default());
+    let mut ports: Vec<u16> = behind.filter_map(|port| u16::try_from(port.port?).ok()).collect();
+    if !ports.is_empty() {
+        ports.push(API_SERVICE_PORT);
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
 /// Chooses the nodes that can capture, and says why others cannot.
 fn choose(nodes: Vec<ClusterNode>, request: &Request, report: &mut Report) -> Result<(), Failure> {
+    let names: Vec<String> = nodes.iter().map(ResourceExt::name_any).collect();
     let asked = |node: &ClusterNode| {
         request.nodes.is_empty() || request.nodes.iter().any(|name| *name == node.name_any())
     };
     let asked: Vec<ClusterNode> = nodes.into_iter().filter(asked).collect();
     let found = |name: &&String| asked.iter().any(|node| node.name_any() == **name);
     let absent: Vec<&str> = request.nodes.iter().filter(|name| !found(name)).map(String::as_str).collect();
-    if !absent.is_empty() && !asked.is_empty() {
-        return Err(Failure::new(format!("no node that is selected is called {}", absent.join(", ")))
-            .hint("see `kubectl get nodes`"));
+    if let Some(first) = absent.first()
+        && !names.is_empty()
+    {
+        let known = meant(first, "", &names);
+        return Err(Failure::usage(format!("no node that is selected is called {}", absent.join(", ")))
+            .hint(known.unwrap_or_else(|| "see `kubectl get nodes`".to_owned())));
     }
     if asked.is_empty() {
-        return Err(Failure::new("no node of the cluster is selected").hint(
+        return Err(Failure::usage("no node of the cluster is selected").hint(
             "see `kubectl get nodes --show-labels`, and choose with `--node NAME` or `--node-selector`",
         ));
     }

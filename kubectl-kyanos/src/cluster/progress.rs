@@ -1,6 +1,7 @@
 //! How a session's pods come up, and on one line why one does not.
 
 mod reason;
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::reason::Trouble;
+use self::refused::Refuser;
 use super::{forward, names};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -152,17 +154,23 @@ impl Pods {
 
     /// What the control plane says where it makes no pods; an error where it has said so for long.
     async fn no_pods(&self, part: &str) -> Result<(), Failure> {
-        match self.refused_pods(part).await {
-            Some(reason) if self.began.elapsed() > PROBLEM_PATIENCE => {
-                Err(Failure::new(format!("no pod of the {part} can be made: {reason}"))
-                    .hint("an admission rule or a quota of the cluster refuses it"))
+        match self.refusal(part).await {
+            Some(message) if self.began.elapsed() > PROBLEM_PATIENCE => {
+                let hint = Refuser::of(&message).hint(part, &names::namespace(&self.session));
+                let reason = reason::one_line(&message);
+                Err(Failure::new(format!("no pod of the {part} can be made: {reason}")).hint(hint))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    /// The message of the last `FailedCreate` of a part's pods.
+    /// What the last `FailedCreate` of a part's pods says, on one line.
     pub(crate) async fn refused_pods(&self, part: &str) -> Option<String> {
+        self.refusal(part).await.map(|message| reason::one_line(&message))
+    }
+
+    /// The message of the last `FailedCreate` of a part's pods.
+    async fn refusal(&self, part: &str) -> Option<String> {
         let events = Api::<Event>::namespaced(self.client.clone(), &names::namespace(&self.session));
         let failed = ListParams::default().fields("reason=FailedCreate");
         let events = events.list(&failed).await.ok()?;
@@ -171,8 +179,7 @@ impl Pods {
                 name == part || name.strip_prefix(part).is_some_and(|rest| rest.starts_with('-'))
             })
         };
-        let last = events.items.into_iter().rfind(of_part)?;
-        last.message.map(|message| reason::one_line(&message))
+        events.items.into_iter().rfind(of_part)?.message
     }
 
     /// Whether a problem is there to stay.

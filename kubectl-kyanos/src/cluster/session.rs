@@ -71,6 +71,7 @@ impl Cluster {
         }
         let launches = Launches::new(&request)?;
         let mut values = launches.values(wanted, &request, &connection.owner)?;
+        values.api_ports = report.api_ports;
         if let Some(secret) = &request.pull_secret {
             values.pull_secret = Some(apply::pull_secret(connection, secret).await?);
         }

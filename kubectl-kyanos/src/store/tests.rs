@@ -41,3 +41,16 @@ fn only_files_are_read_without_a_session() {
     assert!(readable("sqlite:b.sqlite").expect("a file").is_absolute());
     assert!(readable("mysql://u@h/d").is_err());
 }
+
+#[test]
+fn hosts_of_a_store_are_told_with_their_ports() {
+    let places =
+        |url: &str| places(url).into_iter().map(|(host, port)| format!("{host} {port}")).collect::<Vec<_>>();
+    assert_eq!(places("mysql://u:p@db/d"), ["db 3306"]);
+    assert_eq!(
+        places("mysql://u:p%40x@10.0.0.1:3307,db-2.example.com/d?x=1"),
+        ["10.0.0.1 3307", "db-2.example.com 3306"]
+    );
+    assert_eq!(places("mysql://u@[fd00::1]:4000,[fd00::2]/d"), ["fd00::1 4000", "fd00::2 3306"]);
+    assert_eq!(places("sqlite:a"), Vec::<String>::new());
+}

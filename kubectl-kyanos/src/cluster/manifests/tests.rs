@@ -155,6 +155,84 @@ fn a_store_without_a_limit_has_a_volume_without_one() {
     assert!(text.contains(r#"{"emptyDir":{},"name":"data"}"#), "{text}");
 }
 
+/// The egress rules of a NetworkPolicy, each as its peers and ports; `None` where all is open.
+fn egress(values: &Values, name: &str) -> Option<Vec<String>> {
+    let policies = render(values, Part::NetworkPolicy).expect("objects");
+    let policy =
+        policies.iter().find(|policy| policy.metadata.name.as_deref() == Some(name)).expect("a policy");
+    let policy: NetworkPolicy = parsed(policy);
+    let spec = policy.spec.expect("a spec");
+    let types = spec.policy_types.expect("types");
+    assert!(types.contains(&"Ingress".to_owned()), "{name}");
+    let rules = spec.egress.unwrap_or_default();
+    if !types.contains(&"Egress".to_owned()) {
+        assert!(rules.is_empty(), "rules that nothing keeps");
+        return None;
+    }
+    let told = |rule: k8s_openapi::api::networking::v1::NetworkPolicyEgressRule| {
+        let to = rule.to.unwrap_or_default().into_iter().map(|peer| match peer.pod_selector {
+            Some(pods) => pods.match_labels.unwrap_or_default()["app.kubernetes.io/component"].clone(),
+            None => "pods".to_owned(),
+        });
+        let ports = rule.ports.unwrap_or_default().into_iter().map(|port| {
+            let number = serde_json::to_string(&port.port).expect("a port");
+            format!("{} {number}", port.protocol.unwrap_or_default())
+        });
+        to.chain(ports).collect::<Vec<_>>().join(",")
+    };
+    Some(rules.into_iter().map(told).collect())
+}
+
+#[test]
+fn ways_out_are_those_that_are_needed() {
+    let mut values = Values::new(&request(), "me").expect("values");
+    assert_eq!(egress(&values, "hub"), None, "of an API server whose ports nobody knows nothing is cut");
+    assert_eq!(egress(&values, "capturer").expect("closed"), ["hub,TCP 7440"]);
+    values.api_ports = vec![443, 6443];
+    assert_eq!(egress(&values, "hub").expect("closed"), ["TCP 443,TCP 6443", "hub,TCP 7440"]);
+    values.store_ports = vec![3306, 4000];
+    let to_store = egress(&values, "hub").expect("closed");
+    assert_eq!(to_store[2..], ["TCP 3306,TCP 4000", "pods"]);
+    values.store_by_name = true;
+    let by_name = egress(&values, "hub").expect("closed");
+    assert_eq!(by_name[4], "UDP 53,TCP 53,UDP 5353,TCP 5353");
+}
+
+#[test]
+fn the_store_keeps_no_right_that_it_does_not_need() {
+    let hub: Deployment = one(&request(), Part::Hub);
+    let pod = hub.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    let store = pod.containers.iter().find(|container| container.name == "store").expect("a store");
+    let context = store.security_context.as_ref().expect("a context");
+    assert_eq!(context.allow_privilege_escalation, Some(false));
+    assert_eq!(
+        context.seccomp_profile.as_ref().map(|profile| profile.type_.as_str()),
+        Some("RuntimeDefault")
+    );
+    let capabilities = context.capabilities.as_ref().expect("capabilities");
+    assert_eq!(capabilities.add, None);
+    // What container runtimes give, as their documents list it.
+    let given = [
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    ];
+    let dropped = capabilities.drop.as_ref().expect("dropped");
+    let left: Vec<_> = given.into_iter().filter(|each| !dropped.contains(&(*each).to_owned())).collect();
+    assert_eq!(left, ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]);
+}
+
 #[test]
 fn what_is_printed_is_yaml_without_secrets() {
     let values = Values::new(&full(), "me").expect("values");
@@ -167,6 +245,78 @@ fn what_is_printed_is_yaml_without_secrets() {
         .collect();
     assert_eq!(kinds.first().map(String::as_str), Some("Namespace"));
     assert_eq!(kinds.last().map(String::as_str), Some("DaemonSet"));
-    assert_eq!(kinds.len(), 17, "{kinds:?}");
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
     assert!(text.contains(GENERATED));
+}
+
+/// Fields whose value is a map with keys of anybody's choice.
+const MAPS: [&str; 9] = [
+    "labels",
+    "annotations",
+    "matchLabels",
+    "nodeSelector",
+    "stringData",
+    "data",
+    "requests",
+    "limits",
+    "spec.selector",
+];
+
+/// Adds the path of every field of an object; `kind` is its line's beginning.
+fn fields(kind: &str, path: &str, value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    let name = path.rsplit('.').next().unwrap_or_default().trim_end_matches("[]");
+    // A Service's selector is a map, a workload's is an object.
+    let is_map = MAPS.contains(&name) || (kind.ends_with(" Service") && MAPS.contains(&path));
+    match value {
+        serde_json::Value::Object(map) if !is_map && !map.is_empty() => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                fields(kind, &path, value, found);
+            }
+        }
+        serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_object) => {
+            for value in list {
+                fields(kind, &format!("{path}[]"), value, found);
+            }
+        }
+        _ => drop(found.insert(format!("write {kind} {path}"))),
+    }
+}
+
+#[test]
+fn every_field_that_is_written_is_in_the_table_of_the_api() {
+    const MARK: &str = "# Fields of what is made.\n";
+    let mut objects = Vec::new();
+    for request in [request(), full(), Request { capabilities_only: true, store_limit: 0, ..request() }] {
+        let mut values = Values::new(&request, "me").expect("values");
+        for ports in [Vec::new(), vec![443]] {
+            (values.api_ports, values.store_ports, values.store_by_name) = (ports.clone(), ports, true);
+            for (part, _) in PARTS {
+                let rendered = render(&values, part).expect("objects");
+                objects.extend(rendered.iter().map(|object| serde_json::to_value(object).expect("JSON")));
+            }
+        }
+    }
+    let files = [
+        include_str!("../../../../manifests/deployer.yaml"),
+        include_str!("../../../../manifests/deployer-narrow.yaml"),
+    ];
+    for document in files.into_iter().flat_map(serde_yaml_ng::Deserializer::from_str) {
+        objects.push(serde_json::Value::deserialize(document).expect("YAML"));
+    }
+    let mut found = std::collections::BTreeSet::new();
+    for object in objects {
+        let version = object["apiVersion"].as_str().expect("a version");
+        let version = if version.contains('/') { version.to_owned() } else { format!("core/{version}") };
+        fields(&format!("{version} {}", object["kind"].as_str().expect("a kind")), "", &object, &mut found);
+    }
+    let made: String = found.iter().map(|line| format!("{line}\n")).collect();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kubernetes-api.txt");
+    let table = std::fs::read_to_string(&file).expect("the table");
+    let (before, known) = table.split_once(MARK).expect("the mark");
+    if std::env::var_os("KYANOS_BLESS").is_some() {
+        std::fs::write(&file, format!("{before}{MARK}{made}")).expect("written");
+        return;
+    }
+    assert_eq!(known, made, "docs/kubernetes-api.txt differs; bless with KYANOS_BLESS=1");
 }

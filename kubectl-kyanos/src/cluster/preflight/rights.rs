@@ -19,7 +19,7 @@ pub(in super::super) const NEEDED_RIGHTS: [(&str, &str, &[&str], bool); 16] = [
     ("", "nodes", &["list"], false),
     ("", "pods", &["list", "watch", "delete", "deletecollection"], true),
     ("", "pods/portforward", &["get", "create"], true),
-    ("", "secrets", &["get", "create", "patch"], true),
+    ("", "secrets", &["create", "patch"], true),
     ("", "services", &["create", "patch"], true),
     ("", "serviceaccounts", &["create", "patch"], true),
     ("apps", "deployments", &["create", "patch", "list", "delete"], true),

@@ -53,6 +53,21 @@ async fn a_willing_cluster_passes_and_nothing_is_changed() {
 }
 
 #[tokio::test]
+async fn the_ports_of_the_api_server_are_read_and_not_guessed() {
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "name": "kubernetes", "namespace": "default" },
+        "endpoints": [{ "addresses": ["10.1.0.1"] }], "ports": [{ "name": "https", "port": 16443 }],
+    });
+    let (report, _) =
+        checked(request(), &one_node().but(scenarios::holds("endpointslices", json!([slice])))).await;
+    assert_eq!(report.expect("passed").api_ports, [443, 16443]);
+    let barred = one_node().but(scenarios::forbidden(&[("endpointslices", "list")]));
+    let (report, _) = checked(request(), &barred).await;
+    assert!(report.expect("passed").api_ports.is_empty());
+}
+
+#[tokio::test]
 async fn all_forbidden_verbs_are_named_with_rules_though_lists_are_forbidden_too() {
     const FORBIDDEN: [(&str, &str); 3] =
         [("daemonsets", "create"), ("clusterrolebindings", "create"), ("nodes", "list")];
@@ -134,7 +149,10 @@ fn unfit_nodes_are_told_and_the_rest_goes_on() {
 #[test]
 fn no_node_is_an_error_before_anything_is_made() {
     let none = chosen(vec![node("a", "linux", "amd64", "6.1.0")], &["b"]).expect_err("no node");
-    assert!(none.what.contains("no node") && none.hint.is_some());
+    assert!(none.what.contains("no node") && none.what.contains('b'), "{}", none.what);
+    assert_eq!((none.exit, none.hint.as_deref()), (crate::failure::USAGE, Some("there are a")));
+    let selected = chosen(Vec::new(), &[]).expect_err("no label fits");
+    assert_eq!(selected.exit, crate::failure::USAGE);
     let one = || vec![node("a", "linux", "amd64", "6.1.0")];
     let absent = chosen(one(), &["a", "typo"]).expect_err("one node is not there");
     assert!(absent.what.contains("typo") && !absent.what.contains("called a"), "{}", absent.what);

@@ -1,15 +1,17 @@
 //! What the parts of a new session are told, and the manifests that tell them.
 
+use std::net::IpAddr;
+
 use proto::launch::{CapturerLaunch, HubLaunch, HubPlace, INGEST_PORT, Identity, StoreChoice};
 
 use super::credentials::StoreLogins;
 use crate::cluster::apply::Applier;
-use crate::cluster::manifests::{self, GENERATED, Values};
+use crate::cluster::manifests::{self, GENERATED, USUAL_API_PORTS, Values};
 use crate::cluster::request::Request;
 use crate::failure::Failure;
 use crate::session::certificates::{self, Identities};
 use crate::session::{Wanted, name};
-use crate::store::{SessionStore, without_password};
+use crate::store::{self, SessionStore, without_password};
 
 /// What the parts of a new session are told, beside what the request says.
 #[derive(Debug)]
@@ -53,6 +55,16 @@ impl Launches {
             manifest.password.clone_from(&logins.writer);
             manifest.reader_sql = logins.reader_sql();
             store = logins.choice();
+        }
+        if let StoreChoice::Mysql { url, reader: _ } = &store
+            && values.store.is_none()
+        {
+            // The reader's login is for the same servers.
+            let places = store::places(url);
+            values.store_by_name = places.iter().any(|(host, _)| host.parse::<IpAddr>().is_err());
+            values.store_ports = places.into_iter().map(|(_, port)| port).collect();
+            values.store_ports.sort_unstable();
+            values.store_ports.dedup();
         }
         values.hub_launch = json(&HubLaunch {
             session: request.name.clone(),
@@ -137,6 +149,7 @@ pub(crate) fn print(wanted: &Wanted, cluster: &Request) -> Result<String, Failur
     let mut values = launches.values(wanted, &request, GENERATED)?;
     GENERATED.clone_into(&mut values.started);
     values.capturer_launch = launches.capturers(wanted, &request.name, GENERATED)?;
+    values.api_ports = USUAL_API_PORTS.to_vec();
     manifests::print(&values)
 }
 
