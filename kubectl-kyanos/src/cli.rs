@@ -7,12 +7,14 @@ pub(crate) mod formats;
 pub(crate) mod groups;
 mod refusal;
 mod status;
+pub(crate) mod target;
 pub(crate) mod values;
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::failure::Failure;
 use crate::metric::Metric;
 use crate::protocols;
 use crate::render::result::Format;
@@ -20,6 +22,7 @@ use crate::render::stat::Sort;
 pub(crate) use cluster::{ClusterArgs, DeployArgs, PodArgs};
 pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
+pub(crate) use target::TargetArgs;
 
 /// Commands that run a session and filter its traffic.
 pub(crate) const CAPTURING_COMMANDS: [&str; 3] = ["watch", "stat", "overview"];
@@ -217,8 +220,10 @@ pub(crate) struct CapturingArgs {
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Protocol to show; all by default
-    #[arg(value_name = "PROTOCOL", value_parser = protocols::parser())]
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// The protocol among them
+    #[arg(skip)]
     pub(crate) protocol: Option<String>,
     /// List the protocols with their filters
     #[arg(long)]
@@ -256,8 +261,10 @@ pub(crate) struct OutputArgs {
 /// Arguments of `stat`.
 #[derive(Debug, Args)]
 pub(crate) struct StatArgs {
-    /// Protocol to count; all by default
-    #[arg(value_name = "PROTOCOL", value_parser = protocols::parser())]
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// The protocol among them
+    #[arg(skip)]
     pub(crate) protocol: Option<String>,
     #[command(flatten)]
     pub(crate) aggregate: AggregateArgs,
@@ -304,6 +311,9 @@ pub(crate) struct AggregateArgs {
 /// Arguments of `overview`.
 #[derive(Debug, Args)]
 pub(crate) struct OverviewArgs {
+    /// Workloads whose pods are meant, as --workload takes them
+    #[arg(value_name = "KIND/NAME")]
+    pub(crate) workloads: Vec<String>,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
     pub(crate) output: Format,
@@ -415,10 +425,42 @@ pub(crate) fn parse(words: Vec<std::ffi::OsString>) -> Result<(Cli, ArgMatches),
     };
     let refused = |error: &clap::Error| refusal::outcome(error, &path);
     let matches = command.try_get_matches_from(words).map_err(|error| refused(&error))?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| refused(&error))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| refused(&error))?;
     let of_command = matches.subcommand().map(|(_, matches)| matches.clone()).unwrap_or_default();
     cluster::refuse_beside_local(&of_command).map_err(Outcome::Refused)?;
+    sort_targets(&mut cli.command).map_err(Outcome::Refused)?;
     Ok((cli, of_command))
+}
+
+/// Puts words without a flag where the flags of the same meaning are.
+fn sort_targets(command: &mut Commands) -> Result<(), Failure> {
+    let (capturing, given) = match command {
+        Commands::Watch(args) => {
+            args.protocol = args.target.sort(&mut args.capturing.pods.workload)?;
+            (&args.capturing, "watch")
+        }
+        Commands::Stat(args) => {
+            args.protocol = args.target.sort(&mut args.capturing.pods.workload)?;
+            (&args.capturing, "stat")
+        }
+        Commands::Overview(args) => {
+            args.capturing.pods.workload.append(&mut args.workloads);
+            (&args.capturing, "overview")
+        }
+        Commands::Query(_)
+        | Commands::Status(_)
+        | Commands::Cleanup(_)
+        | Commands::Version(_)
+        | Commands::Completion(_)
+        | Commands::Candidates(_) => return Ok(()),
+    };
+    match capturing.pods.workload.first().filter(|_| capturing.place.local) {
+        Some(workload) => Err(Failure::usage(format!(
+            "`{given} {workload}` cannot be used with `--local`: this machine knows no workloads"
+        ))
+        .hint("leave `--local` out for a cluster; here `--pids`, `--comm` and `--container-id` choose processes")),
+        None => Ok(()),
+    }
 }
 
 /// Lets a switch take `=true` and `=false`.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 use proto::v1;
 
@@ -17,9 +16,9 @@ struct Flag {
     protocols: Vec<&'static str>,
 }
 
-/// Parses the name of a protocol.
-pub(crate) fn parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(decoders::registry().iter().map(|protocol| protocol.name))
+/// Names of all protocols.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    decoders::registry().iter().map(|protocol| protocol.name)
 }
 
 /// Returns the flags of all protocols.

@@ -110,7 +110,7 @@ pub(crate) struct PodArgs {
     /// Labels of the pods, as kubectl selects them
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
-    /// Workloads of the pods, such as deployment/orders
+    /// Workloads of the pods, as kubectl names them: deploy/orders, sts/db, job/night
     #[arg(long, value_name = "KIND/NAME", value_delimiter = ',')]
     pub(crate) workload: Vec<String>,
     /// Containers of the pods

@@ -139,6 +139,10 @@ fn mistakes_get_suggestions() {
         ("stat --local -m totl-time", "did you mean `total-time`?"),
         ("stat --local -g protcol", "did you mean `protocol`?"),
         ("watch --local --count", "run `kubectl kyanos watch --help`"),
+        ("watch deploy web", "write kind and name as one word: `deploy/NAME`"),
+        ("stat po", "write kind and name as one word: `po/NAME`"),
+        ("watch http redis", "name one, or none for all"),
+        ("watch deploy/a/b", "a workload is KIND/NAME, as in deploy/orders"),
     ];
     for (line, hint) in hints {
         let failure = refused(line);
@@ -146,6 +150,42 @@ fn mistakes_get_suggestions() {
     }
     let foreign = filter_of("watch redis --local --path /x").expect_err("a flag of http");
     assert_eq!(foreign.what, "`--path` does not test redis");
+}
+
+#[test]
+fn protocol_and_workloads_are_words_in_any_order() {
+    let read = |line: &str| match parse(words(line)) {
+        Ok((Cli { command: Commands::Watch(args) }, _)) => (args.protocol, args.capturing.pods.workload),
+        Ok((Cli { command: Commands::Stat(args) }, _)) => (args.protocol, args.capturing.pods.workload),
+        Ok((Cli { command: Commands::Overview(args) }, _)) => (None, args.capturing.pods.workload),
+        other => unreachable!("`{line}` gave {other:?}"),
+    };
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let http = Some("http".to_owned());
+    for (line, protocol, workloads) in [
+        ("watch", None, owned(&[])),
+        ("watch http", http.clone(), owned(&[])),
+        ("watch deploy/web", None, owned(&["deploy/web"])),
+        ("watch http deploy/web", http.clone(), owned(&["deploy/web"])),
+        ("watch deploy/web http -n shop", http.clone(), owned(&["deploy/web"])),
+        (
+            "watch -n shop sts/db http deployments.apps/web",
+            http.clone(),
+            owned(&["sts/db", "deployments.apps/web"]),
+        ),
+        ("watch --workload ds/a,job/b deploy/web", None, owned(&["ds/a", "job/b", "deploy/web"])),
+        ("stat http deploy/web --time 1", http, owned(&["deploy/web"])),
+        ("overview deploy/web cj/night", None, owned(&["deploy/web", "cj/night"])),
+    ] {
+        assert_eq!(read(line), (protocol, workloads), "{line}");
+    }
+    for line in ["watch --local deploy/web", "stat --local http deploy/web", "overview --local po/a"] {
+        let failure = refused(line);
+        assert_eq!(failure.exit, USAGE, "{line}");
+        assert!(failure.what.contains("--local") && failure.hint.is_some(), "{line}: {failure}");
+    }
+    let unknown = refused("watch webshop");
+    assert!(unknown.hint.expect("a hint").contains("`deploy/webshop`"));
 }
 
 #[test]

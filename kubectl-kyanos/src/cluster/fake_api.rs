@@ -92,6 +92,13 @@ impl Call {
         CallTarget { kind: part(0).unwrap_or_default(), name: part(1), part: part(2) }
     }
 
+    /// The namespace that it is about; of what lies outside namespaces, and of lists over all of them, none.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        let mut parts = self.path().split('/').skip_while(|part| *part != "namespaces").skip(1);
+        let namespace = parts.next()?;
+        parts.next().map(|_kind| namespace)
+    }
+
     /// How RBAC calls what it does.
     pub(crate) fn verb(&self) -> &'static str {
         let named = self.target().name.is_some();

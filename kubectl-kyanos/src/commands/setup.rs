@@ -78,9 +78,11 @@ pub(crate) async fn site(
     }
     let connection = connect::connect(&asked.place.cluster).await?;
     let exists = selection::existing(&connection, &selection::dotted(&asked.filter.pod_name)).await;
-    let filter = selection::select(pods_asked(asked, everywhere), &connection.namespace, &exists, filter)?;
-    if let Some(hint) = selection::nothing_yet(&connection, &filter).await {
-        console.hint(&hint);
+    let mut filter =
+        selection::select(pods_asked(asked, everywhere), &connection.namespace, &exists, filter)?;
+    let named = !asked.pods.namespace.is_empty();
+    for note in selection::check(&connection, &mut filter, named).await? {
+        console.hint(&note);
     }
     Ok(Site { aim: Aim::Session(Where::Cluster(Box::new(connection))), filter })
 }

@@ -121,7 +121,7 @@ pub(crate) fn always(
     move |_| Some(Answer::refusal(code, reason, reason))
 }
 
-/// These objects of a kind, in plural, are there and no others.
+/// These objects of a kind, in plural, are there and no others; those that say their namespace are in no other one.
 pub(crate) fn holds(
     kind: &'static str,
     objects: Value,
@@ -131,8 +131,13 @@ pub(crate) fn holds(
         if call.method != Method::GET || call.is_watch() || target.kind != kind || target.part.is_some() {
             return None;
         }
-        let Some(name) = target.name else { return Some(Answer::list(&objects)) };
-        let named = objects.as_array()?.iter().find(|object| object["metadata"]["name"] == name);
+        let is_here = |object: &&Value| match (call.namespace(), &object["metadata"]["namespace"]) {
+            (Some(asked), Value::String(namespace)) => asked == namespace,
+            _ => true,
+        };
+        let here: Vec<&Value> = objects.as_array()?.iter().filter(is_here).collect();
+        let Some(name) = target.name else { return Some(Answer::list(&json!(here))) };
+        let named = here.into_iter().find(|object| object["metadata"]["name"] == name);
         Some(named.map_or_else(|| Answer::willing(call), |object| Answer::Object(200, object.clone())))
     }
 }
@@ -143,6 +148,29 @@ pub(crate) fn holds_at_first(
     objects: Value,
 ) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
     first(1, holds(kind, objects))
+}
+
+/// The API has one more group, of somebody's own controllers, with these resources.
+pub(crate) fn serves(
+    group: &'static str,
+    version: &'static str,
+    resources: Value,
+) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
+    move |call| {
+        let both = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+        if call.path() == "/apis" {
+            let group = json!({ "name": group, "versions": [both], "preferredVersion": both });
+            let groups = json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [group] });
+            return Some(Answer::Object(200, groups));
+        }
+        (call.path() == format!("/apis/{group}/{version}")).then(|| {
+            let list = json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/{version}"),
+                "resources": resources,
+            });
+            Answer::Object(200, list)
+        })
+    }
 }
 
 /// There is a namespace of this description already.
