@@ -1,5 +1,6 @@
 //! A real cluster that tests run on: what is applied to it, the user that the plugin runs as, and what is left there.
 
+mod relay;
 mod shop;
 
 use std::io::Write;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use crate::kyanos::{Report, Session, unique_name};
 use crate::process::{Plan, wait_until};
 use crate::{run, workspace};
+pub use relay::Relay;
 pub use shop::Shop;
 
 /// Names the kubeconfig of the cluster that tests run on; `cargo xtask e2e` sets it.

@@ -70,7 +70,7 @@ impl Report {
         let line = self.stderr.lines().rfind(|line| line.starts_with("lost "));
         let line = line.with_context(|| format!("no line of losses in:\n{}", self.stderr))?;
         let mut lost = BTreeMap::new();
-        for part in Regex::new(r"[0-9,]+ (events?|exchanges?) \(([^)]*)\)")?.captures_iter(line) {
+        for part in Regex::new(r"[0-9,]+ (events?|exchanges?|seconds?) \(([^)]*)\)")?.captures_iter(line) {
             let unit = format!("{}s", part[1].trim_end_matches('s'));
             for stage in part[2].split(", ") {
                 let (name, count) = stage.rsplit_once(' ').context("a stage without a count")?;
@@ -93,7 +93,7 @@ impl Report {
     /// Returns the ledgers that `-d` prints at the end.
     pub fn balances(&self) -> Result<Vec<Balance>> {
         let pattern = Regex::new(
-            r"(?m)balance (.+) (events|exchanges): seen (\d+) = delivered (\d+) \+ filtered (\d+) \+ lost (\d+)(?: \(([^)]*)\))?",
+            r"(?m)balance (.+) (events|exchanges|seconds): seen (\d+) = delivered (\d+) \+ filtered (\d+) \+ lost (\d+)(?: \(([^)]*)\))?",
         )?;
         let mut balances = Vec::new();
         for found in pattern.captures_iter(&self.stderr) {

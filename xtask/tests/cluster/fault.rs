@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use xtask::cluster::Relay;
 use xtask::process::wait_until;
 
 use crate::{PATIENCE, Stage};
@@ -54,6 +55,85 @@ fn a_deleted_hub_comes_back_and_the_session_goes_on() {
 fn deleted_capturers_come_back_and_the_session_goes_on() {
     let Some(stage) = Stage::open() else { return };
     stage.survives_the_loss_of("capturer");
+}
+
+#[test]
+fn a_killed_capturer_is_told_with_the_time_that_nobody_saw() {
+    let Some(stage) = Stage::open() else { return };
+    let (name, session) = stage.watch(&["-d"], 1);
+    let namespace = format!("kyanos-{name}");
+    let pod = stage.capturers(&name).into_iter().next().expect("a capturer");
+    let kubectl = stage.cluster.kubectl();
+    let node = kubectl.run(&["get", "-n", &namespace, &pod, "-o", "jsonpath={.spec.nodeName}"]).unwrap();
+    let seen = || session.count(|one| one.text("node") == node);
+    wait_until("exchanges from its node", PATIENCE, || seen() > 0).unwrap();
+    kubectl.run(&["delete", "-n", &namespace, &pod, "--grace-period=0", "--force"]).unwrap();
+    let told = wait_until("the hole to be told", PATIENCE, || {
+        session.stderr().contains(&format!("capturer on {node} restarted, "))
+    });
+    let before = seen();
+    let goes_on = wait_until("exchanges from its node again", PATIENCE, || seen() > before);
+    let status = stage.cluster.run(&["status"]).unwrap();
+    let report = stage.end(&name, session);
+    assert!(told.is_ok() && goes_on.is_ok(), "{told:?} {goes_on:?}; it said:\n{}", report.stderr);
+    let lost = report.lost().unwrap();
+    let seconds = lost.get(&("seconds".to_owned(), "silent".to_owned())).copied().unwrap_or_default();
+    println!("a killed capturer: {seconds} s not seen");
+    assert!((1..60).contains(&seconds), "{lost:?}");
+    assert!(status.stderr.contains(&format!("capturer on {node} restarted, ")), "{}", status.stderr);
+    let nodes = kubectl.ready_nodes().unwrap().len();
+    assert!(report.stderr.contains(&format!("on {nodes} nodes in")), "{}", report.stderr);
+}
+
+#[test]
+fn an_api_server_that_pauses_costs_a_viewer_nothing_that_is_not_counted() {
+    /// Longer than any ping is waited for.
+    const PAUSE: Duration = Duration::from_secs(22);
+    let Some(stage) = Stage::open() else { return };
+    let relay = Relay::open(stage.cluster.kubectl()).unwrap();
+    let flags = relay.flags();
+    let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
+    arguments.push("-d");
+    let (name, session) = stage.watch(&arguments, 50);
+    relay.pause(PAUSE);
+    let back = wait_until("the stream to be back", PATIENCE, || {
+        session.stderr().contains("the stream is back after")
+    });
+    let before = session.count(|_| true);
+    let goes_on = wait_until("exchanges again", PATIENCE, || session.count(|_| true) > before + 50);
+    let report = stage.end(&name, session);
+    assert!(back.is_ok() && goes_on.is_ok(), "{back:?} {goes_on:?}; it said:\n{}", report.stderr);
+    let balances = report.balances().unwrap();
+    let of = |kind: &str| {
+        balances.iter().filter(move |one| one.consumer.starts_with(kind) && one.unit == "exchanges")
+    };
+    let delivered: u64 = of("capturer").map(|one| one.delivered).sum();
+    // The viewer that was there from the start.
+    let viewer = of("viewer").next().expect("the viewer's ledger");
+    let lost: u64 = viewer.lost.values().sum();
+    println!("paused: {delivered} captured, {} shown, {lost} lost", report.exchanges.len());
+    assert_eq!(viewer.seen, delivered, "{}", report.stderr);
+    assert_eq!(viewer.seen, viewer.delivered + viewer.filtered + lost);
+    assert_eq!(viewer.delivered, u64::try_from(report.exchanges.len()).unwrap(), "{}", report.stderr);
+}
+
+#[test]
+fn a_namespace_that_is_deleted_by_hand_hides_no_node() {
+    let Some(stage) = Stage::open() else { return };
+    let kubectl = stage.cluster.kubectl();
+    let nodes = kubectl.ready_nodes().unwrap();
+    let (name, session) = stage.watch(&[], 1);
+    let all = wait_until("all capturers", PATIENCE, || {
+        session.stderr().contains(&format!("capturers {0}/{0} ready", nodes.len()))
+    });
+    // The next look of the hub at its nodes.
+    std::thread::sleep(Duration::from_secs(2));
+    kubectl.run(&["delete", "namespace", &format!("kyanos-{name}"), "--wait=false"]).unwrap();
+    let report = session.finish(PATIENCE).unwrap();
+    drop(stage.cluster.run(&["cleanup", &name, "--yes"]));
+    assert!(all.is_ok(), "{}", report.stderr);
+    assert_eq!(report.code(), 1, "{}", report.stderr);
+    assert!(report.stderr.contains(&format!("on {} nodes in", nodes.len())), "{}", report.stderr);
 }
 
 #[test]
