@@ -5,6 +5,7 @@
 
 pub mod hubs;
 pub mod losses;
+pub mod silence;
 pub mod store;
 pub mod viewer;
 

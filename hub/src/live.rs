@@ -112,7 +112,10 @@ trait Consumer: std::fmt::Debug + Send + Sync {
     fn close(&self);
     /// Counts what is still waiting as lost.
     fn abandon(&self);
+    /// Whether it has all that it will get, or cannot be reached.
     fn is_finished(&self) -> bool;
+    /// Whether its stream broke and may be opened again.
+    fn is_away(&self) -> bool;
     fn balance(&self) -> Balance;
 }
 
@@ -146,7 +149,8 @@ impl Live {
     pub fn watch(&self, request: &v1::WatchRequest) -> Result<Arc<Watch>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
-        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes))
+        let resumes = request.resume.is_some();
+        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes, resumes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.
@@ -181,7 +185,9 @@ impl Live {
     ) -> Result<Arc<C>, LiveError> {
         let mut inner = self.inner();
         inner.consumers.retain(|consumer| consumer.strong_count() > 0);
-        if inner.consumers.len() >= MAX_VIEWERS {
+        // Those whose stream broke have a limit of their own.
+        let here = inner.consumers.iter().filter_map(Weak::upgrade).filter(|consumer| !consumer.is_away());
+        if here.count() >= MAX_VIEWERS {
             return Err(LiveError::TooMany);
         }
         inner.viewers += 1;

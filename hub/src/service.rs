@@ -2,6 +2,7 @@
 
 pub mod ingest;
 pub mod peer;
+pub mod resume;
 pub mod viewer;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

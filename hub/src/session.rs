@@ -4,6 +4,7 @@ pub mod capturers;
 mod drain;
 pub mod leaders;
 mod passed;
+mod sight;
 pub mod slots;
 pub mod viewers;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proto::account::{AccountError, Balance};
+use proto::account::{AccountError, Balance, Consumer};
 use proto::filter::{FilterError, Match};
 use proto::id::Base;
 use proto::launch::{HubLaunch, HubPlace, StoreChoice};
@@ -88,6 +89,12 @@ pub struct Session {
     closing: watch::Sender<bool>,
     ended: watch::Sender<Option<String>>,
     drained: OnceCell<Drained>,
+    /// When capture ended, nanoseconds since the Unix epoch.
+    ended_ns: OnceLock<u64>,
+    /// What is seen of the nodes.
+    sight: watch::Sender<v1::Sight>,
+    /// Whether this hub says what all of them saw: it leads, or is the only one.
+    speaks_for_all: AtomicBool,
     /// Loss totals that the store knows.
     recorded: Mutex<Recorded>,
 }
@@ -176,9 +183,13 @@ impl Session {
             closing: watch::Sender::new(false),
             ended: watch::Sender::new(None),
             drained: OnceCell::new(),
+            ended_ns: OnceLock::new(),
+            sight: watch::Sender::default(),
+            speaks_for_all: AtomicBool::new(!several),
             recorded: Mutex::default(),
         });
         tokio::spawn(record(Arc::downgrade(&session)));
+        tokio::spawn(sight::look(Arc::downgrade(&session)));
         let knowing = session.is_known.clone();
         tokio::spawn(async move {
             known.await;
@@ -192,13 +203,6 @@ impl Session {
             session.begin_ids(folder.as_deref());
         }
         Ok(session)
-    }
-
-    /// Says whether this hub leads: the one that trims the store.
-    pub fn leads(&self, leads: bool) {
-        if let Some(writer) = &self.writer {
-            writer.trims(leads);
-        }
     }
 
     /// The hub's pod, where the session has several; else empty.
@@ -379,7 +383,9 @@ impl Session {
     /// As [`Self::describe`], with the account to reckon with.
     #[must_use]
     pub fn state(&self) -> peers::HubState {
-        self.peers.describe(&self.hub, self.own())
+        let mut state = self.peers.describe(&self.hub, self.own());
+        self.look(&mut state);
+        state
     }
 
     /// This hub's own state.
@@ -403,6 +409,7 @@ impl Session {
             trimmed: totals.trimmed,
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
+            sight: None,
         };
         peers::HubState { told, balances: self.balances() }
     }
@@ -458,8 +465,13 @@ impl Session {
         let mut own = self.live.totals();
         own.push(self.store_balance(writer));
         let of_hub = own.iter().map(|balance| (self.hub.as_str(), balance));
+        let seconds = self.seconds();
+        let silent = seconds.iter().filter_map(|balance| match &balance.consumer {
+            Consumer::Capturer(node) => Some((node.as_str(), balance)),
+            Consumer::Viewer(_) | Consumer::Store => None,
+        });
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = recorded.grown(now_ns(), of_nodes.chain(of_hub));
+        let rows = recorded.grown(now_ns(), of_nodes.chain(of_hub).chain(silent));
         drop(recorded);
         if !rows.is_empty() {
             writer.note_losses(rows);

@@ -107,6 +107,7 @@ impl TryFrom<&v1::StatRequest> for Aggregates {
             prefer_client,
             count,
             from_now: _,
+            resume: _,
         } = request;
         let fields: Vec<Field> = group_by.iter().map(Field::try_from).collect::<Result<_, _>>()?;
         if fields.len() > MAX_LEVELS {

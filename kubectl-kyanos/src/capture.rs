@@ -3,10 +3,13 @@
 mod ending;
 mod following;
 pub(crate) mod session;
+pub(crate) mod sight;
 pub(crate) mod view;
+pub(crate) mod viewed;
 
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use proto::launch::StoreChoice;
 
 use self::ending::{Account, Ending, end, lost};
@@ -17,7 +20,7 @@ use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::local;
-use crate::render::summary;
+use crate::render::{summary, unseen};
 use crate::save::{self, Target};
 use crate::session::{Kept, Remains, Wanted};
 use crate::stop::{Stop, Stops};
@@ -74,6 +77,8 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
         }
         Err(failure) => return unfinished(&begun, Err(failure), &mut stops, console).await,
     };
+    let waits = view.sums_up() && session.grows();
+    let (stopped, before) = wait_for_all(waits, &mut session, &mut stops, console).await;
     console.clear();
     let mut client = session.client.clone();
     let opened = view.open(&mut client, &session).await;
@@ -82,7 +87,10 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
         Err(failure) => return Err(after_teardown(session, failure, &mut stops, console).await),
     };
     let mut following = Following { session: &mut session, stops: &mut stops, console };
-    let followed = following.follow(&mut view, &mut items, plan.time).await;
+    let followed = match stopped {
+        Some(stop) => Ok(stop),
+        None => following.follow(&mut view, &mut items, plan.time).await,
+    };
     let time = session.began.elapsed();
     let stop = match followed {
         Ok(stop) => stop,
@@ -90,8 +98,10 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
             if let Err(unwritten) = view.close().await {
                 console.warning(&unwritten.what);
             }
-            let nodes = session.nodes();
+            session.hear();
+            let (nodes, holes) = (session.nodes(), not_seen(&session));
             let failure = after_teardown(session, failure, &mut stops, console).await;
+            say_all(&holes, console);
             console.say(&summary::captured(view.captured(), nodes, time));
             // The ledgers are gone with the part that failed.
             console.say("lost unknown");
@@ -112,7 +122,11 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
         save(&mut session, target, &mut stops, &mut account, console).await;
     }
     let (own, nodes) = (session.is_own().then(|| session.cleanup()), session.nodes());
+    let holes = not_seen(&session);
     let mut balance = view.balance().cloned();
+    if let Some(own) = balance.as_mut().filter(|own| session.is_own() && summary::is_of_several(own)) {
+        viewed::miss(own, &account.balances, before);
+    }
     // A viewer that leaves, or wants no more, misses nothing.
     if stop.prints_on() && (own.is_some() || matches!(stop, Stop::Ended(_))) {
         let ledgers = account.balances.iter_mut().chain(balance.as_mut());
@@ -121,7 +135,7 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     let remains =
         if account.aborted { session.abort().await } else { finish(session, &mut stops, console).await };
     report(&plan, &view, &account, &remains, console);
-    let nodes = if account.nodes > 0 { account.nodes } else { nodes };
+    say_all(&holes, console);
     console.say(&summary::captured(view.captured(), nodes, time));
     // A hub that could not be asked has taken its ledgers along.
     console.say(&if account.balances.is_empty() {
@@ -130,6 +144,27 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
         summary::lost(&summary::relevant(&account.balances, balance.as_ref()))
     });
     outcome(&stop, account.failure, &remains, own.as_deref())
+}
+
+/// Waits until all nodes capture, from when on time and exchanges are counted; says what stops it before, and what was
+/// delivered until then.
+async fn wait_for_all(
+    waits: bool,
+    session: &mut Session,
+    stops: &mut Stops,
+    console: &mut Console,
+) -> (Option<Stop>, u64) {
+    if !waits {
+        return (None, 0);
+    }
+    console.step("waiting for all capturers …");
+    let stopped = tokio::select! {
+        () = session.whole() => None,
+        stop = stops.next() => Some(stop),
+    };
+    session.began = Instant::now();
+    let state = session.client.clone().describe().await;
+    (stopped, state.map_or(0, |state| viewed::delivered(&summary::read(&state.balances))))
 }
 
 async fn begin(
@@ -243,6 +278,17 @@ async fn after_teardown(
         console.hint(&format!("run `{cleanup}`"));
     }
     failure
+}
+
+/// What nobody saw of the nodes, in lines.
+fn not_seen(session: &Session) -> Vec<String> {
+    unseen::lines(&session.sight.holes(), &TimeZone::system())
+}
+
+fn say_all(lines: &[String], console: &Console) {
+    for line in lines {
+        console.say(line);
+    }
 }
 
 fn say_kept(remains: &Remains, console: &Console) {

@@ -237,6 +237,7 @@ pub(crate) struct WatchArgs {
 /// How `watch` shows exchanges.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
+#[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
 pub(crate) struct OutputArgs {
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::STREAM), default_value = "table")]
@@ -244,6 +245,9 @@ pub(crate) struct OutputArgs {
     /// Append each exchange as JSON to FILE too; `stdout` is -o json
     #[arg(long, value_name = "FILE")]
     pub(crate) json_output: Option<PathBuf>,
+    /// Say in JSON too which nodes are not seen: objects whose `kind` is `notice`
+    #[arg(long)]
+    pub(crate) notices: bool,
     /// Payload bytes shown per message, in JSON too
     #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_PRINT_BYTES)]
     pub(crate) max_print_bytes: u32,

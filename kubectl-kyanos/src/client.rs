@@ -8,7 +8,7 @@ use proto::causes::{self, with_causes};
 use proto::launch::{Identity, VIEWER_PORT};
 use proto::v1::viewer_client::ViewerClient;
 use proto::v1::{self, Refusal, RefusalKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
@@ -187,9 +187,14 @@ impl Client {
         Ok(answer)
     }
 
-    /// Heartbeats until the session ends, and tells `notices` when it does; `witness` is asked while the hub does not
-    /// answer.
-    pub(crate) async fn keep_alive(mut self, notices: mpsc::Sender<Notice>, witness: impl Witness) {
+    /// Heartbeats until the session ends, and tells `notices` when it does, and `sights` what is seen of the nodes;
+    /// `witness` is asked while the hub does not answer.
+    pub(crate) async fn keep_alive(
+        mut self,
+        notices: mpsc::Sender<Notice>,
+        sights: watch::Sender<v1::Sight>,
+        witness: impl Witness,
+    ) {
         let Patience { pause, lost, .. } = self.patience;
         let mut broken = Instant::now();
         let mut borne = lost;
@@ -204,10 +209,15 @@ impl Client {
                     let mut answered = false;
                     loop {
                         match answers.message().await {
-                            Ok(Some(v1::HeartbeatResponse { end: None })) => answered = true,
-                            Ok(Some(v1::HeartbeatResponse { end: Some(end) })) => {
-                                notices.send(Notice::Ended(end.by)).await.ok();
-                                return;
+                            Ok(Some(v1::HeartbeatResponse { end, sight })) => {
+                                answered = true;
+                                if let Some(sight) = sight {
+                                    sights.send_replace(sight);
+                                }
+                                if let Some(end) = end {
+                                    notices.send(Notice::Ended(end.by)).await.ok();
+                                    return;
+                                }
                             }
                             Ok(None) => break,
                             Err(status) => {

@@ -116,6 +116,8 @@ impl Local {
         let capturing = self.start_capturer(notices, console).await?;
         console.clear();
         console.say(&capturing);
+        // As in a cluster: a script reads one form.
+        console.say("capturers 1/1 ready");
         Ok(client)
     }
 

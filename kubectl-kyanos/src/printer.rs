@@ -57,10 +57,18 @@ enum Ended {
     Failed(Failure),
 }
 
+/// What is printed.
+#[derive(Debug)]
+enum Item {
+    Exchanges(Vec<v1::Exchange>),
+    /// A line of JSON, which goes where JSON goes.
+    Notice(Vec<u8>),
+}
+
 /// Prints exchanges in the order given.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    sender: Option<mpsc::Sender<Vec<v1::Exchange>>>,
+    sender: Option<mpsc::Sender<Item>>,
     ended: tokio::sync::oneshot::Receiver<Ended>,
     printed: Arc<AtomicU64>,
 }
@@ -104,7 +112,12 @@ impl Printer {
 
     /// Gives a batch, for which there is room after [`Printer::ready`].
     pub(crate) fn print(&self, exchanges: Vec<v1::Exchange>) -> bool {
-        self.sender.as_ref().is_some_and(|sender| sender.try_send(exchanges).is_ok())
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(Item::Exchanges(exchanges)).is_ok())
+    }
+
+    /// Gives a line about what happens to the session; `false` where there is no room for it.
+    pub(crate) fn notice(&self, line: Vec<u8>) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(Item::Notice(line)).is_ok())
     }
 
     /// Waits until everything given is written; says whether it was.
@@ -138,13 +151,17 @@ impl Writer {
         Self { settings, out, file, buffer: Vec::new(), unflushed: 0, printed }
     }
 
-    fn run(mut self, mut batches: mpsc::Receiver<Vec<v1::Exchange>>) -> Ended {
+    fn run(mut self, mut batches: mpsc::Receiver<Item>) -> Ended {
         // A stream that brings nothing yet shows that it is there.
         if let Err(end) = self.begin() {
             return end;
         }
-        while let Some(batch) = batches.blocking_recv() {
-            if let Err(end) = self.batch(&batch) {
+        while let Some(item) = batches.blocking_recv() {
+            let written = match item {
+                Item::Exchanges(batch) => self.batch(&batch),
+                Item::Notice(line) => self.notice(&line),
+            };
+            if let Err(end) = written {
                 return end;
             }
             // Nothing waits: what is there is shown at once.
@@ -202,6 +219,16 @@ impl Writer {
             written.map_err(|error| ended(&error))?;
         }
         self.unflushed += batch.len() as u64;
+        Ok(())
+    }
+
+    fn notice(&mut self, line: &[u8]) -> Result<(), Ended> {
+        if let Some((path, file)) = &mut self.file {
+            file.write_all(line).map_err(|error| file_failed(path, &error))?;
+        }
+        if matches!(self.settings.style, Style::Json) {
+            self.out.write_all(line).map_err(|error| ended(&error))?;
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod units;
+pub(crate) mod unseen;
 
 #[cfg(test)]
 pub(crate) mod samples;

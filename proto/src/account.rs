@@ -4,9 +4,12 @@
 //! On the wire a balance is a [`v1::Balance`]; whoever takes one from there reads it into this type first, so that
 //! nobody decides on a number that names nothing.
 
+mod hole;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use self::hole::{Hole, HoleKind, seconds_in};
 use crate::v1;
 
 /// Who counted.
@@ -27,6 +30,8 @@ pub enum Unit {
     Event,
     /// A request with its response.
     Exchange,
+    /// A second of capture on a node.
+    Second,
 }
 
 /// Where something was lost, in the order in which data passes the stages.
@@ -56,6 +61,8 @@ pub enum Stage {
     Viewer,
     /// The store did not take it.
     Store,
+    /// Nobody captured on the node.
+    Silent,
 }
 
 /// The account of one consumer in one unit.
@@ -93,6 +100,9 @@ pub enum AccountError {
     /// It does not say where something was lost.
     #[error("a balance has unknown stage `{0}`")]
     Stage(i32),
+    /// It does not say why nobody could see.
+    #[error("a hole has unknown kind `{0}`")]
+    Hole(i32),
 }
 
 // === impl Consumer ===
@@ -137,7 +147,7 @@ impl TryFrom<v1::Consumer> for Consumer {
 
 impl Unit {
     /// All units, in the order in which they are told.
-    pub const ALL: [Self; 2] = [Self::Event, Self::Exchange];
+    pub const ALL: [Self; 3] = [Self::Event, Self::Exchange, Self::Second];
 
     /// The word for one of it.
     #[must_use]
@@ -145,6 +155,7 @@ impl Unit {
         match self {
             Self::Event => "event",
             Self::Exchange => "exchange",
+            Self::Second => "second",
         }
     }
 
@@ -154,6 +165,7 @@ impl Unit {
         match self {
             Self::Event => "events",
             Self::Exchange => "exchanges",
+            Self::Second => "seconds",
         }
     }
 
@@ -169,6 +181,7 @@ impl From<Unit> for v1::Unit {
         match unit {
             Unit::Event => Self::Event,
             Unit::Exchange => Self::Exchange,
+            Unit::Second => Self::Second,
         }
     }
 }
@@ -177,7 +190,7 @@ impl From<Unit> for v1::Unit {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ring,
         Self::Miss,
         Self::Fault,
@@ -190,6 +203,7 @@ impl Stage {
         Self::Uplink,
         Self::Viewer,
         Self::Store,
+        Self::Silent,
     ];
 
     /// The unit that is lost there; `None` where both are.
@@ -201,6 +215,7 @@ impl Stage {
             }
             Self::Map | Self::Gap => None,
             Self::Unpaired | Self::Uplink | Self::Viewer | Self::Store => Some(Unit::Exchange),
+            Self::Silent => Some(Unit::Second),
         }
     }
 
@@ -220,6 +235,7 @@ impl Stage {
             Self::Uplink => "uplink",
             Self::Viewer => "viewer",
             Self::Store => "store",
+            Self::Silent => "silent",
         }
     }
 }
@@ -239,6 +255,7 @@ impl From<Stage> for v1::Stage {
             Stage::Uplink => Self::Uplink,
             Stage::Viewer => Self::Viewer,
             Stage::Store => Self::Store,
+            Stage::Silent => Self::Silent,
         }
     }
 }

@@ -22,6 +22,10 @@ pub const BATCH_LINGER: Duration = Duration::from_millis(20);
 /// Balances are sent at least this often while they change.
 pub const BALANCE_EVERY: Duration = Duration::from_secs(1);
 
+/// A capturer that has nothing to say says at least this often that it captures: the hub tells from it since when nobody
+/// sees what happens on a node.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(3);
+
 /// Room for what is in a batch beside exchanges.
 const BALANCE_BYTES: usize = 4 << 10;
 
@@ -34,6 +38,8 @@ pub struct Backlog {
     sealed: VecDeque<Sealed>,
     sealed_bytes: usize,
     last_sealed: Option<Instant>,
+    /// When a batch was last made.
+    last_made: Option<Instant>,
     balances: Vec<Balance>,
     sequence: u64,
     sent: u64,
@@ -73,12 +79,14 @@ impl Backlog {
             || rested(self.last_sealed, BATCH_LINGER)
     }
 
-    /// Closes the open batch; without exchanges only if the balances changed or it is the last one.
+    /// Closes the open batch; without exchanges only if the balances changed, if it is the last one, or as a sign of life.
     pub fn seal(&mut self, balances: Vec<Balance>, last: bool, now: Instant) {
         self.last_sealed = Some(now);
-        if self.open.is_empty() && balances == self.balances && !last {
+        let rests = self.last_made.is_some_and(|made| now - made < ALIVE_EVERY);
+        if self.open.is_empty() && balances == self.balances && !last && rests {
             return;
         }
+        self.last_made = Some(now);
         self.balances.clone_from(&balances);
         self.sequence += 1;
         let batch = v1::Batch {
@@ -246,7 +254,12 @@ mod tests {
         backlog.seal(balance.clone(), false, now);
         backlog.seal(balance.clone(), false, now);
         assert_eq!(backlog.sequence, 1);
-        backlog.seal(balance, true, now);
-        assert_eq!(backlog.sequence, 2, "the last batch always goes");
+        let later = now + ALIVE_EVERY;
+        backlog.seal(balance.clone(), false, later);
+        assert_eq!(backlog.sequence, 2, "a sign of life");
+        backlog.seal(balance.clone(), false, later + BALANCE_EVERY);
+        assert_eq!(backlog.sequence, 2);
+        backlog.seal(balance, true, later + BALANCE_EVERY);
+        assert_eq!(backlog.sequence, 3, "the last batch always goes");
     }
 }

@@ -20,7 +20,8 @@ pub fn merged<'a>(own: Vec<Balance>, others: impl Iterator<Item = &'a Balance>) 
             Consumer::Store => store = Some(balance),
         }
     }
-    for balance in others {
+    // Seconds are reckoned from what all hubs heard: one of them alone takes a capturer for silent that went to another.
+    for balance in others.filter(|balance| balance.unit != Unit::Second) {
         match &balance.consumer {
             Consumer::Capturer(node) => {
                 let key = (node.clone(), balance.unit, balance.process);
@@ -81,6 +82,15 @@ mod tests {
         assert_eq!(of(&Consumer::Capturer("moved".to_owned())), (1, 8, 0));
         assert_eq!(of(&Consumer::Viewer(1)), (1, 1, 0));
         assert_eq!(whole.last(), Some(&balance(Consumer::Store, 20, 3)));
+        // What one hub alone makes of its seconds is no part of it.
+        let seconds = Balance::of_fates(
+            Consumer::Capturer("two".to_owned()),
+            Unit::Second,
+            9,
+            0,
+            (Stage::Silent, 99).into(),
+        );
+        assert_eq!(merged(own.clone(), other.iter().chain([&seconds])), whole);
         // What was told before is not newer.
         assert_eq!(
             merged(own.clone(), std::iter::once(&capturer("moved", 0, 2))),

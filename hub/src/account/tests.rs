@@ -29,6 +29,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Trim),
         2 => (0..HUBS, any::<bool>()).prop_map(|(hub, from_start)| Step::Come { hub, from_start }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::Leave { which }),
+        2 => (any::<prop::sample::Index>(), 0..9_usize, 0..5_u64)
+            .prop_map(|(which, reads, unread)| Step::Break { which, reads, unread }),
         1 => any::<bool>().prop_map(|down| Step::Outage { down }),
     ]
 }

@@ -29,6 +29,8 @@ struct Counts {
     lost: u64,
     closed: bool,
     finished: bool,
+    /// Whether its stream broke.
+    away: bool,
     relayed: Relayed,
     /// Newest counts of other hubs.
     parts: BTreeMap<Relay, v1::StatPart>,
@@ -44,10 +46,27 @@ impl Stat {
             lost: 0,
             closed: false,
             finished: false,
+            away: false,
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
         Self { joined, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.joined.number
+    }
+
+    /// Notes that its stream broke; it counts on.
+    pub fn leave(&self) {
+        self.counts().away = true;
+    }
+
+    /// Goes on over another stream, whose first response says all that was counted.
+    pub fn go_on(&self) {
+        self.counts().away = false;
     }
 
     /// Waits for the session's end, or until as many as wanted are counted.
@@ -67,7 +86,7 @@ impl Stat {
             let merged = counts.table.merged(counts.parts.values());
             (merged.rows(), merged.groups_over_limit())
         };
-        v1::StatResponse { rows, r#final: last, balance, groups_over_limit: over_limit }
+        v1::StatResponse { rows, r#final: last, balance, groups_over_limit: over_limit, hub: 0 }
     }
 
     /// What was counted here, for the hub that merges it.
@@ -139,7 +158,7 @@ impl Takes<v1::WatchResponse> for Stat {
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at, hub: _ } = response;
         let mut counts = self.counts();
         counts.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
@@ -218,7 +237,12 @@ impl Consumer for Stat {
     }
 
     fn is_finished(&self) -> bool {
-        self.counts().finished
+        let counts = self.counts();
+        counts.finished || counts.away
+    }
+
+    fn is_away(&self) -> bool {
+        self.counts().away
     }
 
     fn balance(&self) -> Balance {

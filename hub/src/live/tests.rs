@@ -11,7 +11,7 @@ fn exchanges(ids: std::ops::Range<u64>, payload: usize) -> Vec<Arc<v1::Exchange>
 }
 
 fn all(from_start: bool) -> v1::WatchRequest {
-    v1::WatchRequest { filter: None, payload_bytes: 10, from_start }
+    v1::WatchRequest { filter: None, payload_bytes: 10, from_start, resume: None }
 }
 
 fn balanced(balance: &Balance) -> u64 {
@@ -90,7 +90,7 @@ async fn what_decoders_found_out_reaches_viewers_also_where_payloads_are_cut() {
 async fn filters_and_payload_limits_are_each_viewers_own() {
     let live = Live::default();
     let filter = Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() });
-    let errors = live.watch(&v1::WatchRequest { filter, payload_bytes: 0, from_start: false }).unwrap();
+    let errors = live.watch(&v1::WatchRequest { filter, ..Default::default() }).unwrap();
     let whole = live.watch(&v1::WatchRequest { payload_bytes: 100, ..Default::default() }).unwrap();
     live.publish(&exchanges(0..10, 50));
     let response = errors.next(100, 1 << 20).await;

@@ -18,20 +18,36 @@ pub(super) const BUFFER_EXCHANGES: usize = 16_384;
 /// Bytes that wait for a viewer; most are shared with the other viewers and the store.
 pub(super) const BUFFER_BYTES: usize = 6 << 20;
 
+/// Exchanges that were sent and are kept in case the stream breaks, and their bytes: what fits into the windows and
+/// buffers between hub and plugin.
+pub(super) const SENT_EXCHANGES: usize = 16_384;
+
+/// Bytes of those.
+pub(super) const SENT_BYTES: usize = 4 << 20;
+
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
 pub struct Watch {
     joined: Joined,
     filter: Wanted,
     payload_bytes: usize,
+    /// Whether its stream is opened again when it breaks.
+    resumes: bool,
     buffer: Mutex<Buffer>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Buffer {
-    waiting: VecDeque<(usize, Arc<v1::Exchange>)>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// What was sent last.
+    sent: VecDeque<(usize, Arc<v1::Exchange>)>,
+    sent_bytes: usize,
+    /// Exchanges that were sent, those that are sent again counted once.
+    position: u64,
+    /// Its ledger as it was when its stream broke: should it not come back, it wanted no more.
+    left: Option<Balance>,
     delivered: u64,
     filtered: u64,
     lost: u64,
@@ -40,11 +56,42 @@ struct Buffer {
     relayed: Relayed,
 }
 
+/// An exchange that waits.
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    exchange: Arc<v1::Exchange>,
+    /// It was sent before, and counted.
+    again: bool,
+}
+
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize) -> Self {
-        Self { joined, filter, payload_bytes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize, resumes: bool) -> Self {
+        Self { joined, filter, payload_bytes, resumes, buffer: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.joined.number
+    }
+
+    /// Notes that its stream broke.
+    pub fn leave(&self) {
+        let mut buffer = self.buffer();
+        buffer.left = Some(self.ledger(&buffer));
+    }
+
+    /// Goes on over another stream for a viewer that received so many exchanges: what it missed of those that were sent
+    /// comes first, as far as it is kept.
+    pub fn go_on(&self, received: u64) {
+        let mut buffer = self.buffer();
+        buffer.left = None;
+        buffer.send_again(received);
+        drop(buffer);
+        self.filled.notify_one();
     }
 
     /// Waits for exchanges, or for the end.
@@ -65,18 +112,22 @@ impl Watch {
         }
         let (mut bytes, mut taken) = (0_usize, Vec::new());
         while taken.len() < most && bytes < most_bytes {
-            let Some((size, exchange)) = buffer.waiting.pop_front() else { break };
+            let Some(Waiting { bytes: size, exchange, again }) = buffer.waiting.pop_front() else { break };
             buffer.bytes = buffer.bytes.saturating_sub(size);
             bytes = bytes.saturating_add(size);
+            buffer.position += 1;
+            buffer.delivered += u64::from(!again);
+            if self.resumes {
+                buffer.keep(size, Arc::clone(&exchange));
+            }
             taken.push(exchange);
         }
-        buffer.delivered += taken.len() as u64;
         let end = buffer.is_over() && buffer.waiting.is_empty();
         let balance = Some(self.ledger(&buffer).into());
         drop(buffer);
         let exchanges =
             taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
-        Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at })
+        Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at, hub: 0 })
     }
 
     /// What a hub that relays it is told first: where it began.
@@ -90,6 +141,13 @@ impl Watch {
         }
     }
 
+    /// What a viewer that comes again is told first: how it stands.
+    #[must_use]
+    pub fn greeting(&self) -> v1::WatchResponse {
+        let balance = Some(self.balance().into());
+        v1::WatchResponse { balance, began_at: self.joined.began_at, ..v1::WatchResponse::default() }
+    }
+
     /// Says that the last response was handed over.
     pub fn finish(&self) {
         self.buffer().finished = true;
@@ -101,6 +159,9 @@ impl Watch {
 
     /// What waits is neither delivered nor lost yet, so it is not yet seen.
     fn ledger(&self, buffer: &Buffer) -> Balance {
+        if let Some(left) = &buffer.left {
+            return left.clone();
+        }
         let filtered = buffer.filtered.saturating_add(buffer.relayed.filtered());
         let lost = buffer.lost.saturating_add(buffer.relayed.lost());
         viewer::balance(self.joined.number, buffer.delivered, filtered, lost)
@@ -115,12 +176,44 @@ impl Buffer {
         self.closed && !self.relayed.is_open()
     }
 
+    /// Keeps what is sent.
+    fn keep(&mut self, bytes: usize, exchange: Arc<v1::Exchange>) {
+        self.sent.push_back((bytes, exchange));
+        self.sent_bytes = self.sent_bytes.saturating_add(bytes);
+        while self.sent.len() > SENT_EXCHANGES || self.sent_bytes > SENT_BYTES {
+            let Some((bytes, _)) = self.sent.pop_front() else { break };
+            self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Lets wait again what was sent and not received; what is not kept any more is lost.
+    fn send_again(&mut self, received: u64) {
+        let mut missing = self.position.saturating_sub(received);
+        self.position = self.position.min(received);
+        while missing > 0
+            && let Some((bytes, exchange)) = self.sent.pop_back()
+        {
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.waiting.push_front(Waiting { bytes, exchange, again: true });
+            missing -= 1;
+        }
+        self.lose_sent(missing);
+        self.sent.clear();
+        self.sent_bytes = 0;
+    }
+
+    /// Counts as lost what was sent and never arrives.
+    fn lose_sent(&mut self, count: u64) {
+        self.delivered = self.delivered.saturating_sub(count);
+        self.lost = self.lost.saturating_add(count);
+    }
+
     fn put(&mut self, exchange: &Arc<v1::Exchange>) {
         let place = exchange::fitting(exchange, self.bytes, BUFFER_BYTES);
         match place.filter(|_| self.waiting.len() < BUFFER_EXCHANGES) {
             Some((bytes, exchange)) => {
                 self.bytes += bytes;
-                self.waiting.push_back((bytes, exchange));
+                self.waiting.push_back(Waiting { bytes, exchange, again: false });
             }
             None => self.lost += 1,
         }
@@ -137,7 +230,7 @@ impl Takes<v1::WatchResponse> for Watch {
     }
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
-        let v1::WatchResponse { exchanges, balance, end, began_at } = response;
+        let v1::WatchResponse { exchanges, balance, end, began_at, hub: _ } = response;
         let mut buffer = self.buffer();
         buffer.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
@@ -189,7 +282,9 @@ impl Consumer for Watch {
 
     fn abandon(&self) {
         let mut buffer = self.buffer();
-        buffer.lost += buffer.waiting.len() as u64;
+        let again = buffer.waiting.iter().filter(|waiting| waiting.again).count() as u64;
+        buffer.lost += (buffer.waiting.len() as u64).saturating_sub(again);
+        buffer.lose_sent(again);
         buffer.waiting.clear();
         buffer.bytes = 0;
         buffer.relayed.abandon();
@@ -198,7 +293,12 @@ impl Consumer for Watch {
     }
 
     fn is_finished(&self) -> bool {
-        self.buffer().finished
+        let buffer = self.buffer();
+        buffer.finished || buffer.left.is_some()
+    }
+
+    fn is_away(&self) -> bool {
+        self.buffer().left.is_some()
     }
 
     fn balance(&self) -> Balance {

@@ -59,9 +59,9 @@ pub(super) fn describe(name: &str, own: HubState, others: &[Other<'_>]) -> HubSt
                 connected: capturer.connected && *connected,
                 ..capturer.clone()
             };
-            match capturers.get(&capturer.node) {
-                Some(known) if is_newer(known, &capturer) => {}
-                Some(_) | None => drop(capturers.insert(capturer.node.clone(), capturer)),
+            match capturers.get_mut(&capturer.node) {
+                Some(known) => *known = newer(std::mem::take(known), capturer),
+                None => drop(capturers.insert(capturer.node.clone(), capturer)),
             }
         }
         whole.stored = whole.stored.saturating_add(told.stored);
@@ -85,6 +85,13 @@ fn down(state: &v1::DescribeResponse) -> Option<&v1::StoreDown> {
 fn store_of(hub: &str, down: &v1::StoreDown) -> v1::StoreState {
     let reason = format!("{} (hub {hub})", down.reason);
     v1::StoreState { kind: Some(Kind::Down(v1::StoreDown { reason, ..down.clone() })) }
+}
+
+/// What two hubs know of a capturer: the newer state, and all processes that either heard.
+fn newer(one: v1::CapturerState, other: v1::CapturerState) -> v1::CapturerState {
+    let (mut newer, older) = if is_newer(&one, &other) { (one, other) } else { (other, one) };
+    newer.processes.extend(older.processes);
+    newer
 }
 
 /// A connected one first, then the one heard of last.

@@ -51,16 +51,18 @@ pub fn stat(
     request: v1::StatRequest,
     viewer: &Arc<Stat>,
 ) -> JoinSet<()> {
+    let from_start = !request.from_now;
     if request.count == 0 && !request.prefer_client {
-        return begin(peers, request, true, viewer);
+        return begin(peers, request, from_start, viewer);
     }
     let payload = if request.samples > 0 { SAMPLE_PAYLOAD } else { 0 };
     let request = v1::WatchRequest {
         filter: request.filter,
         payload_bytes: u32::try_from(payload).unwrap_or_default(),
-        from_start: true,
+        from_start,
+        resume: None,
     };
-    begin(peers, request, true, viewer)
+    begin(peers, request, from_start, viewer)
 }
 
 fn begin<R: Send + 'static, V: Takes<R>>(
@@ -167,14 +169,14 @@ impl<R, V: Takes<R>> Drop for Open<R, V> {
 
 impl Ask<v1::WatchResponse> for v1::WatchRequest {
     async fn ask(&self, peer: &Peer, from_start: bool) -> Result<Streaming<v1::WatchResponse>, Status> {
-        let request = v1::WatchRequest { from_start, ..self.clone() };
+        let request = v1::WatchRequest { from_start, resume: None, ..self.clone() };
         Ok(peer.client().watch(request).await?.into_inner())
     }
 }
 
 impl Ask<v1::StatPart> for v1::StatRequest {
     async fn ask(&self, peer: &Peer, from_start: bool) -> Result<Streaming<v1::StatPart>, Status> {
-        let request = v1::StatRequest { from_now: !from_start, ..self.clone() };
+        let request = v1::StatRequest { from_now: !from_start, resume: None, ..self.clone() };
         Ok(peer.client().stat(request).await?.into_inner())
     }
 }

@@ -75,7 +75,8 @@ impl Peer for PeerService {
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         // Should the stream break before anything passes, its beginning is known.
         drop(sender.try_send(Ok(watch.introduction())));
-        tokio::spawn(viewer::send_exchanges(watch, sender));
+        let hub = self.session.instance();
+        tokio::spawn(async move { viewer::send_exchanges(&watch, hub, &sender).await });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -86,7 +87,9 @@ impl Peer for PeerService {
         let stat = self.session.live.stat(&request).map_err(|error| viewer::refused(&error))?;
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         drop(sender.try_send(Ok(stat.part(false))));
-        tokio::spawn(viewer::send_aggregates(stat, Some(interval), sender, Stat::part));
+        tokio::spawn(
+            async move { viewer::send_aggregates(&stat, Some(interval), &sender, Stat::part).await },
+        );
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 

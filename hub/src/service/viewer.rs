@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::resume::{Place, Returns, Sender};
 use crate::account;
 use crate::live::{LiveError, Stat, Watch};
 use crate::peers::{HubState, relay};
@@ -36,6 +37,8 @@ const NO_STORE_HINT: &str = "`watch` stores; `stat` and `overview` do with `--sa
 #[derive(Debug)]
 pub struct ViewerService {
     session: Arc<Session>,
+    watches: Arc<Returns<v1::WatchResponse>>,
+    stats: Arc<Returns<v1::StatResponse>>,
 }
 
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -44,7 +47,7 @@ type Stream<T> = ReceiverStream<Result<T, Status>>;
 
 impl ViewerService {
     pub(super) fn new(session: Arc<Session>) -> Self {
-        Self { session }
+        Self { session, watches: Arc::default(), stats: Arc::default() }
     }
 }
 
@@ -83,26 +86,40 @@ impl Viewer for ViewerService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let watch = self.session.live.watch(&request).map_err(|error| refused(&error))?;
-        let relayed = relay::watch(self.session.peers.connected(), request, &watch);
+        let hub = self.session.instance();
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(async move {
-            send_exchanges(watch, sender).await;
-            drop(relayed);
-        });
+        if let Err(sender) = self.watches.take_up(hub, request.resume.as_ref(), sender) {
+            let watch = self.session.live.watch(&request).map_err(|error| refused(&error))?;
+            if request.resume.is_some_and(|resume| resume.hub > 0) {
+                greet(&sender, v1::WatchResponse { hub, ..watch.greeting() });
+            }
+            let place = request.resume.map(|_| self.watches.expect(watch.number()));
+            let relayed = relay::watch(self.session.peers.connected(), request, &watch);
+            tokio::spawn(async move {
+                stream_exchanges(watch, hub, sender, place).await;
+                drop(relayed);
+            });
+        }
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<Self::StatStream>, Status> {
         let request = request.into_inner();
         let interval = (request.interval_ns > 0).then(|| Duration::from_nanos(request.interval_ns));
-        let stat = self.session.live.stat(&request).map_err(|error| refused(&error))?;
-        let relayed = relay::stat(self.session.peers.connected(), request, &stat);
+        let hub = self.session.instance();
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(async move {
-            send_aggregates(stat, interval, sender, Stat::response).await;
-            drop(relayed);
-        });
+        if let Err(sender) = self.stats.take_up(hub, request.resume.as_ref(), sender) {
+            let stat = self.session.live.stat(&request).map_err(|error| refused(&error))?;
+            if request.resume.is_some_and(|resume| resume.hub > 0) {
+                greet(&sender, v1::StatResponse { hub, ..stat.response(false) });
+            }
+            let place = request.resume.map(|_| self.stats.expect(stat.number()));
+            let relayed = relay::stat(self.session.peers.connected(), request, &stat);
+            tokio::spawn(async move {
+                stream_aggregates(stat, hub, interval, sender, place).await;
+                drop(relayed);
+            });
+        }
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -145,51 +162,137 @@ async fn heartbeat(
     sender: mpsc::Sender<Result<v1::HeartbeatResponse, Status>>,
 ) {
     let mut ended = session.ended();
+    let mut sight = session.sight();
+    // What is known is told at once.
+    sight.mark_changed();
     loop {
-        let end = tokio::select! {
+        let response = tokio::select! {
             end = ended.wait_for(Option::is_some) => match end {
-                Ok(by) => by.clone().map(|by| v1::SessionEnd { by }),
+                Ok(by) => {
+                    v1::HeartbeatResponse { end: by.clone().map(|by| v1::SessionEnd { by }), sight: None }
+                }
                 Err(_) => return,
             },
             beat = stream.message() => match beat {
-                Ok(Some(v1::HeartbeatRequest {})) => None,
+                Ok(Some(v1::HeartbeatRequest {})) => v1::HeartbeatResponse::default(),
                 Ok(None) | Err(_) => return,
             },
+            changed = sight.changed() => match changed {
+                Ok(()) => {
+                    let sight = Some(sight.borrow_and_update().clone());
+                    v1::HeartbeatResponse { end: None, sight }
+                }
+                Err(_) => return,
+            },
         };
-        let last = end.is_some();
-        if sender.send(Ok(v1::HeartbeatResponse { end })).await.is_err() || last {
+        let last = response.end.is_some();
+        if sender.send(Ok(response)).await.is_err() || last {
             return;
         }
     }
 }
 
-pub(super) async fn send_exchanges(
+/// Tells a viewer that comes again how it stands, before anything waits for it on this stream.
+fn greet<R>(sender: &Sender<R>, response: R) {
+    if sender.try_send(Ok(response)).is_err() {
+        tracing::debug!("a viewer left as soon as it came");
+    }
+}
+
+/// Sends exchanges to the end, over one stream after another where the viewer has a place to come back to.
+async fn stream_exchanges(
     watch: Arc<Watch>,
-    sender: mpsc::Sender<Result<v1::WatchResponse, Status>>,
+    hub: u64,
+    mut sender: Sender<v1::WatchResponse>,
+    place: Option<Place<v1::WatchResponse>>,
 ) {
+    let Some(mut place) = place else {
+        send_exchanges(&watch, hub, &sender).await;
+        return;
+    };
+    loop {
+        let back = tokio::select! {
+            ended = send_exchanges(&watch, hub, &sender) => {
+                if ended {
+                    return;
+                }
+                None
+            }
+            back = place.replaced() => Some(back),
+        };
+        watch.leave();
+        let back = match back {
+            Some(back) => Some(back),
+            None => place.returned().await,
+        };
+        let Some(back) = back else { return };
+        watch.go_on(back.received);
+        sender = back.sender;
+        greet(&sender, v1::WatchResponse { hub, ..watch.greeting() });
+    }
+}
+
+/// Sends exchanges; says whether to the end, rather than until the stream broke.
+pub(super) async fn send_exchanges(watch: &Watch, hub: u64, sender: &Sender<v1::WatchResponse>) -> bool {
     loop {
         // A place first: what comes meanwhile goes into the same response.
-        let Ok(place) = sender.reserve().await else { return };
+        let Ok(place) = sender.reserve().await else { return false };
         let response = tokio::select! {
             response = watch.next(RESPONSE_EXCHANGES, RESPONSE_BYTES) => response,
-            () = sender.closed() => return,
+            () = sender.closed() => return false,
         };
         let end = response.end;
-        place.send(Ok(response));
+        place.send(Ok(v1::WatchResponse { hub, ..response }));
         if end {
             watch.finish();
-            return;
+            return true;
         }
     }
 }
 
-/// Sends what `make` makes of the statistics, at every interval and at the end.
-pub(super) async fn send_aggregates<R>(
+/// Sends statistics to the end, over one stream after another where the viewer has a place to come back to.
+async fn stream_aggregates(
     stat: Arc<Stat>,
+    hub: u64,
     interval: Option<Duration>,
-    sender: mpsc::Sender<Result<R, Status>>,
-    make: impl Fn(&Stat, bool) -> R,
+    mut sender: Sender<v1::StatResponse>,
+    place: Option<Place<v1::StatResponse>>,
 ) {
+    let make = |stat: &Stat, last| v1::StatResponse { hub, ..stat.response(last) };
+    let Some(mut place) = place else {
+        send_aggregates(&stat, interval, &sender, make).await;
+        return;
+    };
+    loop {
+        let back = tokio::select! {
+            ended = send_aggregates(&stat, interval, &sender, make) => {
+                if ended {
+                    return;
+                }
+                None
+            }
+            back = place.replaced() => Some(back),
+        };
+        stat.leave();
+        let back = match back {
+            Some(back) => Some(back),
+            None => place.returned().await,
+        };
+        let Some(back) = back else { return };
+        stat.go_on();
+        sender = back.sender;
+        greet(&sender, make(&stat, false));
+    }
+}
+
+/// Sends what `make` makes of the statistics, at every interval and at the end; says whether to the end, rather than
+/// until the stream broke.
+pub(super) async fn send_aggregates<R>(
+    stat: &Stat,
+    interval: Option<Duration>,
+    sender: &Sender<R>,
+    make: impl Fn(&Stat, bool) -> R,
+) -> bool {
     /// Fastest that aggregates are made.
     const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
     let mut ticks = interval.map(|interval| {
@@ -210,13 +313,16 @@ pub(super) async fn send_aggregates<R>(
         let last = tokio::select! {
             () = tick => false,
             () = stat.closed() => true,
-            () = sender.closed() => return,
+            () = sender.closed() => return false,
         };
-        if sender.send(Ok(make(&stat, last))).await.is_err() || last {
-            break;
+        if sender.send(Ok(make(stat, last))).await.is_err() {
+            return false;
+        }
+        if last {
+            stat.finish();
+            return true;
         }
     }
-    stat.finish();
 }
 
 /// Runs a reading of the store whose responses and error go to the plugin.

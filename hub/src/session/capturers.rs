@@ -168,6 +168,9 @@ impl Capturers {
         capturer.kernel = kernel;
         capturer.version = version;
         capturer.last_seen_ns = now_ns();
+        if let Some(process) = capturer.processes.get_mut(&instance).filter(|_| capturing) {
+            process.captures(capturer.last_seen_ns);
+        }
         let claim = Claim { id_base: base.in_place(), last_sequence, connection: capturer.connection };
         drop(nodes);
         // A command that was given while it was here before leads elsewhere by now.
@@ -229,12 +232,13 @@ impl Capturers {
             return Judged::Stale;
         };
         capturer.last_seen_ns = now_ns();
-        let (instance, last) = (capturer.instance, heard.last);
+        let (instance, last, now_ns) = (capturer.instance, heard.last, capturer.last_seen_ns);
         let Some(process) = capturer.process_mut().filter(|process| heard.sequence > process.last_sequence)
         else {
             return Judged::Stale;
         };
         process.hear(node, instance, heard);
+        process.captures(now_ns);
         capturer.capturing = !last;
         Judged::Fresh
     }
@@ -287,6 +291,7 @@ impl Capturers {
             last_seen_ns: capturer.last_seen_ns,
             id_base: capturer.process().map_or(capturer.newest, |process| process.base).in_place(),
             hub: String::new(),
+            processes: capturer.processes.iter().filter_map(|(one, process)| process.told(*one)).collect(),
         });
         states.collect()
     }

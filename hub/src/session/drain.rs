@@ -7,7 +7,7 @@ use proto::id::Base;
 use proto::v1;
 use tokio::time::Instant;
 
-use super::Session;
+use super::{Session, now_ns};
 use crate::account;
 use crate::peers::HubState;
 
@@ -28,6 +28,8 @@ pub struct Drained {
     pub confirmed: Vec<String>,
     /// Exchanges of which a mark was observed out of order and moved.
     pub clamped: u64,
+    /// What was seen of the nodes.
+    pub sight: v1::Sight,
 }
 
 // === impl Session ===
@@ -41,13 +43,16 @@ impl Session {
 
     async fn drain_once(&self, by: &str, timeout: Duration) -> Drained {
         let deadline = Instant::now() + timeout;
+        // From now on nobody is missed who is not heard.
+        self.ended_ns.get_or_init(now_ns);
         self.draining.send_replace(true);
         // Each hub has the whole time: they drain beside each other.
         let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
         self.ended.send_replace(Some(by.to_owned()));
         let mut confirmed = own;
         confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
-        let HubState { told: v1::DescribeResponse { clamped, capturers, .. }, mut balances } = self.state();
+        let HubState { told: v1::DescribeResponse { clamped, capturers, sight, .. }, mut balances } =
+            self.state();
         // Also those of hubs that are gone, or did not answer; one that went from hub to hub confirmed where it was at
         // last.
         let mut unconfirmed: Vec<String> = capturers.into_iter().map(|capturer| capturer.node).collect();
@@ -60,7 +65,7 @@ impl Session {
         if self.peers.lost_one() {
             self.settle_store(&mut balances, deadline).await;
         }
-        Drained { balances, unconfirmed, confirmed, clamped }
+        Drained { balances, unconfirmed, confirmed, clamped, sight: sight.unwrap_or_default() }
     }
 
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
@@ -104,15 +109,16 @@ impl TryFrom<v1::DrainSessionResponse> for Drained {
     type Error = AccountError;
 
     fn try_from(response: v1::DrainSessionResponse) -> Result<Self, AccountError> {
-        let v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped } = response;
-        Ok(Self { balances: Balance::read_all(balances)?, unconfirmed, confirmed, clamped })
+        let v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped, sight } = response;
+        let (balances, sight) = (Balance::read_all(balances)?, sight.unwrap_or_default());
+        Ok(Self { balances, unconfirmed, confirmed, clamped, sight })
     }
 }
 
 impl From<Drained> for v1::DrainSessionResponse {
     fn from(drained: Drained) -> Self {
-        let Drained { balances, unconfirmed, confirmed, clamped } = drained;
+        let Drained { balances, unconfirmed, confirmed, clamped, sight } = drained;
         let balances = balances.into_iter().map(v1::Balance::from).collect();
-        Self { balances, unconfirmed, confirmed, clamped }
+        Self { balances, unconfirmed, confirmed, clamped, sight: Some(sight) }
     }
 }

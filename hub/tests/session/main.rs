@@ -5,6 +5,8 @@
 mod authority;
 mod peers;
 mod process;
+mod resume;
+mod sight;
 
 use std::time::Duration;
 
@@ -62,10 +64,15 @@ async fn begin(authority: &Authority, store: StoreChoice) -> (std::sync::Arc<Ses
 }
 
 fn hello() -> v1::UplinkRequest {
+    hello_of(0)
+}
+
+fn hello_of(instance: u64) -> v1::UplinkRequest {
     let hello = v1::CapturerHello {
         wire_revision: WIRE_REVISION,
         node: "here".to_owned(),
         capturing: true,
+        instance,
         ..Default::default()
     };
     v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Hello(hello)) }
@@ -95,9 +102,14 @@ struct Capturer {
 
 impl Capturer {
     async fn connect(authority: &Authority, ports: Ports) -> Self {
+        Self::connect_as(authority, ports, 0).await
+    }
+
+    /// Connects as a process of this number.
+    async fn connect_as(authority: &Authority, ports: Ports, instance: u64) -> Self {
         let channel = channel(ports.ingest, &authority.identity(role::CAPTURER)).await.unwrap();
         let (sender, requests) = mpsc::channel(8);
-        sender.send(hello()).await.unwrap();
+        sender.send(hello_of(instance)).await.unwrap();
         let responses =
             IngestClient::new(channel).uplink(ReceiverStream::new(requests)).await.unwrap().into_inner();
         Self { sender, responses }
@@ -201,6 +213,7 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
         filter: Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() }),
         payload_bytes: 8,
         from_start: true,
+        resume: None,
     };
     let mut watched = viewer.watch(watch).await.unwrap().into_inner();
     let mut counted = viewer.stat(v1::StatRequest::default()).await.unwrap().into_inner();

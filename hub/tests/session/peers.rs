@@ -150,7 +150,7 @@ async fn viewers_of_the_leader_get_what_every_hub_sees() {
     let several = Several::begin().await;
     let mut viewer = several.viewer().await;
     let errors = Some(v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..Default::default() });
-    let request = v1::WatchRequest { filter: errors, payload_bytes: 8, from_start: true };
+    let request = v1::WatchRequest { filter: errors, payload_bytes: 8, from_start: true, resume: None };
     let mut watched = viewer.watch(request).await.unwrap().into_inner();
     let mut counted = viewer.stat(v1::StatRequest::default()).await.unwrap().into_inner();
     let mut feeds = Vec::new();
@@ -214,7 +214,7 @@ async fn a_count_is_exact_whatever_hub_counts() {
 async fn a_hub_that_comes_later_is_seen_from_its_start_and_one_that_goes_is_not_waited_for() {
     let several = Several::begin().await;
     let mut viewer = several.viewer().await;
-    let request = v1::WatchRequest { filter: None, payload_bytes: 8, from_start: false };
+    let request = v1::WatchRequest { filter: None, payload_bytes: 8, from_start: false, resume: None };
     let mut watched = viewer.watch(request).await.unwrap().into_inner();
     // It takes exchanges before the leader knows of it.
     let late = Several::hub(&several.authority, "d").await;
@@ -298,7 +298,7 @@ async fn a_leader_that_is_cut_off_does_not_lead_beside_its_successor() {
 async fn what_comes_while_a_link_to_a_living_hub_is_broken_is_lost_and_nothing_counts_twice() {
     let several = Several::begin().await;
     let mut viewer = several.viewer().await;
-    let request = v1::WatchRequest { filter: None, payload_bytes: 8, from_start: true };
+    let request = v1::WatchRequest { filter: None, payload_bytes: 8, from_start: true, resume: None };
     let mut watched = viewer.watch(request).await.unwrap().into_inner();
     let request = v1::StatRequest { interval_ns: 50_000_000, ..Default::default() };
     let mut counted = viewer.stat(request).await.unwrap().into_inner();

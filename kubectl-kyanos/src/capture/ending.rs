@@ -9,6 +9,7 @@ use super::session::Session;
 use super::view::{Flow, Items, View};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::local::now_ns;
 use crate::render::summary;
 use crate::session::Notice;
 use crate::stop::{Stop, Stops};
@@ -37,8 +38,6 @@ pub(super) struct Ending<'a> {
 /// How a session ended.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    /// Nodes that captured.
-    pub(super) nodes: usize,
     /// What each consumer was owed and got.
     pub(super) balances: Vec<Balance>,
     /// Capturers that did not confirm their end.
@@ -64,9 +63,11 @@ pub(super) async fn end<V: View>(
     let mut client = session.client.clone();
     let mut account = Account::default();
     if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS_TIMEOUT, client.describe()).await {
-        account.nodes = state.capturers.len();
         account.balances = summary::read(&state.balances);
         account.clamped = state.clamped;
+        see(session, &mut account.balances, state.sight);
+    } else {
+        session.hear();
     }
     if !session.is_own() || matches!(stop, Stop::Ended(_)) {
         return account;
@@ -103,6 +104,7 @@ pub(super) async fn end<V: View>(
             match drained {
                 Ok(answer) => {
                     account.balances = summary::read(&answer.balances);
+                    see(session, &mut account.balances, answer.sight);
                     account.unconfirmed = answer.unconfirmed;
                     account.clamped = account.clamped.max(answer.clamped);
                 }
@@ -119,6 +121,13 @@ pub(super) async fn end<V: View>(
         }
     }
     account
+}
+
+/// Takes what the hub tells at last of the nodes, and completes its ledgers by what it does not know.
+fn see(session: &mut Session, balances: &mut Vec<Balance>, told: Option<v1::Sight>) {
+    let told = told.unwrap_or_default();
+    session.sight.take(told.clone());
+    session.sight.complete(balances, &told, now_ns());
 }
 
 /// Drains the session; where another hub may take over, it is asked again for a while.
@@ -141,10 +150,10 @@ async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::Dra
 
 /// The ledgers of a session whose stream has ended and whose store is not waited for, which is not in them.
 async fn without_store(client: &mut Client) -> Result<v1::DrainSessionResponse, Failure> {
-    let mut balances = client.describe().await?.balances;
+    let v1::DescribeResponse { mut balances, sight, .. } = client.describe().await?;
     let store = Some(v1::Consumer::from(Consumer::Store));
     balances.retain(|balance| balance.consumer != store);
-    Ok(v1::DrainSessionResponse { balances, ..v1::DrainSessionResponse::default() })
+    Ok(v1::DrainSessionResponse { balances, sight, ..v1::DrainSessionResponse::default() })
 }
 
 /// Shows what still arrives until the hub says that nothing follows.

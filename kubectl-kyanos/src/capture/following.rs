@@ -2,15 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use tonic::Streaming;
 
 use super::ending::{ended_by, unexpected_end};
 use super::session::Session;
 use super::view::{Flow, Items, View};
+use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::now_ns;
+use crate::render::unseen;
 use crate::session::Notice;
 use crate::stop::{Stop, Stops};
+
+/// Longest wait for the first response over a stream that was opened again, which comes at once.
+const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A session that is being shown.
 pub(super) struct Following<'a> {
@@ -32,9 +39,13 @@ impl Following<'_> {
         items: &mut Items<V::Item>,
         time: Option<Duration>,
     ) -> Result<Stop, Failure> {
+        let whole = self.session.whole();
         let deadline = async {
             match time {
-                Some(time) => tokio::time::sleep(time).await,
+                Some(time) => {
+                    whole.await;
+                    tokio::time::sleep(time).await;
+                }
                 None => std::future::pending().await,
             }
         };
@@ -78,8 +89,18 @@ impl Following<'_> {
                     Notice::Ended(by) if self.session.is_own() => return Ok(Stop::Ended(by)),
                     Notice::Ended(by) => self.session.ended_by = Some(by),
                 },
+                Ok(()) = self.session.sights.changed() => self.tell_sight(view),
                 () = &mut deadline => return Ok(Stop::Time),
             }
+        }
+    }
+
+    /// Says what is new about the nodes.
+    fn tell_sight<V: View>(&mut self, view: &mut V) {
+        let told = self.session.sights.borrow_and_update().clone();
+        for news in self.session.sight.take(told) {
+            view.notice(&news, &self.session.name);
+            self.console.warning(&unseen::news(&news, now_ns(), &TimeZone::system()));
         }
     }
 
@@ -105,15 +126,14 @@ impl Following<'_> {
                 },
             }
             let opened = tokio::select! {
-                opened = view.open(&mut client, self.session) => opened,
+                opened = reopen(view, &mut client, self.session) => opened,
                 stop = self.stops.next() => return Ok(Some(stop)),
             };
             match opened {
-                Ok(again) => {
+                Ok((again, means)) => {
                     *stream = again;
                     let seconds = broke.elapsed().as_secs_f64();
-                    self.console
-                        .warning(&format!("the stream is back after {seconds:.1}s: {}", view.after_break()));
+                    self.console.warning(&format!("the stream is back after {seconds:.1}s: {means}"));
                     return Ok(None);
                 }
                 Err(failure) if failure.passing => {
@@ -123,4 +143,18 @@ impl Following<'_> {
             }
         }
     }
+}
+
+/// Opens a stream again, and says what the break means.
+async fn reopen<V: View>(
+    view: &mut V,
+    client: &mut Client,
+    session: &Session,
+) -> Result<(Streaming<V::Item>, String), Failure> {
+    let mut stream = view.open(client, session).await?;
+    let first = tokio::time::timeout(FIRST_RESPONSE_TIMEOUT, next(&mut stream)).await;
+    let silent = || Failure::new("the hub says nothing").passing();
+    let first = first.map_err(|_elapsed| silent())??.ok_or_else(silent)?;
+    let means = view.back(first)?;
+    Ok((stream, means))
 }

@@ -4,8 +4,10 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use proto::v1;
+use tokio::sync::{mpsc, watch};
 
+use super::sight::Sight;
 use crate::client::Client;
 use crate::cluster::connect::Connection;
 use crate::cluster::request::Request;
@@ -48,6 +50,10 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// What happens to it.
     pub(crate) notices: mpsc::Receiver<Notice>,
+    /// What its hub tells of the nodes.
+    pub(crate) sights: watch::Receiver<v1::Sight>,
+    /// The same, with what earlier hubs told.
+    pub(crate) sight: Sight,
     /// When this plugin began to capture or joined.
     pub(crate) began: Instant,
     /// Payload bytes that it keeps per message, where this plugin did not choose it.
@@ -114,7 +120,9 @@ impl Session {
                 joined?
             }
         };
-        let payload_bytes = Some(client.describe().await?.payload_bytes);
+        let state = client.describe().await?;
+        console.say(&format!("capturers {} ready", crate::render::session::capturers(&state)));
+        let payload_bytes = Some(state.payload_bytes);
         let joined = Self::new(name.to_owned(), client, Place::Joined(place.clone()));
         Ok(Self { payload_bytes, ..joined })
     }
@@ -156,8 +164,19 @@ impl Session {
         place: Place,
         (sender, notices): (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     ) -> Self {
-        tokio::spawn(client.clone().keep_alive(sender, place.witness(&name)));
-        Self { name, client, notices, began: Instant::now(), payload_bytes: None, ended_by: None, place }
+        let (told, sights) = watch::channel(v1::Sight::default());
+        tokio::spawn(client.clone().keep_alive(sender, told, place.witness(&name)));
+        Self {
+            name,
+            client,
+            notices,
+            sights,
+            sight: Sight::default(),
+            began: Instant::now(),
+            payload_bytes: None,
+            ended_by: None,
+            place,
+        }
     }
 
     /// Whether this plugin started it, so that its end is the session's.
@@ -176,12 +195,38 @@ impl Session {
         }
     }
 
-    /// How many nodes it captures on, for where its hub cannot be asked any more.
+    /// How many nodes ever captured, as far as this plugin heard.
     pub(crate) fn nodes(&self) -> usize {
-        match &self.place {
+        let began = match &self.place {
             Place::Cluster(cluster) => cluster.nodes(),
             Place::Local(_) | Place::Joined(_) => 1,
+        };
+        self.sight.nodes().max(began)
+    }
+
+    /// Takes what its hub told last of the nodes.
+    pub(crate) fn hear(&mut self) {
+        let told = self.sights.borrow_and_update().clone();
+        self.sight.take(told);
+    }
+
+    /// Waits until all its nodes capture, or those that do not are named.
+    pub(crate) fn whole(&self) -> impl Future<Output = ()> + use<> {
+        let whole = match &self.place {
+            Place::Cluster(cluster) => Some(cluster.whole()),
+            // Their one node captures, or they were begun before.
+            Place::Local(_) | Place::Joined(_) => None,
+        };
+        async move {
+            if let Some(mut whole) = whole {
+                drop(whole.wait_for(|whole| *whole).await);
+            }
         }
+    }
+
+    /// Whether its nodes begin to capture one by one while this plugin waits.
+    pub(crate) fn grows(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
     }
 
     /// Command that removes what it leaves.

@@ -4,6 +4,7 @@ use proto::account::Balance;
 use tonic::Streaming;
 
 use super::session::Session;
+use super::sight::News;
 use crate::client::{Client, next};
 use crate::failure::Failure;
 
@@ -44,11 +45,18 @@ pub(crate) trait View {
     /// Writes what is left.
     async fn close(&mut self) -> Result<(), Failure>;
 
+    /// Takes what is new about a node, where its output tells such things; standard error does always.
+    fn notice(&mut self, news: &News, session: &str);
+
+    /// Whether it sums up, so that it begins when all nodes capture: what came before would be of some nodes only.
+    fn sums_up(&self) -> bool;
+
     /// Exchanges shown or counted.
     fn captured(&self) -> u64;
 
-    /// What it means for what is shown that a stream broke and was opened again.
-    fn after_break(&self) -> &'static str;
+    /// Takes the first response of a stream that was opened again, which brings nothing to show, and says what the break
+    /// means for what is shown.
+    fn back(&mut self, first: Self::Item) -> Result<String, Failure>;
 
     /// Exchanges of the stream that were written; `None` where it brings no exchanges.
     fn printed(&self) -> Option<u64>;

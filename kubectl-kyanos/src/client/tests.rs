@@ -120,7 +120,7 @@ async fn a_hub_in_a_cluster_is_lost_after_a_lease_period_and_not_before() {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, Says(Word::Unknown)));
+    tokio::spawn(client.keep_alive(sender, watch::Sender::default(), Says(Word::Unknown)));
     let quiet = tokio::time::timeout(Duration::from_mins(5), notices.recv()).await;
     assert!(quiet.is_err(), "heartbeats that are answered go on: {quiet:?}");
     path.closed.store(1, Ordering::Relaxed);
@@ -138,7 +138,7 @@ async fn given_up(word: Word) -> (Failure, Duration) {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, Says(word)));
+    tokio::spawn(client.keep_alive(sender, watch::Sender::default(), Says(word)));
     tokio::time::sleep(Duration::from_secs(15)).await;
     path.closed.store(1, Ordering::Relaxed);
     path.cut();
@@ -166,7 +166,7 @@ async fn a_hub_that_comes_back_within_the_lease_period_is_not_lost() {
     let path = Path::new(&made.hub);
     let client = Client::connect_over(&made.viewer, path.connector()).await.expect("connected");
     let (sender, mut notices) = mpsc::channel(1);
-    tokio::spawn(client.keep_alive(sender, Says(Word::Unknown)));
+    tokio::spawn(client.keep_alive(sender, watch::Sender::default(), Says(Word::Unknown)));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(15)).await;
         path.closed.store(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 mod reason;
 mod refused;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use self::reason::Trouble;
 use self::refused::Refuser;
+pub(crate) use self::whole::Whole;
 use super::{forward, names};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -298,11 +300,12 @@ pub(crate) async fn first_capturers(
     }
 }
 
-/// Follows what was not ready when the session began until each part is or will not be, at most until `deadline`.
+/// Follows what was not ready when the session began until each part is or will not be, at most until `deadline`, and
+/// says when it is `whole`.
 pub(crate) async fn others(
     mut pods: Pods,
     mut client: Client,
-    mut told: NodeProgress,
+    (mut told, whole): (NodeProgress, Whole),
     deadline: Instant,
     mut say: impl FnMut(String),
 ) {
@@ -310,8 +313,15 @@ pub(crate) async fn others(
     // The store starts beside the hub, and takes longer.
     let mut store = Some("nothing is known of it".to_owned());
     let mut most = told.ready.len();
+    let look = |told: &NodeProgress, say: &mut dyn FnMut(String)| {
+        for line in whole.look(told) {
+            say(line);
+        }
+    };
+    look(&told, &mut say);
     while Instant::now() < deadline && (!told.waiting.is_empty() || store.is_some()) {
-        tokio::time::sleep(NODES_POLL).await;
+        tokio::time::sleep(if whole.is_told() { NODES_POLL } else { HUB_POLL }).await;
+        look(&told, &mut say);
         if store.is_some()
             && let Some((reason, hint)) = pods.store_trouble()
         {
@@ -344,6 +354,7 @@ pub(crate) async fn others(
             most = now.ready.len();
         }
         told = now;
+        look(&told, &mut say);
     }
     if let Some(state) = store {
         say(format!("warning: the store is not there in time: {state}"));

@@ -10,6 +10,7 @@ mod steps;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -21,7 +22,7 @@ use self::steps::Steps;
 use super::apply::{self, Applier};
 use super::connect::Connection;
 use super::forward::Forward;
-use super::progress::{self, Pods};
+use super::progress::{self, Pods, Whole};
 use super::request::Request;
 use super::sessions::SessionRef;
 use super::witness::ClusterWitness;
@@ -46,6 +47,8 @@ pub(crate) struct Cluster {
     ttl: Duration,
     /// Nodes that captured when it began.
     nodes: usize,
+    /// Whether all nodes capture, or those that do not are named.
+    whole: watch::Receiver<bool>,
     follower: JoinHandle<()>,
 }
 
@@ -113,14 +116,18 @@ impl Cluster {
             session.name,
             values.namespace
         ));
+        console.say(&witness.line());
         let ready = witness.ready.len();
-        let follower = tokio::spawn(progress::others(pods, client.clone(), witness, deadline, {
+        let (waits, whole) = Whole::begin();
+        let follower = tokio::spawn(progress::others(pods, client.clone(), (witness, waits), deadline, {
             let console = console.clone();
             move |line| console.say(&line)
         }));
         begun.is_done();
         let (keep, ttl) = (request.keep, request.ttl);
-        Ok((Self { connection: connection.clone(), session, keep, ttl, nodes: ready, follower }, client))
+        let cluster =
+            Self { connection: connection.clone(), session, keep, ttl, nodes: ready, whole, follower };
+        Ok((cluster, client))
     }
 
     /// The session's name.
@@ -136,6 +143,11 @@ impl Cluster {
     /// How many nodes captured when it began.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes
+    }
+
+    /// Becomes true once all nodes capture, or those that do not are named.
+    pub(crate) fn whole(&self) -> watch::Receiver<bool> {
+        self.whole.clone()
     }
 
     /// What there is to say when [`Cluster::finish`] is stopped.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use jiff::tz::TimeZone;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -52,6 +53,13 @@ pub(crate) async fn run(args: &StatusArgs, console: &Console) -> Result<u8, Fail
         Format::Yaml => print(&result::yaml(&values)?)?,
         format @ (Format::Table | Format::Wide | Format::Csv) => {
             print(&table(&seen, format == Format::Wide))?;
+            for one in &seen {
+                let lines =
+                    render::session::not_seen(&one.session.name, one.state.as_ref(), &TimeZone::system());
+                for line in lines {
+                    console.say(&line);
+                }
+            }
         }
     }
     Ok(0)

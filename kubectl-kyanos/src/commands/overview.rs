@@ -36,6 +36,7 @@ pub(crate) async fn run(
         prefer_client: true,
         count: asked.capture.count.unwrap_or_default(),
         from_now: false,
+        resume: None,
     };
     let layout = Layout {
         groups: groups.names(),

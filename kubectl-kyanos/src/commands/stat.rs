@@ -11,7 +11,9 @@ use tonic::Streaming;
 use super::setup::{self, Needs};
 use crate::capture;
 use crate::capture::session::Session;
+use crate::capture::sight::News;
 use crate::capture::view::{Flow, View};
+use crate::capture::viewed::{Back, Viewed};
 use crate::cli::{AggregateArgs, StatArgs};
 use crate::client::{self, Client};
 use crate::console::Console;
@@ -52,6 +54,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         prefer_client: false,
         count: asked.capture.count.unwrap_or_default(),
         from_now: false,
+        resume: None,
     };
     let layout = Layout {
         groups: aggregate.group_by.names(),
@@ -119,8 +122,8 @@ pub(crate) struct Stat {
     redraws: bool,
     renderer: JsonRenderer,
     last: Option<v1::StatResponse>,
-    /// The ledger that came last.
-    balance: Option<Balance>,
+    /// Its ledgers.
+    viewed: Viewed,
     console: Console,
     /// Whether the last response was written.
     written: bool,
@@ -146,7 +149,7 @@ impl Stat {
                 print_bytes: usize::try_from(EXAMPLE_BYTES).ok(),
             },
             last: None,
-            balance: None,
+            viewed: Viewed::default(),
             console: console.clone(),
             written: false,
         }
@@ -216,7 +219,10 @@ impl View for Stat {
             // The session goes on when this viewer stops, so there is no final result: the latest is shown.
             self.request.interval_ns = JOINED_INTERVAL_NS;
         }
-        client.stat(self.request.clone()).await
+        // It waited for all nodes, and counts none longer than the others.
+        self.request.from_now = session.grows();
+        let resume = session.resumes().then(|| self.viewed.resume());
+        client.stat(v1::StatRequest { resume, ..self.request.clone() }).await
     }
 
     async fn ready(&self) -> bool {
@@ -231,11 +237,12 @@ impl View for Stat {
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
         let is_final = item.r#final;
         if let Some(balance) = item.balance.clone() {
-            self.balance = Some(client::ledger(balance)?);
+            // Where it began is of no use: counts that begin anew lose all that was counted.
+            self.viewed.take(item.hub, 0, client::ledger(balance)?, 0);
         }
         self.written = false;
         let shown = if self.redraws || self.repeats { self.show(&item)? } else { Flow::More };
-        let enough = is_enough(self.request.count, self.balance.as_ref());
+        let enough = is_enough(self.request.count, self.viewed.balance());
         self.last = Some(item);
         Ok(match shown {
             Flow::More if is_final && enough => Flow::Enough,
@@ -264,13 +271,28 @@ impl View for Stat {
         }
     }
 
+    fn notice(&mut self, _news: &News, _session: &str) {
+        // A result is a table or a list of rows.
+    }
+
+    fn sums_up(&self) -> bool {
+        true
+    }
+
     fn captured(&self) -> u64 {
         let rows = self.last.iter().flat_map(|last| &last.rows);
         rows.map(|row| row.count).sum()
     }
 
-    fn after_break(&self) -> &'static str {
-        "counts begin anew"
+    fn back(&mut self, first: Self::Item) -> Result<String, Failure> {
+        let ledger = client::ledger(first.balance.clone().unwrap_or_default())?;
+        let back = self.viewed.back(first.hub, 0, ledger, false);
+        self.last = Some(first);
+        self.written = false;
+        Ok(match back {
+            Back::Where { .. } => "counts go on".to_owned(),
+            Back::Anew => "counts begin anew".to_owned(),
+        })
     }
 
     fn printed(&self) -> Option<u64> {
@@ -278,7 +300,7 @@ impl View for Stat {
     }
 
     fn balance(&self) -> Option<&Balance> {
-        self.balance.as_ref()
+        self.viewed.balance()
     }
 }
 

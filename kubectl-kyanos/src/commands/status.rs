@@ -1,5 +1,6 @@
 //! `status`: the sessions of this machine or of a cluster.
 
+use jiff::tz::TimeZone;
 use proto::{store_state, v1};
 use serde_json::{Value, json};
 
@@ -44,6 +45,12 @@ pub(crate) async fn run(args: StatusArgs, console: &Console) -> Result<u8, Failu
         Format::Yaml => print(&result::yaml(&values)?)?,
         format @ (Format::Table | Format::Wide | Format::Csv) => {
             print(&table(&sessions, format == Format::Wide))?;
+            for seen in &sessions {
+                let lines = session::not_seen(&seen.found.name, seen.state.as_ref(), &TimeZone::system());
+                for line in lines {
+                    console.say(&line);
+                }
+            }
             kept(&places, console);
         }
     }

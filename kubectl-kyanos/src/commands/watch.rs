@@ -13,11 +13,14 @@ use tonic::Streaming;
 use super::setup::{self, Needs};
 use crate::capture;
 use crate::capture::session::Session;
+use crate::capture::sight::News;
 use crate::capture::view::{Flow, View};
+use crate::capture::viewed::{Back, Viewed};
 use crate::cli::{OutputArgs, WatchArgs};
 use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::now_ns;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
 use crate::render::line::Who;
@@ -25,7 +28,7 @@ use crate::render::result::Format;
 use crate::render::screen::Screen;
 use crate::render::summary;
 use crate::render::table::Table;
-use crate::render::{json, line};
+use crate::render::{json, line, unseen};
 use crate::stdout::{print, terminal_width};
 
 /// Runs the command.
@@ -47,8 +50,8 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
         printer: None,
         given: 0,
         count: asked.capture.count,
-        balance: None,
-        before: None,
+        viewed: Viewed::default(),
+        notices: args.output.notices,
         console: console.clone(),
     };
     Box::pin(capture::run(plan, view, console)).await
@@ -85,9 +88,9 @@ struct Watch {
     count: Option<u64>,
     /// Payload bytes that are asked for.
     payload_bytes: u32,
-    balance: Option<Balance>,
-    /// Ledger of the streams before this one, which broke.
-    before: Option<Balance>,
+    viewed: Viewed,
+    /// Whether JSON says what happens to nodes.
+    notices: bool,
     console: Console,
 }
 
@@ -152,9 +155,9 @@ impl View for Watch {
             payload_bytes: self.payload_bytes,
             // A stream that is opened again would repeat what was shown.
             from_start: session.is_own() && self.printer.is_none(),
+            resume: session.resumes().then(|| self.viewed.resume()),
         };
         let stream = client.watch(request).await?;
-        self.before = self.balance.take();
         if let Some(output) = self.output.take() {
             self.printer = Some(Printer::start(output.settings(&session.name)));
         }
@@ -176,12 +179,10 @@ impl View for Watch {
     }
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
-        let v1::WatchResponse { mut exchanges, balance, end, began_at: _ } = item;
-        let whole = balance.map(client::ledger).transpose()?.map(|balance| match &self.before {
-            Some(before) => summary::sum(before, &balance),
-            None => balance,
-        });
-        self.balance = whole.or_else(|| self.balance.take());
+        let v1::WatchResponse { mut exchanges, balance, end, began_at, hub } = item;
+        if let Some(balance) = balance {
+            self.viewed.take(hub, began_at, client::ledger(balance)?, exchanges.len() as u64);
+        }
         if let Some(count) = self.count {
             let left = usize::try_from(count.saturating_sub(self.given)).unwrap_or(usize::MAX);
             exchanges.truncate(left);
@@ -204,12 +205,33 @@ impl View for Watch {
         }
     }
 
+    fn notice(&mut self, news: &News, session: &str) {
+        let Some(printer) = self.printer.as_ref().filter(|_| self.notices) else { return };
+        let mut line = unseen::notice(news, session, now_ns()).to_string().into_bytes();
+        line.push(b'\n');
+        if !printer.notice(line) {
+            self.console.warning("the output is busy, and a notice is not in it");
+        }
+    }
+
+    fn sums_up(&self) -> bool {
+        false
+    }
+
     fn captured(&self) -> u64 {
         self.printer.as_ref().map(Printer::printed).unwrap_or_default()
     }
 
-    fn after_break(&self) -> &'static str {
-        "what was captured meanwhile is not shown"
+    fn back(&mut self, first: Self::Item) -> Result<String, Failure> {
+        let v1::WatchResponse { exchanges: _, balance, end: _, began_at, hub } = first;
+        let ledger = client::ledger(balance.unwrap_or_default())?;
+        Ok(match self.viewed.back(hub, began_at, ledger, true) {
+            Back::Where { lost: 0 } => "what was captured meanwhile follows".to_owned(),
+            Back::Where { lost } => {
+                format!("what was captured meanwhile follows, but for {}", summary::exchanges(lost))
+            }
+            Back::Anew => "what was captured meanwhile is not shown".to_owned(),
+        })
     }
 
     fn printed(&self) -> Option<u64> {
@@ -217,7 +239,7 @@ impl View for Watch {
     }
 
     fn balance(&self) -> Option<&Balance> {
-        self.balance.as_ref()
+        self.viewed.balance()
     }
 }
 

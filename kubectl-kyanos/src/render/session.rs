@@ -1,11 +1,12 @@
 //! What a session's hub says of it, in `status`.
 
-use proto::account::{Balance, Consumer, Unit};
+use jiff::tz::TimeZone;
+use proto::account::{Balance, Consumer, Hole, Unit};
 use proto::{store_state, v1};
 use serde_json::{Map, Value, json};
 
-use super::summary;
 use super::units::{count, rfc3339};
+use super::{summary, unseen};
 
 /// Titles of the columns that [`cells`] fills.
 pub(crate) const TITLES: [&str; 4] = ["VIEWERS", "STORED", "CAPTURED", "LOST"];
@@ -29,11 +30,26 @@ pub(crate) fn capturers(state: &v1::DescribeResponse) -> String {
     format!("{capturing}/{}", state.capturers.len())
 }
 
+/// What nobody saw, in order.
+fn holes(state: &v1::DescribeResponse) -> Vec<Hole> {
+    let told = state.sight.clone().unwrap_or_default().holes;
+    told.into_iter().filter_map(|hole| Hole::try_from(hole).ok()).collect()
+}
+
+/// What nobody saw, in lines that name the session.
+pub(crate) fn not_seen(session: &str, state: Option<&v1::DescribeResponse>, zone: &TimeZone) -> Vec<String> {
+    let holes = state.map(holes).unwrap_or_default();
+    let all: Vec<&Hole> = holes.iter().collect();
+    unseen::lines(&all, zone).into_iter().map(|line| format!("session `{session}`: {line}")).collect()
+}
+
 /// Nodes whose capturers capture, and in brackets those whose do not.
 pub(crate) fn nodes(state: &v1::DescribeResponse) -> String {
+    let silent: Vec<Hole> = holes(state).into_iter().filter(|hole| hole.until_ns.is_none()).collect();
     let name = |capturer: &v1::CapturerState| {
         let captures = capturer.connected && capturer.capturing;
-        if captures { capturer.node.clone() } else { format!("({})", capturer.node) }
+        let is_silent = silent.iter().any(|hole| hole.node == capturer.node);
+        if captures && !is_silent { capturer.node.clone() } else { format!("({})", capturer.node) }
     };
     state.capturers.iter().map(name).collect::<Vec<_>>().join(", ")
 }
@@ -58,6 +74,7 @@ pub(crate) fn fields(state: Option<&v1::DescribeResponse>) -> Map<String, Value>
         "captured": state.map(|_| captured(&balances)),
         "clamped": state.map(|state| state.clamped),
         "capturers": state.map(|state| state.capturers.iter().map(capturer).collect::<Vec<_>>()),
+        "not_seen": state.map(|state| holes(state).iter().map(unseen::fields).collect::<Vec<_>>()),
         "balances": balances.iter().map(balance).collect::<Vec<_>>(),
     });
     match fields {
@@ -99,7 +116,7 @@ fn balance(balance: &Balance) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use proto::account::Stage;
+    use proto::account::{HoleKind, Stage};
 
     use super::*;
 
@@ -138,9 +155,53 @@ mod tests {
         assert_eq!(cells(Some(&state)), ["2", "1,234", "1,300", "3 exchanges (store 3)"]);
         assert_eq!((capturers(&state).as_str(), nodes(&state).as_str()), ("1/2", "n1, (n2)"));
         let fields = fields(Some(&state));
+        assert_eq!(fields["not_seen"], json!([]));
         assert_eq!((&fields["captured"], &fields["store_state"]), (&json!(1300), &json!("none")));
         let store = json!({"consumer": "store", "unit": "exchanges", "seen": 1237, "delivered": 1234, "filtered": 0,
             "lost": {"store": 3}});
         assert_eq!(fields["balances"][3], store);
+    }
+
+    #[test]
+    fn a_node_that_nobody_sees_is_named_with_the_time() {
+        const SECOND: u64 = 1_000_000_000;
+        let hole = |node: &str, until_ns, kind| Hole {
+            node: node.to_owned(),
+            since_ns: 1_700_000_000 * SECOND,
+            until_ns,
+            kind,
+        };
+        let holes =
+            [hole("n2", Some(1_700_000_002 * SECOND), HoleKind::Restarted), hole("n3", None, HoleKind::Gone)];
+        let lost = holes[1].balance(1_700_000_009 * SECOND);
+        let capturer = |node: &str| v1::CapturerState {
+            node: node.to_owned(),
+            connected: true,
+            capturing: true,
+            ..v1::CapturerState::default()
+        };
+        let state = v1::DescribeResponse {
+            capturers: vec![capturer("n2"), capturer("n3")],
+            balances: vec![lost.into()],
+            sight: Some(v1::Sight {
+                nodes: Vec::new(),
+                holes: holes.into_iter().map(v1::Hole::from).collect(),
+            }),
+            ..v1::DescribeResponse::default()
+        };
+        let lines = not_seen("abcde", Some(&state), &TimeZone::UTC);
+        assert_eq!(
+            lines,
+            [
+                "session `abcde`: capturer on n2 restarted, 2.0 s not seen",
+                "session `abcde`: n3 silent since 22:13:20"
+            ]
+        );
+        assert_eq!(
+            (nodes(&state).as_str(), cells(Some(&state))[3].as_str()),
+            ("n2, (n3)", "9 seconds (silent 9)")
+        );
+        assert_eq!(fields(Some(&state))["not_seen"][1]["node"], "n3");
+        assert_eq!(not_seen("abcde", None, &TimeZone::UTC), [""; 0]);
     }
 }

@@ -15,6 +15,11 @@ pub(crate) fn read(balances: &[v1::Balance]) -> Vec<Balance> {
     balances.iter().filter_map(|balance| Balance::try_from(balance.clone()).ok()).collect()
 }
 
+/// Says a number of exchanges: `1 exchange`, `12,345 exchanges`.
+pub(crate) fn exchanges(number: u64) -> String {
+    format!("{} {}", count(number), Unit::Exchange.word(number))
+}
+
 /// Says how much was captured: `captured 12,345 exchanges on 3 nodes in 42s`.
 pub(crate) fn captured(exchanges: u64, nodes: usize, time: Duration) -> String {
     let seconds = super::units::age(time.as_secs() + u64::from(time.subsec_millis() >= 500));
@@ -74,6 +79,11 @@ pub(crate) fn sum(first: &Balance, second: &Balance) -> Balance {
     sum.add(first);
     sum.add(second);
     sum
+}
+
+/// Whether a ledger is that of several streams.
+pub(crate) fn is_of_several(balance: &Balance) -> bool {
+    balance.consumer == SEVERAL_STREAMS
 }
 
 /// Counts as lost to a viewer what was delivered to it and not written, in the ledgers that are its own.

@@ -48,6 +48,14 @@ pub(crate) fn clock(ns: u64, zone: &TimeZone) -> String {
     }
 }
 
+/// Renders the time of day.
+pub(crate) fn time_of_day(ns: u64, zone: &TimeZone) -> String {
+    match Timestamp::from_nanosecond(i128::from(ns)) {
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string(),
+        Err(_out_of_range) => String::new(),
+    }
+}
+
 /// Renders a whole time span: `42s`, `3m05s`, `2h10m`.
 pub(crate) fn age(seconds: u64) -> String {
     match seconds {

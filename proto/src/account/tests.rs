@@ -84,8 +84,8 @@ fn what_names_nothing_is_refused() {
         AccountError::Consumer
     );
     assert_eq!(read(v1::Balance { unit: 0, ..good() }), AccountError::Unit(0));
-    let lost = vec![v1::Loss { stage: 13, total: 1 }];
-    assert_eq!(read(v1::Balance { lost, ..good() }), AccountError::Stage(13));
+    let lost = vec![v1::Loss { stage: 99, total: 1 }];
+    assert_eq!(read(v1::Balance { lost, ..good() }), AccountError::Stage(99));
     assert!(Balance::read_all(vec![good(), v1::Balance::default()]).is_err());
 }
 
@@ -95,4 +95,5 @@ fn words_are_those_of_users() {
     assert_eq!(consumers.map(|consumer| consumer.to_string()), ["capturer n 1", "viewer 7", "store"]);
     assert_eq!([Unit::Event.word(1), Unit::Event.word(2)], ["event", "events"]);
     assert_eq!([Unit::Exchange.word(1), Unit::Exchange.word(0)], ["exchange", "exchanges"]);
+    assert_eq!([Unit::Second.word(1), Unit::Second.word(2)], ["second", "seconds"]);
 }

@@ -45,7 +45,7 @@ pub const FIELDS: &[LossField] = &[
         Column::required(
             "unit",
             Kind::Word(16),
-            "What was lost: events or exchanges; empty in rows of earlier versions where the stage does not tell",
+            "What was lost: events, exchanges or seconds; empty in rows of earlier versions where the stage does not tell",
         )
         .since(3),
         |of| Cell::Text(of.unit.plural()),

@@ -60,6 +60,32 @@ pub struct Balance {
     #[prost(uint64, tag = "7")]
     pub process: u64,
 }
+/// Hole is a time of which nobody saw what happened on a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hole {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// When the capturer was last heard, nanoseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub since_ns: u64,
+    /// When capture began again; 0 while it has not.
+    #[prost(uint64, tag = "3")]
+    pub until_ns: u64,
+    /// Why.
+    #[prost(enumeration = "HoleKind", tag = "4")]
+    pub kind: i32,
+}
+/// Sight is of which nodes a session sees what happens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sight {
+    /// Times that nobody saw, the latest of each node last; where there are very many, the latest of all.
+    #[prost(message, repeated, tag = "1")]
+    pub holes: ::prost::alloc::vec::Vec<Hole>,
+    /// Names of the nodes that ever captured.
+    #[prost(string, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Unit is what an account counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -70,6 +96,8 @@ pub enum Unit {
     Event = 1,
     /// Requests with their responses.
     Exchange = 2,
+    /// Seconds of capture.
+    Second = 3,
 }
 impl Unit {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -81,6 +109,7 @@ impl Unit {
             Self::Unspecified => "UNIT_UNSPECIFIED",
             Self::Event => "UNIT_EVENT",
             Self::Exchange => "UNIT_EXCHANGE",
+            Self::Second => "UNIT_SECOND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -89,6 +118,7 @@ impl Unit {
             "UNIT_UNSPECIFIED" => Some(Self::Unspecified),
             "UNIT_EVENT" => Some(Self::Event),
             "UNIT_EXCHANGE" => Some(Self::Exchange),
+            "UNIT_SECOND" => Some(Self::Second),
             _ => None,
         }
     }
@@ -123,6 +153,8 @@ pub enum Stage {
     Viewer = 11,
     /// The store did not take it.
     Store = 12,
+    /// Nobody captured on the node.
+    Silent = 13,
 }
 impl Stage {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -144,6 +176,7 @@ impl Stage {
             Self::Uplink => "STAGE_UPLINK",
             Self::Viewer => "STAGE_VIEWER",
             Self::Store => "STAGE_STORE",
+            Self::Silent => "STAGE_SILENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -162,6 +195,44 @@ impl Stage {
             "STAGE_UPLINK" => Some(Self::Uplink),
             "STAGE_VIEWER" => Some(Self::Viewer),
             "STAGE_STORE" => Some(Self::Store),
+            "STAGE_SILENT" => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
+/// HoleKind is why nobody could see what happened on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HoleKind {
+    /// Not set; no hole has it.
+    Unspecified = 0,
+    /// The capturer is not heard; it may come back with what it saw.
+    Silent = 1,
+    /// The capturer is gone, and no other one is there.
+    Gone = 2,
+    /// The capturer was gone, and another process took its place.
+    Restarted = 3,
+}
+impl HoleKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOLE_KIND_UNSPECIFIED",
+            Self::Silent => "HOLE_KIND_SILENT",
+            Self::Gone => "HOLE_KIND_GONE",
+            Self::Restarted => "HOLE_KIND_RESTARTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOLE_KIND_SILENT" => Some(Self::Silent),
+            "HOLE_KIND_GONE" => Some(Self::Gone),
+            "HOLE_KIND_RESTARTED" => Some(Self::Restarted),
             _ => None,
         }
     }
@@ -1262,6 +1333,9 @@ pub struct DescribeResponse {
     /// Exchanges of which a mark was observed out of order and moved.
     #[prost(uint64, tag = "12")]
     pub clamped: u64,
+    /// What is seen of the nodes.
+    #[prost(message, optional, tag = "13")]
+    pub sight: ::core::option::Option<Sight>,
 }
 /// StoreState is how a session's store is; without a kind the session has none.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1313,7 +1387,7 @@ pub struct StoreDown {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreClosed {}
 /// CapturerState is what the hub knows of one capturer.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CapturerState {
     /// Node name.
     #[prost(string, tag = "1")]
@@ -1339,16 +1413,38 @@ pub struct CapturerState {
     /// Name of the hub that it feeds, where the session has several; else empty.
     #[prost(string, tag = "8")]
     pub hub: ::prost::alloc::string::String,
+    /// Between hubs: its processes, as far as they captured.
+    #[prost(message, repeated, tag = "9")]
+    pub processes: ::prost::alloc::vec::Vec<CapturerProcess>,
+}
+/// CapturerProcess is when one process of a capturer was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CapturerProcess {
+    /// Its random number.
+    #[prost(uint64, tag = "1")]
+    pub instance: u64,
+    /// When it was first known to capture, nanoseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub since_ns: u64,
+    /// When it was last heard.
+    #[prost(uint64, tag = "3")]
+    pub heard_ns: u64,
+    /// Whether its final batch was taken.
+    #[prost(bool, tag = "4")]
+    pub finished: bool,
 }
 /// HeartbeatRequest is sent every 10 s.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatRequest {}
 /// HeartbeatResponse answers each heartbeat, and tells the end unasked.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatResponse {
     /// The session's end; absent while it lives.
     #[prost(message, optional, tag = "1")]
     pub end: ::core::option::Option<SessionEnd>,
+    /// What is seen of the nodes; absent where that has not changed.
+    #[prost(message, optional, tag = "2")]
+    pub sight: ::core::option::Option<Sight>,
 }
 /// SessionEnd is how a session ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1369,6 +1465,22 @@ pub struct WatchRequest {
     /// Begin with what a starting viewer missed (the session's starter sets this).
     #[prost(bool, tag = "3")]
     pub from_start: bool,
+    /// Go on where a stream broke; absent where a stream that breaks is not opened again.
+    #[prost(message, optional, tag = "4")]
+    pub resume: ::core::option::Option<Resume>,
+}
+/// Resume says where a viewer's stream broke.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resume {
+    /// Process of the hub that streamed; 0 in the first stream.
+    #[prost(uint64, tag = "1")]
+    pub hub: u64,
+    /// Number that it gave the viewer.
+    #[prost(uint64, tag = "2")]
+    pub viewer: u64,
+    /// Exchanges that it received, one that was sent again counted once.
+    #[prost(uint64, tag = "3")]
+    pub received: u64,
 }
 /// WatchResponse is what a viewer receives.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1385,6 +1497,9 @@ pub struct WatchResponse {
     /// Between hubs: exchanges that this hub had for its viewers before this stream began.
     #[prost(uint64, tag = "4")]
     pub began_at: u64,
+    /// Process of the hub, which a stream that is opened again names.
+    #[prost(uint64, tag = "5")]
+    pub hub: u64,
 }
 /// ProtocolField is what exchanges of one protocol are grouped by; others have no value of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1437,12 +1552,15 @@ pub struct StatRequest {
     /// Exchanges after which counting stops and the final response is sent; 0 is no limit.
     #[prost(uint64, tag = "7")]
     pub count: u64,
-    /// Between hubs: count from now on, since the viewer has what was counted before.
+    /// Count from now on: all nodes capture now, or the viewer has what was counted before.
     #[prost(bool, tag = "8")]
     pub from_now: bool,
     /// Fields to group by, at most three.
     #[prost(message, repeated, tag = "9")]
     pub group_by: ::prost::alloc::vec::Vec<Grouping>,
+    /// Go on where a stream broke; absent where a stream that breaks is not opened again.
+    #[prost(message, optional, tag = "10")]
+    pub resume: ::core::option::Option<Resume>,
 }
 /// StatResponse is the aggregates since the session began.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1459,6 +1577,9 @@ pub struct StatResponse {
     /// Groups that were not opened because the table was full; their exchanges are counted in the row "(other)".
     #[prost(uint64, tag = "4")]
     pub groups_over_limit: u64,
+    /// Process of the hub, which a stream that is opened again names.
+    #[prost(uint64, tag = "5")]
+    pub hub: u64,
 }
 /// StatRow is one group's aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1610,6 +1731,9 @@ pub struct DrainSessionResponse {
     /// Exchanges of which a mark was observed out of order and moved.
     #[prost(uint64, tag = "4")]
     pub clamped: u64,
+    /// What was seen of the nodes.
+    #[prost(message, optional, tag = "5")]
+    pub sight: ::core::option::Option<Sight>,
 }
 /// FailureKind says whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -45,6 +45,8 @@ pub(super) enum Step {
     Come { hub: usize, from_start: bool },
     /// A viewer leaves.
     Leave { which: proptest::sample::Index },
+    /// A viewer reads some, and its stream breaks and is opened again; the last of them never arrived.
+    Break { which: proptest::sample::Index, reads: usize, unread: u64 },
     /// The database goes away, or comes back.
     Outage { down: bool },
 }
@@ -100,6 +102,8 @@ struct Viewer {
     watch: Arc<Watch>,
     /// What its hub had published before the first that is for it.
     since: u64,
+    /// What it received.
+    received: u64,
 }
 
 /// The session.
@@ -224,6 +228,23 @@ impl Hub {
     }
 }
 
+// === impl Viewer ===
+
+impl Viewer {
+    /// Reads some, and comes again as one that missed the last of them.
+    async fn break_off(&mut self, reads: usize, unread: u64) {
+        if reads > 0 {
+            // What is not there is not waited for.
+            let next = self.watch.next(reads, 1 << 20);
+            let read = tokio::time::timeout(Duration::from_millis(1), next).await;
+            self.received += read.map_or(0, |response| response.exchanges.len() as u64);
+        }
+        self.received -= unread.min(self.received);
+        self.watch.leave();
+        self.watch.go_on(self.received);
+    }
+}
+
 // === impl World ===
 
 impl World {
@@ -294,15 +315,20 @@ impl World {
             Step::Trim => self.database.inside().others = LIMIT,
             Step::Come { hub, from_start } => {
                 let hub = &self.hubs[hub];
-                let request = v1::WatchRequest { from_start, ..Default::default() };
+                let resume = Some(v1::Resume::default());
+                let request = v1::WatchRequest { from_start, resume, ..Default::default() };
                 let Ok(watch) = hub.live.watch(&request) else { return };
                 let since = watch.introduction().began_at;
-                self.viewers.push(Viewer { hub: hub.instance, watch, since });
+                self.viewers.push(Viewer { hub: hub.instance, watch, since, received: 0 });
             }
             Step::Leave { which } if !self.viewers.is_empty() => {
                 drop(self.viewers.remove(which.index(self.viewers.len())));
             }
-            Step::Leave { .. } => {}
+            Step::Break { which, reads, unread } if !self.viewers.is_empty() => {
+                let place = which.index(self.viewers.len());
+                self.viewers[place].break_off(reads, unread).await;
+            }
+            Step::Leave { .. } | Step::Break { .. } => {}
             Step::Outage { down } => self.database.inside().down = down,
         }
         for hub in &self.hubs {
@@ -409,9 +435,9 @@ impl World {
         for hub in &self.hubs {
             hub.live.close();
         }
-        for Viewer { hub, watch, since } in &self.viewers {
+        for Viewer { hub, watch, since, received } in &self.viewers {
             let hub = self.hubs.iter().find(|one| one.instance == *hub).unwrap();
-            let mut received = 0;
+            let mut received = *received;
             let last = loop {
                 let response = watch.next(7, 1 << 20).await;
                 received += response.exchanges.len() as u64;

@@ -2,6 +2,7 @@
 
 use proto::account::{Balance, Consumer, Unit};
 use proto::id::Base;
+use proto::v1;
 
 /// What a batch says beside its exchanges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Process {
     pub(super) last_sequence: u64,
     /// Whether its last batch was taken.
     pub(super) drained: bool,
+    /// When it was first and last heard to capture, nanoseconds since the Unix epoch.
+    captured: Option<(u64, u64)>,
     /// Exchanges that earlier hubs took.
     pub(super) acknowledged_before: u64,
     /// Exchanges taken here, until the first ledger tells how many others took.
@@ -44,6 +47,7 @@ impl Process {
             noted: None,
             last_sequence: 0,
             drained: false,
+            captured: None,
             acknowledged_before: 0,
             first_taken: Some(0),
             ledgers: Vec::new(),
@@ -62,6 +66,18 @@ impl Process {
             self.ledgers = balances.into_iter().map(of_process).collect();
         }
         self.note_first(exchanges);
+    }
+
+    /// Notes that it captures.
+    pub(super) fn captures(&mut self, now_ns: u64) {
+        let (_, heard) = self.captured.get_or_insert((now_ns, now_ns));
+        *heard = now_ns.max(*heard);
+    }
+
+    /// When it was heard to capture; `None` where it never was.
+    pub(super) fn told(&self, instance: u64) -> Option<v1::CapturerProcess> {
+        let (since_ns, heard_ns) = self.captured?;
+        Some(v1::CapturerProcess { instance, since_ns, heard_ns, finished: self.drained })
     }
 
     /// Its newest ledgers.

@@ -18,5 +18,6 @@ pub(super) fn of_stages(dialect: Dialect) -> Vec<String> {
         let (table, unit, words) = (LOSSES.name, unit.plural(), words.join(", "));
         format!("{verb} {table} SET unit = '{unit}' WHERE unit = '' AND stage IN ({words})")
     };
-    Unit::ALL.into_iter().map(of).collect()
+    // Seconds were not counted before.
+    [Unit::Event, Unit::Exchange].into_iter().map(of).collect()
 }
