@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod complete;
+mod examples;
 pub(crate) mod filter;
 pub(crate) mod formats;
 pub(crate) mod groups;
@@ -421,7 +422,7 @@ pub(crate) fn command() -> Command {
 
 /// Reads a command line; `matches` of the command carry the protocols' own filters.
 pub(crate) fn parse(words: Vec<std::ffi::OsString>) -> Result<(Cli, ArgMatches), Outcome> {
-    let command = command();
+    let command = examples::for_place(command(), &words);
     let given = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let path = match command.find_subcommand(given) {
         Some(sub) => format!("kubectl kyanos {}", sub.get_name()),

@@ -70,7 +70,9 @@ fn help_is_as_written_down() {
 fn every_example_in_help_parses() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/help");
     let mut examples = 0;
-    for entry in std::fs::read_dir(folder).expect("help").map(|entry| entry.expect("entry").path()) {
+    let files = [folder.clone(), folder.join("local")].into_iter();
+    let files = files.flat_map(|folder| std::fs::read_dir(folder).expect("help"));
+    for entry in files.map(|entry| entry.expect("entry").path()) {
         if entry.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }
