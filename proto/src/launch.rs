@@ -66,11 +66,17 @@ pub const VIEWER_PORT: u16 = 7441;
 /// Where a pod's Secret with its launch is mounted, as the file [`LAUNCH_FILE`].
 pub const LAUNCH_FOLDER: &str = "/etc/kyanos";
 
+/// Where a volume of a hub's pod is mounted for what waits for a store that does not answer.
+pub const SPOOL_FOLDER: &str = "/var/spool/kyanos";
+
 /// Name of the launch in a Secret.
 pub const LAUNCH_FILE: &str = "launch.json";
 
 /// Environment variable with the capturer's node name in a cluster.
 pub const NODE_VARIABLE: &str = "KYANOS_NODE";
+
+/// Annotation of a kept session's Lease with the end of its capture (RFC 3339, UTC), from which its time counts.
+pub const CAPTURE_ENDED_ANNOTATION: &str = "kyanos.io/capture-ended";
 
 /// Environment variable with the hub's pod name in a cluster.
 pub const POD_VARIABLE: &str = "KYANOS_POD";

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
+use proto::launch::CAPTURE_ENDED_ANNOTATION;
 use serde_json::json;
 
 use super::{LEASE_PERIOD, RENEW_PERIOD, RENEW_PERIOD_BEFORE_OTHERS};
@@ -20,9 +21,6 @@ use super::{LEASE_PERIOD, RENEW_PERIOD, RENEW_PERIOD_BEFORE_OTHERS};
 const LEASE: &str = "session";
 const DEADMAN: &str = "deadman";
 const CAPTURER: &str = "capturer";
-
-/// Annotation of the Lease with the end of a kept session's capture.
-const CAPTURE_ENDED: &str = "kyanos.io/capture-ended";
 
 /// Label with the part of a session that a pod is of.
 const COMPONENT: &str = "app.kubernetes.io/component";
@@ -149,7 +147,8 @@ impl Cluster {
     /// How long ago capture ended, where a hub of a kept session noted it.
     pub(super) async fn ended_since(&self) -> Result<Option<Duration>, LeaseError> {
         let held = self.held().await?;
-        let noted = held.lease.metadata.annotations.as_ref().and_then(|all| all.get(CAPTURE_ENDED));
+        let noted =
+            held.lease.metadata.annotations.as_ref().and_then(|all| all.get(CAPTURE_ENDED_ANNOTATION));
         let at = noted.and_then(|at| at.parse::<Timestamp>().ok());
         Ok(at.map(|at| Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()))
     }
@@ -158,7 +157,7 @@ impl Cluster {
     pub(super) async fn note_end(&self) -> Result<(), LeaseError> {
         let Held { mut lease, .. } = self.held().await?;
         let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(CAPTURE_ENDED.to_owned(), Timestamp::now().to_string());
+        annotations.insert(CAPTURE_ENDED_ANNOTATION.to_owned(), Timestamp::now().to_string());
         self.write(lease, &self.holder).await
     }
 

@@ -18,6 +18,12 @@ pub(crate) const OWNER_ANNOTATION: &str = "kyanos.io/owner";
 /// Version of the plugin that started it, on its Namespace.
 pub(crate) const VERSION_ANNOTATION: &str = "kyanos.io/version";
 
+/// Whether hub and store outlive the plugin, on its Namespace.
+pub(crate) const KEEP_ANNOTATION: &str = "kyanos.io/keep";
+
+/// Seconds that a kept session lives after capture ended, on its Namespace.
+pub(crate) const TTL_ANNOTATION: &str = "kyanos.io/ttl-seconds";
+
 /// When it was started (RFC 3339, UTC), on its Namespace.
 pub(crate) const STARTED_ANNOTATION: &str = "kyanos.io/started";
 

@@ -21,6 +21,7 @@ use crate::suggestion::meant;
 
 #[cfg(test)]
 pub(super) use rights::NEEDED_RIGHTS;
+pub(crate) use rights::may_remove;
 
 /// Oldest minor version of Kubernetes 1 that has everything that is used.
 const OLDEST_MINOR: u32 = 30;

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use proto::launch::CAPTURE_ENDED_ANNOTATION;
 
 use super::connect::{self, Connection};
-use super::{FIELD_MANAGER, MANAGED_BY, NAMESPACE_PREFIX, SESSION_LABEL};
+use super::{FIELD_MANAGER, MANAGED_BY, NAMESPACE_PREFIX, SESSION_LABEL, names};
 use crate::failure::Failure;
 
 /// A session by its namespace.
@@ -19,6 +21,19 @@ pub(crate) struct SessionRef {
     pub(crate) name: String,
     /// Its namespace's UID, so that nobody else's is removed under the same name.
     pub(crate) namespace_uid: String,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It captures, or is about to.
+    Live,
+    /// Capture ended; hub and store stay for so long.
+    Kept(Duration),
+    /// Its dead man's switch has gone off.
+    Ended,
+    /// It is being removed.
+    Ending,
 }
 
 // === impl SessionRef ===
@@ -38,6 +53,49 @@ impl SessionRef {
         }
         Some(Self { name: name.clone(), namespace_uid: namespace.metadata.uid.clone()? })
     }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Reads how far a session is that `lives` by its dead man's switch, from its namespace and, where that may be seen,
+    /// its Lease.
+    pub(crate) fn of(namespace: &Namespace, lease: Option<&Lease>, lives: bool) -> Self {
+        match (ending(namespace), lives) {
+            (Some(_), _) => Self::Ending,
+            (None, false) => Self::Ended,
+            (None, true) => kept_for(namespace, lease).map_or(Self::Live, Self::Kept),
+        }
+    }
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Kept(_) => "kept",
+            Self::Ended => "ended",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// What is left of a kept session's time; `None` where capture goes on or nothing is kept.
+fn kept_for(namespace: &Namespace, lease: Option<&Lease>) -> Option<Duration> {
+    let told = |key: &str| namespace.annotations().get(key).map(String::as_str);
+    if told(names::KEEP_ANNOTATION) != Some("true") {
+        return None;
+    }
+    let ended: k8s_openapi::jiff::Timestamp =
+        lease?.annotations().get(CAPTURE_ENDED_ANNOTATION)?.parse().ok()?;
+    let ttl = Duration::from_secs(told(names::TTL_ANNOTATION)?.parse().ok()?);
+    // The hub's clock wrote it: one that is ahead of this one does not make the time longer.
+    Some(ttl.saturating_sub(since(&Time(ended))))
+}
+
+/// Reads the Lease of a session; `None` where it is not there or may not be seen.
+pub(crate) async fn lease(connection: &Connection, session: &SessionRef) -> Option<Lease> {
+    let leases: Api<Lease> = Api::namespaced(connection.client.clone(), &session.namespace());
+    leases.get_opt(names::LEASE).await.ok().flatten()
 }
 
 /// Says whether labels and field manager make an object one of this session.
@@ -144,6 +202,37 @@ mod tests {
             },
             ..Namespace::default()
         }
+    }
+
+    #[test]
+    fn a_kept_session_has_what_is_left_of_its_time() {
+        let made = |keep: &str, ttl: &str| {
+            let told = [(names::KEEP_ANNOTATION, keep), (names::TTL_ANNOTATION, ttl)];
+            let told = told.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let mut made = namespace("kyanos-a", "a", "kyanos", FIELD_MANAGER);
+            made.metadata.annotations = Some(BTreeMap::from(told));
+            made
+        };
+        let ended = |ago: i64| {
+            let at = k8s_openapi::jiff::Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_secs(ago);
+            let noted = (CAPTURE_ENDED_ANNOTATION.to_owned(), at.to_string());
+            let metadata = ObjectMeta { annotations: Some(BTreeMap::from([noted])), ..ObjectMeta::default() };
+            Lease { metadata, ..Lease::default() }
+        };
+        let kept = made("true", "3600");
+        let Life::Kept(left) = Life::of(&kept, Some(&ended(600)), true) else { panic!("not kept") };
+        assert!((2990..=3000).contains(&left.as_secs()), "{left:?}");
+        // A hub whose clock is ahead, and one that is late with the removal.
+        assert_eq!(Life::of(&kept, Some(&ended(-50)), true), Life::Kept(Duration::from_secs(3600)));
+        assert_eq!(Life::of(&kept, Some(&ended(4000)), true), Life::Kept(Duration::ZERO));
+        // While it captures, where nothing is kept, and where the Lease may not be seen.
+        assert_eq!(Life::of(&kept, Some(&Lease::default()), true), Life::Live);
+        assert_eq!(Life::of(&made("false", "3600"), Some(&ended(5)), true), Life::Live);
+        assert_eq!(Life::of(&kept, None, true), Life::Live);
+        assert_eq!(Life::of(&kept, Some(&ended(5)), false), Life::Ended);
+        let mut ending = kept;
+        ending.metadata.deletion_timestamp = Some(Time(k8s_openapi::jiff::Timestamp::now()));
+        assert_eq!(Life::of(&ending, Some(&ended(5)), true), Life::Ending);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::Api;
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::connect::{self, Connection};
-use super::sessions::{self, SessionRef};
+use super::sessions::{self, Life, SessionRef};
 use super::{names, session, teardown};
 use crate::cli::StatusArgs;
 use crate::console::Console;
@@ -31,7 +30,7 @@ const HUB_TIMEOUT: Duration = Duration::from_secs(5);
 struct Seen {
     session: SessionRef,
     namespace: Namespace,
-    live: bool,
+    life: Life,
     /// Capturers that are ready, and that should be.
     capturers: Option<(i32, i32)>,
     /// Who holds the lease.
@@ -67,20 +66,20 @@ pub(crate) async fn run(args: &StatusArgs, console: &Console) -> Result<u8, Fail
 
 async fn look(connection: &Connection, session: SessionRef, namespace: Namespace) -> Result<Seen, Failure> {
     let within = session.namespace();
-    let live = sessions::is_live(connection, &namespace).await?;
+    let lives = sessions::is_live(connection, &namespace).await?;
     let daemons: Api<DaemonSet> = Api::namespaced(connection.client.clone(), &within);
-    let leases: Api<Lease> = Api::namespaced(connection.client.clone(), &within);
     let failed = |error: &kube::Error| connect::failure(error, &connection.server);
     let daemon = daemons.get_opt("capturer").await.map_err(|error| failed(&error))?;
     // Who may not see leases still sees the rest.
-    let lease = leases.get_opt(names::LEASE).await.ok().flatten();
+    let lease = sessions::lease(connection, &session).await;
+    let life = Life::of(&namespace, lease.as_ref(), lives);
     let capturers = daemon
         .and_then(|daemon| daemon.status)
         .map(|status| (status.number_ready, status.desired_number_scheduled));
     let holder = lease.and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
     let state =
-        if live { timeout(HUB_TIMEOUT, ask(connection, &session)).await.ok().flatten() } else { None };
-    Ok(Seen { session, namespace, live, capturers, holder, state })
+        if lives { timeout(HUB_TIMEOUT, ask(connection, &session)).await.ok().flatten() } else { None };
+    Ok(Seen { session, namespace, life, capturers, holder, state })
 }
 
 /// Asks a session's hub.
@@ -96,12 +95,16 @@ impl Seen {
         self.namespace.annotations().get(key).map(String::as_str)
     }
 
-    fn state(&self) -> &'static str {
-        match (self.namespace.metadata.deletion_timestamp.is_some(), self.live) {
-            (true, _) => "ending",
-            (false, true) => "live",
-            (false, false) => "ended",
+    /// How far it is, and of one that is kept what is left of its time.
+    fn state(&self) -> String {
+        match self.life {
+            Life::Kept(left) => format!("{}, {} left", self.life.word(), units::age(left.as_secs())),
+            Life::Live | Life::Ended | Life::Ending => self.life.word().to_owned(),
         }
+    }
+
+    fn kept_for(&self) -> Option<u64> {
+        if let Life::Kept(left) = self.life { Some(left.as_secs()) } else { None }
     }
 }
 
@@ -121,7 +124,7 @@ fn table(seen: &[Seen], wide: bool) -> String {
             one.session.name.clone(),
             units::age(sessions::age(&one.namespace).as_secs()),
             dash(one.annotation(names::OWNER_ANNOTATION)),
-            one.state().to_owned(),
+            one.state(),
             one.capturers.map_or_else(|| "-".to_owned(), |(ready, wanted)| format!("{ready}/{wanted}")),
         ];
         let state = one.state.as_ref();
@@ -142,7 +145,8 @@ fn value(seen: &Seen) -> Value {
     let mut value = json!({
         "session": seen.session.name,
         "namespace": seen.session.namespace(),
-        "state": seen.state(),
+        "state": seen.life.word(),
+        "kept_for_seconds": seen.kept_for(),
         "started": seen.annotation(names::STARTED_ANNOTATION),
         "owner": seen.annotation(names::OWNER_ANNOTATION),
         "version": seen.annotation(names::VERSION_ANNOTATION),

@@ -337,7 +337,7 @@ async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
             "GET leases/session" => {
                 let (code, mut lease) = lease("hub-1");
                 if let Some(ended) = ended {
-                    lease["metadata"]["annotations"] = json!({CAPTURE_ENDED: ended.to_string()});
+                    lease["metadata"]["annotations"] = json!({CAPTURE_ENDED_ANNOTATION: ended.to_string()});
                 }
                 (code, lease)
             }
@@ -351,7 +351,9 @@ async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
         let terms = Terms { keep: Some(minutes(60)) };
         assert_eq!(keep(cluster, session, terms, Some(true)).await, Over::Gone);
         let seen = seen.lock().unwrap();
-        let of = |body: &Value| body["metadata"]["annotations"][CAPTURE_ENDED].as_str().map(str::to_owned);
+        let of = |body: &Value| {
+            body["metadata"]["annotations"][CAPTURE_ENDED_ANNOTATION].as_str().map(str::to_owned)
+        };
         *note.lock().unwrap() = seen.iter().find_map(|(_, body)| of(body));
         began.elapsed()
     };

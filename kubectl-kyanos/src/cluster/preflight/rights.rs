@@ -11,10 +11,13 @@ use kube::api::{Api, PostParams};
 use super::super::connect::{self, Connection};
 use crate::failure::Failure;
 
+/// An API group, a resource, verbs on it, and whether they are asked for within a namespace.
+type Rights = (&'static str, &'static str, &'static [&'static str], bool);
+
 /// API groups and resources with the verbs on them that a session cannot do without; the last says whether they are
 /// asked for within the session's namespace. What the hub is granted there is among them, since nobody may grant what
 /// they do not hold; what only enriches is not asked for.
-pub(in super::super) const NEEDED_RIGHTS: [(&str, &str, &[&str], bool); 16] = [
+pub(in super::super) const NEEDED_RIGHTS: [Rights; 16] = [
     ("", "namespaces", &["create", "get", "list", "delete"], false),
     ("", "nodes", &["list"], false),
     ("", "pods", &["list", "watch", "delete", "deletecollection"], true),
@@ -33,9 +36,30 @@ pub(in super::super) const NEEDED_RIGHTS: [(&str, &str, &[&str], bool); 16] = [
     ("rbac.authorization.k8s.io", "clusterrolebindings", &["create", "patch", "list", "delete"], false),
 ];
 
-/// Asks for each verb whether the user may; names all that are missing with the rules to ask for.
+/// The same of removing a session: its namespace takes along what is in it.
+const REMOVAL_RIGHTS: [Rights; 3] = [
+    ("", "namespaces", &["delete"], false),
+    ("rbac.authorization.k8s.io", "clusterroles", &["list", "delete"], false),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &["list", "delete"], false),
+];
+
+/// Refuses a user who may not do all that a session needs.
 pub(super) async fn check(connection: &Connection, namespace: &str) -> Result<(), Failure> {
-    let questions = NEEDED_RIGHTS.iter().flat_map(|(group, resource, verbs, within)| {
+    refuse_missing(connection, &NEEDED_RIGHTS, namespace).await
+}
+
+/// Refuses a user who may not remove sessions, before any of it goes.
+pub(crate) async fn may_remove(connection: &Connection) -> Result<(), Failure> {
+    refuse_missing(connection, &REMOVAL_RIGHTS, "").await
+}
+
+/// Asks for each verb whether the user may; names all that are missing with the rules to ask for.
+async fn refuse_missing(
+    connection: &Connection,
+    rights: &'static [Rights],
+    namespace: &str,
+) -> Result<(), Failure> {
+    let questions = rights.iter().flat_map(|(group, resource, verbs, within)| {
         let namespace = within.then_some(namespace);
         verbs.iter().map(move |verb| ask(connection, group, resource, verb, namespace))
     });
