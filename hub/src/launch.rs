@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::service::{self, Listen, ServiceError};
-use crate::session::{Session, SessionError};
+use crate::session::{Lag, Session, SessionError};
 use crate::workloads::WorkloadsError;
 
 /// Longest line of launch that is read: it holds three certificates and a filter.
@@ -152,7 +152,7 @@ async fn open(session: &Arc<Session>, launch: &HubLaunch) -> Result<(), LaunchEr
 async fn end(event: Event, session: &Arc<Session>, keep: bool, remains: &Remains) {
     match event {
         Event::Terminated => {
-            session.drain("SIGTERM", DRAIN_AFTER_SIGTERM).await;
+            session.drain("SIGTERM", DRAIN_AFTER_SIGTERM, Lag::GivenUp).await;
             session.close(keep, Instant::now() + STORE_CLOSE_TIMEOUT).await;
             // The parent lives and looks after the directory.
             remains.remove_store();

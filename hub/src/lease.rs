@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::cluster::{Cluster, LeaseError};
 pub use self::election::{Won, win};
-use crate::session::Session;
+use crate::session::{Lag, Session};
 
 /// Silence of all plugins after which a session ends.
 pub const LEASE_PERIOD: Duration = Duration::from_mins(1);
@@ -64,6 +64,8 @@ struct Silence {
     since: Instant,
     /// Silence that is borne now: longer before the first plugin.
     borne: Duration,
+    /// This hub heard of one.
+    heard: bool,
 }
 
 /// Said once another hub has the Lease.
@@ -103,13 +105,22 @@ impl Deposed {
 impl Silence {
     /// Begins at the hub's start; `earlier` hubs of the session had plugins.
     fn new(earlier: bool) -> Self {
-        Self { since: Instant::now(), borne: if earlier { LEASE_PERIOD } else { FIRST_PLUGIN_TIMEOUT } }
+        Self {
+            since: Instant::now(),
+            borne: if earlier { LEASE_PERIOD } else { FIRST_PLUGIN_TIMEOUT },
+            heard: false,
+        }
+    }
+
+    /// Whether a plugin was heard of within a lease period: one whose heartbeat is over may still ask and pull.
+    fn is_short(&self) -> bool {
+        self.heard && self.since.elapsed() < LEASE_PERIOD
     }
 
     /// Is told whether a plugin was heard of since the last look; says whether silence has lasted too long.
     fn over(&mut self, heard: bool) -> bool {
         if heard {
-            *self = Self { since: Instant::now(), borne: LEASE_PERIOD };
+            *self = Self { since: Instant::now(), borne: LEASE_PERIOD, heard: true };
         }
         self.since.elapsed() >= self.borne
     }
@@ -177,13 +188,14 @@ async fn watch_silence(
             () = async { drop(ended.wait_for(Option::is_some).await) }, if terms.keep.is_some() => return,
             _ = look.tick() => {
                 if silence.over(session.viewers.heard()) {
-                    session.drain(ENDED_BY_SILENCE, DRAIN_TIMEOUT).await;
+                    let lag = if terms.keep.is_some() { Lag::Borne } else { Lag::GivenUp };
+                    session.drain(ENDED_BY_SILENCE, DRAIN_TIMEOUT, lag).await;
                     return;
                 }
             }
             _ = renew.tick() => {
                 // Beside the looks: an API server that hangs does not stop the clock.
-                let (cluster, alive, ahead) = (cluster.clone(), session.viewers.count() > 0, terms.ahead());
+                let (cluster, alive, ahead) = (cluster.clone(), silence.is_short(), terms.ahead());
                 let deposed = deposed.clone();
                 tokio::spawn(async move {
                     deposed.renew(&cluster).await;

@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 pub use self::merge::HubState;
 pub use self::spread::spread;
-use crate::session::Drained;
+use crate::session::{Drained, Lag};
 
 /// Time that a peer's answer to a drain may take beyond what the drain itself may.
 const DRAIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -124,10 +124,11 @@ impl Peers {
     }
 
     /// Ends capture at all other hubs; returns what they say at the end, of each that is there.
-    pub async fn drain(&self, by: &str, timeout: Duration) -> Vec<Drained> {
+    pub async fn drain(&self, by: &str, timeout: Duration, lag: Lag) -> Vec<Drained> {
         let request = v1::DrainSessionRequest {
             by: by.to_owned(),
             timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+            store_may_lag: lag == Lag::Borne,
         };
         let peers = self.connected.borrow().clone();
         let drained = join_all(peers.iter().map(|peer| {
@@ -145,6 +146,7 @@ impl Peers {
                             // Later than the state that it last told.
                             known.state.balances.clone_from(&drained.balances);
                             known.state.told.clamped = drained.clamped;
+                            known.state.told.waiting = drained.waiting;
                         }
                         answers.push(drained);
                     }

@@ -17,13 +17,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proto::account::{AccountError, Balance, Consumer};
 use proto::filter::{FilterError, Match};
 use proto::id::Base;
-use proto::launch::{HubLaunch, HubPlace, StoreChoice};
+use proto::launch::{HubLaunch, HubPlace, SPOOL_FOLDER, StoreChoice};
 use proto::{WIRE_REVISION, v1};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use self::capturers::{Capturers, CapturersError, Claim, Heard, Judged};
-pub use self::drain::Drained;
+use self::drain::Confirmations;
+pub use self::drain::{Drained, Lag};
 use self::leaders::Leaders;
 use self::passed::Passed;
 use self::slots::{Slots, SlotsError};
@@ -35,7 +36,7 @@ use crate::peers::{self, Peers};
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
 use crate::store::writer::{Totals, Writer, WriterState};
-use crate::store::{Scope, StoreError};
+use crate::store::{PullSink, Scope, StoreError};
 use crate::workloads::Workloads;
 
 /// How often loss totals and capturers are written to the store while they change.
@@ -79,6 +80,10 @@ pub struct Session {
     /// Whether what this hub asks of a store can be told from others' traffic.
     is_known: watch::Sender<bool>,
     writer: Option<Writer>,
+    /// Whose rows those are, and how large they may be.
+    scope: Scope,
+    /// Whether hub and store outlive the plugin: what waits for the store then goes on waiting.
+    keeps: bool,
     archive: Option<Arc<AnyArchive>>,
     passed: Passed,
     file: Option<PathBuf>,
@@ -88,7 +93,9 @@ pub struct Session {
     /// Nothing is taken any more: what capturers have goes to another hub, or to the next one.
     closing: watch::Sender<bool>,
     ended: watch::Sender<Option<String>>,
-    drained: OnceCell<Drained>,
+    drained: OnceCell<Confirmations>,
+    /// The final account, once nothing waits for the store or what did was given up.
+    settled: OnceCell<Drained>,
     /// When capture ended, nanoseconds since the Unix epoch.
     ended_ns: OnceLock<u64>,
     /// What is seen of the nodes.
@@ -140,8 +147,12 @@ impl Session {
         };
         let engine = match &launch.place {
             // What is wrong with the store is said before anything else runs.
-            HubPlace::Local { .. } => Engine::open(&launch.store, scope, launch.store_limit).await?,
-            HubPlace::Cluster { .. } => Engine::begin(&launch.store, scope, launch.store_limit, may).await?,
+            HubPlace::Local { .. } => Engine::open(&launch.store, scope.clone(), launch.store_limit).await?,
+            HubPlace::Cluster { .. } => {
+                // Mounted in a pod; elsewhere there is memory alone.
+                let spool = Some(Path::new(SPOOL_FOLDER)).filter(|folder| folder.is_dir());
+                Engine::begin(&launch.store, scope.clone(), launch.store_limit, may, spool).await?
+            }
         };
         let (writer, archive, file, folder) = match engine {
             Some(Engine { writer, archive, file, folder }) => {
@@ -175,6 +186,8 @@ impl Session {
             workloads: OnceLock::new(),
             is_known,
             writer,
+            scope,
+            keeps: launch.keep && matches!(launch.place, HubPlace::Cluster { .. }),
             archive,
             passed,
             file,
@@ -186,6 +199,7 @@ impl Session {
             ended_ns: OnceLock::new(),
             sight: watch::Sender::default(),
             speaks_for_all: AtomicBool::new(!several),
+            settled: OnceCell::new(),
             recorded: Mutex::default(),
         });
         tokio::spawn(record(Arc::downgrade(&session)));
@@ -350,6 +364,27 @@ impl Session {
         self.archive.as_ref()
     }
 
+    /// Whether capture has ended and there is an account of it.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.initialized()
+    }
+
+    /// Whether the session is to store, and its store never answered: all that it has waits in this hub.
+    #[must_use]
+    pub fn has_unanswered_store(&self) -> bool {
+        // With several hubs each has its own part.
+        self.shared.is_none() && self.writer.as_ref().is_some_and(|writer| !writer.has_answered())
+    }
+
+    /// Streams what waits for such a store, as a pull of that store would.
+    pub async fn pull_waiting(&self, sink: &PullSink) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.pull_waiting(&self.scope, !self.keeps, sink).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether the store has not answered yet.
     #[must_use]
     pub fn store_is_starting(&self) -> bool {
@@ -410,6 +445,7 @@ impl Session {
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
             sight: None,
+            waiting: self.writer.as_ref().map(Writer::waiting).unwrap_or_default(),
         };
         peers::HubState { told, balances: self.balances() }
     }

@@ -34,6 +34,10 @@ pub const CHUNK_ROWS: usize = 256;
 /// Bytes after which a response of a query or pull is sent; one row more may follow.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
+/// Bytes of the file for what waits for a store. Minutes of a busy cluster, which is as long as the first pull of a
+/// database's image takes; the pod's volume holds twice as much, since the kubelet evicts a pod that fills its own.
+pub const SPOOL_BYTES: u64 = 512 << 20;
+
 /// What is written at once; [`row`] says how it becomes rows.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {

@@ -181,7 +181,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<v1::DrainSessionResponse, Failure> {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        let request = v1::DrainSessionRequest { by, timeout_ns };
+        let request = v1::DrainSessionRequest { by, timeout_ns, ..Default::default() };
         let answer = self.inner.drain(request).await.map_err(|status| failure(&status))?.into_inner();
         readable(&answer.balances)?;
         Ok(answer)

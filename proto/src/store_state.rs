@@ -12,13 +12,16 @@ pub fn in_full(state: &StoreState) -> String {
     }
 }
 
+/// The word for a store that takes rows.
+pub const READY: &str = "ready";
+
 /// Says how a store is in one word.
 #[must_use]
 pub fn word(state: &StoreState) -> &'static str {
     match &state.kind {
         None => "none",
         Some(Kind::Starting(_)) => "starting",
-        Some(Kind::Ready(_)) => "ready",
+        Some(Kind::Ready(_)) => READY,
         Some(Kind::Down(_)) => "down",
         Some(Kind::Closed(_)) => "closed",
     }

@@ -80,7 +80,8 @@ impl Viewer {
     /// Ends capture; returns what was lost by consumer and stage.
     pub(crate) async fn drain(&mut self, limit: Duration) -> Result<BTreeMap<String, u64>> {
         let timeout_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        let request = v1::DrainSessionRequest { by: "the benchmark".to_owned(), timeout_ns };
+        let request =
+            v1::DrainSessionRequest { by: "the benchmark".to_owned(), timeout_ns, ..Default::default() };
         let answer = self.client.drain(request).await?.into_inner();
         if timeout(limit, &mut self.watching).await.is_err() {
             bail!("the stream of exchanges does not end");

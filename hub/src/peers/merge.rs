@@ -67,6 +67,10 @@ pub(super) fn describe(name: &str, own: HubState, others: &[Other<'_>]) -> HubSt
         whole.stored = whole.stored.saturating_add(told.stored);
         whole.clamped = whole.clamped.saturating_add(told.clamped);
         whole.trimmed = whole.trimmed.saturating_add(told.trimmed);
+        // What a hub that is gone had not stored is lost.
+        if *connected {
+            whole.waiting = whole.waiting.saturating_add(told.waiting);
+        }
         if let (true, Some(down), None) = (connected, down(told), down(&whole)) {
             whole.store = Some(store_of(name, down));
         }

@@ -14,7 +14,7 @@ use super::resume::{Place, Returns, Sender};
 use crate::account;
 use crate::live::{LiveError, Stat, Watch};
 use crate::peers::{HubState, relay};
-use crate::session::{Drained, Session};
+use crate::session::{Drained, Lag, Session};
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
 
@@ -130,8 +130,19 @@ impl Viewer for ViewerService {
     }
 
     async fn pull(&self, _: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let session = Arc::clone(&self.session);
+        if session.is_drained() && session.has_unanswered_store() {
+            return Ok(Response::new(relay(move |sink| async move {
+                let _counted = session.viewers.connect();
+                session.pull_waiting(&sink).await
+            })));
+        }
         let archive = archive(&self.session)?;
-        Ok(Response::new(relay(move |sink| async move { archive.pull(sink).await })))
+        Ok(Response::new(relay(move |sink| async move {
+            // The heartbeat of who ended the session is over: without this a long pull were silence.
+            let _counted = session.viewers.connect();
+            archive.pull(sink).await
+        })))
     }
 
     async fn drain(
@@ -149,10 +160,11 @@ pub(super) async fn drain(
     session: &Arc<Session>,
     request: v1::DrainSessionRequest,
 ) -> Result<Drained, Status> {
-    let v1::DrainSessionRequest { by, timeout_ns } = request;
+    let v1::DrainSessionRequest { by, timeout_ns, store_may_lag } = request;
+    let lag = if store_may_lag { Lag::Borne } else { Lag::GivenUp };
     let session = Arc::clone(session);
     let timeout = Duration::from_nanos(timeout_ns).min(MAX_DRAIN);
-    let drained = tokio::spawn(async move { session.drain(&by, timeout).await });
+    let drained = tokio::spawn(async move { session.drain(&by, timeout, lag).await });
     drained.await.map_err(|error| RefusalKind::Failed.status(error.to_string()))
 }
 

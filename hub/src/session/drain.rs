@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Session, now_ns};
 use crate::account;
 use crate::peers::HubState;
+use crate::store::writer::{Writer, WriterState};
 
 /// Time for the loss totals of a drain that took all of its time.
 const LAST_ROWS_TIMEOUT: Duration = Duration::from_millis(300);
@@ -17,7 +18,16 @@ const LAST_ROWS_TIMEOUT: Duration = Duration::from_millis(300);
 /// Share of a drain's time that capturers get: the rest is for viewers and the store.
 const CAPTURERS_SHARE: f64 = 0.6;
 
-/// The final account of a session.
+/// What happens to exchanges that the store does not have yet when capture has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// They go on waiting for it.
+    Borne,
+    /// They are lost.
+    GivenUp,
+}
+
+/// The account of a session whose capture has ended.
 #[derive(Clone, Debug)]
 pub struct Drained {
     /// Ledgers of every consumer.
@@ -30,31 +40,71 @@ pub struct Drained {
     pub clamped: u64,
     /// What was seen of the nodes.
     pub sight: v1::Sight,
+    /// Exchanges that still wait to be stored, which no ledger has.
+    pub waiting: u64,
+}
+
+/// Who confirmed the end of capture, and who did not in time.
+#[derive(Clone, Debug)]
+pub(super) struct Confirmations {
+    confirmed: Vec<String>,
+    unconfirmed: Vec<String>,
 }
 
 // === impl Session ===
 
 impl Session {
-    /// Ends capture: asks every capturer for what it still has, waits until viewers and store have all of it, and
-    /// returns the final ledgers. Whoever asks again gets the same answer.
-    pub async fn drain(&self, by: &str, timeout: Duration) -> Drained {
-        self.drained.get_or_init(|| self.drain_once(by, timeout)).await.clone()
+    /// Ends capture: asks every capturer for what it still has, waits until viewers and a store that answers have all of
+    /// it, and returns the ledgers. Whoever asks again gets them as they are then; once what waits for the store was given
+    /// up they are final.
+    pub async fn drain(&self, by: &str, timeout: Duration, lag: Lag) -> Drained {
+        let deadline = Instant::now() + timeout;
+        // Peers that lag are told when what waits is given up.
+        let lagged = self.drained.initialized();
+        let confirmations = self.drained.get_or_init(|| self.drain_once(by, timeout, lag)).await;
+        match lag {
+            Lag::Borne => match self.settled.get() {
+                Some(settled) => settled.clone(),
+                None => self.account(confirmations),
+            },
+            Lag::GivenUp => {
+                let settle = || async {
+                    if lagged {
+                        tokio::join!(self.peers.drain(by, timeout, lag), self.give_up(deadline));
+                    } else {
+                        self.give_up(deadline).await;
+                    }
+                    let mut account = self.account(confirmations);
+                    if self.peers.lost_one() {
+                        self.settle_store(&mut account.balances, deadline).await;
+                    }
+                    account
+                };
+                self.settled.get_or_init(settle).await.clone()
+            }
+        }
     }
 
-    async fn drain_once(&self, by: &str, timeout: Duration) -> Drained {
+    fn account(&self, Confirmations { confirmed, unconfirmed }: &Confirmations) -> Drained {
+        let HubState { told: v1::DescribeResponse { clamped, sight, waiting, .. }, balances } = self.state();
+        let (confirmed, unconfirmed) = (confirmed.clone(), unconfirmed.clone());
+        Drained { balances, unconfirmed, confirmed, clamped, sight: sight.unwrap_or_default(), waiting }
+    }
+
+    async fn drain_once(&self, by: &str, timeout: Duration, lag: Lag) -> Confirmations {
         let deadline = Instant::now() + timeout;
         // From now on nobody is missed who is not heard.
         self.ended_ns.get_or_init(now_ns);
         self.draining.send_replace(true);
         // Each hub has the whole time: they drain beside each other.
-        let (own, others) = tokio::join!(self.drain_own(timeout, deadline), self.peers.drain(by, timeout));
+        let (own, others) =
+            tokio::join!(self.drain_own(timeout, deadline, lag), self.peers.drain(by, timeout, lag));
         self.ended.send_replace(Some(by.to_owned()));
         let mut confirmed = own;
         confirmed.extend(others.into_iter().flat_map(|other| other.confirmed));
-        let HubState { told: v1::DescribeResponse { clamped, capturers, sight, .. }, mut balances } =
-            self.state();
         // Also those of hubs that are gone, or did not answer; one that went from hub to hub confirmed where it was at
         // last.
+        let capturers = self.state().told.capturers;
         let mut unconfirmed: Vec<String> = capturers.into_iter().map(|capturer| capturer.node).collect();
         unconfirmed.retain(|node| !confirmed.contains(node));
         unconfirmed.sort_unstable();
@@ -62,32 +112,35 @@ impl Session {
         if !unconfirmed.is_empty() && self.hub.is_empty() {
             tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
         }
-        if self.peers.lost_one() {
-            self.settle_store(&mut balances, deadline).await;
-        }
-        Drained { balances, unconfirmed, confirmed, clamped, sight: sight.unwrap_or_default() }
+        Confirmations { confirmed, unconfirmed }
     }
 
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
-    async fn drain_own(&self, timeout: Duration, deadline: Instant) -> Vec<String> {
+    async fn drain_own(&self, timeout: Duration, deadline: Instant, lag: Lag) -> Vec<String> {
         let confirmed = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
         self.live.close();
         self.note_capturers();
         // Beside each other: a viewer that does not read leaves the store its time.
         tokio::join!(self.live.flush(deadline), async {
-            if let Some(writer) = &self.writer {
+            if let Some(writer) = self.writer.as_ref().filter(|writer| lag == Lag::GivenUp || takes(writer)) {
                 writer.flush(deadline).await;
             }
         });
         self.record_losses();
-        if let Some(writer) = &self.writer
-            && !writer.flush(deadline.max(Instant::now() + LAST_ROWS_TIMEOUT)).await
-        {
+        if let Some(writer) = self.writer.as_ref().filter(|writer| takes(writer)) {
+            writer.flush(deadline.max(Instant::now() + LAST_ROWS_TIMEOUT)).await;
+        }
+        confirmed
+    }
+
+    /// Gives up what the store does not take until the deadline.
+    async fn give_up(&self, deadline: Instant) {
+        let Some(writer) = &self.writer else { return };
+        if !writer.flush(deadline.max(Instant::now() + LAST_ROWS_TIMEOUT)).await {
             writer.abandon();
             let lost = writer.totals().lost;
             tracing::warn!(exchanges = lost, "the store did not take everything in time");
         }
-        confirmed
     }
 
     /// Counts in the database what is there, where a hub that is gone cannot say what it stored.
@@ -103,22 +156,27 @@ impl Session {
     }
 }
 
+/// Whether a store takes rows now: one that does not is not waited for.
+fn takes(writer: &Writer) -> bool {
+    writer.state() == WriterState::Ready
+}
+
 // === impl Drained ===
 
 impl TryFrom<v1::DrainSessionResponse> for Drained {
     type Error = AccountError;
 
     fn try_from(response: v1::DrainSessionResponse) -> Result<Self, AccountError> {
-        let v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped, sight } = response;
+        let v1::DrainSessionResponse { balances, unconfirmed, confirmed, clamped, sight, waiting } = response;
         let (balances, sight) = (Balance::read_all(balances)?, sight.unwrap_or_default());
-        Ok(Self { balances, unconfirmed, confirmed, clamped, sight })
+        Ok(Self { balances, unconfirmed, confirmed, clamped, sight, waiting })
     }
 }
 
 impl From<Drained> for v1::DrainSessionResponse {
     fn from(drained: Drained) -> Self {
-        let Drained { balances, unconfirmed, confirmed, clamped, sight } = drained;
+        let Drained { balances, unconfirmed, confirmed, clamped, sight, waiting } = drained;
         let balances = balances.into_iter().map(v1::Balance::from).collect();
-        Self { balances, unconfirmed, confirmed, clamped, sight: Some(sight) }
+        Self { balances, unconfirmed, confirmed, clamped, sight: Some(sight), waiting }
     }
 }

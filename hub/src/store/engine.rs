@@ -35,12 +35,14 @@ pub struct Engine {
 
 impl Engine {
     /// Begins with the chosen store without waiting for it: the writer reaches it in its own time, once it may where
-    /// the store is another's, and exchanges wait in its buffer meanwhile. Only what no waiting can mend is an error.
+    /// the store is another's, and exchanges wait in its buffer and in folder `spool` meanwhile. Only what no waiting
+    /// can mend is an error.
     pub async fn begin(
         choice: &StoreChoice,
         scope: Scope,
         limit: u64,
         may: impl Future<Output = ()> + Send + 'static,
+        spool: Option<&Path>,
     ) -> Result<Option<Self>, StoreError> {
         let StoreChoice::Mysql { url, reader } = choice else {
             return Self::open(choice, scope, limit).await;
@@ -50,8 +52,8 @@ impl Engine {
         let folder = target.socket_folder().map(Path::to_owned);
         let store = MysqlStore::new(target, scope);
         let writer = match &folder {
-            Some(_own) => Writer::start(store, limit, None),
-            None => Writer::start_once(may, store, limit, None),
+            Some(_own) => Writer::start_once(std::future::ready(()), store, limit, None, spool),
+            None => Writer::start_once(may, store, limit, None, spool),
         };
         Ok(Some(Self { writer, archive: AnyArchive::Mysql(archive), file: None, folder }))
     }

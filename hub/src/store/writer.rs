@@ -1,8 +1,12 @@
 //! The task between live data and the store: it takes without waiting, writes in batches and survives an outage.
 
+mod handed;
 mod limit;
 mod queue;
+mod spill;
+mod spool;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +16,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::queue::{Queue, Taken};
+use self::spool::Spool;
 use super::earlier::Earlier;
-use super::{Batch, CapturerRow, LossRow, Store, StoreError, Written};
+use super::{Batch, CapturerRow, LossRow, SPOOL_BYTES, Store, StoreError, Written};
 
-/// Bytes that wait to be written; what comes on top is lost and counted. A quarter of the hub's memory goal.
+/// Bytes that wait in memory to be written; what comes on top goes to disk where there is one, and else is lost and
+/// counted. A quarter of the hub's memory goal.
 pub const BUFFER_BYTES: usize = 16 << 20;
 
 /// Loss rows that wait to be written: totals only grow, so the newest say all.
@@ -77,8 +83,12 @@ pub struct Writer {
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
+    /// What does not fit into memory.
+    spool: Option<Mutex<Spool>>,
     /// Something waits.
     filled: Notify,
+    /// So much waits that the oldest go to disk.
+    crowded: Notify,
     /// Whoever waits for a batch to fill need not.
     hurry: Notify,
     /// Exchanges and rows that are done with, so that flushing can wait.
@@ -130,19 +140,38 @@ impl From<WriterState> for v1::StoreState {
 impl Writer {
     /// Begins writing to a store; `limit` in bytes, 0 for none. What it holds is read first where that is not known.
     pub fn start<S: Store>(store: S, limit: u64, earlier: Option<Earlier>) -> Self {
-        Self::start_once(std::future::ready(()), store, limit, earlier)
+        Self::start_once(std::future::ready(()), store, limit, earlier, None)
     }
 
-    /// As [`Self::start`], but leaves the store alone until `may` is done.
+    /// As [`Self::start`], but leaves the store alone until `may` is done. What waits longer than memory has room for goes
+    /// into a file of folder `spool`, up to [`SPOOL_BYTES`].
     pub fn start_once<S: Store>(
         may: impl Future<Output = ()> + Send + 'static,
         store: S,
         limit: u64,
         earlier: Option<Earlier>,
+        spool: Option<&Path>,
+    ) -> Self {
+        let spool = spool.and_then(|folder| {
+            let made = Spool::within(folder, SPOOL_BYTES);
+            made.inspect_err(|error| tracing::warn!(%error, "exchanges wait for the store in memory alone"))
+                .ok()
+        });
+        Self::start_with(may, store, limit, earlier, spool)
+    }
+
+    fn start_with<S: Store>(
+        may: impl Future<Output = ()> + Send + 'static,
+        store: S,
+        limit: u64,
+        earlier: Option<Earlier>,
+        spool: Option<Spool>,
     ) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
+            spool: spool.map(Mutex::new),
             filled: Notify::new(),
+            crowded: Notify::new(),
             hurry: Notify::new(),
             settled: watch::Sender::new(0),
             state: watch::Sender::new(WriterState::Starting(String::new())),
@@ -159,9 +188,16 @@ impl Writer {
             measured: Instant::now(),
             unrecorded: false,
         };
+        let spill = Arc::clone(&shared).spill();
         tokio::spawn(async move {
-            may.await;
-            task.run().await;
+            let write = async {
+                may.await;
+                task.run().await;
+            };
+            tokio::select! {
+                () = write => {}
+                () = spill => {}
+            }
         });
         Self { shared }
     }
@@ -191,6 +227,9 @@ impl Writer {
                 None => queue.totals.lost += 1,
             }
         }
+        if queue.bytes > queue::SPILL_FROM {
+            self.shared.crowded.notify_one();
+        }
         drop(queue);
         self.shared.filled.notify_one();
     }
@@ -205,6 +244,12 @@ impl Writer {
     #[must_use]
     pub fn held(&self) -> Option<u64> {
         self.shared.earlier.borrow().as_ref().map(|earlier| earlier.exchanges)
+    }
+
+    /// Whether the store ever answered: until then it has nothing of what was offered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.shared.earlier.borrow().is_some()
     }
 
     /// Records capturers as they are now; returns a number for [`Self::recorded`].
@@ -282,6 +327,12 @@ impl Writer {
         self.shared.state.borrow().clone()
     }
 
+    /// Exchanges that wait to be written, in memory or on disk.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.shared.queue().waiting()
+    }
+
     /// Totals so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -350,21 +401,32 @@ impl<S: Store> Task<S> {
                 self.keep_limit().await;
             }
             let filled = self.shared.filled.notified();
-            let (empty, full, closing) = {
+            let (empty, full, closing, spooled) = {
                 let queue = self.shared.queue();
-                (queue.is_empty(), queue.is_full_batch(), queue.closing)
+                let empty = queue.is_empty() || queue.held;
+                (empty, queue.is_full_batch(), queue.closing, queue.spooled > 0)
             };
             match (empty, full || closing) {
                 (true, _) if closing => return None,
-                (true, _) => drop(tokio::time::timeout_at(self.measure_at(), filled).await),
-                (false, true) => break,
+                (true, _) => {
+                    drop(tokio::time::timeout_at(self.measure_at(), filled).await);
+                    continue;
+                }
+                (false, true) => {}
                 (false, false) => {
                     drop(tokio::time::timeout(BATCH_LINGER, self.shared.hurry.notified()).await);
-                    break;
                 }
             }
+            let taken = if spooled { self.shared.take_spooled().await } else { self.take() };
+            if taken.is_some() {
+                return taken;
+            }
         }
-        Some(self.shared.queue().take())
+    }
+
+    fn take(&self) -> Option<Taken> {
+        let mut queue = self.shared.queue();
+        (!queue.held).then(|| queue.take())
     }
 
     /// Opens the store, again and again with growing pauses, until it is open or the session ends.

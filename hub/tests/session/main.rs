@@ -224,7 +224,11 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     let draining = tokio::spawn({
         let mut viewer = viewer.clone();
         async move {
-            let request = v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 10_000_000_000 };
+            let request = v1::DrainSessionRequest {
+                by: "test".to_owned(),
+                timeout_ns: 10_000_000_000,
+                ..Default::default()
+            };
             viewer.drain(request).await.unwrap().into_inner()
         }
     });
@@ -358,4 +362,89 @@ async fn a_capturer_waits_where_only_a_store_that_is_down_knows_what_ids_were_gi
     let answer = tokio::time::timeout(Duration::from_secs(1), capturer.responses.message()).await;
     assert!(answer.is_err(), "{answer:?}");
     assert!(session.describe().capturers.is_empty());
+}
+
+/// Ends capture with what the store does not have yet waiting on, or giving it up.
+async fn end(viewer: &mut ViewerClient<Channel>, store_may_lag: bool) -> v1::DrainSessionResponse {
+    let request = v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 1_000_000_000, store_may_lag };
+    viewer.drain(request).await.unwrap().into_inner()
+}
+
+/// What became of exchanges that were to be stored: stored, and lost.
+fn stored(balances: Vec<v1::Balance>) -> (u64, u64) {
+    let balances = Balance::read_all(balances).unwrap();
+    let store = balances.iter().find(|balance| balance.consumer == Consumer::Store).unwrap();
+    (store.delivered, store.lost.at(Stage::Store))
+}
+
+/// A capture that ended before its store answered: its session, and a viewer of it.
+async fn ended_before_its_store(
+    authority: &Authority,
+    folder: &std::path::Path,
+    keep: bool,
+) -> (std::sync::Arc<Session>, ViewerClient<Channel>) {
+    let url = format!("mysql://u:p@localhost/kyanos?socket={}/socket", folder.display());
+    let store = StoreChoice::Mysql { url, reader: None };
+    let place = HubPlace::Cluster { namespace: "kyanos-fixed".to_owned() };
+    let launch = HubLaunch { place, keep, ttl_seconds: 3600, ..launch(authority, store) };
+    let session = Session::begin(&launch).await.unwrap();
+    let ports = serve(&session, &launch.identity, Listen::Loopback).await.unwrap();
+    let mut viewer =
+        ViewerClient::new(channel(ports.viewer, &authority.identity(role::VIEWER)).await.unwrap());
+    let mut capturer = Capturer::connect(authority, ports).await;
+    capturer.next().await;
+    capturer.sender.send(batch(1, 0..10, true)).await.unwrap();
+    while capturer.next().await != v1::uplink_response::Kind::Acknowledged(1) {}
+    // While capture goes on the store is to be asked, not the hub.
+    assert_eq!(kind(&viewer.pull(v1::PullRequest {}).await.unwrap_err()), RefusalKind::StoreStarting);
+    let began = std::time::Instant::now();
+    let drained = end(&mut viewer, true).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "what is not there is not waited for");
+    assert_eq!((drained.waiting, stored(drained.balances)), (10, (0, 0)));
+    (session, viewer)
+}
+
+/// Pulls all; returns the exchanges and the capturers.
+async fn pull(viewer: &mut ViewerClient<Channel>) -> (usize, usize) {
+    let mut parts = viewer.pull(v1::PullRequest {}).await.unwrap().into_inner();
+    let (mut exchanges, mut capturers) = (0, 0);
+    while let Some(part) = parts.message().await.unwrap() {
+        match part.table.as_str() {
+            "exchanges" => exchanges += part.rows.len(),
+            "capturers" => capturers += part.rows.len(),
+            _ => {}
+        }
+    }
+    (exchanges, capturers)
+}
+
+#[tokio::test]
+async fn a_file_is_written_of_a_capture_that_ended_before_its_store_was_there() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (_session, mut viewer) = ended_before_its_store(&authority, folder.path(), false).await;
+    assert_eq!(pull(&mut viewer).await, (10, 1));
+    let drained = end(&mut viewer, false).await;
+    assert_eq!((drained.waiting, stored(drained.balances)), (0, (10, 0)));
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_lost_and_told_as_that() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (_session, mut viewer) = ended_before_its_store(&authority, folder.path(), false).await;
+    let drained = end(&mut viewer, false).await;
+    assert_eq!((drained.waiting, stored(drained.balances)), (0, (0, 10)));
+    // Whoever asks now gets the same answer.
+    let again = end(&mut viewer, true).await;
+    assert_eq!((again.waiting, stored(again.balances)), (0, (0, 10)));
+}
+
+#[tokio::test]
+async fn a_kept_session_s_store_gets_what_a_file_was_written_of() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (session, mut viewer) = ended_before_its_store(&authority, folder.path(), true).await;
+    assert_eq!(pull(&mut viewer).await, (10, 1));
+    assert_eq!((session.describe().waiting, session.describe().stored), (10, 0));
+    // Its plugin is silent, which ends capture and gives up nothing.
+    let drained = session.drain("silence", Duration::from_secs(1), hub::session::Lag::Borne).await;
+    assert_eq!(drained.waiting, 10);
 }

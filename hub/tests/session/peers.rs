@@ -141,7 +141,8 @@ async fn feed(mut capturer: Capturer, ids: std::ops::Range<u64>) {
 }
 
 async fn drained(viewer: &mut ViewerClient<Channel>) -> v1::DrainSessionResponse {
-    let request = v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 10_000_000_000 };
+    let request =
+        v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 10_000_000_000, ..Default::default() };
     viewer.drain(request).await.unwrap().into_inner()
 }
 

@@ -1336,6 +1336,9 @@ pub struct DescribeResponse {
     /// What is seen of the nodes.
     #[prost(message, optional, tag = "13")]
     pub sight: ::core::option::Option<Sight>,
+    /// Exchanges that wait to be stored.
+    #[prost(uint64, tag = "14")]
+    pub waiting: u64,
 }
 /// StoreState is how a session's store is; without a kind the session has none.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1715,6 +1718,10 @@ pub struct DrainSessionRequest {
     /// Longest wait in nanoseconds.
     #[prost(uint64, tag = "2")]
     pub timeout_ns: u64,
+    /// Whether what the store does not have yet goes on waiting. Whoever asks so asks again without it once nothing waits,
+    /// or to give up what does.
+    #[prost(bool, tag = "3")]
+    pub store_may_lag: bool,
 }
 /// DrainSessionResponse is the final account.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1734,6 +1741,9 @@ pub struct DrainSessionResponse {
     /// What was seen of the nodes.
     #[prost(message, optional, tag = "5")]
     pub sight: ::core::option::Option<Sight>,
+    /// Exchanges that still wait to be stored: no ledger has them yet.
+    #[prost(uint64, tag = "6")]
+    pub waiting: u64,
 }
 /// FailureKind says whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2117,7 +2127,7 @@ pub mod viewer_client {
             req.extensions_mut().insert(GrpcMethod::new("kyanos.v1.Viewer", "Query"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Pull streams the whole store of this session, for `--save`.
+        /// Pull streams the whole store of this session, for `--save`; of a store that never answered, what waits for it.
         pub async fn pull(
             &mut self,
             request: impl tonic::IntoRequest<super::PullRequest>,
@@ -2234,7 +2244,7 @@ pub mod viewer_server {
             >
             + std::marker::Send
             + 'static;
-        /// Pull streams the whole store of this session, for `--save`.
+        /// Pull streams the whole store of this session, for `--save`; of a store that never answered, what waits for it.
         async fn pull(
             &self,
             request: tonic::Request<super::PullRequest>,

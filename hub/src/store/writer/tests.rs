@@ -17,6 +17,10 @@ struct Inside {
     newer: bool,
     refuses: Vec<u64>,
     ids: Vec<u64>,
+    /// The same, to be found fast.
+    known: std::collections::HashSet<u64>,
+    /// Bytes of the shortest payload.
+    shortest: Option<usize>,
     losses: Vec<LossRow>,
     closed: bool,
     bytes_each: u64,
@@ -54,10 +58,12 @@ impl Store for Fake {
         }
         let mut written = Written::default();
         for exchange in &batch.exchanges {
-            if inside.ids.contains(&exchange.id) {
+            if !inside.known.insert(exchange.id) {
                 written.ignored += 1;
             } else {
                 inside.ids.push(exchange.id);
+                let payload = exchange.request.as_ref().map(|request| request.payload.len());
+                inside.shortest = inside.shortest.into_iter().chain(payload).min();
                 written.stored += 1;
                 written.bytes += inside.bytes_each;
             }
@@ -140,7 +146,7 @@ async fn an_outage_loses_nothing_that_fits() {
 async fn a_store_is_left_alone_until_it_may_be_asked() {
     let fake = Fake::default();
     let (go, may) = tokio::sync::oneshot::channel::<()>();
-    let writer = Writer::start_once(async { drop(may.await) }, fake.clone(), 0, None);
+    let writer = Writer::start_once(async { drop(may.await) }, fake.clone(), 0, None, None);
     writer.offer(&exchanges(0..10, 10));
     assert!(!writer.flush(Instant::now() + Duration::from_secs(10)).await);
     assert_eq!((writer.state(), fake.inside().ids.len()), (WriterState::Starting(String::new()), 0));
@@ -276,6 +282,7 @@ async fn abandoning_counts_what_is_being_written_once() {
 async fn what_the_store_held_is_known_once_it_answers() {
     let fake = Fake::default();
     fake.inside().ids = (0..6).collect();
+    fake.inside().known = (0..6).collect();
     fake.inside().down = true;
     let writer = Writer::start(fake.clone(), 0, None);
     assert_eq!(writer.held(), None);
@@ -284,4 +291,208 @@ async fn what_the_store_held_is_known_once_it_answers() {
     assert!(writer.flush(soon()).await);
     let totals = writer.totals();
     assert_eq!((writer.held(), totals.stored, totals.ignored), (Some(6), 6, 1));
+}
+
+/// A writer with a file of at most `limit` bytes for what waits.
+fn spooling(fake: &Fake, folder: &Path, limit: u64) -> Writer {
+    let spool = Spool::within(folder, limit).unwrap();
+    Writer::start_with(std::future::ready(()), fake.clone(), 0, None, Some(spool))
+}
+
+/// Offers exchanges at a pace that a disk keeps up with.
+async fn offer_steadily(writer: &Writer, ids: std::ops::Range<u64>, payload: usize) {
+    for id in ids.step_by(500) {
+        writer.offer(&exchanges(id..id + 500, payload));
+        // On a paused clock time passes once the disk is done.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_opens_late_gets_whole_what_memory_had_no_room_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
+    // Several times what memory holds.
+    offer_steadily(&writer, 0..40_000, 2 * CROWDED_PAYLOAD).await;
+    {
+        let queue = writer.shared.queue();
+        assert!(queue.bytes <= BUFFER_BYTES / 2, "{}", queue.bytes);
+        assert!(queue.spooled > 20_000, "{}", queue.spooled);
+    }
+    assert_eq!((writer.waiting(), writer.totals().lost), (40_000, 0));
+    assert!(!writer.flush(Instant::now() + Duration::from_secs(5)).await);
+    fake.inside().down = false;
+    assert!(writer.flush(soon()).await);
+    let inside = fake.inside();
+    assert_eq!(inside.ids.len(), 40_000);
+    assert!(inside.ids.is_sorted(), "oldest first");
+    assert_eq!(inside.shortest, Some(2 * CROWDED_PAYLOAD), "no payload was shortened");
+    drop(inside);
+    assert_eq!((writer.waiting(), writer.shared.queue().bytes), (0, 0));
+    balanced(&writer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_disk_has_no_room_for_is_counted_and_room_that_comes_back_is_used() {
+    /// Room for some thousands.
+    const LIMIT: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), LIMIT);
+    offer_steadily(&writer, 0..60_000, CROWDED_PAYLOAD).await;
+    let file = std::fs::metadata(folder.path().join("kyanos-spool")).unwrap().len();
+    assert!(file <= LIMIT && file > LIMIT / 2, "{file}");
+    assert!(writer.shared.queue().bytes <= BUFFER_BYTES);
+    let lost = writer.totals().lost;
+    assert!(lost > 20_000, "{lost}");
+    assert_eq!(writer.waiting() + lost, 60_000);
+    fake.inside().down = false;
+    assert!(writer.flush(soon()).await);
+    assert_eq!(writer.totals().stored + lost, 60_000);
+    balanced(&writer);
+    fake.inside().down = true;
+    offer_steadily(&writer, 60_000..65_000, 2 * CROWDED_PAYLOAD).await;
+    assert!(writer.shared.queue().spooled > 0);
+    assert_eq!(writer.totals().lost, lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_costs_no_more_than_having_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let spool = Spool::unwritable(folder.path());
+    let writer = Writer::start_with(std::future::ready(()), fake.clone(), 0, None, Some(spool));
+    offer_steadily(&writer, 0..6_000, CROWDED_PAYLOAD).await;
+    assert_eq!((writer.waiting(), writer.totals().lost), (6_000, 0));
+    fake.inside().down = false;
+    assert!(writer.flush(soon()).await);
+    assert_eq!(fake.inside().ids, (0..6_000).collect::<Vec<_>>());
+    balanced(&writer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_counts_once_what_waits_on_disk_and_the_next_finds_none_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
+    offer_steadily(&writer, 0..20_000, CROWDED_PAYLOAD).await;
+    // Some are on their way to disk, too.
+    writer.offer(&exchanges(20_000..25_000, CROWDED_PAYLOAD));
+    tokio::task::yield_now().await;
+    writer.abandon();
+    let lost = writer.totals().lost;
+    assert_eq!((lost, writer.waiting()), (25_000, 0));
+    fake.inside().down = false;
+    offer_steadily(&writer, 30_000..40_000, CROWDED_PAYLOAD).await;
+    assert!(writer.flush(soon()).await);
+    assert_eq!(writer.totals().lost, lost);
+    assert!(fake.inside().ids.iter().all(|id| *id >= 30_000));
+    assert_eq!(writer.shared.queue().bytes, 0);
+    balanced(&writer);
+}
+
+/// Pulls what waits; returns the ids of exchanges and hops, the counts of capturers and losses, and what was announced.
+async fn pulled(writer: &Writer, handed_over: bool) -> Result<(Vec<i64>, usize, usize, u64), StoreError> {
+    use proto::v1::value::Kind;
+    let scope = crate::store::Scope { session: "s".to_owned(), max_store_bytes: 64 };
+    let (sink, mut parts) = tokio::sync::mpsc::channel::<Result<v1::PullResponse, StoreError>>(1);
+    let (mut ids, mut hops, mut others, mut total) = (Vec::new(), 0, 0, 0);
+    let take = async {
+        let mut id_at = None;
+        while let Some(part) = parts.recv().await {
+            let part: v1::PullResponse = part.unwrap();
+            if !part.columns.is_empty() {
+                id_at = part.columns.iter().position(|column| column == "id");
+            }
+            match part.table.as_str() {
+                "exchanges" => {
+                    total = part.total_rows;
+                    ids.extend(part.rows.iter().map(|row| match row.values[id_at.unwrap()].kind {
+                        Some(Kind::Integer(id)) => id,
+                        _ => panic!("an id"),
+                    }));
+                }
+                "hops" => hops += part.rows.len(),
+                _ => others += part.rows.len(),
+            }
+        }
+    };
+    // Its end is the sink's.
+    let pull = async move { writer.pull_waiting(&scope, handed_over, &sink).await };
+    let (result, ()) = tokio::join!(pull, take);
+    result.map(|()| (ids, hops, others, total))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_no_obstacle_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
+    let mut first = v1::Exchange { id: 7, ..Default::default() };
+    first.hops = vec![v1::Hop::default(); 2];
+    writer.offer(&[Arc::new(first)]);
+    offer_steadily(&writer, 1_000..21_000, CROWDED_PAYLOAD).await;
+    let row = CapturerRow {
+        node: "n".to_owned(),
+        slot: 0,
+        kernel: String::new(),
+        version: String::new(),
+        first_seen_ns: 1,
+        last_seen_ns: 2,
+    };
+    writer.note_capturers(vec![row]);
+    writer.note_losses(vec![LossRow {
+        at_ns: 1,
+        node: String::new(),
+        stage: Stage::Ring,
+        unit: Unit::Event,
+        total: 3,
+    }]);
+    // Of a kept session the store gets all of it later, too.
+    let all: Vec<i64> = std::iter::once(7).chain(1_000..21_000).collect();
+    assert_eq!(pulled(&writer, false).await.unwrap(), (all.clone(), 2, 2, 20_001));
+    assert_eq!((writer.waiting(), writer.totals().stored), (20_001, 0));
+    // Of another it is where it was to be.
+    assert_eq!(pulled(&writer, true).await.unwrap(), (all, 2, 2, 20_001));
+    assert_eq!((writer.waiting(), writer.totals().stored, writer.totals().lost), (0, 20_001, 0));
+    balanced(&writer);
+    assert!(writer.flush(soon()).await);
+    fake.inside().down = false;
+    writer.offer(&exchanges(30_000..30_001, 0));
+    assert!(writer.flush(soon()).await);
+    assert_eq!(fake.inside().ids, [30_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_answers_while_a_file_is_written_waits_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
+    offer_steadily(&writer, 0..20_000, CROWDED_PAYLOAD).await;
+    let scope = crate::store::Scope { session: "s".to_owned(), max_store_bytes: 64 };
+    let (sink, mut parts) = tokio::sync::mpsc::channel(1);
+    let pulling = tokio::spawn({
+        let writer = writer.clone();
+        async move { writer.pull_waiting(&scope, false, &sink).await }
+    });
+    let first = parts.recv().await.unwrap().unwrap();
+    assert_eq!(first.total_rows, 20_000);
+    fake.inside().down = false;
+    assert!(!writer.flush(Instant::now() + Duration::from_secs(5)).await);
+    assert!(writer.has_answered() && fake.inside().ids.is_empty());
+    // Who pulled goes away in the middle of it.
+    drop(parts);
+    pulling.await.unwrap().unwrap();
+    assert!(writer.flush(soon()).await);
+    assert_eq!(fake.inside().ids, (0..20_000).collect::<Vec<_>>());
+    balanced(&writer);
+    // From now on the store is asked.
+    assert!(matches!(pulled(&writer, true).await, Err(StoreError::Unreachable { .. })));
 }
