@@ -4,15 +4,16 @@ mod ending;
 mod following;
 pub(crate) mod session;
 pub(crate) mod sight;
+mod storing;
 pub(crate) mod view;
 pub(crate) mod viewed;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use proto::launch::StoreChoice;
 
-use self::ending::{Account, Ending, end, lost};
+use self::ending::{Account, Ending, end};
 use self::following::Following;
 use self::session::{New, Session, Started, Where};
 use self::view::{Items, View};
@@ -21,8 +22,8 @@ use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::local;
 use crate::render::{summary, unseen};
-use crate::save::{self, Target};
-use crate::session::{Kept, Remains, Wanted};
+use crate::save::Target;
+use crate::session::{Kept, Remains};
 use crate::stop::{Stop, Stops};
 use crate::store::SessionStore;
 
@@ -55,10 +56,18 @@ pub(crate) enum Choice {
 impl Plan {
     /// Whether what is stored outlives the session.
     fn stores(&self) -> bool {
-        let stays = |wanted: &Wanted| {
-            wanted.keep || matches!(wanted.store, SessionStore::Given(StoreChoice::Mysql { .. }))
-        };
-        self.save.is_some() || matches!(&self.session, Choice::New(new) if stays(&new.wanted))
+        self.save.is_some() || self.needs_store()
+    }
+
+    /// Whether the store itself does, so that a file of it is not enough.
+    fn needs_store(&self) -> bool {
+        let given = |new: &New| matches!(new.wanted.store, SessionStore::Given(StoreChoice::Mysql { .. }));
+        self.keeps() || matches!(&self.session, Choice::New(new) if given(new))
+    }
+
+    /// Whether hub and store of the session stay, too.
+    fn keeps(&self) -> bool {
+        matches!(&self.session, Choice::New(new) if new.wanted.keep)
     }
 }
 
@@ -116,10 +125,8 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     if let Err(failure) = view.close().await {
         account.failure.get_or_insert(failure);
     }
-    if let Some(target) = &plan.save
-        && !account.aborted
-    {
-        save(&mut session, target, &mut stops, &mut account, console).await;
+    if !account.aborted {
+        storing::see_to(&plan, &mut session, &mut stops, &mut account, console).await;
     }
     let (own, nodes) = (session.is_own().then(|| session.cleanup()), session.nodes());
     let holes = not_seen(&session);
@@ -198,15 +205,23 @@ async fn unfinished(
     console.step(format!("removing session {name} …"));
     let remains = tokio::select! {
         remains = begun.remove() => remains,
-        _signal = stops.next_signal() => Remains { left: begun.left(), ..Remains::default() },
+        _signal = stops.next_signal() => Remains { going: begun.going(), ..Remains::default() },
     };
     console.clear();
     remains.say_unconfirmed(console);
+    let cleanup = format!("kubectl kyanos cleanup {name}");
+    if let Some(going) = &remains.going {
+        let unawaited = goes_on(going, &cleanup);
+        if outcome.is_ok() {
+            return Err(unawaited);
+        }
+        console.warning(&unawaited.what);
+    }
     let left = remains.left;
     if left.is_empty() {
         return outcome;
     }
-    let hint = format!("run `kubectl kyanos cleanup {name}`");
+    let hint = format!("run `{cleanup}`");
     match outcome {
         Err(failure) => {
             console.warning(&format!("could not remove {}", left.join(", ")));
@@ -232,35 +247,6 @@ async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> R
     remains
 }
 
-async fn save(
-    session: &mut Session,
-    target: &Target,
-    stops: &mut Stops,
-    account: &mut Account,
-    console: &mut Console,
-) {
-    let mut client = session.client.clone();
-    let began = Instant::now();
-    let shown = target.path().display();
-    let saved = tokio::select! {
-        saved = save::pull(&mut client, target, console) => saved,
-        failure = lost(&mut session.notices) => Err(failure),
-        _signal = stops.next_signal() => Err(Failure::new("saving was skipped")
-            .hint(format!("`{shown}` is not complete"))),
-    };
-    console.clear();
-    match saved {
-        Ok(rows) => {
-            let rows = crate::render::units::count(rows);
-            console
-                .say(&format!("saved {rows} exchanges to {shown} in {:.1}s", began.elapsed().as_secs_f64()));
-        }
-        Err(failure) => {
-            account.failure.get_or_insert(failure);
-        }
-    }
-}
-
 /// Tears down after a failure and returns it, with what could not be removed.
 async fn after_teardown(
     session: Session,
@@ -270,7 +256,10 @@ async fn after_teardown(
 ) -> Failure {
     let cleanup = session.cleanup();
     let remains = finish(session, stops, console).await;
-    say_kept(&remains, console);
+    say_kept(&remains, None, console);
+    if let Some(going) = &remains.going {
+        console.warning(&goes_on(going, &cleanup).what);
+    }
     for left in &remains.left {
         console.warning(&format!("could not remove {left}"));
     }
@@ -291,7 +280,8 @@ fn say_all(lines: &[String], console: &Console) {
     }
 }
 
-fn say_kept(remains: &Remains, console: &Console) {
+/// Says what is kept; where its store is not there yet, that so many exchanges are `waiting` for it.
+fn say_kept(remains: &Remains, waiting: Option<u64>, console: &Console) {
     match &remains.kept {
         Some(Kept::File(path)) => {
             console.say(&format!("kept the store in {}", path.display()));
@@ -299,7 +289,14 @@ fn say_kept(remains: &Remains, console: &Console) {
         }
         Some(Kept::Session { name, ttl }) => {
             let time = crate::render::units::age(ttl.as_secs());
-            console.say(&format!("kept session `{name}` with its store for {time}"));
+            if let Some(waiting) = waiting {
+                let waiting = crate::render::units::count(waiting);
+                console.warning(&format!(
+                    "session `{name}` stays for {time}, but its store is not there yet: {waiting} exchanges wait in its hub"
+                ));
+            } else {
+                console.say(&format!("kept session `{name}` with its store for {time}"));
+            }
             console.hint(&format!(
                 "ask it with `kubectl kyanos query --session {name}`, remove it with `kubectl kyanos cleanup {name}`"
             ));
@@ -324,7 +321,7 @@ fn report<V: View>(plan: &Plan, view: &V, account: &Account, remains: &Remains, 
     if account.clamped > 0 {
         console.say(&summary::clamped(account.clamped));
     }
-    say_kept(remains, console);
+    say_kept(remains, account.waiting, console);
     if plan.hint_at_keeping && view.captured() > 0 {
         console.hint(
             "the store is gone with the session; `--keep` or `--save FILE.sqlite` keeps it for `query`",
@@ -347,8 +344,39 @@ fn outcome(
         return Err(Failure::new(format!("could not remove {}", remains.left.join(", ")))
             .hint(format!("run `{cleanup}`")));
     }
+    if let (Some(going), Some(cleanup)) = (&remains.going, cleanup) {
+        return Err(goes_on(going, cleanup));
+    }
     match failure {
         Some(failure) => Err(Failure { exit: FAILED, ..failure }),
         None => Ok(stop.exit()),
+    }
+}
+
+/// Says that the cluster removes the rest: it was asked to, and else misses this command within a minute.
+fn goes_on(going: &str, cleanup: &str) -> Failure {
+    Failure::new(format!("stopped at once: removal goes on in the cluster, of {going}"))
+        .hint(format!("`kubectl kyanos status` shows whether it is gone, `{cleanup}` waits for it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_that_is_not_waited_for_is_told_as_one_that_goes_on() {
+        let cleanup = "kubectl kyanos cleanup orders";
+        let going = Some("namespace `kyanos-orders` with all that is in it".to_owned());
+        let remains = Remains { going: going.clone(), ..Remains::default() };
+        let told = outcome(&Stop::Interrupt, None, &remains, Some(cleanup)).expect_err("it is not gone yet");
+        assert_eq!(told.exit, FAILED);
+        assert!(told.what.contains("removal goes on in the cluster"), "{}", told.what);
+        assert!(told.what.contains("kyanos-orders") && !told.what.contains("could not"), "{}", told.what);
+        assert!(told.hint.is_some_and(|hint| hint.contains(cleanup)));
+        // What was refused is told as that, and what is gone as nothing.
+        let left = Remains { left: vec!["pod `hub`".to_owned()], going, ..Remains::default() };
+        let told = outcome(&Stop::Interrupt, None, &left, Some(cleanup)).expect_err("something is left");
+        assert_eq!(told.what, "could not remove pod `hub`");
+        assert_eq!(outcome(&Stop::Interrupt, None, &Remains::default(), Some(cleanup)), Ok(130));
     }
 }

@@ -174,14 +174,16 @@ impl Client {
         Ok(self.inner.pull(v1::PullRequest {}).await.map_err(|status| failure(&status))?.into_inner())
     }
 
-    /// Ends capture and waits until all is delivered and stored.
+    /// Ends capture and waits until all is delivered and stored; where the store may lag, what it does not have yet goes on
+    /// waiting until this is asked without.
     pub(crate) async fn drain(
         &mut self,
         by: String,
         timeout: Duration,
+        store_may_lag: bool,
     ) -> Result<v1::DrainSessionResponse, Failure> {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        let request = v1::DrainSessionRequest { by, timeout_ns, ..Default::default() };
+        let request = v1::DrainSessionRequest { by, timeout_ns, store_may_lag };
         let answer = self.inner.drain(request).await.map_err(|status| failure(&status))?.into_inner();
         readable(&answer.balances)?;
         Ok(answer)

@@ -1,12 +1,17 @@
 //! `--save`: the session's store into a file, before the session goes.
 
+mod partial;
+
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::v1;
 
+use self::partial::Partial;
 use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::Failure;
@@ -18,8 +23,11 @@ use crate::store;
 /// The table whose rows JSON and CSV hold.
 const EXCHANGES: &str = "exchanges";
 
-/// Ending of the store that becomes a file of JSON lines, while it does.
-const STAGED_ENDING: &str = "jsonl.part";
+/// Ending of a file that is not whole yet.
+const PART: &str = "part";
+
+/// Ending of the store that becomes a file of JSON lines: exchanges and their hops come one table after the other.
+const STAGE: &str = "stage";
 
 /// Longest that turning a store into lines may take; a second Ctrl-C skips it sooner.
 const CONVERT_TIMEOUT: Duration = Duration::from_hours(1);
@@ -35,18 +43,15 @@ pub(crate) enum Target {
     Csv(PathBuf),
 }
 
+/// Where rows go; the database is closed before its file is removed or renamed.
 enum Sink {
-    Sqlite(store::File),
-    Jsonl(store::File, Staged),
-    Csv(csv::Writer<std::fs::File>),
+    Sqlite(store::File, Partial),
+    Jsonl { staged: store::File, stage: Partial, lines: Partial },
+    Csv(csv::Writer<std::fs::File>, Partial),
 }
 
-/// A store beside the file that it becomes: exchanges and their hops come one table after the other.
-#[derive(Debug)]
-struct Staged {
-    path: PathBuf,
-    target: PathBuf,
-}
+/// Tells a thread that what it does is not wanted any more, once this is dropped.
+struct Wanted(Arc<AtomicBool>);
 
 // === impl Target ===
 
@@ -87,26 +92,33 @@ impl Target {
     }
 
     fn open(&self) -> Result<Sink, Failure> {
-        let create = |path: &PathBuf| {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            platform::file_for(Access::Owner, &mut options)
-                .open(path)
-                .map_err(|error| Failure::io("making", path.display(), &error))
-        };
         Ok(match self {
-            Self::Sqlite(path) => Sink::Sqlite(store::File::create(path)?),
-            Self::Jsonl(path) => {
-                create(path)?;
-                let staged = Staged { path: path.with_extension(STAGED_ENDING), target: path.clone() };
-                Sink::Jsonl(store::File::create(&staged.path)?, staged)
+            Self::Sqlite(path) => {
+                let part = Partial::beside(path, PART);
+                Sink::Sqlite(store::File::create(part.path())?, part)
             }
-            Self::Csv(path) => Sink::Csv(csv::Writer::from_writer(create(path)?)),
+            Self::Jsonl(path) => {
+                let stage = Partial::beside(path, STAGE);
+                let lines = Partial::beside(path, PART);
+                Sink::Jsonl { staged: store::File::create(stage.path())?, stage, lines }
+            }
+            Self::Csv(path) => {
+                let part = Partial::beside(path, PART);
+                Sink::Csv(csv::Writer::from_writer(create(part.path())?), part)
+            }
         })
     }
 }
 
-/// Pulls the store into the file and returns how many exchanges it holds.
+fn create(path: &Path) -> Result<std::fs::File, Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    platform::file_for(Access::Owner, &mut options)
+        .open(path)
+        .map_err(|error| Failure::io("making", path.display(), &error))
+}
+
+/// Pulls the store into the file and returns how many exchanges it holds; where that fails there is no file.
 pub(crate) async fn pull(
     client: &mut Client,
     target: &Target,
@@ -128,15 +140,14 @@ pub(crate) async fn pull(
         }
         take(&mut sink, &table, &mut rows, part)?;
     }
-    finish(sink).await?;
+    finish(sink, target).await?;
     console.clear();
-    platform::give_to_owner(target.path());
     Ok(saved)
 }
 
 fn take(sink: &mut Sink, table: &str, rows: &mut Rows, part: v1::PullResponse) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
-    if let Sink::Sqlite(file) | Sink::Jsonl(file, _) = sink {
+    if let Sink::Sqlite(file, _) | Sink::Jsonl { staged: file, .. } = sink {
         return file.insert(&part);
     }
     if table != EXCHANGES {
@@ -146,7 +157,7 @@ fn take(sink: &mut Sink, table: &str, rows: &mut Rows, part: v1::PullResponse) -
     if begins {
         rows.columns = part.columns;
     }
-    if let Sink::Csv(file) = sink {
+    if let Sink::Csv(file, _) = sink {
         if begins {
             file.write_record(&rows.columns).map_err(|error| failed(&error))?;
         }
@@ -158,26 +169,39 @@ fn take(sink: &mut Sink, table: &str, rows: &mut Rows, part: v1::PullResponse) -
     Ok(())
 }
 
-async fn finish(sink: Sink) -> Result<(), Failure> {
+/// Completes the file and puts it in its place.
+async fn finish(sink: Sink, target: &Target) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
-    match sink {
-        Sink::Sqlite(file) => file.finish(),
-        Sink::Jsonl(file, staged) => {
+    let whole = match sink {
+        Sink::Sqlite(file, part) => {
             file.finish()?;
-            let (from, to) = (staged.path.clone(), staged.target.clone());
-            // Not on this thread, which hears the second Ctrl-C.
-            let written = tokio::task::spawn_blocking(move || write_lines(&from, &to)).await;
-            written.unwrap_or_else(|error| Err(failed(&error)))
+            part
         }
-        Sink::Csv(mut file) => file.flush().map_err(|error| failed(&error)),
-    }
+        Sink::Jsonl { staged, stage, lines } => {
+            staged.finish()?;
+            let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+            let still = Arc::clone(&wanted.0);
+            // Not on this thread, which hears the second Ctrl-C; the files are that thread's, and go with what it does.
+            let written = tokio::task::spawn_blocking(move || {
+                write_lines(stage.path(), lines.path(), &still).map(|()| lines)
+            });
+            let written = written.await;
+            drop(wanted);
+            written.unwrap_or_else(|error| Err(failed(&error)))?
+        }
+        Sink::Csv(mut file, part) => {
+            file.flush().map_err(|error| failed(&error))?;
+            part
+        }
+    };
+    platform::give_to_owner(whole.path());
+    whole.becomes(target.path())
 }
 
 /// Writes a store's exchanges as `watch -o json` prints them.
-fn write_lines(from: &Path, to: &Path) -> Result<(), Failure> {
+fn write_lines(from: &Path, to: &Path, wanted: &AtomicBool) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(format!("saving failed: {error}"));
-    let file = OpenOptions::new().write(true).truncate(true).open(to).map_err(|error| failed(&error))?;
-    let mut file = BufWriter::new(file);
+    let mut file = BufWriter::new(create(to)?);
     let mut reader = stored::Reader::new(&[]);
     let mut line = Vec::new();
     let mut renderer = json::JsonRenderer { session: String::new(), print_bytes: Some(usize::MAX) };
@@ -192,21 +216,16 @@ fn write_lines(from: &Path, to: &Path) -> Result<(), Failure> {
             renderer.line(&exchange, &mut line).map_err(|error| failed(&error))?;
             file.write_all(&line).map_err(|error| failed(&error))?;
         }
-        Ok(true)
+        Ok(wanted.load(Ordering::Relaxed))
     })?;
     file.flush().map_err(|error| failed(&error))
 }
 
-// === impl Staged ===
+// === impl Wanted ===
 
-impl Drop for Staged {
+impl Drop for Wanted {
     fn drop(&mut self) {
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut name = self.path.clone().into_os_string();
-            name.push(suffix);
-            // Most of them are not there.
-            std::fs::remove_file(name).ok();
-        }
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Remains {
     pub(crate) kept: Option<Kept>,
     /// What could not be removed.
     pub(crate) left: Vec<String>,
+    /// What is being removed without this command, which was told to go.
+    pub(crate) going: Option<String>,
     /// Nodes that did not say that the session's processes on them ended.
     pub(crate) unconfirmed: Vec<String>,
 }

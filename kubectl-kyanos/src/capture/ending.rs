@@ -46,6 +46,12 @@ pub(super) struct Account {
     pub(super) clamped: u64,
     /// Why the stream broke while the session ended.
     pub(super) broke: Option<String>,
+    /// Whether the hub said that capture ended, and what waits for the store goes on waiting.
+    pub(super) drained: bool,
+    /// Exchanges that go on waiting to be stored, where the store is not there yet.
+    pub(super) waiting: Option<u64>,
+    /// Exchanges that are stored.
+    pub(super) stored: u64,
     /// A second signal: nothing more is waited for.
     pub(super) aborted: bool,
     /// Why the session did not end as it should.
@@ -75,7 +81,7 @@ pub(super) async fn end<V: View>(
     let by = format!("its starter ({})", stop.reason());
     let mut asked = client.clone();
     let resumes = session.resumes();
-    let drained = drain(&mut client, by, resumes);
+    let drained = drain(&mut client, by, stored, resumes);
     let rest = rest(view, items, stop.prints_on());
     let both = async {
         let mut rest = std::pin::pin!(rest);
@@ -106,6 +112,7 @@ pub(super) async fn end<V: View>(
                     account.balances = summary::read(&answer.balances);
                     see(session, &mut account.balances, answer.sight);
                     account.unconfirmed = answer.unconfirmed;
+                    account.drained = stored;
                     account.clamped = account.clamped.max(answer.clamped);
                 }
                 Err(Failure { what, .. }) => {
@@ -131,11 +138,16 @@ fn see(session: &mut Session, balances: &mut Vec<Balance>, told: Option<v1::Sigh
 }
 
 /// Drains the session; where another hub may take over, it is asked again for a while.
-async fn drain(client: &mut Client, by: String, resumes: bool) -> Result<v1::DrainSessionResponse, Failure> {
+async fn drain(
+    client: &mut Client,
+    by: String,
+    lags: bool,
+    resumes: bool,
+) -> Result<v1::DrainSessionResponse, Failure> {
     let pause = client.pause();
     let mut refused: Option<Instant> = None;
     loop {
-        match client.drain(by.clone(), DRAIN_TIMEOUT).await {
+        match client.drain(by.clone(), DRAIN_TIMEOUT, lags).await {
             Err(away)
                 if resumes
                     && away.passing

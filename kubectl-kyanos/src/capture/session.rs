@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::sight::Sight;
 use crate::client::Client;
 use crate::cluster::connect::Connection;
+use crate::cluster::progress::Pods;
 use crate::cluster::request::Request;
 use crate::cluster::session::{self as cluster, Begun, Cluster};
 use crate::cluster::teardown;
@@ -242,6 +243,21 @@ impl Session {
         match &self.place {
             Place::Cluster(cluster) => Some(cluster.remains()),
             Place::Local(_) | Place::Joined(_) => None,
+        }
+    }
+
+    /// Follows its pods, where it has some of its own.
+    pub(crate) fn pods(&self) -> Option<Pods> {
+        match &self.place {
+            Place::Cluster(cluster) => Some(cluster.pods()),
+            Place::Local(_) | Place::Joined(_) => None,
+        }
+    }
+
+    /// Does not keep it after all: its end removes everything.
+    pub(crate) fn forgo_keeping(&mut self) {
+        if let Place::Cluster(cluster) = &mut self.place {
+            cluster.forgo_keeping();
         }
     }
 

@@ -153,10 +153,20 @@ impl Cluster {
     /// What there is to say when [`Cluster::finish`] is stopped.
     pub(crate) fn remains(&self) -> Remains {
         if !self.keep {
-            return Remains { left: vec![in_removal(&self.session.name)], ..Remains::default() };
+            return Remains { going: Some(in_removal(&self.session.name)), ..Remains::default() };
         }
         // The hub removes the capturers of a kept session, too.
         Remains { kept: Some(self.kept()), ..Remains::default() }
+    }
+
+    /// Follows its pods anew.
+    pub(crate) fn pods(&self) -> Pods {
+        Pods::follow(&self.connection.client, &self.session.name)
+    }
+
+    /// Does not keep it after all: its end removes everything.
+    pub(crate) fn forgo_keeping(&mut self) {
+        self.keep = false;
     }
 
     fn kept(&self) -> Kept {

@@ -69,7 +69,7 @@ struct Removal<'a> {
 pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Remains {
     let mut removal = Removal::new(client, session);
     let left = removal.run().await;
-    Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
+    Remains { left, unconfirmed: removal.unconfirmed.into_iter().collect(), ..Remains::default() }
 }
 
 /// Asks once more for what holds a session that has been ending for long, and waits a moment only.
@@ -89,7 +89,7 @@ async fn nudge(client: &Client, session: &SessionRef) -> Remains {
         }
         sleep(NAMESPACE_POLL).await;
     }
-    Remains { kept: None, left, unconfirmed: removal.unconfirmed.into_iter().collect() }
+    Remains { left, unconfirmed: removal.unconfirmed.into_iter().collect(), ..Remains::default() }
 }
 
 // === impl Refused ===

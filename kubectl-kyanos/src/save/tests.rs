@@ -37,7 +37,7 @@ async fn saved(folder: &Path, exchanges: Vec<v1::Exchange>, name: &str) -> PathB
         take(&mut sink, &table, &mut rows, part).is_ok()
     };
     Reader::open(&stored).expect("open").pull(None, &mut take_part).expect("pulled");
-    finish(sink).await.expect("finished");
+    finish(sink, &target).await.expect("finished");
     target.path().to_owned()
 }
 
@@ -85,4 +85,68 @@ async fn saved_lines_are_live_lines() {
         .collect();
     left.sort();
     assert_eq!(left, ["saved.jsonl", "stored.sqlite"], "nothing is left beside it");
+}
+
+/// Names of the files in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("folder");
+    entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// A store of rows as it comes over the wire, cut off after its first part.
+fn first_part() -> v1::PullResponse {
+    let value = |kind| v1::Value { kind: Some(kind) };
+    let row = vec![
+        value(v1::value::Kind::Text(SESSION.to_owned())),
+        value(v1::value::Kind::Integer(1)),
+        value(v1::value::Kind::Integer(5)),
+    ];
+    v1::PullResponse {
+        table: EXCHANGES.to_owned(),
+        columns: ["session", "id", "start_ns"].map(str::to_owned).to_vec(),
+        rows: vec![v1::Row { values: row }],
+        total_rows: 9,
+    }
+}
+
+#[tokio::test]
+async fn a_save_that_breaks_off_leaves_no_file_and_another_attempt_finds_its_place_free() {
+    for name in ["saved.sqlite", "saved.jsonl", "saved.csv"] {
+        let folder = tempfile::tempdir().expect("folder");
+        let target = Target::new(&folder.path().join(name)).expect("a target");
+        let mut sink = target.open().expect("open");
+        take(&mut sink, EXCHANGES, &mut Rows::default(), first_part()).expect("taken");
+        assert!(!target.path().exists(), "{name}: what is not whole has not its name");
+        drop(sink);
+        assert_eq!(names(folder.path()), [""; 0], "{name}");
+        let target = Target::new(&folder.path().join(name)).expect("its place is free");
+        let mut sink = target.open().expect("open");
+        take(&mut sink, EXCHANGES, &mut Rows::default(), first_part()).expect("taken");
+        finish(sink, &target).await.expect("finished");
+        assert_eq!(names(folder.path()), [name]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_made_meanwhile_stays_theirs() {
+    for name in ["saved.sqlite", "saved.jsonl", "saved.csv"] {
+        let folder = tempfile::tempdir().expect("folder");
+        let target = Target::new(&folder.path().join(name)).expect("a target");
+        let sink = target.open().expect("open");
+        std::fs::write(target.path(), "theirs").expect("written");
+        let failure = finish(sink, &target).await.expect_err("refused");
+        assert!(failure.hint.is_some(), "{}", failure.what);
+        assert_eq!(std::fs::read_to_string(target.path()).expect("text"), "theirs");
+        assert_eq!(names(folder.path()), [name], "nothing is left beside it");
+    }
+}
+
+#[test]
+fn what_a_killed_process_of_the_same_number_left_is_no_obstacle() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("saved.csv");
+    std::fs::write(Partial::beside(&path, PART).path(), "half").expect("written");
+    let target = Target::new(&path).expect("a target");
+    drop(target.open().expect("open"));
+    assert_eq!(names(folder.path()), [""; 0]);
 }

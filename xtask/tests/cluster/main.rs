@@ -11,6 +11,7 @@ mod fault;
 mod hubs;
 mod life;
 mod select;
+mod store;
 mod stream;
 
 use std::time::{Duration, Instant};

@@ -47,6 +47,23 @@ fn full() -> Request {
     }
 }
 
+#[test]
+fn what_waits_for_the_store_has_a_volume_twice_as_large_as_the_hub_fills_it() {
+    for request in [request(), full()] {
+        let values = Values::new(&request, "jane").expect("values");
+        let hub: Deployment = parsed(&render(&values, Part::Hub).expect("rendered")[0]);
+        let pod = hub.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        let mounts = pod.containers[0].volume_mounts.clone().unwrap_or_default();
+        let mount = mounts.iter().find(|mount| mount.mount_path == proto::launch::SPOOL_FOLDER);
+        let name = &mount.expect("the folder is mounted").name;
+        let volumes = pod.volumes.unwrap_or_default();
+        let volume = volumes.iter().find(|volume| volume.name == *name).expect("the volume");
+        let size = volume.empty_dir.as_ref().and_then(|volume| volume.size_limit.clone()).expect("a limit");
+        assert_eq!(size.0, "1Gi");
+        assert_eq!(hub::store::SPOOL_BYTES * 2, 1 << 30);
+    }
+}
+
 fn parsed<K: DeserializeOwned + Serialize>(object: &DynamicObject) -> K {
     let given = serde_json::to_value(object).expect("a value");
     let typed: K = serde_json::from_value(given.clone()).expect("an object of its kind");

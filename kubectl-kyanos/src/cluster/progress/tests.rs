@@ -134,3 +134,47 @@ async fn pods_are_followed_on_after_a_watch_that_broke() {
     let asked: Vec<&str> = api.calls_about("pods").iter().map(Call::verb).collect();
     assert_eq!(asked[..3], ["list", "watch", "list"]);
 }
+
+/// Looks at the store until it is given up, for as long as a problem may last; returns after what time and why.
+async fn store_given_up(state: &Value) -> Option<(Duration, String)> {
+    let mut hub = pod("hub", "n1", state, 0);
+    hub["status"]["containerStatuses"][0]["name"] = json!("store");
+    let api = with_pods(json!([hub]));
+    let mut pods = Pods::follow(&api.client(), "abcde");
+    pods.known.changed().await.expect("pods");
+    let began = Instant::now();
+    while began.elapsed() < PROBLEM_PATIENCE * 2 {
+        if let Some((reason, hint)) = pods.store_trouble() {
+            assert!(hint.contains("--store-image"), "{hint}");
+            return Some((began.elapsed(), reason));
+        }
+        tokio::time::sleep(NODES_POLL).await;
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_pulled_is_given_up_and_one_that_is_being_pulled_is_not() {
+    let state = |word: &str, said: &str| json!({ "waiting": { "reason": word, "message": said } });
+    let back_off = |said: &str| format!("Back-off pulling image \"example.com/x:1\": ErrImagePull: {said}");
+    for (word, said) in [
+        ("InvalidImageName", "couldn't parse image name".to_owned()),
+        ("ErrImageNeverPull", String::new()),
+        ("ImagePullBackOff", back_off("example.com/x:1: not found")),
+        ("ImagePullBackOff", back_off("401 Unauthorized")),
+    ] {
+        let (after, reason) = store_given_up(&state(word, &said)).await.expect(word);
+        assert!(after < NODES_POLL && reason.contains("example.com/x:1"), "{word}: {after:?} {reason}");
+    }
+    // What may pass by itself has its time.
+    for (word, said) in
+        [("ErrImagePull", "i/o timeout".to_owned()), ("ImagePullBackOff", back_off("no such host"))]
+    {
+        let (after, reason) = store_given_up(&state(word, &said)).await.expect(word);
+        assert!(after >= PROBLEM_PATIENCE, "{word}: {after:?}");
+        assert!(reason.contains("i/o timeout") || reason.contains("no such host"), "{reason}");
+    }
+    for state in [state("ContainerCreating", ""), json!({ "running": {} })] {
+        assert_eq!(store_given_up(&state).await, None, "{state}");
+    }
+}

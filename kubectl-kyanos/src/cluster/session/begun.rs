@@ -62,9 +62,9 @@ impl Begun {
     }
 
     /// What there is to say when removing is stopped, too.
-    pub(crate) fn left(&self) -> Vec<String> {
+    pub(crate) fn going(&self) -> Option<String> {
         let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        begun.iter().map(|beginning| in_removal(&beginning.name)).collect()
+        begun.as_ref().map(|beginning| in_removal(&beginning.name))
     }
 
     /// The session's name, where something was made.
@@ -105,7 +105,7 @@ impl Begun {
     }
 }
 
-/// Says of a session that its removal is not waited for.
+/// What is removed of a session whose removal is not waited for.
 pub(super) fn in_removal(session: &str) -> String {
-    format!("namespace `{}`, whose deletion was asked for", names::namespace(session))
+    format!("namespace `{}` with all that is in it", names::namespace(session))
 }
