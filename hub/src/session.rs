@@ -36,7 +36,7 @@ use crate::peers::{self, Peers};
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
 use crate::store::writer::{Totals, Writer, WriterState};
-use crate::store::{PullSink, Scope, StoreError};
+use crate::store::{Scope, StoreError};
 use crate::workloads::Workloads;
 
 /// How often loss totals and capturers are written to the store while they change.
@@ -362,27 +362,6 @@ impl Session {
     #[must_use]
     pub fn archive(&self) -> Option<&Arc<AnyArchive>> {
         self.archive.as_ref()
-    }
-
-    /// Whether capture has ended and there is an account of it.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.drained.initialized()
-    }
-
-    /// Whether the session is to store, and its store never answered: all that it has waits in this hub.
-    #[must_use]
-    pub fn has_unanswered_store(&self) -> bool {
-        // With several hubs each has its own part.
-        self.shared.is_none() && self.writer.as_ref().is_some_and(|writer| !writer.has_answered())
-    }
-
-    /// Streams what waits for such a store, as a pull of that store would.
-    pub async fn pull_waiting(&self, sink: &PullSink) -> Result<(), StoreError> {
-        match &self.writer {
-            Some(writer) => writer.pull_waiting(&self.scope, !self.keeps, sink).await,
-            None => Ok(()),
-        }
     }
 
     /// Whether the store has not answered yet.

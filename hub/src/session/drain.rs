@@ -11,6 +11,7 @@ use super::{Session, now_ns};
 use crate::account;
 use crate::peers::HubState;
 use crate::store::writer::{Writer, WriterState};
+use crate::store::{PullSink, StoreError};
 
 /// Time for the loss totals of a drain that took all of its time.
 const LAST_ROWS_TIMEOUT: Duration = Duration::from_millis(300);
@@ -140,6 +141,27 @@ impl Session {
             writer.abandon();
             let lost = writer.totals().lost;
             tracing::warn!(exchanges = lost, "the store did not take everything in time");
+        }
+    }
+
+    /// Whether capture has ended and there is an account of it.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.initialized()
+    }
+
+    /// Whether the session is to store, and its store never answered: all that it has waits in this hub.
+    #[must_use]
+    pub fn has_unanswered_store(&self) -> bool {
+        // With several hubs each has its own part.
+        self.shared.is_none() && self.writer.as_ref().is_some_and(|writer| !writer.has_answered())
+    }
+
+    /// Streams what waits for such a store, as a pull of that store would.
+    pub async fn pull_waiting(&self, sink: &PullSink) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.pull_waiting(&self.scope, !self.keeps, sink).await,
+            None => Ok(()),
         }
     }
 

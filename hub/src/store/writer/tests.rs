@@ -4,6 +4,7 @@ use proto::account::{Stage, Unit};
 
 use super::*;
 use crate::exchange::CROWDED_PAYLOAD;
+use crate::store::{Batch, Written};
 
 /// A store that the test takes down and up.
 #[derive(Clone, Default)]
