@@ -149,9 +149,7 @@ impl Session {
             // What is wrong with the store is said before anything else runs.
             HubPlace::Local { .. } => Engine::open(&launch.store, scope.clone(), launch.store_limit).await?,
             HubPlace::Cluster { .. } => {
-                // Mounted in a pod; elsewhere there is memory alone.
-                let spool = Some(Path::new(SPOOL_FOLDER)).filter(|folder| folder.is_dir());
-                Engine::begin(&launch.store, scope.clone(), launch.store_limit, may, spool).await?
+                Engine::begin(&launch.store, scope.clone(), launch.store_limit, may, spool()).await?
             }
         };
         let (writer, archive, file, folder) = match engine {
@@ -492,6 +490,11 @@ impl Session {
             writer.note_losses(rows);
         }
     }
+}
+
+/// The folder for what waits for a store; in a pod it is mounted, elsewhere there is memory alone.
+fn spool() -> Option<&'static Path> {
+    Some(Path::new(SPOOL_FOLDER)).filter(|folder| folder.is_dir())
 }
 
 /// Writes capturers and losses now and then while the session lives.

@@ -12,16 +12,13 @@ pub fn in_full(state: &StoreState) -> String {
     }
 }
 
-/// The word for a store that takes rows.
-pub const READY: &str = "ready";
-
 /// Says how a store is in one word.
 #[must_use]
 pub fn word(state: &StoreState) -> &'static str {
     match &state.kind {
         None => "none",
         Some(Kind::Starting(_)) => "starting",
-        Some(Kind::Ready(_)) => READY,
+        Some(Kind::Ready(_)) => "ready",
         Some(Kind::Down(_)) => "down",
         Some(Kind::Closed(_)) => "closed",
     }
@@ -42,6 +39,12 @@ pub fn reason(state: &StoreState) -> Option<&str> {
 #[must_use]
 pub fn is_starting(state: &StoreState) -> bool {
     matches!(state.kind, Some(Kind::Starting(_)))
+}
+
+/// Whether a store takes rows.
+#[must_use]
+pub fn is_ready(state: &StoreState) -> bool {
+    matches!(state.kind, Some(Kind::Ready(_)))
 }
 
 /// Returns how a store cannot be written to at the moment, where it cannot.

@@ -10,6 +10,7 @@ use proto::{store_state, v1};
 use super::Plan;
 use super::ending::{Account, lost};
 use super::session::Session;
+use crate::cluster::progress::Pods;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::render::summary;
@@ -146,7 +147,7 @@ async fn store(
         Ok(_) | Err(_) => {}
     }
     let mut pods = session.pods();
-    let trouble = || pods.as_mut().and_then(|pods| pods.store_trouble());
+    let trouble = || pods.as_mut().and_then(Pods::store_trouble);
     let short = tokio::select! {
         short = wait(describe, trouble, console) => short,
         failure = lost(&mut session.notices) => {
@@ -207,7 +208,7 @@ fn waits(waiting: u64, reason: &str, left: Duration) -> String {
 /// Reads how the store is, and what its pod shows.
 fn look(state: &v1::DescribeResponse, trouble: Option<Trouble>) -> Look {
     let store = state.store.clone().unwrap_or_default();
-    let ready = store_state::word(&store) == store_state::READY;
+    let ready = store_state::is_ready(&store);
     if ready && state.waiting == 0 || state.store.is_none() {
         return Look::Whole;
     }

@@ -413,9 +413,11 @@ async fn pulled(writer: &Writer, handed_over: bool) -> Result<(Vec<i64>, usize, 
             match part.table.as_str() {
                 "exchanges" => {
                     total = part.total_rows;
-                    ids.extend(part.rows.iter().map(|row| match row.values[id_at.unwrap()].kind {
-                        Some(Kind::Integer(id)) => id,
-                        _ => panic!("an id"),
+                    ids.extend(part.rows.iter().map(|row| {
+                        let Some(Kind::Integer(id)) = row.values[id_at.unwrap()].kind else {
+                            panic!("an id")
+                        };
+                        id
                     }));
                 }
                 "hops" => hops += part.rows.len(),
