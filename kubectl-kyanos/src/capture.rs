@@ -8,7 +8,7 @@ mod storing;
 pub(crate) mod view;
 pub(crate) mod viewed;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use proto::launch::StoreChoice;
