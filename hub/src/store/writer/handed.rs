@@ -25,7 +25,7 @@ struct Held {
 struct Holding<'a>(&'a Writer);
 
 /// Rows of one table on their way to a sink.
-struct Rows<'a> {
+struct Sending<'a> {
     table: &'a Table,
     total_rows: u64,
     rows: Vec<v1::Row>,
@@ -72,12 +72,12 @@ impl Writer {
     async fn stream(&self, scope: &Scope, held: &Held, sink: &PullSink) -> std::io::Result<Result<(), Gone>> {
         let dialect = Dialect::Sqlite;
         let total = held.spooled + held.exchanges.len() as u64;
-        let mut exchanges = Rows::of(&EXCHANGES, total, sink);
+        let mut exchanges = Sending::of(&EXCHANGES, total, sink);
         let of_exchange = |one: &v1::Exchange| vec![values(row::exchange(scope, dialect, one))];
         if self.each(held, &mut exchanges, of_exchange).await?.is_err() {
             return Ok(Err(Gone));
         }
-        let mut hops = Rows::of(&HOPS, 0, sink);
+        let mut hops = Sending::of(&HOPS, 0, sink);
         let of_hops =
             |one: &v1::Exchange| row::hops(scope, dialect, one).into_iter().map(values).collect::<Vec<_>>();
         if self.each(held, &mut hops, of_hops).await?.is_err() {
@@ -87,7 +87,7 @@ impl Writer {
             held.capturers.iter().map(|one| values(row::capturer(scope, dialect, one))).collect::<Vec<_>>();
         let losses = held.losses.iter().map(|one| values(row::loss(scope, dialect, one))).collect::<Vec<_>>();
         for (table, rows) in [(&CAPTURERS, capturers), (&LOSSES, losses)] {
-            let mut to = Rows::of(table, rows.len() as u64, sink);
+            let mut to = Sending::of(table, rows.len() as u64, sink);
             if to.begin().await.is_err() || to.add(rows).await.is_err() || to.end().await.is_err() {
                 return Ok(Err(Gone));
             }
@@ -99,7 +99,7 @@ impl Writer {
     async fn each(
         &self,
         held: &Held,
-        to: &mut Rows<'_>,
+        to: &mut Sending<'_>,
         make: impl Fn(&v1::Exchange) -> Vec<(v1::Row, usize)>,
     ) -> std::io::Result<Result<(), Gone>> {
         if to.begin().await.is_err() {
@@ -166,9 +166,9 @@ impl Drop for Holding<'_> {
     }
 }
 
-// === impl Rows ===
+// === impl Sending ===
 
-impl<'a> Rows<'a> {
+impl<'a> Sending<'a> {
     fn of(table: &'a Table, total_rows: u64, sink: &'a PullSink) -> Self {
         Self { table, total_rows, rows: Vec::new(), bytes: 0, sink }
     }

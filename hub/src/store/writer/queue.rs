@@ -12,6 +12,7 @@ use crate::store::{Batch, CapturerRow, LossRow};
 pub(super) const SPILL_FROM: usize = BUFFER_BYTES / 4;
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what is given up, full, held and closing is independent")]
 pub(super) struct Queue {
     pub(super) exchanges: VecDeque<(usize, Arc<v1::Exchange>)>,
     /// Of what waits in memory and of what is being written or goes to disk.

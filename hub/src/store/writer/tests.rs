@@ -59,14 +59,14 @@ impl Store for Fake {
         }
         let mut written = Written::default();
         for exchange in &batch.exchanges {
-            if !inside.known.insert(exchange.id) {
-                written.ignored += 1;
-            } else {
+            if inside.known.insert(exchange.id) {
                 inside.ids.push(exchange.id);
                 let payload = exchange.request.as_ref().map(|request| request.payload.len());
                 inside.shortest = inside.shortest.into_iter().chain(payload).min();
                 written.stored += 1;
                 written.bytes += inside.bytes_each;
+            } else {
+                written.ignored += 1;
             }
         }
         inside.losses.extend(batch.losses.iter().cloned());
