@@ -145,24 +145,14 @@ impl Session {
             let mut is_known = is_known.subscribe();
             async move { drop(is_known.wait_for(|known| *known).await) }
         };
-        let engine = match &launch.place {
-            // What is wrong with the store is said before anything else runs.
-            HubPlace::Local { .. } => Engine::open(&launch.store, scope.clone(), launch.store_limit).await?,
-            HubPlace::Cluster { .. } => {
-                Engine::begin(&launch.store, scope.clone(), launch.store_limit, may, spool()).await?
-            }
-        };
+        let engine = open(launch, scope.clone(), may).await?;
         let (writer, archive, file, folder) = match engine {
             Some(Engine { writer, archive, file, folder }) => {
                 (Some(writer), Some(Arc::new(archive)), file, folder)
             }
             None => (None, None, None, None),
         };
-        let passed = folder.as_deref().map(Passed::beside).transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "what earlier hubs passed over counts as lost");
-            None
-        });
-        let passed = passed.unwrap_or_default();
+        let passed = passed_over(folder.as_deref());
         let session = Arc::new(Self {
             name: launch.session.clone(),
             hub: if several { hub.to_owned() } else { String::new() },
@@ -495,6 +485,31 @@ impl Session {
 /// The folder for what waits for a store; in a pod it is mounted, elsewhere there is memory alone.
 fn spool() -> Option<&'static Path> {
     Some(Path::new(SPOOL_FOLDER)).filter(|folder| folder.is_dir())
+}
+
+/// Opens the store; in a cluster it may come later, and is left alone until it `may` be spoken to.
+async fn open(
+    launch: &HubLaunch,
+    scope: Scope,
+    may: impl Future<Output = ()> + Send + 'static,
+) -> Result<Option<Engine>, SessionError> {
+    let engine = match &launch.place {
+        // What is wrong with the store is said before anything else runs.
+        HubPlace::Local { .. } => Engine::open(&launch.store, scope, launch.store_limit).await?,
+        HubPlace::Cluster { .. } => {
+            Engine::begin(&launch.store, scope, launch.store_limit, may, spool()).await?
+        }
+    };
+    Ok(engine)
+}
+
+/// Reads what earlier hubs passed over, where they could note it.
+fn passed_over(folder: Option<&Path>) -> Passed {
+    let passed = folder.map(Passed::beside).transpose().unwrap_or_else(|error| {
+        tracing::warn!(%error, "what earlier hubs passed over counts as lost");
+        None
+    });
+    passed.unwrap_or_default()
 }
 
 /// Writes capturers and losses now and then while the session lives.

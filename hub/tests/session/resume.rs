@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hub::session::Lag;
 use proto::account::{Balance, Consumer};
 use proto::launch::StoreChoice;
 use proto::v1::viewer_client::ViewerClient;
@@ -88,7 +89,8 @@ async fn a_viewer_whose_stream_broke_gets_what_it_missed() {
     let row = again.message().await.unwrap().unwrap().rows.remove(0);
     assert_eq!(row.count, 20);
 
-    let draining = tokio::spawn(async move { session.drain("test", Duration::from_secs(5)).await });
+    let draining =
+        tokio::spawn(async move { session.drain("test", Duration::from_secs(5), Lag::GivenUp).await });
     while capturer.next().await != v1::uplink_response::Kind::Drain(v1::Drain {}) {}
     capturer.sender.send(batch(3, 20..21, true)).await.unwrap();
     let last = viewer.take().await;

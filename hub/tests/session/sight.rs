@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hub::session::Lag;
 use proto::account::{Balance, Consumer, Stage, Unit};
 use proto::launch::StoreChoice;
 use proto::v1::viewer_client::ViewerClient;
@@ -53,7 +54,8 @@ async fn a_capturer_that_is_killed_leaves_a_hole_of_which_everybody_is_told() {
     let length = Duration::from_nanos(hole.until_ns - hole.since_ns);
     assert!(length >= AWAY && length < AWAY + Duration::from_secs(1), "{length:?}");
 
-    let draining = tokio::spawn(async move { session.drain("test", Duration::from_secs(5)).await });
+    let draining =
+        tokio::spawn(async move { session.drain("test", Duration::from_secs(5), Lag::GivenUp).await });
     while second.next().await != v1::uplink_response::Kind::Drain(v1::Drain {}) {}
     second.sender.send(batch(2, 20..21, true)).await.unwrap();
     let drained = draining.await.unwrap();
@@ -86,7 +88,7 @@ async fn a_capturer_that_comes_back_itself_and_the_end_of_a_session_leave_none()
         drop(capturer);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let drained = session.drain("test", Duration::from_secs(5)).await;
+    let drained = session.drain("test", Duration::from_secs(5), Lag::GivenUp).await;
     assert_eq!(drained.sight, v1::Sight { holes: Vec::new(), nodes: vec!["here".to_owned()] });
     assert_eq!(drained.balances.iter().map(|balance| balance.lost.at(Stage::Silent)).sum::<u64>(), 0);
 }

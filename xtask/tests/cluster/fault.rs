@@ -104,12 +104,11 @@ fn an_api_server_that_pauses_costs_a_viewer_nothing_that_is_not_counted() {
     let report = stage.end(&name, session);
     assert!(back.is_ok() && goes_on.is_ok(), "{back:?} {goes_on:?}; it said:\n{}", report.stderr);
     let balances = report.balances().unwrap();
-    let of = |kind: &str| {
-        balances.iter().filter(move |one| one.consumer.starts_with(kind) && one.unit == "exchanges")
-    };
-    let delivered: u64 = of("capturer").map(|one| one.delivered).sum();
+    let mut exchanges = balances.iter().filter(|one| one.unit == "exchanges");
+    let captured = exchanges.clone().filter(|one| one.consumer.starts_with("capturer"));
+    let delivered: u64 = captured.map(|one| one.delivered).sum();
     // The viewer that was there from the start.
-    let viewer = of("viewer").next().expect("the viewer's ledger");
+    let viewer = exchanges.find(|one| one.consumer.starts_with("viewer")).expect("the viewer's ledger");
     let lost: u64 = viewer.lost.values().sum();
     println!("paused: {delivered} captured, {} shown, {lost} lost", report.exchanges.len());
     assert_eq!(viewer.seen, delivered, "{}", report.stderr);

@@ -46,13 +46,12 @@ pub(super) async fn namespaces(
             Err(error) => barred(connection, &error)?,
         };
         match look {
-            Look::There => {}
             Look::Barred if named => notes.push(format!(
                 "`{}` may not read namespaces: whether there is one called `{name}` was not checked",
                 connection.owner
             )),
-            // Nobody asked for it.
-            Look::Barred => {}
+            // One that may not be looked at was not asked for.
+            Look::There | Look::Barred => {}
             Look::Absent => {
                 let known = api.list_metadata(&ListParams::default().limit(LISTED_NAMES)).await;
                 let known: Vec<String> = known
