@@ -233,13 +233,15 @@ impl Hub {
 impl Viewer {
     /// Reads some, and comes again as one that missed the last of them.
     async fn break_off(&mut self, reads: usize, unread: u64) {
+        let mut read = 0;
         if reads > 0 {
             // What is not there is not waited for.
             let next = self.watch.next(reads, 1 << 20);
-            let read = tokio::time::timeout(Duration::from_millis(1), next).await;
-            self.received += read.map_or(0, |response| response.exchanges.len() as u64);
+            let response = tokio::time::timeout(Duration::from_millis(1), next).await;
+            read = response.map_or(0, |response| response.exchanges.len() as u64);
         }
-        self.received -= unread.min(self.received);
+        // What it had when it came the last time it still has.
+        self.received += read - unread.min(read);
         self.watch.leave();
         self.watch.go_on(self.received);
     }
