@@ -3,7 +3,6 @@
 mod ending;
 mod following;
 pub(crate) mod session;
-pub(crate) mod sight;
 mod storing;
 pub(crate) mod view;
 pub(crate) mod viewed;

@@ -16,6 +16,7 @@ mod render;
 mod reports;
 mod save;
 mod session;
+mod sight;
 mod stdout;
 mod stop;
 mod store;

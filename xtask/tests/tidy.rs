@@ -31,7 +31,7 @@ const EDGES: [Edge; 6] = [
     },
     Edge {
         names: r"\b(kube|k8s_openapi)::",
-        allowed: r"^(kubectl-kyanos/src/cluster|hub/(src|tests)/workloads|hub/src/lease)",
+        allowed: r"^(kubectl-kyanos/src/cluster|hub/(src|tests)/workloads|hub/src/lease|xtask/src/kubernetes_api)",
         reason: "everything else works without a cluster",
     },
     Edge {
@@ -93,10 +93,12 @@ struct Namesake {
     reason: &'static str,
 }
 
-const NAMESAKES: [Namesake; 9] = [
+const NAMESAKES: [Namesake; 11] = [
     Namesake { word: "viewer", file: "proto/src/lib.rs", reason: "a role in certificates" },
     Namesake { word: "viewer", file: "hub/src/service.rs", reason: "a service" },
     Namesake { word: "viewer", file: "kubectl-kyanos/src/cluster/names.rs", reason: "an object's name" },
+    Namesake { word: "capturer", file: "kubectl-kyanos/src/render/unseen.rs", reason: "a sentence" },
+    Namesake { word: "event", file: "kubectl-kyanos/src/render/unseen.rs", reason: "a field of JSON" },
     Namesake { word: "store", file: "kubectl-kyanos/src/cluster/names.rs", reason: "a component's name" },
     Namesake { word: "store", file: "kubectl-kyanos/src/cli.rs", reason: "a flag" },
     Namesake { word: "store", file: "kubectl-kyanos/src/commands/version.rs", reason: "an image" },

@@ -27,7 +27,7 @@ use authority::Authority;
 use figures::Figures;
 use nodes::Nodes;
 use objects::Objects;
-use place::{Hub, Hubs, Place, Secrets};
+use place::{Hub, Hubs, Secrets, Site};
 use viewer::Viewer;
 
 /// Longest wait until all nodes stream.
@@ -94,7 +94,7 @@ fn main() -> Result<()> {
 
 async fn measure(size: &Size) -> Result<Figures> {
     let authority = Authority::new()?;
-    let place = Arc::new(Place::make(size.hubs)?);
+    let place = Arc::new(Site::make(size.hubs)?);
     let objects = Objects::new(size.nodes, size.pods, place.addresses());
     let api = Api::serve(place::GATEWAY, objects, &authority).await?;
     let store = match &size.store {

@@ -24,7 +24,7 @@ const FIRST_HUB: u8 = 10;
 const TICKS: f64 = 100.0;
 
 /// Network namespaces and the bridge between them; gone when dropped.
-pub(crate) struct Place {
+pub(crate) struct Site {
     bridge: String,
     namespaces: Vec<String>,
 }
@@ -47,9 +47,9 @@ pub(crate) struct Hub {
     _files: TempDir,
 }
 
-// === impl Place ===
+// === impl Site ===
 
-impl Place {
+impl Site {
     /// Makes room for so many hubs.
     pub(crate) fn make(hubs: usize) -> Result<Self> {
         let tag = std::process::id();
@@ -113,7 +113,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Site {
     fn drop(&mut self) {
         for (number, name) in self.namespaces.iter().enumerate() {
             // A namespace goes in its own time, and its link with it.
@@ -130,7 +130,7 @@ impl Hub {
     /// Starts a hub as its pod would.
     pub(crate) fn start(
         program: &Path,
-        place: &Place,
+        place: &Site,
         number: usize,
         secrets: &Secrets<'_>,
         api: &Api,

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use crate::place::Place;
+use crate::place::Site;
 
 /// Between two attempts to join: a hub serves viewers once it leads.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ pub(crate) struct Viewer {
 
 impl Viewer {
     /// Joins whichever hub leads.
-    pub(crate) async fn join(place: &Arc<Place>, identity: &Identity, until: Instant) -> Result<Self> {
+    pub(crate) async fn join(place: &Arc<Site>, identity: &Identity, until: Instant) -> Result<Self> {
         let mut client = loop {
             match attempt(place, identity).await {
                 Ok(client) => break client,
@@ -106,7 +106,7 @@ impl Drop for Viewer {
     }
 }
 
-async fn attempt(place: &Arc<Place>, identity: &Identity) -> Result<ViewerClient<Channel>> {
+async fn attempt(place: &Arc<Site>, identity: &Identity) -> Result<ViewerClient<Channel>> {
     let mut refused = None;
     for number in 0..place.addresses().len() {
         match describe(place, number, identity).await {
@@ -117,7 +117,7 @@ async fn attempt(place: &Arc<Place>, identity: &Identity) -> Result<ViewerClient
     Err(refused.context("there is no hub")?)
 }
 
-async fn describe(place: &Arc<Place>, number: usize, identity: &Identity) -> Result<ViewerClient<Channel>> {
+async fn describe(place: &Arc<Site>, number: usize, identity: &Identity) -> Result<ViewerClient<Channel>> {
     let tls = ClientTlsConfig::new()
         .domain_name(SERVER_NAME)
         .ca_certificate(Certificate::from_pem(&identity.authority))

@@ -20,7 +20,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// When one process of a capturer was heard to capture, by one hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
+pub struct HeardProcess {
     /// Its node.
     pub node: String,
     /// Its random number.
@@ -35,7 +35,7 @@ pub struct Process {
 
 /// What is seen of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
+pub struct SeenNode {
     /// Times of which nobody saw what happened, in order.
     pub holes: Vec<Hole>,
     /// The same in seconds, beside those that were watched.
@@ -45,8 +45,8 @@ pub struct Watched {
 /// Reckons what was seen of each node until now, from what all hubs heard of each process; at the end of capture
 /// nobody comes back.
 #[must_use]
-pub fn watched(processes: &[Process], now_ns: u64, ended: bool) -> BTreeMap<String, Watched> {
-    let mut nodes: BTreeMap<&str, BTreeMap<u64, Process>> = BTreeMap::new();
+pub fn watched(processes: &[HeardProcess], now_ns: u64, ended: bool) -> BTreeMap<String, SeenNode> {
+    let mut nodes: BTreeMap<&str, BTreeMap<u64, HeardProcess>> = BTreeMap::new();
     for heard in processes {
         let of_node = nodes.entry(&heard.node).or_default();
         match of_node.get_mut(&heard.instance) {
@@ -60,19 +60,19 @@ pub fn watched(processes: &[Process], now_ns: u64, ended: bool) -> BTreeMap<Stri
         }
     }
     let watched = nodes.into_iter().map(|(node, processes)| {
-        let mut processes: Vec<Process> = processes.into_values().collect();
+        let mut processes: Vec<HeardProcess> = processes.into_values().collect();
         processes.sort_by_key(|process| process.since_ns);
         let holes = holes(&processes, now_ns, ended);
         let balance = balance(node, &processes, &holes, now_ns);
-        (node.to_owned(), Watched { holes, balance })
+        (node.to_owned(), SeenNode { holes, balance })
     });
     watched.collect()
 }
 
 /// Finds the holes between the processes of a node, which are in the order in which they began, and after the last one.
-fn holes(processes: &[Process], now_ns: u64, ended: bool) -> Vec<Hole> {
+fn holes(processes: &[HeardProcess], now_ns: u64, ended: bool) -> Vec<Hole> {
     let mut holes = Vec::new();
-    let mut last: Option<&Process> = None;
+    let mut last: Option<&HeardProcess> = None;
     for process in processes {
         if let Some(before) = last
             && process.since_ns > before.heard_ns
@@ -97,7 +97,7 @@ fn holes(processes: &[Process], now_ns: u64, ended: bool) -> Vec<Hole> {
 }
 
 /// How a node is silent whose newest process was heard last then, if it is.
-fn silence(last: &Process, now_ns: u64, ended: bool) -> Option<HoleKind> {
+fn silence(last: &HeardProcess, now_ns: u64, ended: bool) -> Option<HoleKind> {
     let silent = Duration::from_nanos(now_ns.saturating_sub(last.heard_ns));
     // At the end every capturer finishes.
     if last.finished && !silent.is_zero() && !ended || silent > GONE_AFTER {
@@ -110,7 +110,7 @@ fn silence(last: &Process, now_ns: u64, ended: bool) -> Option<HoleKind> {
 }
 
 /// A node's ledger of seconds; what may still come is not yet seen.
-fn balance(node: &str, processes: &[Process], holes: &[Hole], now_ns: u64) -> Balance {
+fn balance(node: &str, processes: &[HeardProcess], holes: &[Hole], now_ns: u64) -> Balance {
     let began = processes.first().map_or(now_ns, |first| first.since_ns);
     let open = holes.iter().fold(0, |sum: u64, hole| sum.saturating_add(hole.length_ns(now_ns)));
     let lost = holes.iter().filter(|hole| hole.kind.is_lost());
@@ -126,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    fn process(instance: u64, since: u64, heard: u64, finished: bool) -> Process {
-        Process {
+    fn process(instance: u64, since: u64, heard: u64, finished: bool) -> HeardProcess {
+        HeardProcess {
             node: "n2".to_owned(),
             instance,
             since_ns: since * SECOND_NS,
@@ -139,7 +139,7 @@ mod tests {
     /// Kind, begin and end of the holes in seconds, and the seconds watched and lost.
     type Told = (Vec<(HoleKind, u64, Option<u64>)>, u64, u64);
 
-    fn told(processes: &[Process], now: u64, ended: bool) -> Told {
+    fn told(processes: &[HeardProcess], now: u64, ended: bool) -> Told {
         let of = watched(processes, now * SECOND_NS, ended).remove("n2").unwrap();
         assert!(of.balance.holds(), "{of:?}");
         let holes = of

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Session, now_ns};
-use crate::account::silence::{self, Process, Watched};
+use crate::account::silence::{self, HeardProcess, SeenNode};
 use crate::peers::HubState;
 
 /// How often nodes are looked at.
@@ -42,11 +42,11 @@ impl Session {
     /// Adds what is seen of the nodes to the state of all hubs, whose capturers' processes it was told.
     pub(super) fn look(&self, state: &mut HubState) {
         let ended_ns = self.ended_ns.get().copied();
-        let processes: Vec<Process> = state.told.capturers.iter_mut().flat_map(taken).collect();
+        let processes: Vec<HeardProcess> = state.told.capturers.iter_mut().flat_map(taken).collect();
         let watched = silence::watched(&processes, ended_ns.unwrap_or_else(now_ns), ended_ns.is_some());
         let nodes = watched.keys().cloned().collect();
         let mut holes: Vec<Hole> = Vec::new();
-        for Watched { holes: of_node, balance } in watched.into_values() {
+        for SeenNode { holes: of_node, balance } in watched.into_values() {
             holes.extend(of_node);
             state.balances.push(balance);
         }
@@ -90,10 +90,10 @@ fn see(session: &Arc<Session>) {
 }
 
 /// Takes the processes of a capturer out of what is told.
-fn taken(capturer: &mut v1::CapturerState) -> Vec<Process> {
+fn taken(capturer: &mut v1::CapturerState) -> Vec<HeardProcess> {
     let node = &capturer.node;
     let processes = std::mem::take(&mut capturer.processes).into_iter();
-    let of = |v1::CapturerProcess { instance, since_ns, heard_ns, finished }| Process {
+    let of = |v1::CapturerProcess { instance, since_ns, heard_ns, finished }| HeardProcess {
         node: node.clone(),
         instance,
         since_ns,

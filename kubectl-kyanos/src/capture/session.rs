@@ -7,7 +7,6 @@ use std::time::Instant;
 use proto::v1;
 use tokio::sync::{mpsc, watch};
 
-use super::sight::Sight;
 use crate::client::Client;
 use crate::cluster::connect::Connection;
 use crate::cluster::progress::Pods;
@@ -19,6 +18,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::{self, Local};
 use crate::session::{Notice, Remains, Wanted};
+use crate::sight::Sight;
 use crate::stop::{Stop, Stops};
 
 /// Notices that may wait to be heard.

@@ -4,9 +4,9 @@ use proto::account::Balance;
 use tonic::Streaming;
 
 use super::session::Session;
-use super::sight::News;
 use crate::client::{Client, next};
 use crate::failure::Failure;
+use crate::sight::News;
 
 /// What happens after an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use tonic::Streaming;
 use super::setup::{self, Needs};
 use crate::capture;
 use crate::capture::session::Session;
-use crate::capture::sight::News;
 use crate::capture::view::{Flow, View};
 use crate::capture::viewed::{Back, Viewed};
 use crate::cli::{AggregateArgs, StatArgs};
@@ -22,6 +21,7 @@ use crate::metric::Metric;
 use crate::render::json::JsonRenderer;
 use crate::render::result::{Format, json, yaml};
 use crate::render::stat::{Layout, Sort};
+use crate::sight::News;
 use crate::stdout::{print_part, terminal_width};
 
 /// How often a terminal shows new numbers.

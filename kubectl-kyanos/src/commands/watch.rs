@@ -13,7 +13,6 @@ use tonic::Streaming;
 use super::setup::{self, Needs};
 use crate::capture;
 use crate::capture::session::Session;
-use crate::capture::sight::News;
 use crate::capture::view::{Flow, View};
 use crate::capture::viewed::{Back, Viewed};
 use crate::cli::{OutputArgs, WatchArgs};
@@ -29,6 +28,7 @@ use crate::render::screen::Screen;
 use crate::render::summary;
 use crate::render::table::Table;
 use crate::render::{json, line, unseen};
+use crate::sight::News;
 use crate::stdout::{print, terminal_width};
 
 /// Runs the command.

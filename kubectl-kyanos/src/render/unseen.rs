@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::json::SCHEMA;
 use super::units::{age, rfc3339, time_of_day};
-use crate::capture::sight::News;
+use crate::sight::News;
 
 /// Lines about holes at the end of a capture: more say no more than the totals.
 const TOLD_LINES: usize = 20;

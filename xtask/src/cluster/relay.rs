@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::Kubectl;
 
 /// Between two looks whether it is held up still.
-const LOOK: Duration = Duration::from_millis(20);
+const HOLD_POLL: Duration = Duration::from_millis(20);
 
 /// A relay on this machine.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ fn pass(from: &TcpStream, to: &TcpStream, held: &Arc<AtomicBool>) -> std::io::Re
         let mut buffer = vec![0; 64 << 10];
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             while held.load(Ordering::Relaxed) {
-                sleep(LOOK);
+                sleep(HOLD_POLL);
             }
             if buffer.get(..len).is_none_or(|bytes| to.write_all(bytes).is_err()) {
                 break;
