@@ -126,7 +126,8 @@ fn program(line: &str) -> Option<Program> {
     let name = match kind {
         "test" => format!("{crate_name}/{target}"),
         "bin" => format!("{crate_name}/bin/{target}"),
-        "example" => return None,
+        // Built, so that they go on compiling, and not run: a benchmark of its own measures when it is called.
+        "example" | "bench" => return None,
         _ => crate_name,
     };
     Some(Program { path: PathBuf::from(path), folder, name, serial: kind == "test" })
@@ -240,5 +241,22 @@ mod tests {
         for name in documented_crates().unwrap() {
             assert!(known.join(&name).join("Cargo.toml").is_file(), "{name}");
         }
+    }
+    #[test]
+    fn tests_are_run_and_benchmarks_built_alone() {
+        let message = |kind: &str, test: bool| {
+            serde_json::json!({
+                "manifest_path": "/repository/hub/Cargo.toml",
+                "profile": {"test": test},
+                "target": {"name": "cluster", "kind": [kind]},
+                "executable": "/target/cluster-1",
+            })
+            .to_string()
+        };
+        let name = |kind, test| program(&message(kind, test)).map(|program| program.name);
+        assert_eq!(name("test", true).as_deref(), Some("hub/cluster"));
+        assert_eq!(name("bin", true).as_deref(), Some("hub/bin/cluster"));
+        assert_eq!(name("lib", true).as_deref(), Some("hub"));
+        assert_eq!([name("bench", true), name("example", true), name("bin", false)], [None, None, None]);
     }
 }
