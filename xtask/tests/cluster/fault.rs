@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use xtask::cluster::Relay;
 use xtask::process::wait_until;
@@ -164,12 +165,16 @@ fn a_killed_store_comes_back_with_its_rows() {
     let kubectl = stage.cluster.kubectl();
     let restarts = "jsonpath={.items[*].status.containerStatuses[?(@.name=='store')].restartCount}";
     let get = ["get", "pods", "-n", &namespace, "-l", "app.kubernetes.io/component=hub", "-o", restarts];
-    // The first process of a container heeds only signals that it handles: this one is a crash to it.
-    let kill = ["exec", "-n", &namespace, "deployment/hub", "-c", "store", "--", "sh", "-c", "kill -ABRT 1"];
-    drop(kubectl.run(&kill));
+    // The first process of a container heeds only signals that it handles: this one is a crash to it. Root without the
+    // right to signal others becomes whose process it is.
+    let crash = "exec setpriv --reuid=$(stat -c %u /proc/1) --clear-groups sh -c 'kill -ABRT 1'";
+    let kill = ["exec", "-n", &namespace, "deployment/hub", "-c", "store", "--", "sh", "-c", crash];
+    let killed = kubectl.run(&kill);
     let restarted = wait_until("the store's new container", PATIENCE, || {
         kubectl.run(&get).is_ok_and(|n| n.trim() != "0")
     });
+    // The command itself may end with the container.
+    let restarted = restarted.with_context(|| format!("after killing it: {killed:?}"));
     let from = stored();
     let goes_on = wait_until("more rows", PATIENCE, || stored() > from.max(1));
     let report = stage.end(&name, session);
