@@ -185,6 +185,8 @@ async fn watch_silence(
     let mut look = ticks(PLUGINS_POLL);
     loop {
         tokio::select! {
+            // In this order: a renewal asks what the look before it has heard.
+            biased;
             () = async { drop(ended.wait_for(Option::is_some).await) }, if terms.keep.is_some() => return,
             _ = look.tick() => {
                 if silence.over(session.viewers.heard()) {
