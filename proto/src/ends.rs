@@ -22,6 +22,15 @@ pub fn remote(exchange: &Exchange) -> String {
     with_port(&remote_host(exchange, end), end.port)
 }
 
+/// Names the other end, with its port where that is a server's: a client's says nothing.
+#[must_use]
+pub fn partner(exchange: &Exchange) -> String {
+    match (&exchange.remote, exchange.side()) {
+        (Some(end), Side::Server) => remote_host(exchange, end),
+        (Some(_) | None, _) => remote(exchange),
+    }
+}
+
 /// Names one's own end with its port: never by a Service, since whoever is behind one is a pod.
 #[must_use]
 pub fn local(exchange: &Exchange) -> String {

@@ -63,7 +63,7 @@ fn common(field: CommonField, exchange: &v1::Exchange) -> String {
         CommonField::LocalPort => local.map(|end| end.port.to_string()).unwrap_or_default(),
         CommonField::Protocol => exchange.protocol.clone(),
         CommonField::Status => exchange.status.clone(),
-        CommonField::RemoteService => ends::remote(exchange),
+        CommonField::RemoteService => ends::partner(exchange),
         CommonField::Pod => origin(exchange, |origin| within(&origin.namespace, &origin.pod)),
         CommonField::Workload => origin(exchange, |origin| within(&origin.namespace, &origin.workload)),
         CommonField::Namespace => origin(exchange, |origin| origin.namespace.clone()),

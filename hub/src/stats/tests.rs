@@ -44,6 +44,26 @@ fn check(values: &[u64]) {
 }
 
 #[test]
+fn connections_of_one_client_are_one_group_at_its_server() {
+    let group_by = vec![Grouping::common(CommonField::RemoteService)];
+    let mut table = table(&v1::StatRequest { group_by, ..Default::default() });
+    for port in 40_000..40_020 {
+        let remote = v1::Endpoint { address: vec![192, 0, 2, 7], port, ..Default::default() };
+        for side in [v1::Side::Server, v1::Side::Client] {
+            let mut seen = (*exchange(1, side)).clone();
+            seen.remote = Some(remote.clone());
+            table.add(&Arc::new(seen));
+        }
+    }
+    let keys: Vec<_> = table.rows().into_iter().map(|row| (row.keys.concat(), row.count)).collect();
+    assert!(keys.contains(&("192.0.2.7".to_owned(), 20)), "{keys:?}");
+    assert!(
+        keys.contains(&("192.0.2.7:40007".to_owned(), 1)),
+        "where it serves the port says much: {keys:?}"
+    );
+}
+
+#[test]
 fn quantiles_of_few_values_are_nearest_rank() {
     for count in 1..120_u64 {
         check(&(1..=count).map(|value| value * value * 1000).collect::<Vec<_>>());

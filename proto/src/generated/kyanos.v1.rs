@@ -1845,7 +1845,7 @@ pub enum CommonField {
     Protocol = 5,
     /// Outcome.
     Status = 6,
-    /// Name of the remote end with its port: the Service that was used, else the pod, the node, or the address.
+    /// Name of the remote end, with its port where it serves: the Service that was used, else the pod, the node, or the address.
     RemoteService = 7,
     /// Local pod, "NAMESPACE/NAME".
     Pod = 8,
