@@ -61,6 +61,11 @@ async fn serve(mut handle: mock::Handle<Request<Body>, Response<Body>>) {
             let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
             pair.and_then(|value| value.parse::<usize>().ok())
         };
+        // Owners are asked for without what they hold.
+        let owners = ["/replicasets", "/jobs"].iter().any(|kind| request.uri().path().ends_with(kind));
+        let accepts = request.headers().get(http::header::ACCEPT).map(|value| value.to_str().unwrap());
+        let metadata = accepts.is_some_and(|accepts| accepts.contains("as=PartialObjectMetadata"));
+        assert_eq!(metadata, owners, "{}", request.uri());
         if query.contains("watch=true") {
             open.push(send);
             continue;

@@ -120,7 +120,10 @@ impl<R> Place<R> {
     /// Waits for a viewer whose stream broke; `None` where it does not come in time, or others left after it.
     pub(super) async fn returned(&mut self) -> Option<Return<R>> {
         self.returns.leaves(self.viewer);
-        tokio::time::timeout(RETURN_TIMEOUT, self.back.recv()).await.ok().flatten()
+        let back = tokio::time::timeout(RETURN_TIMEOUT, self.back.recv()).await.ok().flatten();
+        // One that came back before it was noted as away is so no more either.
+        self.returns.inner().away.retain(|away| *away != self.viewer);
+        back
     }
 }
 
@@ -156,6 +159,16 @@ mod tests {
         assert!(place.returned().await.is_none(), "nobody came");
         drop(place);
         assert!(returns.take_up(9, Some(&resume(9, 1)), way().0).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_came_before_it_was_missed_is_not_away() {
+        let returns = Arc::new(Returns::default());
+        let mut place = returns.expect(1);
+        assert!(returns.take_up(9, Some(&resume(9, 1)), way().0).is_ok());
+        assert!(place.returned().await.is_some());
+        assert!(returns.inner().away.is_empty());
+        assert!(returns.take_up(9, Some(&resume(9, 1)), way().0).is_ok(), "it may break off again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use proto::causes::with_causes;
 use proto::v1::viewer_server::Viewer;
 use proto::v1::{self, RefusalKind};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,6 +30,9 @@ const RESPONSE_BYTES: usize = 512 << 10;
 
 /// Longest a drain may be asked to wait.
 const MAX_DRAIN: Duration = Duration::from_mins(1);
+
+/// How long a file waits, at the end of capture, for what a store that works has not taken yet.
+const PULL_WRITTEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to try where a session has no store.
 const NO_STORE_HINT: &str = "`watch` stores; `stat` and `overview` do with `--save`, `--keep` or `--store`";
@@ -131,16 +135,19 @@ impl Viewer for ViewerService {
 
     async fn pull(&self, _: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
         let session = Arc::clone(&self.session);
-        if session.is_drained() && session.has_unanswered_store() {
-            return Ok(Response::new(relay(move |sink| async move {
-                let _counted = session.viewers.connect();
-                session.pull_waiting(&sink).await
-            })));
-        }
-        let archive = archive(&self.session)?;
+        let unanswered = session.is_drained() && session.has_unanswered_store();
+        let archive = match session.archive() {
+            Some(archive) if unanswered => Arc::clone(archive),
+            Some(_) | None => archive(&session)?,
+        };
         Ok(Response::new(relay(move |sink| async move {
             // The heartbeat of who ended the session is over: without this a long pull were silence.
             let _counted = session.viewers.connect();
+            if unanswered && session.pull_waiting(&sink).await? {
+                return Ok(());
+            }
+            // One that answers only now has what waited for it soon.
+            session.written(Instant::now() + PULL_WRITTEN_TIMEOUT).await;
             archive.pull(sink).await
         })))
     }

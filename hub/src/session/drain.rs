@@ -50,6 +50,8 @@ pub struct Drained {
 pub(super) struct Confirmations {
     confirmed: Vec<String>,
     unconfirmed: Vec<String>,
+    /// Whether what waits for the store was left waiting, here and at other hubs.
+    lag: Lag,
 }
 
 // === impl Session ===
@@ -59,10 +61,8 @@ impl Session {
     /// it, and returns the ledgers. Whoever asks again gets them as they are then; once what waits for the store was given
     /// up they are final.
     pub async fn drain(&self, by: &str, timeout: Duration, lag: Lag) -> Drained {
-        let deadline = Instant::now() + timeout;
-        // Peers that lag are told when what waits is given up.
-        let lagged = self.drained.initialized();
         let confirmations = self.drained.get_or_init(|| self.drain_once(by, timeout, lag)).await;
+        let deadline = Instant::now() + timeout;
         match lag {
             Lag::Borne => match self.settled.get() {
                 Some(settled) => settled.clone(),
@@ -70,7 +70,8 @@ impl Session {
             },
             Lag::GivenUp => {
                 let settle = || async {
-                    if lagged {
+                    // Peers that lag are told when what waits is given up.
+                    if confirmations.lag == Lag::Borne {
                         tokio::join!(self.peers.drain(by, timeout, lag), self.give_up(deadline));
                     } else {
                         self.give_up(deadline).await;
@@ -86,7 +87,7 @@ impl Session {
         }
     }
 
-    fn account(&self, Confirmations { confirmed, unconfirmed }: &Confirmations) -> Drained {
+    fn account(&self, Confirmations { confirmed, unconfirmed, lag: _ }: &Confirmations) -> Drained {
         let HubState { told: v1::DescribeResponse { clamped, sight, waiting, .. }, balances } = self.state();
         let (confirmed, unconfirmed) = (confirmed.clone(), unconfirmed.clone());
         Drained { balances, unconfirmed, confirmed, clamped, sight: sight.unwrap_or_default(), waiting }
@@ -113,7 +114,7 @@ impl Session {
         if !unconfirmed.is_empty() && self.hub.is_empty() {
             tracing::warn!(nodes = unconfirmed.join(", "), "capturers did not confirm their end");
         }
-        Confirmations { confirmed, unconfirmed }
+        Confirmations { confirmed, unconfirmed, lag }
     }
 
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
@@ -157,11 +158,20 @@ impl Session {
         self.shared.is_none() && self.writer.as_ref().is_some_and(|writer| !writer.has_answered())
     }
 
-    /// Streams what waits for such a store, as a pull of that store would.
-    pub async fn pull_waiting(&self, sink: &PullSink) -> Result<(), StoreError> {
+    /// Streams what waits for such a store, as a pull of that store would; false where it answers by now.
+    pub async fn pull_waiting(&self, sink: &PullSink) -> Result<bool, StoreError> {
         match &self.writer {
             Some(writer) => writer.pull_waiting(&self.scope, !self.keeps, sink).await,
-            None => Ok(()),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits until a store that works has all that was captured, or the deadline; one that is down is not waited for.
+    pub async fn written(&self, deadline: Instant) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| self.is_drained()) {
+            let works = !matches!(writer.state(), WriterState::Down { .. } | WriterState::Closed);
+            // What does not get there in time is told by the ledgers.
+            let _whole = works && writer.flush(deadline).await;
         }
     }
 

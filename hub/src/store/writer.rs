@@ -404,7 +404,7 @@ impl<S: Store> Task<S> {
             let filled = self.shared.filled.notified();
             let (empty, full, closing, spooled) = {
                 let queue = self.shared.queue();
-                let empty = queue.is_empty() || queue.held;
+                let empty = queue.is_empty() || queue.holders > 0;
                 (empty, queue.is_full_batch(), queue.closing, queue.spooled > 0)
             };
             match (empty, full || closing) {
@@ -427,7 +427,7 @@ impl<S: Store> Task<S> {
 
     fn take(&self) -> Option<Taken> {
         let mut queue = self.shared.queue();
-        (!queue.held).then(|| queue.take())
+        (queue.holders == 0).then(|| queue.take())
     }
 
     /// Opens the store, again and again with growing pauses, until it is open or the session ends.

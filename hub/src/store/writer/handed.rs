@@ -39,34 +39,34 @@ struct Gone;
 // === impl Writer ===
 
 impl Writer {
-    /// Streams what waits for a store that never answered, as a pull of that store would. Once all of it was taken
-    /// it counts as stored where it is `handed_over`, and the store gets none of it.
+    /// Streams what waits for a store that never answered, as a pull of that store would; false where it has answered by
+    /// now and is to be asked itself. Once all of it was taken it counts as stored where it is `handed_over`, and the
+    /// store gets none of it.
     pub async fn pull_waiting(
         &self,
         scope: &Scope,
         handed_over: bool,
         sink: &PullSink,
-    ) -> Result<(), StoreError> {
-        let holding = Holding(self);
-        let Some(held) = holding.held().await else {
-            return Err(StoreError::Unreachable { reason: "it answers by now, try again".to_owned() });
-        };
+    ) -> Result<bool, StoreError> {
+        let holding = Holding::of(self);
+        let Some(held) = holding.held().await else { return Ok(false) };
         match self.stream(scope, &held, sink).await {
             Ok(Ok(())) => {}
-            Ok(Err(Gone)) => return Ok(()),
+            Ok(Err(Gone)) => return Ok(true),
             Err(error) => return Err(StoreError::Embedded { doing: "reading", reason: error.to_string() }),
         }
         if handed_over {
             let mut queue = self.shared.queue();
             if queue.abandoned == held.abandoned {
-                queue.totals.stored += queue.forget();
+                // What came since goes on waiting.
+                queue.totals.stored += queue.hand_over(held.exchanges.len());
                 queue.capturers.clear();
                 queue.losses.clear();
             }
             drop(queue);
             self.shared.settle();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn stream(&self, scope: &Scope, held: &Held, sink: &PullSink) -> std::io::Result<Result<(), Gone>> {
@@ -110,7 +110,7 @@ impl Writer {
             let abandoned = held.abandoned;
             let (some, next) = self.shared.on_disk(move |spool| spool.at(abandoned)?.read(at)).await?;
             if some.is_empty() {
-                break;
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             (at, left) = (next, left.saturating_sub(some.len() as u64));
             for exchange in &some {
@@ -130,11 +130,15 @@ impl Writer {
 
 // === impl Holding ===
 
-impl Holding<'_> {
+impl<'a> Holding<'a> {
+    fn of(writer: &'a Writer) -> Self {
+        writer.shared.queue().holders += 1;
+        Self(writer)
+    }
+
     /// Stops the writer from taking anything; `None` where the store has answered by now.
     async fn held(&self) -> Option<Held> {
         let shared = &self.0.shared;
-        shared.queue().held = true;
         let mut settled = shared.settled.subscribe();
         loop {
             settled.mark_unchanged();
@@ -161,7 +165,7 @@ impl Holding<'_> {
 
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
-        self.0.shared.queue().held = false;
+        self.0.shared.queue().holders -= 1;
         self.0.shared.filled.notify_one();
     }
 }

@@ -12,7 +12,7 @@ use crate::store::{Batch, CapturerRow, LossRow};
 pub(super) const SPILL_FROM: usize = BUFFER_BYTES / 4;
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "what is given up, full, held and closing is independent")]
+#[expect(clippy::struct_excessive_bools, reason = "what is given up, full and closing is independent")]
 pub(super) struct Queue {
     pub(super) exchanges: VecDeque<(usize, Arc<v1::Exchange>)>,
     /// Of what waits in memory and of what is being written or goes to disk.
@@ -29,8 +29,8 @@ pub(super) struct Queue {
     pub(super) spool_is_full: bool,
     /// How often what waited was given up: what was on disk or on its way then is not counted again.
     pub(super) abandoned: u64,
-    /// Nothing is taken: what waits is handed to somebody else.
-    pub(super) held: bool,
+    /// While there are some nothing is taken: what waits is handed to them.
+    pub(super) holders: usize,
     pub(super) capturers: Vec<CapturerRow>,
     /// How often capturers were noted.
     pub(super) noted: u64,
@@ -87,11 +87,12 @@ impl Queue {
     /// Takes what was read from disk, with all that is no exchange.
     pub(super) fn take_spooled(&mut self, exchanges: Vec<Arc<v1::Exchange>>) -> Taken {
         self.spooled = self.spooled.saturating_sub(exchanges.len() as u64);
-        self.spool_is_full = false;
         self.taken(0, exchanges)
     }
 
     fn taken(&mut self, bytes: usize, exchanges: Vec<Arc<v1::Exchange>>) -> Taken {
+        // There may be room again, or the disk that refused may take something.
+        self.spool_is_full = false;
         self.writing = Some(exchanges.len() as u64);
         let capturers = std::mem::take(&mut self.capturers);
         let noted = (!capturers.is_empty()).then_some(self.noted);
@@ -100,7 +101,7 @@ impl Queue {
 
     /// Takes what goes to disk, as long as memory is crowded and the disk takes it.
     pub(super) fn spill(&mut self) -> Option<Spilling> {
-        if self.held || self.closing || self.spool_is_full || self.bytes <= SPILL_FROM {
+        if self.holders > 0 || self.closing || self.spool_is_full || self.bytes <= SPILL_FROM {
             return None;
         }
         let (_, exchanges) = self.oldest();
@@ -146,6 +147,14 @@ impl Queue {
         self.unrecorded |= !self.capturers.is_empty() || self.writing.is_some();
         self.capturers.clear();
         self.losses.clear();
+    }
+
+    /// Forgets what is on disk and so many of the oldest in memory, which somebody else has now; returns how many.
+    pub(super) fn hand_over(&mut self, in_memory: usize) -> u64 {
+        let newer = self.exchanges.split_off(in_memory.min(self.exchanges.len()));
+        let handed = self.forget();
+        self.exchanges = newer;
+        handed
     }
 
     /// Forgets the exchanges that wait and are not being written; returns how many those were.
