@@ -124,7 +124,9 @@ pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console)
     if let Err(failure) = view.close().await {
         account.failure.get_or_insert(failure);
     }
-    if !account.aborted {
+    if account.aborted {
+        storing::stopped(&plan, &mut account);
+    } else {
         storing::see_to(&plan, &mut session, &mut stops, &mut account, console).await;
     }
     let (own, nodes) = (session.is_own().then(|| session.cleanup()), session.nodes());

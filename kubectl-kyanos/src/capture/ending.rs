@@ -50,8 +50,8 @@ pub(super) struct Account {
     pub(super) drained: bool,
     /// Exchanges that go on waiting to be stored, where the store is not there yet.
     pub(super) waiting: Option<u64>,
-    /// Exchanges that are stored.
-    pub(super) stored: u64,
+    /// Exchanges that are stored, where the hub said so.
+    pub(super) stored: Option<u64>,
     /// A second signal: nothing more is waited for.
     pub(super) aborted: bool,
     /// Why the session did not end as it should.

@@ -41,6 +41,8 @@ enum Why {
     Lasting,
     /// It took too long.
     Late,
+    /// The hub does not answer: nobody knows what is stored.
+    Unheard,
     /// The user did not want to wait.
     Skipped,
 }
@@ -78,7 +80,7 @@ pub(super) async fn see_to(
     let waits = account.drained && plan.stores();
     let short = if waits { store(plan.needs_store(), session, stops, console).await } else { None };
     if let Some(target) = &plan.save {
-        save(session, target, stops, account, console).await;
+        save(session, target, short.as_ref(), stops, account, console).await;
     }
     if !waits {
         return;
@@ -86,10 +88,15 @@ pub(super) async fn see_to(
     let stays = plan.keeps() && short.as_ref().is_none_or(|short| short.why != Why::Lasting);
     close(session, stays && short.is_some(), account).await;
     let Some(short) = short.filter(|_| plan.needs_store()) else { return };
-    if plan.keeps() && short.why == Why::Lasting && account.stored == 0 {
+    if plan.keeps() && holds_nothing(&short, account) {
         session.forgo_keeping();
     }
     say(&short, plan.keeps(), account, console);
+}
+
+/// Whether a store has nothing and never will; one that could not be asked may have everything.
+fn holds_nothing(short: &Short, account: &Account) -> bool {
+    short.why == Why::Lasting && account.stored == Some(0)
 }
 
 /// Says what is not where it was to be.
@@ -99,11 +106,12 @@ fn say(short: &Short, keeps: bool, account: &mut Account, console: &Console) {
         // The hub of a kept session goes on: this is what the user chose.
         (Why::Skipped, true) => return console.warning(&format!("the store was not waited for: {what}")),
         (Why::Late, true) => Failure::new(format!("the store is not there in time: {what}")),
-        (Why::Lasting, true) if account.stored == 0 => {
+        (Why::Unheard, true) => Failure::new(format!("whether all is stored is not known: {what}")),
+        (Why::Lasting, true) if holds_nothing(short, account) => {
             Failure::new(format!("nothing is kept, since nothing is stored: {what}"))
         }
         (Why::Lasting, true) => Failure::new(format!("not all is stored: {what}")),
-        (Why::Skipped | Why::Late | Why::Lasting, false) => {
+        (Why::Skipped | Why::Late | Why::Unheard | Why::Lasting, false) => {
             Failure::new(format!("not all that was captured is in the store: {what}"))
         }
     };
@@ -124,7 +132,7 @@ async fn close(session: &mut Session, lags: bool, account: &mut Account) {
         if lags {
             account.balances = summary::read(&state.balances);
         }
-        (account.waiting, account.stored) = (lags.then_some(state.waiting), state.stored);
+        (account.waiting, account.stored) = (lags.then_some(state.waiting), Some(state.stored));
     }
 }
 
@@ -151,10 +159,10 @@ async fn store(
     let short = tokio::select! {
         short = wait(describe, trouble, console) => short,
         failure = lost(&mut session.notices) => {
-            Some(Short { why: Why::Lasting, what: failure.what, hint: None })
+            Some(Short { why: Why::Unheard, what: failure.what, hint: None })
         }
-        _signal = stops.next_signal() => {
-            let what = "Ctrl-C ended the wait".to_owned();
+        signal = stops.next_signal() => {
+            let what = format!("{} ended the wait", signal.reason());
             Some(Short { why: Why::Skipped, what, hint: None })
         }
     };
@@ -191,7 +199,7 @@ async fn wait<F: Future<Output = Result<v1::DescribeResponse, Failure>>>(
                 }
             }
             Err(failure) if failure.passing && heard.elapsed() < HUB_TIMEOUT => {}
-            Err(failure) => return Some(Short { why: Why::Lasting, what: failure.what, hint: None }),
+            Err(failure) => return Some(Short { why: Why::Unheard, what: failure.what, hint: None }),
         }
         tokio::time::sleep(STORE_POLL).await;
     }
@@ -230,9 +238,17 @@ fn is_starting(state: &v1::DescribeResponse) -> bool {
     state.store.as_ref().is_some_and(store_state::is_starting)
 }
 
+/// Says that a command that was stopped at once wrote no file.
+pub(super) fn stopped(plan: &Plan, account: &mut Account) {
+    if let Some(target) = &plan.save {
+        account.failure.get_or_insert(unsaved(Failure::new("saving was skipped"), target));
+    }
+}
+
 async fn save(
     session: &mut Session,
     target: &Target,
+    short: Option<&Short>,
     stops: &mut Stops,
     account: &mut Account,
     console: &mut Console,
@@ -251,6 +267,10 @@ async fn save(
             let rows = count(rows);
             console
                 .say(&format!("saved {rows} exchanges to {shown} in {:.1}s", began.elapsed().as_secs_f64()));
+            if let Some(Short { what, .. }) = short {
+                let lacks = format!("`{shown}` lacks what the store did not take: {what}");
+                account.failure.get_or_insert(Failure::new(lacks));
+            }
         }
         Err(failure) => {
             account.failure.get_or_insert(unsaved(failure, target));
@@ -353,7 +373,7 @@ mod tests {
         assert!(short.what.contains("no socket"), "{}", short.what);
         let gone = || Err(Failure::new("the connection broke").passing());
         let (short, after) = waited(vec![Ok(starting(9)), gone()], None).await;
-        assert_eq!(short.expect("the hub is gone").why, Why::Lasting);
+        assert_eq!(short.expect("the hub is gone").why, Why::Unheard);
         assert!(after >= HUB_TIMEOUT && after < HUB_TIMEOUT + STORE_POLL * 2, "{after:?}");
     }
 
@@ -365,14 +385,19 @@ mod tests {
             say(&short(why), keeps, &mut account, &Console::new(false, false));
             account.failure.map(|failure| failure.what)
         };
-        let nothing = told(Why::Lasting, true, 0).expect("a failure");
+        let nothing = told(Why::Lasting, true, Some(0)).expect("a failure");
         assert!(nothing.starts_with("nothing is kept") && nothing.contains("image x"), "{nothing}");
-        let some = told(Why::Lasting, true, 5).expect("a failure");
+        let some = told(Why::Lasting, true, Some(5)).expect("a failure");
         assert!(some.starts_with("not all is stored"), "{some}");
-        assert_eq!(told(Why::Skipped, true, 0), None, "the user chose it, and the hub goes on");
-        assert!(told(Why::Late, true, 0).is_some());
-        for why in [Why::Lasting, Why::Late, Why::Skipped] {
-            assert!(told(why, false, 5).expect("a failure").contains("in the store"));
+        assert_eq!(told(Why::Skipped, true, Some(0)), None, "the user chose it, and the hub goes on");
+        assert!(told(Why::Late, true, Some(0)).is_some());
+        // What nobody could ask may hold everything.
+        for why in [Why::Unheard, Why::Lasting] {
+            let unknown = told(why, true, None).expect("a failure");
+            assert!(!unknown.contains("nothing"), "{unknown}");
+        }
+        for why in [Why::Lasting, Why::Late, Why::Unheard, Why::Skipped] {
+            assert!(told(why, false, Some(5)).expect("a failure").contains("in the store"));
         }
     }
 
