@@ -12,7 +12,7 @@ use kube::core::{DynamicObject, GroupVersionKind};
 use proto::causes::with_causes;
 
 use super::connect::Connection;
-use super::manifests::{self, Part, Values};
+use super::manifests::{self, Part, Platform, Values};
 use super::names;
 use crate::cli::values::PullSecret;
 use crate::failure::Failure;
@@ -102,12 +102,12 @@ impl<'a> Applier<'a> {
     }
 
     /// Writes what pods need before they start; returns the address of the hub's Service.
-    pub(crate) async fn surroundings(&self, values: &Values, openshift: bool) -> Result<String, Failure> {
+    pub(crate) async fn surroundings(&self, values: &Values) -> Result<String, Failure> {
         let mut objects = Vec::new();
         for part in [Part::Service, Part::Secrets, Part::Rbac, Part::NetworkPolicy, Part::Lease] {
             objects.extend(manifests::render(values, part)?);
         }
-        if openshift {
+        if values.platform == Platform::OpenShift {
             objects.extend(manifests::render(values, Part::OpenShift)?);
         }
         let (bindings, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_binding);

@@ -19,9 +19,6 @@ pub(crate) const LEASE_SECONDS: u32 = 60;
 /// Architectures that hub and capturer are built for, as Kubernetes names them.
 pub(crate) const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
-/// Ports at which most API servers are reached, for what is printed without asking one.
-pub(crate) const USUAL_API_PORTS: [u16; 2] = [443, 6443];
-
 /// Bytes beside the rows that a store of its own may fill: the server's system tables, logs and indexes.
 const STORE_OVERHEAD: u64 = 1 << 30;
 
@@ -88,6 +85,17 @@ pub(crate) struct DataVolume {
     size_limit: Option<String>,
 }
 
+/// What a cluster is, where that changes what may be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Platform {
+    /// Kubernetes as it comes.
+    #[default]
+    Kubernetes,
+    /// Its SCC `anyuid` refuses every pod that names a seccomp profile.
+    OpenShift,
+}
+
 /// What the templates are filled with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Values {
@@ -133,6 +141,8 @@ pub(crate) struct Values {
     pub(crate) ingest_port: u16,
     /// Ports at which the API server is reached; empty where that is not known.
     pub(crate) api_ports: Vec<u16>,
+    /// What the cluster is.
+    pub(crate) platform: Platform,
     /// Ports of a store of the user's own.
     pub(crate) store_ports: Vec<u16>,
     /// Whether a host of that store is given by name.
@@ -198,6 +208,7 @@ impl Values {
             capabilities_only: request.capabilities_only,
             ingest_port: INGEST_PORT,
             api_ports: Vec::new(),
+            platform: Platform::default(),
             store_ports: Vec::new(),
             store_by_name: false,
             hub_launch: generated(),

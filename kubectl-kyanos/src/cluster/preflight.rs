@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::apply::said;
 use super::connect::{self, Connection};
-use super::manifests::{self, ARCHITECTURES, Part, Values};
+use super::manifests::{self, ARCHITECTURES, Part, Platform, Values};
 use super::request::Request;
 use super::{names, teardown};
 use crate::failure::Failure;
@@ -57,8 +57,8 @@ pub(crate) struct Report {
     pub(crate) nodes: Vec<Node>,
     /// Lines to tell the user.
     pub(crate) notes: Vec<String>,
-    /// Whether the API group `security.openshift.io` is served.
-    pub(crate) openshift: bool,
+    /// What the cluster is.
+    pub(crate) platform: Platform,
     /// Ports at which the API server is reached from pods; empty where that could not be read.
     pub(crate) api_ports: Vec<u16>,
 }
@@ -71,13 +71,13 @@ pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<
     futures_util::try_join!(version(connection), rights::check(connection, &values.namespace))?;
     let list = ListParams { label_selector: request.node_selector.clone(), ..ListParams::default() };
     let nodes = Api::<ClusterNode>::all(client.clone());
-    let (nodes, openshift, api_ports, leftovers) = futures_util::try_join!(
+    let (nodes, platform, api_ports, leftovers) = futures_util::try_join!(
         async { nodes.list(&list).await.map_err(|error| connect::failure(&error, &connection.server)) },
-        openshift(connection),
+        platform(connection),
         async { Ok(api_ports(client).await) },
         teardown::remove_ended(connection),
     )?;
-    let mut report = Report { openshift, api_ports, notes: leftovers, ..Report::default() };
+    let mut report = Report { platform, api_ports, notes: leftovers, ..Report::default() };
     choose(nodes.items, request, &mut report)?;
     admission(client, &values).await?;
     Ok(report)
@@ -100,10 +100,11 @@ async fn version(connection: &Connection) -> Result<(), Failure> {
     .hint("on its nodes `kubectl-kyanos watch --local` works without Kubernetes"))
 }
 
-async fn openshift(connection: &Connection) -> Result<bool, Failure> {
+async fn platform(connection: &Connection) -> Result<Platform, Failure> {
     let groups = connection.client.list_api_groups().await;
     let groups = groups.map_err(|error| connect::failure(&error, &connection.server))?;
-    Ok(groups.groups.iter().any(|group| group.name == OPENSHIFT_GROUP))
+    let is_openshift = groups.groups.iter().any(|group| group.name == OPENSHIFT_GROUP);
+    Ok(if is_openshift { Platform::OpenShift } else { Platform::Kubernetes })
 }
 
 /// The ports of the API server, of its Service and of what is behind that; none where they may not be read.

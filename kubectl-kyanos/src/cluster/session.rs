@@ -74,7 +74,7 @@ impl Cluster {
         }
         let launches = Launches::new(&request)?;
         let mut values = launches.values(wanted, &request, &connection.owner)?;
-        values.api_ports = report.api_ports;
+        (values.api_ports, values.platform) = (report.api_ports, report.platform);
         if let Some(secret) = &request.pull_secret {
             values.pull_secret = Some(apply::pull_secret(connection, secret).await?);
         }
@@ -86,7 +86,7 @@ impl Cluster {
             let console = Mutex::new(&mut *console);
             let tell = |line: &str| console.lock().unwrap_or_else(PoisonError::into_inner).step(line);
             let applier = Applier::new(connection.client.clone(), &values, &session.namespace_uid, &tell);
-            launches.write(applier, &mut values, wanted, report.openshift).await?;
+            launches.write(applier, &mut values, wanted).await?;
         }
         console.done(&format!("made namespace {} with all that is in it", values.namespace));
         let forward = Forward::new(&connection.client, &session.name);

@@ -30,7 +30,7 @@ async fn everything_told(api: &FakeApi, tell: Tell<'_>) -> Result<String, Failur
     let uid = create_namespace(&client, &values).await?;
     let mut applier = Applier::new(client, &values, &uid, tell);
     applier.foundation(&values).await?;
-    let address = applier.surroundings(&values, false).await?;
+    let address = applier.surroundings(&values).await?;
     applier.hub(&values).await?;
     applier.capturers(&values).await?;
     Ok(address)

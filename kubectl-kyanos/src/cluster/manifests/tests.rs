@@ -216,6 +216,22 @@ fn ways_out_are_those_that_are_needed() {
 }
 
 #[test]
+fn on_openshift_no_pod_of_the_hub_names_a_seccomp_profile() {
+    let mut values = Values::new(&full(), "me").expect("values");
+    let names = |values: &Values| {
+        let objects = render(values, Part::Hub).expect("objects");
+        serde_json::to_string(&objects).expect("JSON").matches("seccompProfile").count()
+    };
+    let request = request();
+    assert_eq!(names(&Values::new(&request, "me").expect("values")), 2, "the hub's and the store's");
+    values.platform = Platform::OpenShift;
+    assert_eq!(names(&values), 0);
+    let mut own = Values::new(&request, "me").expect("values");
+    own.platform = Platform::OpenShift;
+    assert_eq!(names(&own), 0);
+}
+
+#[test]
 fn the_store_keeps_no_right_that_it_does_not_need() {
     let hub: Deployment = one(&request(), Part::Hub);
     let pod = hub.spec.and_then(|spec| spec.template.spec).expect("a pod");

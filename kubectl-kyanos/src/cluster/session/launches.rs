@@ -6,7 +6,7 @@ use proto::launch::{CapturerLaunch, HubLaunch, HubPlace, INGEST_PORT, Identity, 
 
 use super::credentials::StoreLogins;
 use crate::cluster::apply::Applier;
-use crate::cluster::manifests::{self, GENERATED, USUAL_API_PORTS, Values};
+use crate::cluster::manifests::{self, GENERATED, Values};
 use crate::cluster::request::Request;
 use crate::failure::Failure;
 use crate::session::certificates::{self, Identities};
@@ -103,10 +103,9 @@ impl Launches {
         mut applier: Applier<'_>,
         values: &mut Values,
         wanted: &Wanted,
-        openshift: bool,
     ) -> Result<(), Failure> {
         applier.foundation(values).await?;
-        let address = applier.surroundings(values, openshift).await?;
+        let address = applier.surroundings(values).await?;
         let address = if address.contains(':') { format!("[{address}]") } else { address };
         values.capturer_launch = self.capturers(wanted, &values.session, &address)?;
         futures_util::try_join!(applier.hub(values), applier.capturers(values))?;
@@ -149,7 +148,6 @@ pub(crate) fn print(wanted: &Wanted, cluster: &Request) -> Result<String, Failur
     let mut values = launches.values(wanted, &request, GENERATED)?;
     GENERATED.clone_into(&mut values.started);
     values.capturer_launch = launches.capturers(wanted, &request.name, GENERATED)?;
-    values.api_ports = USUAL_API_PORTS.to_vec();
     manifests::print(&values)
 }
 
