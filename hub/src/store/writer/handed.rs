@@ -6,6 +6,7 @@ use proto::v1;
 use proto::v1::value::Kind;
 
 use super::Writer;
+use super::spool::Read;
 use crate::store::row::{self, Cell};
 use crate::store::schema::{CAPTURERS, Dialect, EXCHANGES, HOPS, LOSSES, Table};
 use crate::store::{CHUNK_BYTES, CHUNK_ROWS, CapturerRow, LossRow, PullSink, Scope, StoreError};
@@ -50,14 +51,15 @@ impl Writer {
     ) -> Result<bool, StoreError> {
         let holding = Holding::of(self);
         let Some(held) = holding.held().await else { return Ok(false) };
-        match self.stream(scope, &held, sink).await {
-            Ok(Ok(())) => {}
+        let damaged = match self.stream(scope, &held, sink).await {
+            Ok(Ok(damaged)) => damaged,
             Ok(Err(Gone)) => return Ok(true),
             Err(error) => return Err(StoreError::Embedded { doing: "reading", reason: error.to_string() }),
-        }
+        };
         if handed_over {
             let mut queue = self.shared.queue();
             if queue.abandoned == held.abandoned {
+                queue.damaged(damaged);
                 // What came since goes on waiting.
                 queue.totals.stored += queue.hand_over(held.exchanges.len());
                 queue.capturers.clear();
@@ -69,14 +71,18 @@ impl Writer {
         Ok(true)
     }
 
-    async fn stream(&self, scope: &Scope, held: &Held, sink: &PullSink) -> std::io::Result<Result<(), Gone>> {
+    /// Sends all tables; returns how many exchanges could not be read.
+    async fn stream(
+        &self,
+        scope: &Scope,
+        held: &Held,
+        sink: &PullSink,
+    ) -> std::io::Result<Result<u64, Gone>> {
         let dialect = Dialect::Sqlite;
         let total = held.spooled + held.exchanges.len() as u64;
         let mut exchanges = Sending::of(&EXCHANGES, total, sink);
         let of_exchange = |one: &v1::Exchange| vec![values(row::exchange(scope, dialect, one))];
-        if self.each(held, &mut exchanges, of_exchange).await?.is_err() {
-            return Ok(Err(Gone));
-        }
+        let Ok(damaged) = self.each(held, &mut exchanges, of_exchange).await? else { return Ok(Err(Gone)) };
         let mut hops = Sending::of(&HOPS, 0, sink);
         let of_hops =
             |one: &v1::Exchange| row::hops(scope, dialect, one).into_iter().map(values).collect::<Vec<_>>();
@@ -92,28 +98,32 @@ impl Writer {
                 return Ok(Err(Gone));
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(damaged))
     }
 
-    /// Sends the rows that each exchange makes, of those on disk first.
+    /// Sends the rows that each exchange makes, of those on disk first; returns how many exchanges could not be read.
     async fn each(
         &self,
         held: &Held,
         to: &mut Sending<'_>,
         make: impl Fn(&v1::Exchange) -> Vec<(v1::Row, usize)>,
-    ) -> std::io::Result<Result<(), Gone>> {
+    ) -> std::io::Result<Result<u64, Gone>> {
         if to.begin().await.is_err() {
             return Ok(Err(Gone));
         }
-        let (mut at, mut left) = (0, held.spooled);
+        let (mut before, mut left, mut unread) = (0, held.spooled, 0);
         while left > 0 {
             let abandoned = held.abandoned;
-            let (some, next) = self.shared.on_disk(move |spool| spool.at(abandoned)?.read(at)).await?;
-            if some.is_empty() {
+            let read = self
+                .shared
+                .on_disk(move |spool| Ok(spool.at(abandoned).and_then(|spool| spool.read(before))));
+            let Some(Read { exchanges, damaged }) = read.await? else {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            (at, left) = (next, left.saturating_sub(some.len() as u64));
-            for exchange in &some {
+            };
+            before += 1;
+            unread += damaged as u64;
+            left = left.saturating_sub((exchanges.len() + damaged) as u64);
+            for exchange in &exchanges {
                 if to.add(make(exchange)).await.is_err() {
                     return Ok(Err(Gone));
                 }
@@ -124,7 +134,7 @@ impl Writer {
                 return Ok(Err(Gone));
             }
         }
-        Ok(to.end().await)
+        Ok(to.end().await.map(|()| unread))
     }
 }
 

@@ -90,6 +90,13 @@ impl Queue {
         self.taken(0, exchanges)
     }
 
+    /// Counts as lost what was on disk and cannot be read.
+    pub(super) fn damaged(&mut self, exchanges: u64) {
+        self.spooled = self.spooled.saturating_sub(exchanges);
+        self.spool_is_full = false;
+        self.totals.lost += exchanges;
+    }
+
     fn taken(&mut self, bytes: usize, exchanges: Vec<Arc<v1::Exchange>>) -> Taken {
         // There may be room again, or the disk that refused may take something.
         self.spool_is_full = false;

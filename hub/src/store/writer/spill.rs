@@ -3,11 +3,9 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use proto::v1;
-
 use super::Shared;
 use super::queue::Taken;
-use super::spool::Spool;
+use super::spool::{Read, Spool};
 
 // === impl Shared ===
 
@@ -19,7 +17,11 @@ impl Shared {
             while let Some(spilling) = self.spilling() {
                 let exchanges: Vec<_> = spilling.exchanges.iter().map(|(_, one)| Arc::clone(one)).collect();
                 let abandoned = spilling.abandoned;
-                let pushed = self.on_disk(move |spool| spool.at(abandoned)?.push(exchanges.iter())).await;
+                let pushed = self
+                    .on_disk(move |spool| {
+                        spool.at(abandoned).map_or(Ok(0), |spool| spool.push(exchanges.iter()))
+                    })
+                    .await;
                 let fitting = pushed.unwrap_or_else(|error| {
                     tracing::warn!(%error, "what waits for the store cannot be put on disk");
                     0
@@ -50,26 +52,36 @@ impl Shared {
         done.await.map_err(io::Error::other)?
     }
 
-    /// Takes the oldest from disk; `None` when there was nothing, or it was given up meanwhile.
+    /// Takes the oldest from disk; `None` when there was nothing to write, or it was given up meanwhile.
     pub(super) async fn take_spooled(self: &Arc<Self>) -> Option<Taken> {
         let abandoned = self.queue().abandoned;
-        let read = self.on_disk(move |spool| spool.at(abandoned)?.take()).await;
-        let exchanges: Vec<Arc<v1::Exchange>> = match read {
-            Ok(exchanges) => exchanges,
-            Err(error) => return self.spool_is_damaged(abandoned, &error).await,
+        let read = self.on_disk(move |spool| Ok(spool.at(abandoned).and_then(Spool::take))).await;
+        let Read { exchanges, damaged } = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => return self.spool_is_gone(abandoned, None),
+            Err(error) => return self.spool_is_gone(abandoned, Some(&error)),
         };
         let mut queue = self.queue();
-        (queue.abandoned == abandoned).then(|| queue.take_spooled(exchanges))
+        if queue.abandoned != abandoned {
+            return None;
+        }
+        queue.damaged(damaged as u64);
+        if !exchanges.is_empty() {
+            return Some(queue.take_spooled(exchanges));
+        }
+        drop(queue);
+        self.settle();
+        None
     }
 
-    /// What is on disk cannot be read: it is lost.
-    async fn spool_is_damaged(self: &Arc<Self>, abandoned: u64, error: &io::Error) -> Option<Taken> {
-        drop(self.on_disk(Spool::clear).await);
+    /// What is on disk is there no more: it is lost, unless it was given up.
+    fn spool_is_gone(&self, abandoned: u64, error: Option<&io::Error>) -> Option<Taken> {
         let mut queue = self.queue();
         if queue.abandoned == abandoned {
-            let lost = std::mem::take(&mut queue.spooled);
-            queue.totals.lost += lost;
-            tracing::warn!(%error, exchanges = lost, "what waited for the store on disk cannot be read");
+            let lost = queue.spooled;
+            queue.damaged(lost);
+            let reason = error.map(ToString::to_string);
+            tracing::warn!(reason, exchanges = lost, "what waited for the store on disk is gone");
         }
         drop(queue);
         self.settle();

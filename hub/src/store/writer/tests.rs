@@ -25,6 +25,8 @@ struct Inside {
     losses: Vec<LossRow>,
     closed: bool,
     bytes_each: u64,
+    /// How long each batch takes.
+    slowness: Duration,
 }
 
 impl Fake {
@@ -53,6 +55,8 @@ impl Store for Fake {
 
     async fn write(&mut self, batch: Arc<Batch>) -> Result<Written, StoreError> {
         self.up()?;
+        let slowness = self.inside().slowness;
+        tokio::time::sleep(slowness).await;
         let mut inside = self.inside();
         if batch.exchanges.iter().any(|exchange| inside.refuses.contains(&exchange.id)) {
             return Err(StoreError::Statement { message: "no".to_owned() });
@@ -358,6 +362,58 @@ async fn what_a_full_disk_has_no_room_for_is_counted_and_room_that_comes_back_is
     offer_steadily(&writer, 60_000..65_000, 2 * CROWDED_PAYLOAD).await;
     assert!(writer.shared.queue().spooled > 0);
     assert_eq!(writer.totals().lost, lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_quite_catches_up_loses_nothing_however_much_passes_through_the_disk() {
+    const LIMIT: u64 = 8 << 20;
+    const PAYLOAD: usize = CROWDED_PAYLOAD / 2;
+    /// So many wait on disk.
+    const BACKLOG: u64 = 6_000;
+    let folder = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.inside().down = true;
+    let writer = spooling(&fake, folder.path(), LIMIT);
+    offer_steadily(&writer, 0..15_000, PAYLOAD).await;
+    // It takes about as much as comes.
+    fake.inside().slowness = Duration::from_millis(1);
+    fake.inside().down = false;
+    for first in (15_000..150_000).step_by(500) {
+        offer_steadily(&writer, first..first + 500, PAYLOAD).await;
+        assert!(writer.shared.queue().spooled > 0, "some waits on disk all the time");
+        while writer.shared.queue().spooled > BACKLOG {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(std::fs::metadata(folder.path().join("kyanos-spool")).unwrap().len() <= LIMIT);
+    assert_eq!(writer.totals().lost, 0);
+    assert!(writer.flush(soon()).await);
+    assert_eq!(fake.inside().ids, (0..150_000).collect::<Vec<_>>());
+    balanced(&writer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_on_disk_is_counted_and_the_rest_is_stored_or_handed_over() {
+    for hands_over in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = Fake::default();
+        fake.inside().down = true;
+        let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
+        offer_steadily(&writer, 0..20_000, CROWDED_PAYLOAD).await;
+        // The length of the very first on disk, which costs the chunk that it is in.
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("kyanos-spool")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &u32::MAX.to_le_bytes(), 0).unwrap();
+        if hands_over {
+            let (ids, ..) = pulled(&writer, true).await.unwrap().unwrap();
+            assert_eq!(ids.len() as u64, writer.totals().stored);
+        }
+        fake.inside().down = false;
+        assert!(writer.flush(soon()).await);
+        let totals = writer.totals();
+        assert!(totals.lost > 0 && totals.lost <= BATCH_ROWS as u64, "{totals:?}");
+        assert_eq!(totals.stored + totals.lost, 20_000);
+        balanced(&writer);
+    }
 }
 
 #[tokio::test(start_paused = true)]
