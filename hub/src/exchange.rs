@@ -22,15 +22,17 @@ pub fn fitting(
     if used.saturating_add(bytes) <= limit / 2 {
         return Some((bytes, Arc::clone(exchange)));
     }
-    let payload = |message: &Option<v1::Message>| message.as_ref().map_or(0, |message| message.payload.len());
-    let long = payload(&exchange.request).max(payload(&exchange.response)) > CROWDED_PAYLOAD;
-    let (bytes, kept) = if long {
-        let short = shortened(exchange, CROWDED_PAYLOAD);
-        (memory(&short), Arc::new(short))
-    } else {
-        (bytes, Arc::clone(exchange))
-    };
+    let kept = within(exchange, CROWDED_PAYLOAD);
+    let bytes = memory(&kept);
     (used.saturating_add(bytes) <= limit).then_some((bytes, kept))
+}
+
+/// An exchange whose payloads are no longer than that: itself, or a shortened copy.
+#[must_use]
+pub fn within(exchange: &Arc<v1::Exchange>, payload_bytes: usize) -> Arc<v1::Exchange> {
+    let payload = |message: &Option<v1::Message>| message.as_ref().map_or(0, |message| message.payload.len());
+    let is_long = payload(&exchange.request).max(payload(&exchange.response)) > payload_bytes;
+    if is_long { Arc::new(shortened(exchange, payload_bytes)) } else { Arc::clone(exchange) }
 }
 
 /// Bytes that an exchange takes in memory, roughly: buffers are bounded by it.

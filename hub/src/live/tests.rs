@@ -147,3 +147,25 @@ async fn what_a_viewer_lost_stays_in_the_total_when_it_leaves() {
         assert!(live.balances().is_empty());
     }
 }
+
+#[tokio::test]
+async fn what_was_sent_is_kept_as_short_as_it_was_sent() {
+    const COUNT: u64 = 300;
+    let live = Live::default();
+    let resume = Some(v1::Resume::default());
+    let watch = live.watch(&v1::WatchRequest { resume, ..all(false) }).unwrap();
+    // Whole they are several times what is kept.
+    let payload = watch::SENT_BYTES / 50;
+    for id in 0..COUNT {
+        live.publish(&exchanges(id..id + 1, payload));
+        assert_eq!(watch.next(10, 1 << 20).await.exchanges.len(), 1);
+    }
+    watch.leave();
+    watch.go_on(0);
+    let again = watch.next(1000, 1 << 20).await;
+    let ids: Vec<u64> = again.exchanges.iter().map(|exchange| exchange.id).collect();
+    assert_eq!(ids, (0..COUNT).collect::<Vec<_>>());
+    let request = again.exchanges[0].request.as_ref().unwrap();
+    assert_eq!((request.payload.len(), request.truncated), (10, true));
+    assert_eq!((balanced(&watch.balance()), watch.balance().delivered), (0, COUNT));
+}

@@ -117,16 +117,23 @@ impl Watch {
             bytes = bytes.saturating_add(size);
             buffer.position += 1;
             buffer.delivered += u64::from(!again);
-            if self.resumes {
-                buffer.keep(size, Arc::clone(&exchange));
-            }
             taken.push(exchange);
         }
         let end = buffer.is_over() && buffer.waiting.is_empty();
         let balance = Some(self.ledger(&buffer).into());
         drop(buffer);
-        let exchanges =
-            taken.iter().map(|exchange| exchange::shortened(exchange, self.payload_bytes)).collect();
+        let sent = taken.iter().map(|exchange| exchange::within(exchange, self.payload_bytes));
+        let exchanges = if self.resumes {
+            let sent: Vec<Arc<v1::Exchange>> = sent.collect();
+            let exchanges = sent.iter().map(|exchange| v1::Exchange::clone(exchange)).collect();
+            let mut buffer = self.buffer();
+            for exchange in sent {
+                buffer.keep(exchange);
+            }
+            exchanges
+        } else {
+            sent.map(Arc::unwrap_or_clone).collect()
+        };
         Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at, hub: 0 })
     }
 
@@ -176,8 +183,9 @@ impl Buffer {
         self.closed && !self.relayed.is_open()
     }
 
-    /// Keeps what is sent.
-    fn keep(&mut self, bytes: usize, exchange: Arc<v1::Exchange>) {
+    /// Keeps what is sent, as it is sent: with payloads as short as the viewer wants them.
+    fn keep(&mut self, exchange: Arc<v1::Exchange>) {
+        let bytes = exchange::memory(&exchange);
         self.sent.push_back((bytes, exchange));
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
         while self.sent.len() > SENT_EXCHANGES || self.sent_bytes > SENT_BYTES {
