@@ -1,14 +1,14 @@
 //! What is known of a cluster's pods, services and nodes, in the few fields that names need.
 
+mod dead;
 mod ends;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use self::dead::Dead;
 use super::changes::{Changes, Item};
 
 /// How long the address of a deleted pod still names it: its last exchanges arrive after it.
@@ -78,7 +78,7 @@ pub struct Index {
     pods: BTreeMap<Key, Pod>,
     by_ip: HashMap<IpAddr, Vec<Key>>,
     by_node: HashMap<Arc<str>, BTreeSet<Key>>,
-    tombstones: VecDeque<(Instant, Key, Pod)>,
+    dead: Dead,
     services: HashMap<Key, Service>,
     service_at: HashMap<(IpAddr, u16), BTreeSet<Key>>,
     service_on: HashMap<u16, BTreeSet<Key>>,
@@ -176,12 +176,7 @@ impl Index {
         self.unlink_pod(key);
         let Some(pod) = self.pods.remove(key) else { return };
         self.changed(|| Item::Pod(key.clone()));
-        self.tombstones.push_back((Instant::now(), key.clone(), pod));
-        while self.tombstones.len() > MAX_TOMBSTONES
-            || self.tombstones.front().is_some_and(|(died, _, _)| died.elapsed() > TOMBSTONE_PERIOD)
-        {
-            self.tombstones.pop_front();
-        }
+        self.dead.add(key, pod);
         self.forgotten += 1;
         if self.forgotten >= MAX_TOMBSTONES {
             self.forgotten = 0;
@@ -408,11 +403,7 @@ impl Index {
     #[must_use]
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
         let key = (namespace.into(), name.into());
-        let dead = || {
-            let dead = self.tombstones.iter().rev().find(|(_, known, _)| *known == key);
-            dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE_PERIOD).map(|(_, _, pod)| pod)
-        };
-        self.pods.get(&key).or_else(dead)
+        self.pods.get(&key).or_else(|| self.dead.named(&key))
     }
 
     /// "KIND/NAME" of the workload that a pod belongs to, followed up as far as it is known.

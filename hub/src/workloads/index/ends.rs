@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto::filter::address;
 use proto::v1::{Component, Endpoint, Exchange, Origin, Side};
 
-use super::{Index, Key, Pod, TOMBSTONE_PERIOD, only};
+use super::{Index, Key, only};
 
 /// Port of every node's kubelet, and command name of its process.
 const KUBELET: (u16, &str) = (10250, "kubelet");
@@ -122,20 +122,17 @@ impl Index {
 
     /// The pod that was deleted a moment ago, and whose address no other one has.
     fn dead_pod_at(&self, ip: IpAddr) -> Option<Key> {
-        if self.by_ip.contains_key(&ip) {
-            return None;
-        }
-        let was_here = |pod: &Pod| !pod.ended && pod.own_ips().contains(&ip);
-        let dead = self.tombstones.iter().rev().find(|(_, _, pod)| was_here(pod));
-        dead.filter(|(died, _, _)| died.elapsed() <= TOMBSTONE_PERIOD).map(|(_, key, _)| key.clone())
+        if self.by_ip.contains_key(&ip) { None } else { self.dead.at(ip).cloned() }
     }
 
     /// The pod of a service that has exactly one ready endpoint.
     fn only_pod(&self, service: &Key) -> Option<Key> {
         let slices = self.slices_of.get(service)?.iter().filter_map(|slice| self.slices.get(slice));
         let ready = slices.flat_map(|slice| &slice.endpoints).filter(|(_, ready, _)| *ready);
-        let pods: Vec<_> = ready.map(|(ip, _, pod)| pod.as_ref().ok_or(ip)).collect();
-        only(pods.iter())?.ok().map(|pod| (Arc::clone(&service.0), Arc::clone(pod)))
+        // A Service of a thousand pods is left at the second.
+        only(ready.map(|(ip, _, pod)| pod.as_ref().ok_or(ip)))?
+            .ok()
+            .map(|pod| (Arc::clone(&service.0), Arc::clone(pod)))
     }
 }
 

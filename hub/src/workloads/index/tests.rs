@@ -219,6 +219,33 @@ async fn a_deleted_pod_is_named_for_a_minute_unless_its_address_is_anothers() {
     assert!(index.pod("shop", "a").is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_pods_that_had_a_name_or_an_address_one_after_another_the_last_one_counts() {
+    let mut index = Index::default();
+    let owned = |name: &str| Pod { owner: Some(("Job".into(), name.into())), ..pod("10.0.0.1") };
+    let die = |index: &mut Index, name: &str, pod: Pod| {
+        index.set_pod(&key(name), pod);
+        index.remove_pod(&key(name));
+    };
+    die(&mut index, "a", owned("first"));
+    tokio::time::advance(TOMBSTONE_PERIOD / 2).await;
+    die(&mut index, "a", owned("second"));
+    die(&mut index, "b", pod("10.0.0.2"));
+    // One that had ended had given its address back.
+    die(&mut index, "c", Pod { ended: true, ..pod("10.0.0.2") });
+    let workload = |index: &Index| index.pod("shop", "a").map(|pod| index.workload(&key("a"), pod));
+    assert_eq!(workload(&index).as_deref(), Some("Job/second"));
+    tokio::time::advance(TOMBSTONE_PERIOD / 2 + Duration::from_secs(1)).await;
+    // The first one is forgotten now, and takes nothing of the second along.
+    die(&mut index, "d", pod("10.0.0.3"));
+    assert_eq!(index.dead.len(), 4);
+    assert_eq!(workload(&index).as_deref(), Some("Job/second"));
+    assert_eq!(named(&index, "10.0.0.1", 1), names("shop", "a", ""));
+    assert_eq!(named(&index, "10.0.0.2", 1), names("shop", "b", ""));
+    tokio::time::advance(TOMBSTONE_PERIOD / 2).await;
+    assert_eq!(named(&index, "10.0.0.1", 1), names("", "", ""));
+}
+
 #[test]
 fn tombstones_are_bounded() {
     let mut index = Index::default();
@@ -227,7 +254,7 @@ fn tombstones_are_bounded() {
         index.set_pod(&key, pod("10.0.0.1"));
         index.remove_pod(&key);
     }
-    assert_eq!(index.tombstones.len(), MAX_TOMBSTONES);
+    assert_eq!(index.dead.len(), MAX_TOMBSTONES);
     index.tidy();
     assert!(index.by_ip.is_empty() && index.by_node.is_empty() && index.names.is_empty());
 }
