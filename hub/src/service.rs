@@ -3,6 +3,7 @@
 pub mod ingest;
 pub mod peer;
 pub mod resume;
+mod stream;
 pub mod viewer;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

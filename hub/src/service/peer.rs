@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::stream;
 use super::viewer::{self, IN_FLIGHT};
 use crate::live::Stat;
 use crate::session::Session;
@@ -76,7 +77,7 @@ impl Peer for PeerService {
         // Should the stream break before anything passes, its beginning is known.
         drop(sender.try_send(Ok(watch.introduction())));
         let hub = self.session.instance();
-        tokio::spawn(async move { viewer::send_exchanges(&watch, hub, &sender).await });
+        tokio::spawn(async move { stream::send_exchanges(&watch, hub, &sender).await });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 
@@ -88,7 +89,7 @@ impl Peer for PeerService {
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         drop(sender.try_send(Ok(stat.part(false))));
         tokio::spawn(
-            async move { viewer::send_aggregates(&stat, Some(interval), &sender, Stat::part).await },
+            async move { stream::send_aggregates(&stat, Some(interval), &sender, Stat::part).await },
         );
         Ok(Response::new(ReceiverStream::new(responses)))
     }

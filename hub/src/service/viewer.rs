@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::resume::{Place, Returns, Sender};
+use super::resume::Returns;
+use super::stream::{self, CountStream, ExchangeStream};
 use crate::account;
-use crate::live::{LiveError, Stat, Watch};
+use crate::live::LiveError;
 use crate::peers::{HubState, relay};
 use crate::session::{Drained, Lag, Session};
 use crate::store::engine::AnyArchive;
@@ -21,12 +22,6 @@ use crate::store::{Archive as _, StoreError};
 
 /// Responses on their way to a plugin. One: what waits longer is merged into larger responses or counted as lost.
 pub(super) const IN_FLIGHT: usize = 1;
-
-/// Exchanges of one response.
-const RESPONSE_EXCHANGES: usize = 512;
-
-/// Bytes after which a response takes no further exchange.
-const RESPONSE_BYTES: usize = 512 << 10;
 
 /// Longest a drain may be asked to wait.
 const MAX_DRAIN: Duration = Duration::from_mins(1);
@@ -94,13 +89,14 @@ impl Viewer for ViewerService {
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         if let Err(sender) = self.watches.take_up(hub, request.resume.as_ref(), sender) {
             let watch = self.session.live.watch(&request).map_err(|error| refused(&error))?;
+            let exchanges = ExchangeStream { watch: Arc::clone(&watch), hub };
             if request.resume.is_some_and(|resume| resume.hub > 0) {
-                greet(&sender, v1::WatchResponse { hub, ..watch.greeting() });
+                stream::greet(&sender, &exchanges);
             }
             let place = request.resume.map(|_| self.watches.expect(watch.number()));
             let relayed = relay::watch(self.session.peers.connected(), request, &watch);
             tokio::spawn(async move {
-                stream_exchanges(watch, hub, sender, place).await;
+                stream::run(exchanges, sender, place).await;
                 drop(relayed);
             });
         }
@@ -114,13 +110,14 @@ impl Viewer for ViewerService {
         let (sender, responses) = mpsc::channel(IN_FLIGHT);
         if let Err(sender) = self.stats.take_up(hub, request.resume.as_ref(), sender) {
             let stat = self.session.live.stat(&request).map_err(|error| refused(&error))?;
+            let aggregates = CountStream { stat: Arc::clone(&stat), hub, interval };
             if request.resume.is_some_and(|resume| resume.hub > 0) {
-                greet(&sender, v1::StatResponse { hub, ..stat.response(false) });
+                stream::greet(&sender, &aggregates);
             }
             let place = request.resume.map(|_| self.stats.expect(stat.number()));
             let relayed = relay::stat(self.session.peers.connected(), request, &stat);
             tokio::spawn(async move {
-                stream_aggregates(stat, hub, interval, sender, place).await;
+                stream::run(aggregates, sender, place).await;
                 drop(relayed);
             });
         }
@@ -207,139 +204,6 @@ async fn heartbeat(
         let last = response.end.is_some();
         if sender.send(Ok(response)).await.is_err() || last {
             return;
-        }
-    }
-}
-
-/// Tells a viewer that comes again how it stands, before anything waits for it on this stream.
-fn greet<R>(sender: &Sender<R>, response: R) {
-    if sender.try_send(Ok(response)).is_err() {
-        tracing::debug!("a viewer left as soon as it came");
-    }
-}
-
-/// Sends exchanges to the end, over one stream after another where the viewer has a place to come back to.
-async fn stream_exchanges(
-    watch: Arc<Watch>,
-    hub: u64,
-    mut sender: Sender<v1::WatchResponse>,
-    place: Option<Place<v1::WatchResponse>>,
-) {
-    let Some(mut place) = place else {
-        send_exchanges(&watch, hub, &sender).await;
-        return;
-    };
-    loop {
-        let back = tokio::select! {
-            ended = send_exchanges(&watch, hub, &sender) => {
-                if ended {
-                    return;
-                }
-                None
-            }
-            back = place.replaced() => Some(back),
-        };
-        watch.leave();
-        let back = match back {
-            Some(back) => Some(back),
-            None => place.returned().await,
-        };
-        let Some(back) = back else { return };
-        watch.go_on(back.received);
-        sender = back.sender;
-        greet(&sender, v1::WatchResponse { hub, ..watch.greeting() });
-    }
-}
-
-/// Sends exchanges; says whether to the end, rather than until the stream broke.
-pub(super) async fn send_exchanges(watch: &Watch, hub: u64, sender: &Sender<v1::WatchResponse>) -> bool {
-    loop {
-        // A place first: what comes meanwhile goes into the same response.
-        let Ok(place) = sender.reserve().await else { return false };
-        let response = tokio::select! {
-            response = watch.next(RESPONSE_EXCHANGES, RESPONSE_BYTES) => response,
-            () = sender.closed() => return false,
-        };
-        let end = response.end;
-        place.send(Ok(v1::WatchResponse { hub, ..response }));
-        if end {
-            watch.finish();
-            return true;
-        }
-    }
-}
-
-/// Sends statistics to the end, over one stream after another where the viewer has a place to come back to.
-async fn stream_aggregates(
-    stat: Arc<Stat>,
-    hub: u64,
-    interval: Option<Duration>,
-    mut sender: Sender<v1::StatResponse>,
-    place: Option<Place<v1::StatResponse>>,
-) {
-    let make = |stat: &Stat, last| v1::StatResponse { hub, ..stat.response(last) };
-    let Some(mut place) = place else {
-        send_aggregates(&stat, interval, &sender, make).await;
-        return;
-    };
-    loop {
-        let back = tokio::select! {
-            ended = send_aggregates(&stat, interval, &sender, make) => {
-                if ended {
-                    return;
-                }
-                None
-            }
-            back = place.replaced() => Some(back),
-        };
-        stat.leave();
-        let back = match back {
-            Some(back) => Some(back),
-            None => place.returned().await,
-        };
-        let Some(back) = back else { return };
-        stat.go_on();
-        sender = back.sender;
-        greet(&sender, make(&stat, false));
-    }
-}
-
-/// Sends what `make` makes of the statistics, at every interval and at the end; says whether to the end, rather than
-/// until the stream broke.
-pub(super) async fn send_aggregates<R>(
-    stat: &Stat,
-    interval: Option<Duration>,
-    sender: &Sender<R>,
-    make: impl Fn(&Stat, bool) -> R,
-) -> bool {
-    /// Fastest that aggregates are made.
-    const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
-    let mut ticks = interval.map(|interval| {
-        let interval = interval.max(SHORTEST_INTERVAL);
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        ticks
-    });
-    loop {
-        let tick = async {
-            match &mut ticks {
-                Some(ticks) => {
-                    ticks.tick().await;
-                }
-                None => std::future::pending().await,
-            }
-        };
-        let last = tokio::select! {
-            () = tick => false,
-            () = stat.closed() => true,
-            () = sender.closed() => return false,
-        };
-        if sender.send(Ok(make(stat, last))).await.is_err() {
-            return false;
-        }
-        if last {
-            stat.finish();
-            return true;
         }
     }
 }
