@@ -6,6 +6,8 @@
 #[cfg(feature = "server")]
 pub mod account;
 #[cfg(feature = "server")]
+pub mod clock;
+#[cfg(feature = "server")]
 pub mod exchange;
 #[cfg(all(feature = "server", unix))]
 pub mod launch;

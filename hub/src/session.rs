@@ -12,7 +12,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use proto::account::{AccountError, Balance, Consumer};
 use proto::filter::{FilterError, Match};
@@ -27,12 +27,14 @@ use self::drain::Confirmations;
 pub use self::drain::{Drained, Lag};
 use self::leaders::Leaders;
 use self::passed::Passed;
+use self::sight::Sight;
 use self::slots::{Slots, SlotsError};
 use self::viewers::Viewers;
 use crate::account;
 use crate::account::losses::Recorded;
+use crate::clock::{Clock, Moment, epoch_ns};
 use crate::live::Live;
-use crate::peers::{self, Peers};
+use crate::peers::{HubState, Peers};
 use crate::store::engine::{AnyArchive, Engine};
 use crate::store::mysql::Shared;
 use crate::store::writer::{Totals, Writer, WriterState};
@@ -64,6 +66,8 @@ pub struct Session {
     store_remembers: AtomicBool,
     /// Whether the filter tests pods, which processes outside pods fail.
     pods_only: bool,
+    /// What passes, and how long this hub did not run.
+    clock: Arc<Clock>,
     /// Who captures.
     pub capturers: Capturers,
     /// Who watches.
@@ -96,12 +100,8 @@ pub struct Session {
     drained: OnceCell<Confirmations>,
     /// The final account, once nothing waits for the store or what did was given up.
     settled: OnceCell<Drained>,
-    /// When capture ended, nanoseconds since the Unix epoch.
-    ended_ns: OnceLock<u64>,
-    /// What is seen of the nodes.
-    sight: watch::Sender<v1::Sight>,
-    /// Whether this hub says what all of them saw: it leads, or is the only one.
-    speaks_for_all: AtomicBool,
+    /// Who is seen, who not, and what was told of it.
+    sight: Sight,
     /// Loss totals that the store knows.
     recorded: Mutex<Recorded>,
 }
@@ -153,11 +153,12 @@ impl Session {
             None => (None, None, None, None),
         };
         let passed = passed_over(folder.as_deref());
+        let clock = Arc::new(Clock::default());
         let session = Arc::new(Self {
             name: launch.session.clone(),
             hub: if several { hub.to_owned() } else { String::new() },
             instance: RandomState::new().hash_one(std::process::id()),
-            started_ns: now_ns(),
+            started_ns: epoch_ns(),
             filter: launch.filter.clone(),
             payload_bytes: launch.payload_bytes,
             redaction: launch.redaction.clone(),
@@ -165,7 +166,9 @@ impl Session {
             cluster: matches!(launch.place, HubPlace::Cluster { .. }),
             store_remembers: AtomicBool::new(false),
             pods_only,
-            capturers: Capturers::default(),
+            capturers: Capturers::on(Arc::clone(&clock)),
+            sight: Sight::new(!several),
+            clock,
             live: Live::default(),
             peers: Peers::default(),
             shared,
@@ -184,9 +187,6 @@ impl Session {
             closing: watch::Sender::new(false),
             ended: watch::Sender::new(None),
             drained: OnceCell::new(),
-            ended_ns: OnceLock::new(),
-            sight: watch::Sender::default(),
-            speaks_for_all: AtomicBool::new(!several),
             settled: OnceCell::new(),
             recorded: Mutex::default(),
         });
@@ -382,28 +382,42 @@ impl Session {
         self.state().into()
     }
 
+    /// This moment on the hub's clock.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
     /// As [`Self::describe`], with the account to reckon with.
     #[must_use]
-    pub fn state(&self) -> peers::HubState {
-        let mut state = self.peers.describe(&self.hub, self.own());
-        self.look(&mut state);
+    pub fn state(&self) -> HubState {
+        let now = self.now();
+        let mut state = self.peers.describe(&self.hub, self.own(now));
+        self.look(&mut state, now);
         state
     }
 
     /// This hub's own state.
     #[must_use]
     pub fn own_state(&self) -> v1::DescribeResponse {
-        self.own().into()
+        let balances = self.balances().into_iter().map(v1::Balance::from).collect();
+        v1::DescribeResponse { balances, ..self.told(self.now()) }
     }
 
-    fn own(&self) -> peers::HubState {
+    fn own(&self, now: Moment) -> HubState {
+        let HubState { told, balances: _, heard } = HubState::of(self.told(now), now);
+        HubState { told, balances: self.balances(), heard }
+    }
+
+    /// What this hub says of itself now, but for its account.
+    fn told(&self, now: Moment) -> v1::DescribeResponse {
         let totals = self.writer.as_ref().map(Writer::totals).unwrap_or_default();
-        let told = v1::DescribeResponse {
+        v1::DescribeResponse {
             wire_revision: WIRE_REVISION,
             session: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ns: self.started_ns,
-            capturers: self.capturers.states(),
+            capturers: self.capturers.states(now),
             store: self.writer.as_ref().map(|writer| writer.state().into()),
             balances: Vec::new(),
             viewers: self.viewers.count(),
@@ -413,8 +427,7 @@ impl Session {
             clamped: self.clamped.load(Ordering::Relaxed),
             sight: None,
             waiting: self.writer.as_ref().map(Writer::waiting).unwrap_or_default(),
-        };
-        peers::HubState { told, balances: self.balances() }
+        }
     }
 
     /// Takes nothing more and closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
@@ -474,7 +487,7 @@ impl Session {
             Consumer::Viewer(_) | Consumer::Store => None,
         });
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = recorded.grown(now_ns(), of_nodes.chain(of_hub).chain(silent));
+        let rows = recorded.grown(epoch_ns(), of_nodes.chain(of_hub).chain(silent));
         drop(recorded);
         if !rows.is_empty() {
             writer.note_losses(rows);
@@ -520,11 +533,4 @@ async fn record(session: std::sync::Weak<Session>) {
         session.record_losses();
         session.note_capturers();
     }
-}
-
-/// Nanoseconds since the Unix epoch.
-#[must_use]
-pub fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

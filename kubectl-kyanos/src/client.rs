@@ -18,6 +18,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 use crate::failure::Failure;
 use crate::session::Notice;
 use crate::session::witness::{Witness, Word};
+use crate::sight::HubWord;
 
 /// Largest message a hub sends.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -194,7 +195,7 @@ impl Client {
     pub(crate) async fn keep_alive(
         mut self,
         notices: mpsc::Sender<Notice>,
-        sights: watch::Sender<v1::Sight>,
+        sights: watch::Sender<HubWord>,
         witness: impl Witness,
     ) {
         let Patience { pause, lost, .. } = self.patience;
@@ -211,11 +212,9 @@ impl Client {
                     let mut answered = false;
                     loop {
                         match answers.message().await {
-                            Ok(Some(v1::HeartbeatResponse { end, sight })) => {
+                            Ok(Some(v1::HeartbeatResponse { end, sight, now_ns })) => {
                                 answered = true;
-                                if let Some(sight) = sight {
-                                    sights.send_replace(sight);
-                                }
+                                sights.send_if_modified(|word| word.hear(now_ns, sight));
                                 if let Some(end) = end {
                                     notices.send(Notice::Ended(end.by)).await.ok();
                                     return;

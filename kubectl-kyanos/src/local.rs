@@ -5,7 +5,7 @@ pub(crate) mod directory;
 pub(crate) mod leftovers;
 pub(crate) mod preflight;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proto::launch::{
     CapturerLaunch, CapturerReady, HubAnswer, HubLaunch, HubPlace, SessionFile, StoreChoice,
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use self::child::Child;
 pub(crate) use self::directory::Places;
 use crate::client::Client;
+use crate::clock::now_ns;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::platform;
@@ -280,11 +281,6 @@ pub(crate) fn only_live(places: &Places) -> Result<String, Failure> {
         several => Err(Failure::usage(format!("several sessions are running: {}", several.join(", ")))
             .hint("choose one with `--session NAME`")),
     }
-}
-
-pub(crate) fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn with_hint(error: String, hint: Option<String>) -> Failure {

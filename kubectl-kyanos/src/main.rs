@@ -3,6 +3,7 @@
 mod capture;
 mod cli;
 mod client;
+mod clock;
 mod cluster;
 mod commands;
 mod console;

@@ -5,6 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::account::{Balance, Hole, HoleKind, Stage};
 use proto::v1;
 
+use crate::clock::HubClock;
+
+/// What a hub says beside its answers: what is seen of the nodes, and its clock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HubWord {
+    /// Of the nodes, the newest.
+    pub(crate) sight: v1::Sight,
+    /// By which it tells times.
+    pub(crate) clock: HubClock,
+}
+
 /// What was told of the nodes so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sight {
@@ -23,9 +34,23 @@ pub(crate) enum News {
     Back {
         /// The node.
         node: String,
-        /// When it was last heard before, nanoseconds since the Unix epoch.
+        /// When it was last heard before, by the hub's clock, nanoseconds since the Unix epoch.
         since_ns: u64,
+        /// When it was heard again; `None` where another hub hears it, which does not know.
+        until_ns: Option<u64>,
     },
+}
+
+// === impl HubWord ===
+
+impl HubWord {
+    /// Takes what a heartbeat brings; says whether that is new of the nodes.
+    pub(crate) fn hear(&mut self, now_ns: u64, sight: Option<v1::Sight>) -> bool {
+        self.clock.hear(now_ns);
+        let is_new = sight.is_some();
+        self.sight = sight.unwrap_or_else(|| std::mem::take(&mut self.sight));
+        is_new
+    }
 }
 
 // === impl Sight ===
@@ -41,22 +66,27 @@ impl Sight {
                 return Vec::new();
             }
         };
-        let now: BTreeMap<_, _> = holes.into_iter().map(|hole| (key(&hole), hole)).collect();
+        let mut now: BTreeMap<_, _> = holes.into_iter().map(|hole| (key(&hole), hole)).collect();
         let mut news = Vec::new();
         // A node that is silent may come back; what is lost stays, also where a new hub knows nothing of it, and so does
         // the silence of a node that a new hub never heard.
         self.holes.retain(|key, hole| {
+            let told = now.get(key);
+            let again = told.filter(|told| told.is_over()).and_then(|told| told.until_ns);
             let is_over = hole.kind == HoleKind::Silent && nodes.contains(&hole.node);
-            let stays = now.contains_key(key) || !is_over;
+            let stays = again.is_none() && (told.is_some() || !is_over);
             if !stays {
-                news.push(News::Back { node: hole.node.clone(), since_ns: hole.since_ns });
+                let (node, since_ns) = (hole.node.clone(), hole.since_ns);
+                news.push(News::Back { node, since_ns, until_ns: again });
             }
             stays
         });
+        // Of a silence that is over nothing is lost, and nobody needs to know who was not told of it while it lasted.
+        now.retain(|_, hole| !hole.is_over());
         for (key, hole) in now {
             let known = self.holes.get(&key);
-            // Between silent and gone only the account differs.
-            if known.is_none_or(|known| known.until_ns != hole.until_ns) {
+            // Between silent and gone only the account differs, and hubs may tell an end by a hair otherwise.
+            if known.is_none_or(|known| known.until_ns.is_some() != hole.until_ns.is_some()) {
                 news.push(News::Hole(hole.clone()));
             }
             self.holes.insert(key, hole);
@@ -77,7 +107,7 @@ impl Sight {
         holes
     }
 
-    /// Adds to the ledgers what only a hub before the last one knew.
+    /// Adds to the ledgers what only a hub before the last one knew; `now_ns` is the hub's clock.
     pub(crate) fn complete(&self, balances: &mut Vec<Balance>, last: &v1::Sight, now_ns: u64) {
         let is_told = |hole: &Hole| {
             last.holes.iter().any(|told| told.node == hole.node && told.since_ns == hole.since_ns)
@@ -120,9 +150,19 @@ mod tests {
         assert_eq!(sight.take(told(3, &[])), []);
         assert_eq!(sight.take(told(3, std::slice::from_ref(&silent))), [News::Hole(silent.clone())]);
         assert_eq!(sight.take(told(3, std::slice::from_ref(&silent))), []);
-        let back = News::Back { node: "n3".to_owned(), since_ns: 5 };
-        assert_eq!(sight.take(told(3, &[])), [back]);
+        let back = |until_ns| News::Back { node: "n3".to_owned(), since_ns: 5, until_ns };
+        let over = hole("n3", 5, Some(9), HoleKind::Silent);
+        assert_eq!(sight.take(told(3, std::slice::from_ref(&over))), [back(Some(9))]);
+        assert_eq!(sight.take(told(3, std::slice::from_ref(&over))), [], "told once");
         assert!(sight.holes().is_empty(), "nothing of it is lost");
+        assert_eq!(
+            Sight::default().take(told(3, std::slice::from_ref(&over))),
+            [],
+            "who joins later missed nothing"
+        );
+        // Another hub hears it, and does not know of the silence.
+        sight.take(told(3, std::slice::from_ref(&silent)));
+        assert_eq!(sight.take(told(3, &[])), [back(None)]);
         sight.take(told(3, std::slice::from_ref(&silent)));
         assert_eq!(sight.take(told(2, &[])), [], "a new hub does not know that node");
         assert_eq!((sight.nodes(), sight.holes()), (3, vec![&silent]));
@@ -131,6 +171,28 @@ mod tests {
         let restarted = hole("n3", 5, Some(9), HoleKind::Restarted);
         assert_eq!(sight.take(told(3, std::slice::from_ref(&restarted))), [News::Hole(restarted.clone())]);
         assert_eq!(sight.holes(), [&restarted]);
+        let hair = hole("n3", 5, Some(10), HoleKind::Restarted);
+        assert_eq!(
+            sight.take(told(3, std::slice::from_ref(&hair))),
+            [],
+            "another hub reckons by a hair otherwise"
+        );
+    }
+
+    #[test]
+    fn what_is_lost_stays_so_when_the_process_is_heard_again_and_a_pause_of_the_hub_is_told() {
+        let mut sight = Sight::default();
+        let gone = hole("n3", 5, None, HoleKind::Gone);
+        let back = hole("n3", 5, Some(99), HoleKind::Gone);
+        sight.take(told(3, std::slice::from_ref(&gone)));
+        assert_eq!(sight.take(told(3, std::slice::from_ref(&back))), [News::Hole(back.clone())]);
+        let paused = hole("", 200, Some(300), HoleKind::Paused);
+        let both = [back.clone(), paused.clone()];
+        assert_eq!(sight.take(told(3, &both)), [News::Hole(paused.clone())]);
+        assert_eq!((sight.holes(), sight.nodes()), (vec![&back, &paused], 3));
+        let mut balances = Vec::new();
+        sight.complete(&mut balances, &v1::Sight::default(), 400);
+        assert_eq!(balances.len(), 1, "a pause is nothing lost");
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //!
 //! A capturer that captures says something every few seconds. Of a process that is heard again nothing is lost: it
 //! sends what it saw meanwhile. What lies between the last word of one process and the first of the next one nobody
-//! saw, and a process that keeps silent for longer than it lives without a hub is gone.
+//! saw, and a process that keeps silent for longer than it lives without a hub is gone. While the hub itself does not
+//! run it hears nobody: for how long a node is silent that time does not count.
+
+pub mod told;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::account::{Balance, Consumer, Hole, HoleKind, Stage, Unit, seconds_in};
+
+use crate::clock::Moment;
 
 /// Silence after which a node is named: three times what a capturer that has nothing to send waits, and some.
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
@@ -18,19 +23,41 @@ pub const GONE_AFTER: Duration = Duration::from_secs(75);
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// When one process of a capturer was heard to capture, by one hub.
+/// When one process of a capturer was heard to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeardProcess {
     /// Its node.
     pub node: String,
     /// Its random number.
     pub instance: u64,
-    /// First, nanoseconds since the Unix epoch.
-    pub since_ns: u64,
+    /// First.
+    pub since: Moment,
     /// Last.
-    pub heard_ns: u64,
+    pub heard: Moment,
     /// Whether it ended in order.
     pub finished: bool,
+}
+
+/// How far a capture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It goes on.
+    Running,
+    /// It has ended, and capturers may still say what they have.
+    Ending,
+    /// Nobody comes back.
+    Ended,
+}
+
+/// When nodes are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Now, or the end of capture.
+    pub now: Moment,
+    /// Since when this hub is told what all hubs hear: what was before is no silence, as long as it may yet be told.
+    pub hears_since: Moment,
+    /// How far the capture is.
+    pub phase: Phase,
 }
 
 /// What is seen of one node.
@@ -38,203 +65,157 @@ pub struct HeardProcess {
 pub struct SeenNode {
     /// Times of which nobody saw what happened, in order.
     pub holes: Vec<Hole>,
-    /// The same in seconds, beside those that were watched.
+    /// The same in seconds, beside those that were watched; what may still come is in neither.
     pub balance: Balance,
 }
 
-/// Reckons what was seen of each node until now, from what all hubs heard of each process; at the end of capture
-/// nobody comes back.
-#[must_use]
-pub fn watched(processes: &[HeardProcess], now_ns: u64, ended: bool) -> BTreeMap<String, SeenNode> {
-    let mut nodes: BTreeMap<&str, BTreeMap<u64, HeardProcess>> = BTreeMap::new();
-    for heard in processes {
-        let of_node = nodes.entry(&heard.node).or_default();
-        match of_node.get_mut(&heard.instance) {
-            // It went from hub to hub.
-            Some(known) => {
-                known.since_ns = known.since_ns.min(heard.since_ns);
-                known.heard_ns = known.heard_ns.max(heard.heard_ns);
-                known.finished |= heard.finished;
-            }
-            None => drop(of_node.insert(heard.instance, heard.clone())),
-        }
-    }
-    let watched = nodes.into_iter().map(|(node, processes)| {
-        let mut processes: Vec<HeardProcess> = processes.into_values().collect();
-        processes.sort_by_key(|process| process.since_ns);
-        let holes = holes(&processes, now_ns, ended);
-        let balance = balance(node, &processes, &holes, now_ns);
-        (node.to_owned(), SeenNode { holes, balance })
-    });
-    watched.collect()
+/// A time of which nobody saw what happened, before anybody is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unseen {
+    /// The process that was heard before.
+    instance: u64,
+    /// When it was heard last.
+    since: Moment,
+    length_ns: u64,
+    /// Whether it is over.
+    closed: bool,
+    kind: HoleKind,
 }
 
-/// Finds the holes between the processes of a node, which are in the order in which they began, and after the last one.
-fn holes(processes: &[HeardProcess], now_ns: u64, ended: bool) -> Vec<Hole> {
-    let mut holes = Vec::new();
-    let mut last: Option<&HeardProcess> = None;
-    for process in processes {
-        if let Some(before) = last
-            && process.since_ns > before.heard_ns
+/// What all hubs heard of one node.
+#[derive(Debug)]
+struct HeardNode {
+    /// Its processes in the order in which they began.
+    processes: Vec<HeardProcess>,
+    /// When one of them was last heard.
+    heard: Moment,
+}
+
+// === impl Look ===
+
+impl Look {
+    /// How long a process was not heard, while this hub could have heard it.
+    fn silence(&self, last: &HeardProcess) -> Duration {
+        let silent = self.now.ran_since(last.heard);
+        Duration::from_nanos(match self.phase {
+            Phase::Running | Phase::Ending => silent.min(self.now.ran_since(self.hears_since)),
+            Phase::Ended => silent,
+        })
+    }
+
+    /// How a node is silent whose newest process was heard last then, if it is.
+    fn kind(&self, last: &HeardProcess) -> Option<HoleKind> {
+        let silent = self.silence(last);
+        match self.phase {
+            Phase::Running if last.finished && !silent.is_zero() => Some(HoleKind::Gone),
+            Phase::Running | Phase::Ended if silent > GONE_AFTER => Some(HoleKind::Gone),
+            // At the end every capturer finishes.
+            Phase::Ended if silent > SILENT_AFTER => Some(HoleKind::Gone),
+            Phase::Running | Phase::Ending if silent > SILENT_AFTER => Some(HoleKind::Silent),
+            Phase::Running | Phase::Ending | Phase::Ended => None,
+        }
+    }
+}
+
+// === impl HeardNode ===
+
+impl HeardNode {
+    /// Sorts by node what hubs say: a process that went from hub to hub is one.
+    fn all(processes: &[HeardProcess]) -> BTreeMap<&str, Self> {
+        let mut nodes: BTreeMap<&str, BTreeMap<u64, HeardProcess>> = BTreeMap::new();
+        for heard in processes {
+            let of_node = nodes.entry(&heard.node).or_default();
+            match of_node.get_mut(&heard.instance) {
+                Some(known) => {
+                    let (since, last) = (heard.since, heard.heard);
+                    known.since = if since.passed_ns < known.since.passed_ns { since } else { known.since };
+                    known.heard = if last.passed_ns > known.heard.passed_ns { last } else { known.heard };
+                    known.finished |= heard.finished;
+                }
+                None => drop(of_node.insert(heard.instance, heard.clone())),
+            }
+        }
+        let sorted = nodes.into_iter().map(|(node, processes)| {
+            let mut processes: Vec<HeardProcess> = processes.into_values().collect();
+            processes.sort_by_key(|process| process.since.passed_ns);
+            let last = processes.iter().map(|process| process.heard).max_by_key(|heard| heard.passed_ns);
+            (node, Self { processes, heard: last.unwrap_or_default() })
+        });
+        sorted.collect()
+    }
+
+    fn process(&self, instance: u64) -> Option<&HeardProcess> {
+        self.processes.iter().find(|process| process.instance == instance)
+    }
+
+    /// Finds the times between its processes, and after the last one.
+    fn unseen(&self, look: &Look) -> Vec<Unseen> {
+        let mut unseen = Vec::new();
+        let mut last: Option<&HeardProcess> = None;
+        for process in &self.processes {
+            if let Some(before) = last
+                && process.since.passed_ns > before.heard.passed_ns
+            {
+                unseen.push(Unseen {
+                    instance: before.instance,
+                    since: before.heard,
+                    length_ns: process.since.since(before.heard),
+                    closed: true,
+                    kind: HoleKind::Restarted,
+                });
+            }
+            if last.is_none_or(|before| before.heard.passed_ns <= process.heard.passed_ns) {
+                last = Some(process);
+            }
+        }
+        if let Some(last) = last
+            && let Some(kind) = look.kind(last)
         {
-            holes.push(Hole {
-                node: process.node.clone(),
-                since_ns: before.heard_ns,
-                until_ns: Some(process.since_ns),
-                kind: HoleKind::Restarted,
+            let length_ns = look.now.since(last.heard);
+            unseen.push(Unseen {
+                instance: last.instance,
+                since: last.heard,
+                length_ns,
+                closed: false,
+                kind,
             });
         }
-        if last.is_none_or(|before| before.heard_ns <= process.heard_ns) {
-            last = Some(process);
+        unseen
+    }
+
+    /// Its ledger of seconds.
+    fn balance(&self, node: &str, unseen: &[Unseen], look: &Look) -> Balance {
+        let began = self.processes.first().map_or(look.now, |first| first.since);
+        let is_open = unseen.iter().any(|one| !one.closed);
+        // Whoever was heard just before the end captured until then.
+        let until = if look.phase == Phase::Ended && !is_open { look.now } else { self.heard };
+        let lost = unseen.iter().filter(|one| one.kind.is_lost());
+        let (mut away, mut seconds) = (0_u64, 0_u64);
+        for one in lost {
+            seconds = seconds.saturating_add(seconds_in(one.length_ns));
+            away = away.saturating_add(if one.closed { one.length_ns } else { 0 });
         }
+        let watched = until.since(began).saturating_sub(away) / SECOND_NS;
+        ledger(node, watched, seconds)
     }
-    if let Some(last) = last
-        && let Some(kind) = silence(last, now_ns, ended)
-    {
-        holes.push(Hole { node: last.node.clone(), since_ns: last.heard_ns, until_ns: None, kind });
-    }
-    holes
 }
 
-/// How a node is silent whose newest process was heard last then, if it is.
-fn silence(last: &HeardProcess, now_ns: u64, ended: bool) -> Option<HoleKind> {
-    let silent = Duration::from_nanos(now_ns.saturating_sub(last.heard_ns));
-    // At the end every capturer finishes.
-    if last.finished && !silent.is_zero() && !ended || silent > GONE_AFTER {
-        return Some(HoleKind::Gone);
+// === impl Unseen ===
+
+impl Unseen {
+    /// What is told of it: a time that is over ends as much later as passed, whatever the clocks were set to.
+    fn hole(&self, node: &str) -> Hole {
+        let Self { instance: _, since, length_ns, closed, kind } = self;
+        let until_ns = closed.then(|| since.epoch_ns.saturating_add(*length_ns));
+        Hole { node: node.to_owned(), since_ns: since.epoch_ns, until_ns, kind: *kind }
     }
-    if silent <= SILENT_AFTER {
-        return None;
-    }
-    Some(if ended { HoleKind::Gone } else { HoleKind::Silent })
 }
 
-/// A node's ledger of seconds; what may still come is not yet seen.
-fn balance(node: &str, processes: &[HeardProcess], holes: &[Hole], now_ns: u64) -> Balance {
-    let began = processes.first().map_or(now_ns, |first| first.since_ns);
-    let open = holes.iter().fold(0, |sum: u64, hole| sum.saturating_add(hole.length_ns(now_ns)));
-    let lost = holes.iter().filter(|hole| hole.kind.is_lost());
-    let lost = lost.fold(0, |sum: u64, hole| sum.saturating_add(seconds_in(hole.length_ns(now_ns))));
-    let seen_ns = now_ns.saturating_sub(began).saturating_sub(open);
+/// A node's ledger of seconds.
+fn ledger(node: &str, watched: u64, lost: u64) -> Balance {
     let consumer = Consumer::Capturer(node.to_owned());
-    Balance::of_fates(consumer, Unit::Second, seen_ns / SECOND_NS, 0, (Stage::Silent, lost).into())
+    Balance::of_fates(consumer, Unit::Second, watched, 0, (Stage::Silent, lost).into())
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn process(instance: u64, since: u64, heard: u64, finished: bool) -> HeardProcess {
-        HeardProcess {
-            node: "n2".to_owned(),
-            instance,
-            since_ns: since * SECOND_NS,
-            heard_ns: heard * SECOND_NS,
-            finished,
-        }
-    }
-
-    /// Kind, begin and end of the holes in seconds, and the seconds watched and lost.
-    type Told = (Vec<(HoleKind, u64, Option<u64>)>, u64, u64);
-
-    fn told(processes: &[HeardProcess], now: u64, ended: bool) -> Told {
-        let of = watched(processes, now * SECOND_NS, ended).remove("n2").unwrap();
-        assert!(of.balance.holds(), "{of:?}");
-        let holes = of
-            .holes
-            .iter()
-            .map(|hole| (hole.kind, hole.since_ns / SECOND_NS, hole.until_ns.map(|until| until / SECOND_NS)));
-        (holes.collect(), of.balance.delivered, of.balance.lost.at(Stage::Silent))
-    }
-
-    #[test]
-    fn a_killed_capturer_leaves_a_hole_as_long_as_it_was_away() {
-        let killed = [process(1, 100, 130, false), process(2, 133, 160, false)];
-        let hole = (HoleKind::Restarted, 130, Some(133));
-        assert_eq!(told(&killed, 160, false), (vec![hole], 57, 3));
-        // A pod that is deleted ends in order, and is missed at once.
-        let deleted = [process(1, 100, 130, true)];
-        assert_eq!(told(&deleted, 131, false), (vec![(HoleKind::Gone, 130, None)], 30, 1));
-    }
-
-    #[test]
-    fn a_node_that_is_cut_off_is_silent_then_gone_then_back() {
-        let cut = process(1, 100, 200, false);
-        let now = 200 + SILENT_AFTER.as_secs();
-        assert_eq!(told(std::slice::from_ref(&cut), now, false), (vec![], 110, 0));
-        let silent = vec![(HoleKind::Silent, 200, None)];
-        assert_eq!(told(std::slice::from_ref(&cut), now + 1, false), (silent, 100, 0));
-        // The same process is back and brings what it saw.
-        assert_eq!(told(&[process(1, 100, 240, false)], 240, false), (vec![], 140, 0));
-        let gone = vec![(HoleKind::Gone, 200, None)];
-        assert_eq!(told(std::slice::from_ref(&cut), 300, false), (gone.clone(), 100, 100));
-        assert_eq!(
-            told(std::slice::from_ref(&cut), now + 1, true),
-            (gone, 100, 11),
-            "nobody comes back after the end"
-        );
-        // Fifteen minutes later.
-        let back = [cut, process(2, 1100, 1110, false)];
-        assert_eq!(told(&back, 1110, false), (vec![(HoleKind::Restarted, 200, Some(1100))], 110, 900));
-    }
-
-    #[test]
-    fn what_goes_from_hub_to_hub_leaves_none() {
-        let moved = [process(1, 100, 130, false), process(1, 131, 160, false)];
-        assert_eq!(told(&moved, 160, false), (vec![], 60, 0));
-        // The end of a session is no silence.
-        assert_eq!(told(&[process(1, 100, 130, true)], 132, true), (vec![], 32, 0));
-        // Two pods of a node for a moment.
-        let both = [process(1, 100, 140, true), process(2, 135, 160, false)];
-        assert_eq!(told(&both, 160, false), (vec![], 60, 0));
-    }
-
-    /// What happens in a second: to whom the process of the node speaks, and whether another one takes its place.
-    fn seconds() -> impl Strategy<Value = Vec<(Option<u64>, bool)>> {
-        let second = (prop::option::weighted(0.8, 0..2_u64), prop::bool::weighted(0.1));
-        prop::collection::vec(second, 1..200)
-    }
-
-    proptest! {
-        #[test]
-        fn every_second_is_watched_lost_or_may_still_come(seconds in seconds()) {
-            let mut heard: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
-            let mut instance = 0;
-            for (second, (hub, restarts)) in (100..).zip(&seconds) {
-                instance += u64::from(*restarts);
-                if let Some(hub) = hub {
-                    heard.entry((instance, *hub)).or_insert((second, second)).1 = second;
-                }
-            }
-            let processes: Vec<_> = heard
-                .iter()
-                .map(|((instance, _), (since, heard))| process(*instance, *since, *heard, false))
-                .collect();
-            let now = 100 + seconds.len() as u64;
-            let Some(first) = processes.iter().map(|one| one.since_ns / SECOND_NS).min() else { return Ok(()) };
-            // Second by second: whether one process was heard before and after it.
-            let seen = |second: u64| {
-                (0..=instance).any(|one| {
-                    let of = || heard.iter().filter(|((of, _), _)| *of == one);
-                    let since = of().map(|(_, (since, _))| *since).min();
-                    let until = of().map(|(_, (_, heard))| *heard).max();
-                    since.is_some_and(|since| since <= second) && until.is_some_and(|until| second < until)
-                })
-            };
-            let unseen = (first..now).filter(|second| !seen(*second)).count() as u64;
-            let (holes, watched, lost) = told(&processes, now, false);
-            let last = processes.iter().map(|one| one.heard_ns / SECOND_NS).max().unwrap();
-            let waits = match holes.last() {
-                Some((HoleKind::Silent, since, None)) => now - since,
-                Some(_) | None => 0,
-            };
-            // A silence too short to be told counts as watched.
-            let short = if holes.last().is_some_and(|hole| hole.2.is_none()) { 0 } else { now - last };
-            prop_assert_eq!(watched + lost + waits, now - first);
-            prop_assert_eq!(lost + waits + short, unseen);
-            prop_assert!(holes.is_sorted_by_key(|hole| hole.1));
-        }
-    }
-}
+mod tests;

@@ -156,7 +156,7 @@ async fn connect(
     still_leads(session, turn)?;
     let peer =
         Arc::new(Peer { instance, name: name.to_owned(), address: address.to_owned(), client, commands });
-    session.peers.add(Arc::clone(&peer), state.unwrap_or_default().try_into()?);
+    session.peers.add(Arc::clone(&peer), HubState::read(state.unwrap_or_default(), session.now())?);
     Ok((peer, responses))
 }
 
@@ -193,7 +193,7 @@ async fn listen(
                 if let Err(deposed) = still_leads(session, turn) {
                     return deposed;
                 }
-                match HubState::try_from(state.unwrap_or_default()) {
+                match HubState::read(state.unwrap_or_default(), session.now()) {
                     Ok(state) => session.peers.note(peer.instance, state),
                     Err(error) => return error.into(),
                 }

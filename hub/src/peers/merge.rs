@@ -7,6 +7,8 @@ use proto::v1::store_state::Kind;
 use proto::{store_state, v1};
 
 use crate::account::hubs;
+use crate::account::silence::HeardProcess;
+use crate::clock::Moment;
 
 /// What a hub says of itself or of a whole session, its account read.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,8 @@ pub struct HubState {
     pub told: v1::DescribeResponse,
     /// The account.
     pub balances: Vec<Balance>,
+    /// When each process of a capturer was heard, on this hub's clock.
+    pub heard: Vec<HeardProcess>,
 }
 
 /// What another hub last said.
@@ -29,30 +33,37 @@ pub(super) struct Other<'a> {
 
 // === impl HubState ===
 
-impl TryFrom<v1::DescribeResponse> for HubState {
-    type Error = AccountError;
-
-    fn try_from(mut told: v1::DescribeResponse) -> Result<Self, AccountError> {
+impl HubState {
+    /// Reads what a hub says now.
+    pub fn read(mut told: v1::DescribeResponse, now: Moment) -> Result<Self, AccountError> {
         let balances = Balance::read_all(std::mem::take(&mut told.balances))?;
-        Ok(Self { told, balances })
+        Ok(Self { balances, ..Self::of(told, now) })
+    }
+
+    /// What a hub says now, without an account.
+    #[must_use]
+    pub fn of(mut told: v1::DescribeResponse, now: Moment) -> Self {
+        let heard = told.capturers.iter_mut().flat_map(|capturer| heard(capturer, now)).collect();
+        Self { told, balances: Vec::new(), heard }
     }
 }
 
 impl From<HubState> for v1::DescribeResponse {
     fn from(state: HubState) -> Self {
-        let HubState { told, balances } = state;
+        let HubState { told, balances, heard: _ } = state;
         Self { balances: balances.into_iter().map(v1::Balance::from).collect(), ..told }
     }
 }
 
 /// Adds up what hubs say.
 pub(super) fn describe(name: &str, own: HubState, others: &[Other<'_>]) -> HubState {
-    let HubState { told: mut whole, balances } = own;
+    let HubState { told: mut whole, balances, mut heard } = own;
     let mut capturers = BTreeMap::new();
     for capturer in std::mem::take(&mut whole.capturers) {
         capturers.insert(capturer.node.clone(), v1::CapturerState { hub: name.to_owned(), ..capturer });
     }
-    for Other { name, state: HubState { told, .. }, connected } in others {
+    for Other { name, state: HubState { told, balances: _, heard: of_other }, connected } in others {
+        heard.extend(of_other.iter().cloned());
         for capturer in &told.capturers {
             let capturer = v1::CapturerState {
                 hub: (*name).to_owned(),
@@ -77,7 +88,32 @@ pub(super) fn describe(name: &str, own: HubState, others: &[Other<'_>]) -> HubSt
     }
     whole.capturers = capturers.into_values().collect();
     let balances = hubs::merged(balances, others.iter().flat_map(|other| &other.state.balances));
-    HubState { told: whole, balances }
+    HubState { told: whole, balances, heard }
+}
+
+/// Takes the processes of a capturer out of what is told; how long ago each was heard counts from now.
+fn heard(capturer: &mut v1::CapturerState, now: Moment) -> Vec<HeardProcess> {
+    let node = &capturer.node;
+    let processes = std::mem::take(&mut capturer.processes).into_iter();
+    let of = |process| {
+        let v1::CapturerProcess {
+            instance,
+            since_ns,
+            heard_ns,
+            finished,
+            since_ago_ns,
+            heard_ago_ns,
+            silent_ns,
+        } = process;
+        HeardProcess {
+            node: node.clone(),
+            instance,
+            since: now.ago(since_ns, since_ago_ns, since_ago_ns),
+            heard: now.ago(heard_ns, heard_ago_ns, silent_ns),
+            finished,
+        }
+    };
+    processes.map(of).collect()
 }
 
 /// How a hub's store is down, if it is.
@@ -91,11 +127,9 @@ fn store_of(hub: &str, down: &v1::StoreDown) -> v1::StoreState {
     v1::StoreState { kind: Some(Kind::Down(v1::StoreDown { reason, ..down.clone() })) }
 }
 
-/// What two hubs know of a capturer: the newer state, and all processes that either heard.
+/// What two hubs know of a capturer: the newer state.
 fn newer(one: v1::CapturerState, other: v1::CapturerState) -> v1::CapturerState {
-    let (mut newer, older) = if is_newer(&one, &other) { (one, other) } else { (other, one) };
-    newer.processes.extend(older.processes);
-    newer
+    if is_newer(&one, &other) { one } else { other }
 }
 
 /// A connected one first, then the one heard of last.
@@ -116,7 +150,7 @@ mod tests {
         let store = Some(v1::StoreState { kind: Some(store) });
         let balance = Balance::of_fates(Consumer::Store, Unit::Exchange, 5, 0, Losses::default());
         let told = v1::DescribeResponse { capturers, store, stored: 5, ..Default::default() };
-        HubState { told, balances: vec![balance] }
+        HubState { told, balances: vec![balance], heard: Vec::new() }
     }
 
     fn store(state: &HubState) -> String {
@@ -151,9 +185,39 @@ mod tests {
     #[test]
     fn a_state_goes_over_the_wire_whole() {
         let state = state(vec![capturer("one", true, 10)], Kind::Ready(v1::StoreReady {}));
-        let again = HubState::try_from(v1::DescribeResponse::from(state.clone())).unwrap();
+        let now = Moment::default();
+        let again = HubState::read(v1::DescribeResponse::from(state.clone()), now).unwrap();
         assert_eq!((again.told, again.balances), (state.told, state.balances));
         let damaged = v1::DescribeResponse { balances: vec![v1::Balance::default()], ..Default::default() };
-        assert!(HubState::try_from(damaged).is_err());
+        assert!(HubState::read(damaged, now).is_err());
+    }
+
+    #[test]
+    fn what_hubs_heard_is_put_on_the_clock_of_the_one_that_reads_it() {
+        let process = |instance, heard_ago_ns| v1::CapturerProcess {
+            instance,
+            // The clocks of two machines are set as they are.
+            since_ns: 7_000,
+            heard_ns: 7_010,
+            finished: false,
+            since_ago_ns: 50,
+            heard_ago_ns,
+            silent_ns: 30,
+        };
+        let told = |instance, ago| {
+            let processes = vec![process(instance, ago)];
+            let capturers = vec![v1::CapturerState { processes, ..capturer("one", true, 10) }];
+            v1::DescribeResponse { capturers, ..Default::default() }
+        };
+        let now = Moment { epoch_ns: 1, passed_ns: 1_000, ran_ns: 900 };
+        let (own, other) =
+            (HubState::read(told(1, 40), now).unwrap(), HubState::read(told(2, 40), now).unwrap());
+        let others = [Other { name: "b", state: &other, connected: false }];
+        let whole = describe("a", own, &others);
+        let heard: Vec<_> = whole.heard.iter().map(|process| (process.instance, process.heard)).collect();
+        let moment = Moment { epoch_ns: 7_010, passed_ns: 960, ran_ns: 870 };
+        assert_eq!(heard, [(1, moment), (2, moment)]);
+        assert_eq!(whole.heard[0].since.passed_ns, 950);
+        assert!(whole.told.capturers.iter().all(|capturer| capturer.processes.is_empty()), "told once");
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proto::v1;
 
 use super::Peer;
-use crate::session::{Session, now_ns};
+use crate::clock::epoch_ns;
+use crate::session::Session;
 
 /// How long a capturer that was heard of a moment ago may be on its way to another hub.
 const ON_ITS_WAY_NS: u64 = 15_000_000_000;
@@ -25,7 +26,9 @@ pub fn spread(session: &Session, own_address: &str) {
     let peers = session.peers.connected().borrow().clone();
     let own = session.hub_name();
     let hubs = peers.iter().map(|peer| peer.name.as_str()).chain([own]);
-    let Some(Step { node, from, to }) = step(hubs, &session.state().told.capturers, now_ns()) else { return };
+    let Some(Step { node, from, to }) = step(hubs, &session.state().told.capturers, epoch_ns()) else {
+        return;
+    };
     let named = |name: &str| peers.iter().find(|peer| peer.name == name);
     let address = if to == own { Some(own_address) } else { named(&to).map(|peer| peer.address.as_str()) };
     let Some(address) = address else { return };

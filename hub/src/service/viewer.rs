@@ -14,8 +14,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::resume::Returns;
 use super::stream::{self, CountStream, ExchangeStream};
 use crate::account;
+use crate::clock::epoch_ns;
 use crate::live::LiveError;
-use crate::peers::{HubState, relay};
+use crate::peers::relay;
 use crate::session::{Drained, Lag, Session};
 use crate::store::engine::AnyArchive;
 use crate::store::{Archive as _, StoreError};
@@ -65,8 +66,8 @@ impl Viewer for ViewerService {
         super::same_revision(request.into_inner().wire_revision, "plugin")?;
         // While capturers start a plugin asks and does not beat yet.
         self.session.viewers.hear();
-        let HubState { told, balances } = self.session.state();
-        let state = HubState { told, balances: account::sums(balances) };
+        let mut state = self.session.state();
+        state.balances = account::sums(state.balances);
         Ok(Response::new(state.into()))
     }
 
@@ -185,7 +186,8 @@ async fn heartbeat(
         let response = tokio::select! {
             end = ended.wait_for(Option::is_some) => match end {
                 Ok(by) => {
-                    v1::HeartbeatResponse { end: by.clone().map(|by| v1::SessionEnd { by }), sight: None }
+                    let end = by.clone().map(|by| v1::SessionEnd { by });
+                    v1::HeartbeatResponse { end, ..Default::default() }
                 }
                 Err(_) => return,
             },
@@ -196,12 +198,13 @@ async fn heartbeat(
             changed = sight.changed() => match changed {
                 Ok(()) => {
                     let sight = Some(sight.borrow_and_update().clone());
-                    v1::HeartbeatResponse { end: None, sight }
+                    v1::HeartbeatResponse { sight, ..Default::default() }
                 }
                 Err(_) => return,
             },
         };
         let last = response.end.is_some();
+        let response = v1::HeartbeatResponse { now_ns: epoch_ns(), ..response };
         if sender.send(Ok(response)).await.is_err() || last {
             return;
         }

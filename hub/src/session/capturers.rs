@@ -4,7 +4,7 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::account::Balance;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 pub use self::process::Heard;
 use self::process::Process;
-use super::now_ns;
 use super::slots::{Slots, SlotsError};
+use crate::clock::{Clock, Moment};
 use crate::store::CapturerRow;
 
 /// How long a drain waits for a capturer whose connection broke.
@@ -25,6 +25,7 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The capturers of a session.
 #[derive(Debug)]
 pub struct Capturers {
+    clock: Arc<Clock>,
     nodes: Mutex<BTreeMap<String, Capturer>>,
     /// Not there while it is unknown what earlier hubs gave.
     slots: Mutex<Option<Slots>>,
@@ -88,7 +89,16 @@ struct Capturer {
 
 impl Default for Capturers {
     fn default() -> Self {
+        Self::on(Arc::default())
+    }
+}
+
+impl Capturers {
+    /// Those of a session whose hub's clock is this one.
+    #[must_use]
+    pub fn on(clock: Arc<Clock>) -> Self {
         Self {
+            clock,
             nodes: Mutex::default(),
             slots: Mutex::default(),
             begun: watch::Sender::new(false),
@@ -96,9 +106,7 @@ impl Default for Capturers {
             released: watch::Sender::default(),
         }
     }
-}
 
-impl Capturers {
     /// Begins to give out ids.
     pub fn begin(&self, slots: Slots) {
         *self.slots() = Some(slots);
@@ -153,13 +161,14 @@ impl Capturers {
             instance,
             id_base: _,
         } = hello;
+        let now = self.clock.now();
         let capturer = match nodes.entry(node.clone()) {
             Entry::Occupied(known) => {
                 let capturer = known.into_mut();
                 capturer.connection += 1;
                 capturer
             }
-            Entry::Vacant(place) => place.insert(Capturer::new(base)),
+            Entry::Vacant(place) => place.insert(Capturer::new(base, now.epoch_ns)),
         };
         let (base, last_sequence) = capturer.speaks(instance, base);
         capturer.connected = true;
@@ -167,9 +176,9 @@ impl Capturers {
         capturer.capturing = capturing;
         capturer.kernel = kernel;
         capturer.version = version;
-        capturer.last_seen_ns = now_ns();
+        capturer.last_seen_ns = now.epoch_ns;
         if let Some(process) = capturer.processes.get_mut(&instance).filter(|_| capturing) {
-            process.captures(capturer.last_seen_ns);
+            process.captures(now);
         }
         let claim = Claim { id_base: base.in_place(), last_sequence, connection: capturer.connection };
         drop(nodes);
@@ -231,14 +240,15 @@ impl Capturers {
         let Some(capturer) = nodes.get_mut(node).filter(|capturer| capturer.connection == connection) else {
             return Judged::Stale;
         };
-        capturer.last_seen_ns = now_ns();
-        let (instance, last, now_ns) = (capturer.instance, heard.last, capturer.last_seen_ns);
+        let now = self.clock.now();
+        capturer.last_seen_ns = now.epoch_ns;
+        let (instance, last) = (capturer.instance, heard.last);
         let Some(process) = capturer.process_mut().filter(|process| heard.sequence > process.last_sequence)
         else {
             return Judged::Stale;
         };
         process.hear(node, instance, heard);
-        process.captures(now_ns);
+        process.captures(now);
         capturer.capturing = !last;
         Judged::Fresh
     }
@@ -278,9 +288,9 @@ impl Capturers {
         nodes.iter().filter(|(_, one)| one.is_drained()).map(|(node, _)| node.clone()).collect()
     }
 
-    /// How the capturers are.
+    /// How the capturers are now.
     #[must_use]
-    pub fn states(&self) -> Vec<v1::CapturerState> {
+    pub fn states(&self, now: Moment) -> Vec<v1::CapturerState> {
         let nodes = self.nodes();
         let states = nodes.iter().map(|(node, capturer)| v1::CapturerState {
             node: node.clone(),
@@ -291,7 +301,11 @@ impl Capturers {
             last_seen_ns: capturer.last_seen_ns,
             id_base: capturer.process().map_or(capturer.newest, |process| process.base).in_place(),
             hub: String::new(),
-            processes: capturer.processes.iter().filter_map(|(one, process)| process.told(*one)).collect(),
+            processes: capturer
+                .processes
+                .iter()
+                .filter_map(|(one, process)| process.told(*one, now))
+                .collect(),
         });
         states.collect()
     }
@@ -345,7 +359,7 @@ impl Capturers {
 // === impl Capturer ===
 
 impl Capturer {
-    fn new(base: Base) -> Self {
+    fn new(base: Base, first_seen_ns: u64) -> Self {
         Self {
             newest: base,
             instance: 0,
@@ -356,7 +370,7 @@ impl Capturer {
             capturing: false,
             kernel: String::new(),
             version: String::new(),
-            first_seen_ns: now_ns(),
+            first_seen_ns,
             last_seen_ns: 0,
         }
     }

@@ -7,7 +7,7 @@ use proto::id::Base;
 use proto::v1;
 use tokio::time::Instant;
 
-use super::{Session, now_ns};
+use super::Session;
 use crate::account;
 use crate::peers::HubState;
 use crate::store::writer::{Writer, WriterState};
@@ -88,7 +88,8 @@ impl Session {
     }
 
     fn account(&self, Confirmations { confirmed, unconfirmed, lag: _ }: &Confirmations) -> Drained {
-        let HubState { told: v1::DescribeResponse { clamped, sight, waiting, .. }, balances } = self.state();
+        let HubState { told: v1::DescribeResponse { clamped, sight, waiting, .. }, balances, heard: _ } =
+            self.state();
         let (confirmed, unconfirmed) = (confirmed.clone(), unconfirmed.clone());
         Drained { balances, unconfirmed, confirmed, clamped, sight: sight.unwrap_or_default(), waiting }
     }
@@ -96,7 +97,7 @@ impl Session {
     async fn drain_once(&self, by: &str, timeout: Duration, lag: Lag) -> Confirmations {
         let deadline = Instant::now() + timeout;
         // From now on nobody is missed who is not heard.
-        self.ended_ns.get_or_init(now_ns);
+        self.sight.end(self.now());
         self.draining.send_replace(true);
         // Each hub has the whole time: they drain beside each other.
         let (own, others) =
@@ -120,6 +121,7 @@ impl Session {
     /// Drains this hub's own capturers, viewers and store; returns who confirmed the end.
     async fn drain_own(&self, timeout: Duration, deadline: Instant, lag: Lag) -> Vec<String> {
         let confirmed = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
+        self.sight.is_over();
         self.live.close();
         self.note_capturers();
         // Beside each other: a viewer that does not read leaves the store its time.

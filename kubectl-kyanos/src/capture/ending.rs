@@ -9,7 +9,6 @@ use super::session::Session;
 use super::view::{Flow, Items, View};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::local::now_ns;
 use crate::render::summary;
 use crate::session::Notice;
 use crate::stop::{Stop, Stops};
@@ -134,7 +133,7 @@ pub(super) async fn end<V: View>(
 fn see(session: &mut Session, balances: &mut Vec<Balance>, told: Option<v1::Sight>) {
     let told = told.unwrap_or_default();
     session.sight.take(told.clone());
-    session.sight.complete(balances, &told, now_ns());
+    session.sight.complete(balances, &told, session.hub_now_ns());
 }
 
 /// Drains the session; where another hub may take over, it is asked again for a while.

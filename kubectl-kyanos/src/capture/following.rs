@@ -11,7 +11,6 @@ use super::view::{Flow, Items, View};
 use crate::client::{Client, next};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::local::now_ns;
 use crate::render::unseen;
 use crate::session::Notice;
 use crate::stop::{Stop, Stops};
@@ -97,10 +96,10 @@ impl Following<'_> {
 
     /// Says what is new about the nodes.
     fn tell_sight<V: View>(&mut self, view: &mut V) {
-        let told = self.session.sights.borrow_and_update().clone();
-        for news in self.session.sight.take(told) {
-            view.notice(&news, &self.session.name);
-            self.console.warning(&unseen::news(&news, now_ns(), &TimeZone::system()));
+        let now_ns = self.session.hub_now_ns();
+        for news in self.session.hear() {
+            view.notice(&news, &self.session.name, now_ns);
+            self.console.warning(&unseen::news(&news, &TimeZone::system()));
         }
     }
 

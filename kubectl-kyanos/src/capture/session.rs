@@ -18,7 +18,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::{self, Local};
 use crate::session::{Notice, Remains, Wanted};
-use crate::sight::Sight;
+use crate::sight::{HubWord, News, Sight};
 use crate::stop::{Stop, Stops};
 
 /// Notices that may wait to be heard.
@@ -51,8 +51,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// What happens to it.
     pub(crate) notices: mpsc::Receiver<Notice>,
-    /// What its hub tells of the nodes.
-    pub(crate) sights: watch::Receiver<v1::Sight>,
+    /// What its hub tells of the nodes, and by which clock.
+    pub(crate) sights: watch::Receiver<HubWord>,
     /// The same, with what earlier hubs told.
     pub(crate) sight: Sight,
     /// When this plugin began to capture or joined.
@@ -165,7 +165,7 @@ impl Session {
         place: Place,
         (sender, notices): (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     ) -> Self {
-        let (told, sights) = watch::channel(v1::Sight::default());
+        let (told, sights) = watch::channel(HubWord::default());
         tokio::spawn(client.clone().keep_alive(sender, told, place.witness(&name)));
         Self {
             name,
@@ -205,10 +205,15 @@ impl Session {
         self.sight.nodes().max(began)
     }
 
-    /// Takes what its hub told last of the nodes.
-    pub(crate) fn hear(&mut self) {
-        let told = self.sights.borrow_and_update().clone();
-        self.sight.take(told);
+    /// Takes what its hub told last of the nodes; returns what is new.
+    pub(crate) fn hear(&mut self) -> Vec<News> {
+        let told = self.sights.borrow_and_update().sight.clone();
+        self.sight.take(told)
+    }
+
+    /// What its hub's clock says now, nanoseconds since the Unix epoch.
+    pub(crate) fn hub_now_ns(&self) -> u64 {
+        self.sights.borrow().clock.now_ns()
     }
 
     /// Waits until all its nodes capture, or those that do not are named.

@@ -46,7 +46,8 @@ pub(crate) trait View {
     async fn close(&mut self) -> Result<(), Failure>;
 
     /// Takes what is new about a node, where its output tells such things; standard error does always.
-    fn notice(&mut self, news: &News, session: &str);
+    /// `now_ns` is the hub's clock.
+    fn notice(&mut self, news: &News, session: &str, now_ns: u64);
 
     /// Whether it sums up, so that it begins when all nodes capture: what came before would be of some nodes only.
     fn sums_up(&self) -> bool;

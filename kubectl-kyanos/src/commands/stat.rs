@@ -169,7 +169,7 @@ impl Stat {
         match self.format {
             // An array when there is one result, an object with its rows at intervals, whatever the form of one is.
             _ if self.repeats => {
-                let time = crate::render::units::rfc3339(crate::local::now_ns());
+                let time = crate::render::units::rfc3339(crate::clock::now_ns());
                 let value =
                     serde_json::json!({ "time": time, "rows": self.layout.values(&rows, &self.renderer) });
                 Ok(format!("{}\n", json(&value)?))
@@ -271,7 +271,7 @@ impl View for Stat {
         }
     }
 
-    fn notice(&mut self, _news: &News, _session: &str) {
+    fn notice(&mut self, _news: &News, _session: &str, _now_ns: u64) {
         // A result is a table or a list of rows.
     }
 

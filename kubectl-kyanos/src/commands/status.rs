@@ -5,10 +5,11 @@ use proto::{store_state, v1};
 use serde_json::{Value, json};
 
 use crate::cli::StatusArgs;
+use crate::clock::now_ns;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::directory::{Found, lives};
-use crate::local::{self, Places, leftovers, now_ns};
+use crate::local::{self, Places, leftovers};
 use crate::render::result::{self, Format};
 use crate::render::session;
 use crate::render::table::Table;

@@ -19,7 +19,6 @@ use crate::cli::{OutputArgs, WatchArgs};
 use crate::client::{self, Client};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::local::now_ns;
 use crate::printer::{Printer, Settings, Style};
 use crate::protocols;
 use crate::render::line::Who;
@@ -205,9 +204,9 @@ impl View for Watch {
         }
     }
 
-    fn notice(&mut self, news: &News, session: &str) {
+    fn notice(&mut self, news: &News, session: &str, now_ns: u64) {
         let Some(printer) = self.printer.as_ref().filter(|_| self.notices) else { return };
-        let mut line = unseen::notice(news, session, now_ns()).to_string().into_bytes();
+        let mut line = unseen::notice(news, session, now_ns).to_string().into_bytes();
         line.push(b'\n');
         if !printer.notice(line) {
             self.console.warning("the output is busy, and a notice is not in it");

@@ -30,10 +30,12 @@ pub(crate) fn capturers(state: &v1::DescribeResponse) -> String {
     format!("{capturing}/{}", state.capturers.len())
 }
 
-/// What nobody saw, in order.
+/// What nobody saw, in order; of a silence that is over nothing is lost.
 fn holes(state: &v1::DescribeResponse) -> Vec<Hole> {
     let told = state.sight.clone().unwrap_or_default().holes;
-    told.into_iter().filter_map(|hole| Hole::try_from(hole).ok()).collect()
+    let mut holes = Hole::read_all(told).unwrap_or_default();
+    holes.retain(|hole| !hole.is_over());
+    holes
 }
 
 /// What nobody saw, in lines that name the session.

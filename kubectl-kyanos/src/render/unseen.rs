@@ -15,23 +15,30 @@ const TOLD_LINES: usize = 20;
 const TENTH_NS: u64 = 100_000_000;
 
 /// Says what is new about a node.
-pub(crate) fn news(news: &News, now_ns: u64, zone: &TimeZone) -> String {
+pub(crate) fn news(news: &News, zone: &TimeZone) -> String {
     match news {
         News::Hole(hole) => line(hole, zone),
-        News::Back { node, since_ns } => {
-            format!("{node} is heard again after {}", seconds(now_ns.saturating_sub(*since_ns)))
+        News::Back { node, since_ns, until_ns: Some(until) } => {
+            format!("{node} is heard again after {}", seconds(until.saturating_sub(*since_ns)))
         }
+        News::Back { node, since_ns: _, until_ns: None } => format!("{node} is heard again"),
     }
 }
 
-/// Says what nobody saw: `n3 silent since 12:04:31`, or `capturer on n2 restarted, 2.3 s not seen`.
+/// Says what nobody saw: `n3 silent since 12:04:31`, or `capturer on n2 restarted, 2.3 s not seen`; times are the hub's.
 pub(crate) fn line(hole: &Hole, zone: &TimeZone) -> String {
-    let Hole { node, since_ns, until_ns, kind: _ } = hole;
-    match until_ns {
-        Some(until) => {
-            format!("capturer on {node} restarted, {} not seen", seconds(until.saturating_sub(*since_ns)))
+    let Hole { node, since_ns, until_ns, kind } = hole;
+    let Some(until) = until_ns else {
+        return format!("{node} silent since {}", time_of_day(*since_ns, zone));
+    };
+    let length = seconds(until.saturating_sub(*since_ns));
+    match kind {
+        HoleKind::Silent => format!("{node} is heard again after {length}"),
+        HoleKind::Gone => format!("{node} is heard again, {length} not seen"),
+        HoleKind::Restarted => format!("capturer on {node} restarted, {length} not seen"),
+        HoleKind::Paused => {
+            format!("the hub did not run for {length} from {}", time_of_day(*since_ns, zone))
         }
-        None => format!("{node} silent since {}", time_of_day(*since_ns, zone)),
     }
 }
 
@@ -45,11 +52,11 @@ pub(crate) fn lines(holes: &[&Hole], zone: &TimeZone) -> Vec<String> {
     lines
 }
 
-/// What is new about a node as a line of JSON: an object of kind `notice`.
+/// What is new about a node as a line of JSON: an object of kind `notice`; `now_ns` is the hub's clock, as all its times.
 pub(crate) fn notice(news: &News, session: &str, now_ns: u64) -> Value {
     let (node, since_ns, until_ns, event) = match news {
         News::Hole(Hole { node, since_ns, until_ns, kind }) => (node, *since_ns, *until_ns, word(*kind)),
-        News::Back { node, since_ns } => (node, *since_ns, Some(now_ns), "back"),
+        News::Back { node, since_ns, until_ns } => (node, *since_ns, until_ns.or(Some(now_ns)), "back"),
     };
     json!({
         "schema": SCHEMA,
@@ -78,6 +85,7 @@ fn word(kind: HoleKind) -> &'static str {
         HoleKind::Silent => "silent",
         HoleKind::Gone => "gone",
         HoleKind::Restarted => "restarted",
+        HoleKind::Paused => "paused",
     }
 }
 
@@ -106,8 +114,14 @@ mod tests {
         let restarted = |ns| line(Some(since + ns), HoleKind::Restarted);
         assert_eq!(restarted(2_251_000_000), "capturer on n2 restarted, 2.3 s not seen");
         assert_eq!(restarted(901 * SECOND), "capturer on n2 restarted, 15m01s not seen");
-        let back = News::Back { node: "n2".to_owned(), since_ns: since };
-        assert_eq!(news(&back, since + 32 * SECOND, &TimeZone::UTC), "n2 is heard again after 32.0 s");
+        let back =
+            |until_ns| news(&News::Back { node: "n2".to_owned(), since_ns: since, until_ns }, &TimeZone::UTC);
+        assert_eq!(back(Some(since + 32 * SECOND)), "n2 is heard again after 32.0 s");
+        assert_eq!(back(None), "n2 is heard again");
+        let lost = line(Some(since + 125 * SECOND), HoleKind::Gone);
+        assert_eq!(lost, "n2 is heard again, 2m05s not seen");
+        let paused = line(Some(since + 602 * SECOND), HoleKind::Paused);
+        assert_eq!(paused, "the hub did not run for 10m02s from 22:13:20");
     }
 
     #[test]
@@ -132,7 +146,10 @@ mod tests {
             News::Hole(hole(SECOND, None, HoleKind::Silent)),
             News::Hole(hole(SECOND, None, HoleKind::Gone)),
             News::Hole(hole(SECOND, Some(2 * SECOND), HoleKind::Restarted)),
-            News::Back { node: "n2".to_owned(), since_ns: SECOND },
+            News::Hole(hole(SECOND, Some(2 * SECOND), HoleKind::Gone)),
+            News::Hole(Hole { node: String::new(), ..hole(SECOND, Some(2 * SECOND), HoleKind::Paused) }),
+            News::Back { node: "n2".to_owned(), since_ns: SECOND, until_ns: Some(2 * SECOND) },
+            News::Back { node: "n2".to_owned(), since_ns: SECOND, until_ns: None },
         ];
         for news in all {
             let object = notice(&news, "abcde", 3 * SECOND);

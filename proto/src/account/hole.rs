@@ -15,16 +15,18 @@ pub enum HoleKind {
     Gone,
     /// The capturer was gone, and another process took its place.
     Restarted,
+    /// The hub itself did not run; of nodes that says nothing.
+    Paused,
 }
 
 /// A time of which nobody saw what happened on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The node.
+    /// The node; empty where the hub itself did not run.
     pub node: String,
-    /// When its capturer was last heard, nanoseconds since the Unix epoch.
+    /// When its capturer was last heard, nanoseconds since the Unix epoch by the hub's clock.
     pub since_ns: u64,
-    /// When capture began again; `None` while it has not.
+    /// When it was heard again, or capture began again; `None` while it has not.
     pub until_ns: Option<u64>,
     /// Why.
     pub kind: HoleKind,
@@ -43,7 +45,7 @@ impl HoleKind {
     #[must_use]
     pub fn is_lost(self) -> bool {
         match self {
-            Self::Silent => false,
+            Self::Silent | Self::Paused => false,
             Self::Gone | Self::Restarted => true,
         }
     }
@@ -55,6 +57,7 @@ impl From<HoleKind> for v1::HoleKind {
             HoleKind::Silent => Self::Silent,
             HoleKind::Gone => Self::Gone,
             HoleKind::Restarted => Self::Restarted,
+            HoleKind::Paused => Self::Paused,
         }
     }
 }
@@ -68,6 +71,7 @@ impl TryFrom<v1::HoleKind> for HoleKind {
             v1::HoleKind::Silent => Ok(Self::Silent),
             v1::HoleKind::Gone => Ok(Self::Gone),
             v1::HoleKind::Restarted => Ok(Self::Restarted),
+            v1::HoleKind::Paused => Ok(Self::Paused),
         }
     }
 }
@@ -79,6 +83,12 @@ impl Hole {
     #[must_use]
     pub fn length_ns(&self, now_ns: u64) -> u64 {
         self.until_ns.unwrap_or(now_ns).saturating_sub(self.since_ns)
+    }
+
+    /// Whether it was a silence whose capturer is heard again, and brought what it saw.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.kind == HoleKind::Silent && self.until_ns.is_some()
     }
 
     /// What of it is lost for good, as an account of its own.
@@ -123,9 +133,14 @@ mod tests {
 
     #[test]
     fn a_hole_goes_over_the_wire_whole_and_damage_is_refused() {
-        for (until, kind) in
-            [(None, HoleKind::Silent), (None, HoleKind::Gone), (Some(7 * SECOND_NS), HoleKind::Restarted)]
-        {
+        let until = Some(7 * SECOND_NS);
+        for (until, kind) in [
+            (None, HoleKind::Silent),
+            (until, HoleKind::Silent),
+            (None, HoleKind::Gone),
+            (until, HoleKind::Restarted),
+            (until, HoleKind::Paused),
+        ] {
             let hole = hole(until, kind);
             assert_eq!(Hole::try_from(v1::Hole::from(hole.clone())), Ok(hole));
         }
@@ -147,6 +162,8 @@ mod tests {
         assert_eq!(lost(hole(Some(7 * SECOND_NS), HoleKind::Restarted)), 2);
         assert_eq!(lost(hole(None, HoleKind::Gone)), 10);
         assert_eq!(lost(hole(None, HoleKind::Silent)), 0, "it may still come");
+        assert_eq!(lost(hole(Some(7 * SECOND_NS), HoleKind::Silent)), 0, "it came");
+        assert_eq!(lost(hole(Some(7 * SECOND_NS), HoleKind::Paused)), 0, "capturers ran");
         // A clock that was set back makes no time.
         assert_eq!(lost(hole(Some(1), HoleKind::Restarted)), 0);
     }

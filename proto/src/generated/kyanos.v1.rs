@@ -63,13 +63,14 @@ pub struct Balance {
 /// Hole is a time of which nobody saw what happened on a node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hole {
-    /// The node.
+    /// The node; empty where the hub itself did not run.
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
-    /// When the capturer was last heard, nanoseconds since the Unix epoch.
+    /// When the capturer was last heard, nanoseconds since the Unix epoch by the clock of the hub that heard it.
     #[prost(uint64, tag = "2")]
     pub since_ns: u64,
-    /// When capture began again; 0 while it has not.
+    /// When it was heard again, or capture began again: as much later as passed on a clock that is never set; 0 while it has
+    /// not.
     #[prost(uint64, tag = "3")]
     pub until_ns: u64,
     /// Why.
@@ -212,6 +213,8 @@ pub enum HoleKind {
     Gone = 2,
     /// The capturer was gone, and another process took its place.
     Restarted = 3,
+    /// The hub itself did not run; it says nothing of nodes.
+    Paused = 4,
 }
 impl HoleKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -224,6 +227,7 @@ impl HoleKind {
             Self::Silent => "HOLE_KIND_SILENT",
             Self::Gone => "HOLE_KIND_GONE",
             Self::Restarted => "HOLE_KIND_RESTARTED",
+            Self::Paused => "HOLE_KIND_PAUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -233,6 +237,7 @@ impl HoleKind {
             "HOLE_KIND_SILENT" => Some(Self::Silent),
             "HOLE_KIND_GONE" => Some(Self::Gone),
             "HOLE_KIND_RESTARTED" => Some(Self::Restarted),
+            "HOLE_KIND_PAUSED" => Some(Self::Paused),
             _ => None,
         }
     }
@@ -1435,6 +1440,15 @@ pub struct CapturerProcess {
     /// Whether its final batch was taken.
     #[prost(bool, tag = "4")]
     pub finished: bool,
+    /// How long ago the first was, nanoseconds on the clock of the hub that tells it.
+    #[prost(uint64, tag = "5")]
+    pub since_ago_ns: u64,
+    /// How long ago the last was.
+    #[prost(uint64, tag = "6")]
+    pub heard_ago_ns: u64,
+    /// Of these, how long that hub ran.
+    #[prost(uint64, tag = "7")]
+    pub silent_ns: u64,
 }
 /// HeartbeatRequest is sent every 10 s.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1448,6 +1462,9 @@ pub struct HeartbeatResponse {
     /// What is seen of the nodes; absent where that has not changed.
     #[prost(message, optional, tag = "2")]
     pub sight: ::core::option::Option<Sight>,
+    /// The hub's clock as it says this, nanoseconds since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub now_ns: u64,
 }
 /// SessionEnd is how a session ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

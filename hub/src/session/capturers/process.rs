@@ -4,6 +4,8 @@ use proto::account::{Balance, Consumer, Unit};
 use proto::id::Base;
 use proto::v1;
 
+use crate::clock::Moment;
+
 /// What a batch says beside its exchanges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -28,8 +30,8 @@ pub(super) struct Process {
     pub(super) last_sequence: u64,
     /// Whether its last batch was taken.
     pub(super) drained: bool,
-    /// When it was first and last heard to capture, nanoseconds since the Unix epoch.
-    captured: Option<(u64, u64)>,
+    /// When it was first and last heard to capture.
+    captured: Option<(Moment, Moment)>,
     /// Exchanges that earlier hubs took.
     pub(super) acknowledged_before: u64,
     /// Exchanges taken here, until the first ledger tells how many others took.
@@ -69,15 +71,23 @@ impl Process {
     }
 
     /// Notes that it captures.
-    pub(super) fn captures(&mut self, now_ns: u64) {
-        let (_, heard) = self.captured.get_or_insert((now_ns, now_ns));
-        *heard = now_ns.max(*heard);
+    pub(super) fn captures(&mut self, now: Moment) {
+        let (_, heard) = self.captured.get_or_insert((now, now));
+        *heard = now;
     }
 
     /// When it was heard to capture; `None` where it never was.
-    pub(super) fn told(&self, instance: u64) -> Option<v1::CapturerProcess> {
-        let (since_ns, heard_ns) = self.captured?;
-        Some(v1::CapturerProcess { instance, since_ns, heard_ns, finished: self.drained })
+    pub(super) fn told(&self, instance: u64, now: Moment) -> Option<v1::CapturerProcess> {
+        let (since, heard) = self.captured?;
+        Some(v1::CapturerProcess {
+            instance,
+            since_ns: since.epoch_ns,
+            heard_ns: heard.epoch_ns,
+            finished: self.drained,
+            since_ago_ns: now.since(since),
+            heard_ago_ns: now.since(heard),
+            silent_ns: now.ran_since(heard),
+        })
     }
 
     /// Its newest ledgers.

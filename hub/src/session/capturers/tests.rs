@@ -80,7 +80,7 @@ fn resent_batches_and_replaced_connections_are_stale() {
     assert_eq!(capturers.judge("one", first.connection, batch(2)), Judged::Stale);
     assert_eq!(capturers.judge("one", second.connection, batch(2)), Judged::Fresh);
     capturers.disconnect("one", first.connection);
-    assert!(capturers.states()[0].connected);
+    assert!(capturers.states(Moment::default())[0].connected);
     let restarted = capturers.connect(hello("one", 9)).unwrap();
     assert_eq!(restarted.last_sequence, 0);
     assert_eq!(capturers.judge("one", restarted.connection, batch(1)), Judged::Fresh);

@@ -69,7 +69,7 @@ impl Shared {
         if free >= u64::from(id::MAX_SLOTS) {
             return Ok(None);
         }
-        let now = row::time(crate::session::now_ns(), super::Dialect::Mysql);
+        let now = row::time(crate::clock::epoch_ns(), super::Dialect::Mysql);
         let old = "SELECT slot FROM capturers WHERE session = ? AND node = ?";
         if transaction.exec_first::<u64, _, _>(old, (session, node)).await?.is_some() {
             let update = "UPDATE capturers SET slot = ?, kernel = ?, version = ?, last_seen = ?

@@ -1,7 +1,8 @@
 //! Life of a session's directory.
 
-use super::super::{leftovers, now_ns};
+use super::super::leftovers;
 use super::*;
+use crate::clock::now_ns;
 use crate::session::name::made_up;
 
 fn places(folder: &Path) -> Places {
