@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use proto::v1;
 use tokio::sync::{mpsc, watch};
 
 use crate::client::Client;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod kinds;
+mod makers;
 mod pods;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -95,6 +96,9 @@ pub(crate) async fn check(
     absent::pods(connection, filter, &mut notes).await?;
     filter.workloads = workloads.iter().map(|named| named.workload.to_string()).collect();
     let nothing_yet = pods::look(connection, filter, &mut notes).await?;
+    notes.extend(
+        makers::not_followed(connection, &workloads, &filter.namespaces, nothing_yet.is_some()).await?,
+    );
     notes.extend(nothing_yet);
     Ok(notes)
 }

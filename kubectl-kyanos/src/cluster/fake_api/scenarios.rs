@@ -150,20 +150,23 @@ pub(crate) fn holds_at_first(
     first(1, holds(kind, objects))
 }
 
-/// The API has one more group, of somebody's own controllers, with these resources.
+/// The API has more groups, of somebody's own controllers: their names, versions and resources.
 pub(crate) fn serves(
-    group: &'static str,
-    version: &'static str,
-    resources: Value,
+    groups: Vec<(&'static str, &'static str, Value)>,
 ) -> impl FnMut(&Call) -> Option<Answer> + Send + 'static {
     move |call| {
-        let both = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
         if call.path() == "/apis" {
-            let group = json!({ "name": group, "versions": [both], "preferredVersion": both });
-            let groups = json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [group] });
+            let group = |(group, version, _): &(&str, &str, Value)| {
+                let both = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+                json!({ "name": group, "versions": [both], "preferredVersion": both })
+            };
+            let groups: Vec<Value> = groups.iter().map(group).collect();
+            let groups = json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups });
             return Some(Answer::Object(200, groups));
         }
-        (call.path() == format!("/apis/{group}/{version}")).then(|| {
+        let asked =
+            groups.iter().find(|(group, version, _)| call.path() == format!("/apis/{group}/{version}"));
+        asked.map(|(group, version, resources)| {
             let list = json!({
                 "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/{version}"),
                 "resources": resources,

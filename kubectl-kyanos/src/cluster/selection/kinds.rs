@@ -28,6 +28,8 @@ pub(super) struct Named {
 enum Custom {
     /// This resource.
     Known(ApiResource),
+    /// One of each of several groups.
+    Several(Vec<ApiResource>),
     /// None that the API has.
     Unknown,
     /// Nobody knows: a part of the API did not answer.
@@ -61,6 +63,7 @@ async fn one(connection: &Connection, namespaces: &[String], workload: Workload)
             let workload = Workload { kind: resource.kind.clone(), name: workload.name };
             Ok(Named { workload, resource: Some(resource) })
         }
+        Custom::Several(resources) => Err(of_several_groups(&workload, &resources)),
         Custom::Unclear => Ok(Named { workload, resource: None }),
         Custom::Unknown => Err(unknown(&workload)),
     }
@@ -92,6 +95,16 @@ fn unknown(workload: &Workload) -> Failure {
             ),
         },
     )
+}
+
+/// Says which groups there are: whose object is meant nobody can tell, and the first may be the wrong one.
+fn of_several_groups(workload: &Workload, resources: &[ApiResource]) -> Failure {
+    let forms: Vec<String> = resources
+        .iter()
+        .map(|resource| format!("`{}.{}/{}`", resource.plural, resource.group, workload.name))
+        .collect();
+    Failure::usage(format!("`{}` is a kind of {} API groups", workload.kind, resources.len()))
+        .hint(format!("name the group: {}", forms.join(" or ")))
 }
 
 /// What users also write before a slash, of which this plugin has another flag.
@@ -148,7 +161,7 @@ async fn custom(connection: &Connection, word: &str) -> Custom {
         (group, version, resources)
     });
     let mut answers = stream::iter(asked).buffered(GROUPS_AT_A_TIME);
-    let mut unclear = false;
+    let (mut unclear, mut known) = (false, Vec::new());
     while let Some((group, version, resources)) = answers.next().await {
         let Ok(resources) = resources else {
             unclear = true;
@@ -156,10 +169,15 @@ async fn custom(connection: &Connection, word: &str) -> Custom {
         };
         if let Some(found) = resources.resources.iter().find(|each| is_called(each, &group, &version, word)) {
             let group = GroupVersionKind::gvk(&group, &version, &found.kind);
-            return Custom::Known(ApiResource::from_gvk_with_plural(&group, &found.name));
+            known.push(ApiResource::from_gvk_with_plural(&group, &found.name));
         }
     }
-    if unclear { Custom::Unclear } else { Custom::Unknown }
+    match known.len() {
+        0 if unclear => Custom::Unclear,
+        0 => Custom::Unknown,
+        1 => known.pop().map_or(Custom::Unknown, Custom::Known),
+        _ => Custom::Several(known),
+    }
 }
 
 /// Whether a word is a resource's name, plural, short form or kind, alone or with its group.

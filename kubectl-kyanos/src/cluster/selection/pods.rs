@@ -9,6 +9,7 @@ use proto::filter::Match;
 use proto::v1;
 
 use super::super::connect::Connection;
+use super::makers::Makers;
 use crate::failure::Failure;
 use crate::suggestion::meant;
 
@@ -83,17 +84,19 @@ async fn seen(connection: &Connection, filter: &v1::Filter, places: &BTreeSet<&s
     let wanted = Match::try_from(&v1::Filter { containers: Vec::new(), ..filter.clone() }).ok()?;
     let mut seen = Seen { whole: true, ..Seen::default() };
     let client = || connection.client.clone();
-    let apis: Vec<Api<Pod>> = if places.is_empty() {
-        vec![Api::all(client())]
+    let apis: Vec<(Api<Pod>, Option<&str>)> = if places.is_empty() {
+        vec![(Api::all(client()), None)]
     } else {
-        places.iter().map(|place| Api::namespaced(client(), place)).collect()
+        places.iter().map(|place| (Api::namespaced(client(), place), Some(*place))).collect()
     };
     let mut looked_at = 0;
-    for api in apis {
+    for (api, place) in apis {
+        let asks = !filter.workloads.is_empty();
+        let makers = if asks { Makers::of(connection, place).await } else { Makers::default() };
         let mut page = ListParams::default().limit(PAGE_PODS).labels(&filter.selector);
         loop {
             let found = api.list(&page).await.ok()?;
-            for pod in found.items.iter().filter(|pod| is_selected(&wanted, pod)) {
+            for pod in found.items.iter().filter(|pod| is_selected(&wanted, &makers, pod)) {
                 seen.any = true;
                 seen.containers.extend(containers(pod));
             }
@@ -115,9 +118,9 @@ async fn seen(connection: &Connection, filter: &v1::Filter, places: &BTreeSet<&s
     Some(seen)
 }
 
-fn is_selected(wanted: &Match, pod: &Pod) -> bool {
+fn is_selected(wanted: &Match, makers: &Makers, pod: &Pod) -> bool {
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-    owners(pod).iter().any(|workload| wanted.wants_pod(&namespace, &name, workload))
+    makers.workloads(pod).iter().any(|workload| wanted.wants_pod(&namespace, &name, workload))
 }
 
 /// Names of all its containers; init containers may run beside the others.
@@ -127,19 +130,6 @@ fn containers(pod: &Pod) -> impl Iterator<Item = String> {
         let names = plain.map(|each| each.name.clone());
         names.chain(spec.ephemeral_containers.iter().flatten().map(|each| each.name.clone()))
     })
-}
-
-/// What may be the workload of a pod, "KIND/NAME": its controller, and what that is made by, as its name says.
-fn owners(pod: &Pod) -> Vec<String> {
-    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
-    let Some(owner) = owner else { return vec![format!("Pod/{}", pod.name_any())] };
-    let above = match owner.kind.as_str() {
-        "ReplicaSet" => Some("Deployment"),
-        "Job" => Some("CronJob"),
-        _ => None,
-    };
-    let made_by = above.and_then(|kind| Some(format!("{kind}/{}", owner.name.rsplit_once('-')?.0)));
-    std::iter::once(format!("{}/{}", owner.kind, owner.name)).chain(made_by).collect()
 }
 
 /// Says that no pod is of those that are named.
@@ -208,7 +198,7 @@ mod tests {
         let wants = |pods: &str, workloads: &str| {
             let filter =
                 v1::Filter { pods: words(pods), workloads: words(workloads), ..v1::Filter::default() };
-            is_selected(&Match::try_from(&filter).expect("a filter"), &pod)
+            is_selected(&Match::try_from(&filter).expect("a filter"), &Makers::default(), &pod)
         };
         assert!(wants("web-7d4-x2k9p", "") && wants("shop/web-7d4-x2k9p", ""));
         for workload in

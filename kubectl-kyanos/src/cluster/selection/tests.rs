@@ -20,6 +20,14 @@ fn names(kind: &str, namespace: &str, names: &str) -> Vec<Value> {
     names.split_whitespace().map(one).collect()
 }
 
+/// An object of the shop that another one controls: that one's version, kind and name.
+fn made(kind: &str, name: &str, (version, maker, of): (&str, &str, &str)) -> Value {
+    let mut object = names(kind, "shop", name).remove(0);
+    object["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": version, "kind": maker, "name": of, "uid": "u", "controller": true }]);
+    object
+}
+
 fn pod(name: &str, owner: (&str, &str), containers: &[&str]) -> Value {
     let containers: Vec<Value> = containers.iter().map(|name| json!({ "name": name })).collect();
     json!({
@@ -49,7 +57,13 @@ fn shop() -> FakeApi {
     FakeApi::willing()
         .but(scenarios::holds("namespaces", namespaces))
         .but(scenarios::holds("deployments", json!(deployments)))
-        .but(scenarios::holds("replicasets", json!(names("ReplicaSet", "shop", "web-7d4 cache-5f"))))
+        .but(scenarios::holds(
+            "replicasets",
+            json!([
+                made("ReplicaSet", "web-7d4", ("apps/v1", "Deployment", "web")),
+                made("ReplicaSet", "cache-5f", ("apps/v1", "Deployment", "cache")),
+            ]),
+        ))
         .but(scenarios::holds("statefulsets", json!(names("StatefulSet", "shop", "db"))))
         .but(scenarios::holds("services", services))
         .but(scenarios::holds("pods", pods))
@@ -169,7 +183,7 @@ async fn kinds_of_custom_controllers_are_found_by_every_name_that_they_have() {
     let there = json!(names("Rollout", "shop", "web"));
     let api = || {
         shop()
-            .but(scenarios::serves("example.com", "v1alpha1", resources.clone()))
+            .but(scenarios::serves(vec![("example.com", "v1alpha1", resources.clone())]))
             .but(scenarios::holds("rollouts", there.clone()))
     };
     for workload in ["ro/web", "rollout/web", "rollouts.example.com/web", "rollouts.v1alpha1.example.com/web"]
@@ -189,6 +203,109 @@ async fn kinds_of_custom_controllers_are_found_by_every_name_that_they_have() {
         notes.iter().any(|note| note.contains("`Rollout/web`") && note.contains("not checked")),
         "{notes:?}"
     );
+}
+
+/// What discovery says of one kind.
+fn resource(plural: &str, kind: &str) -> Value {
+    json!([{ "name": plural, "singularName": kind.to_lowercase(), "kind": kind, "namespaced": true, "verbs": [] }])
+}
+
+#[tokio::test]
+async fn a_kind_of_several_groups_is_asked_for_by_its_group() {
+    let groups = vec![
+        ("example.com", "v1", resource("rollouts", "Rollout")),
+        ("argoproj.io", "v1alpha1", resource("rollouts", "Rollout")),
+        ("batch.volcano.sh", "v1alpha1", resource("jobs", "Job")),
+    ];
+    let api = || {
+        shop()
+            .but(scenarios::serves(groups.clone()))
+            .but(scenarios::holds("rollouts", json!(names("Rollout", "shop", "web"))))
+            .but(scenarios::holds("jobs", json!(names("Job", "shop", "train"))))
+            // Of the first group there is none.
+            .but(|call: &Call| {
+                let first = call.path().starts_with("/apis/example.com/v1/namespaces/");
+                first.then(|| Answer::list(&json!([])))
+            })
+    };
+    let unclear = checked(&api(), filter("shop", "", "rollout/web", "")).await.expect_err("which one");
+    assert_eq!((unclear.exit, unclear.what.as_str()), (USAGE, "`rollout` is a kind of 2 API groups"));
+    let hint = unclear.hint.expect("a hint");
+    assert_eq!(hint, "name the group: `rollouts.example.com/web` or `rollouts.argoproj.io/web`");
+    for workload in
+        ["rollouts.argoproj.io/web", "Rollout.argoproj.io/web", "rollout.v1alpha1.argoproj.io/web"]
+    {
+        let (wanted, _) = checked(&api(), filter("shop", "", workload, "")).await.expect(workload);
+        assert_eq!(wanted.workloads, ["Rollout/web"], "{workload}");
+    }
+    let absent = checked(&api(), filter("shop", "", "rollouts.example.com/web", "")).await.expect_err("none");
+    assert!(absent.what.contains("no Rollout `web`"), "{}", absent.what);
+    // One that is called as a kind of Kubernetes' own needs its group, and is then no other's.
+    let (wanted, _) =
+        checked(&api(), filter("shop", "", "jobs.batch.volcano.sh/train", "")).await.expect("one");
+    assert_eq!(wanted.workloads, ["Job/train"]);
+}
+
+#[tokio::test]
+async fn pods_of_custom_controllers_are_found_or_it_is_said_what_has_them() {
+    let groups = vec![
+        ("argoproj.io", "v1alpha1", resource("rollouts", "Rollout")),
+        ("argoproj.example", "v1", resource("workflows", "Workflow")),
+        ("pg.example", "v1", resource("clusters", "Cluster")),
+        ("apps.example", "v1", resource("stacks", "Stack")),
+    ];
+    let api = || {
+        let deployments = [
+            made("Deployment", "web", ("apps.example/v1", "Stack", "front")),
+            made("Deployment", "cache", ("apps.example/v1", "Stack", "both")),
+            // Another group's of that kind and name.
+            made("Deployment", "odd", ("other.example/v1", "Cluster", "pg")),
+        ];
+        let sets = [
+            made("ReplicaSet", "web-7d4", ("apps/v1", "Deployment", "web")),
+            made("ReplicaSet", "roll-5f", ("argoproj.io/v1alpha1", "Rollout", "roll")),
+        ];
+        let pods = [
+            pod("web-7d4-x2k9p", ("ReplicaSet", "web-7d4"), &["nginx"]),
+            pod("roll-5f-abcde", ("ReplicaSet", "roll-5f"), &["nginx"]),
+            pod("flow-1-abcde", ("Job", "flow-1"), &["step"]),
+            pod("pg-1", ("Cluster", "pg"), &["postgres"]),
+            pod("both-0", ("Stack", "both"), &["app"]),
+        ];
+        let jobs = [made("Job", "flow-1", ("argoproj.example/v1", "Workflow", "flow"))];
+        shop()
+            .but(scenarios::serves(groups.clone()))
+            .but(scenarios::holds("rollouts", json!(names("Rollout", "shop", "roll"))))
+            .but(scenarios::holds("workflows", json!(names("Workflow", "shop", "flow"))))
+            .but(scenarios::holds("clusters", json!(names("Cluster", "shop", "pg"))))
+            .but(scenarios::holds("stacks", json!(names("Stack", "shop", "front both"))))
+            .but(scenarios::holds("deployments", json!(deployments)))
+            .but(scenarios::holds("replicasets", json!(sets)))
+            .but(scenarios::holds("jobs", json!(jobs)))
+            .but(scenarios::holds("pods", json!(pods)))
+    };
+    for (workload, known) in
+        [("rollout/roll", "Rollout/roll"), ("workflow/flow", "Workflow/flow"), ("cluster/pg", "Cluster/pg")]
+    {
+        let (wanted, notes) = checked(&api(), filter("shop", "", workload, "")).await.expect(workload);
+        assert_eq!((wanted.workloads, notes), (vec![known.to_owned()], vec![]), "{workload}");
+    }
+    // Its pods are known by the Deployment that it made.
+    let refused = checked(&api(), filter("shop", "", "stack/front", "")).await.expect_err("not followed");
+    assert_eq!(refused.exit, USAGE);
+    assert_eq!(refused.what, "pods of Deployment `web`, which `Stack/front` made, are known by that alone");
+    assert_eq!(refused.hint.as_deref(), Some("choose `deploy/web`"));
+    // Some of its pods are its own.
+    let (_, notes) = checked(&api(), filter("shop", "", "stack/both", "")).await.expect("goes on");
+    assert_eq!(
+        notes,
+        [
+            "pods of Deployment `cache`, which `Stack/both` made, are known by that alone: `deploy/cache` selects them"
+        ]
+    );
+    // A Rollout's ReplicaSet is no Deployment's, however it is called.
+    let (_, notes) = checked(&api(), filter("shop", "", "rs/roll-5f", "")).await.expect("one");
+    assert_eq!(notes, Vec::<String>::new());
 }
 
 #[tokio::test]
