@@ -1,7 +1,7 @@
 //! How a session's store is, in words: the same in JSON and on a terminal.
 
 use crate::v1::store_state::Kind;
-use crate::v1::{StoreDown, StoreState};
+use crate::v1::{FailureKind, StoreDown, StoreState};
 
 /// Says how a store is, and why: `starting: no answer`.
 #[must_use]
@@ -56,6 +56,12 @@ pub fn down(state: &StoreState) -> Option<&StoreDown> {
     }
 }
 
+/// Returns why a store cannot be written to, where no waiting mends that.
+#[must_use]
+pub fn beyond_waiting(state: &StoreState) -> Option<&str> {
+    down(state).filter(|down| down.failure() == FailureKind::Final).map(|down| down.reason.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +87,15 @@ mod tests {
             assert_eq!((word(&state), in_full(&state).as_str()), (short, full));
             assert_eq!((is_starting(&state), down(&state).is_some()), (short == "starting", short == "down"));
         }
+    }
+
+    #[test]
+    fn only_a_store_that_no_waiting_mends_is_beyond_waiting() {
+        let down = |failure: FailureKind| StoreState {
+            kind: Some(Kind::Down(StoreDown { reason: "no such table".to_owned(), failure: failure.into() })),
+        };
+        assert_eq!(beyond_waiting(&down(FailureKind::Final)), Some("no such table"));
+        assert_eq!(beyond_waiting(&down(FailureKind::Passing)), None);
+        assert_eq!(beyond_waiting(&StoreState::default()), None);
     }
 }

@@ -224,10 +224,9 @@ fn look(state: &v1::DescribeResponse, trouble: Option<Trouble>) -> Look {
         let what = format!("the store does not start: {reason}");
         return Look::Fails(Short { why: Why::Lasting, what, hint: Some(hint) });
     }
-    let down = store_state::down(&store);
-    match down.filter(|down| down.failure() == v1::FailureKind::Final) {
-        Some(down) => {
-            let what = format!("the store cannot be used: {}", down.reason);
+    match store_state::beyond_waiting(&store) {
+        Some(reason) => {
+            let what = format!("the store cannot be used: {reason}");
             Look::Fails(Short { why: Why::Lasting, what, hint: None })
         }
         None => Look::Waits(state.waiting),

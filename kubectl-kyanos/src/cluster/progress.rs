@@ -331,7 +331,8 @@ pub(crate) async fn others(
         }
         // A hub that is away for a moment says nothing of its capturers.
         let Some(state) = state(&mut client).await else { continue };
-        if let (Some(_), Some(reason)) = (&store, beyond_waiting(&state)) {
+        let unusable = state.store.as_ref().and_then(store_state::beyond_waiting);
+        if let (Some(_), Some(reason)) = (&store, unusable) {
             say(format!("warning: the store cannot be used, and nothing is stored: {reason}"));
         }
         store = store.and_then(|_| waited_for(&state).map(store_state::in_full));
@@ -387,12 +388,6 @@ fn store_waited_for(state: &v1::DescribeResponse) -> Option<String> {
     waited_for(state)
         .and_then(store_state::reason)
         .map(|reason| format!("the store is not there yet: {reason}"))
-}
-
-/// Why the session's store cannot be used, where no waiting mends that.
-fn beyond_waiting(state: &v1::DescribeResponse) -> Option<&str> {
-    let down = state.store.as_ref().and_then(store_state::down)?;
-    (down.failure() == v1::FailureKind::Final).then_some(down.reason.as_str())
 }
 
 /// The session's store, while it was never reached.
