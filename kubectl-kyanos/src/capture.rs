@@ -2,24 +2,24 @@
 
 mod ending;
 mod following;
+mod run;
 pub(crate) mod session;
 mod storing;
 pub(crate) mod view;
 pub(crate) mod viewed;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use proto::launch::StoreChoice;
 
-use self::ending::{Account, Ending, end};
-use self::following::Following;
+use self::ending::Account;
+pub(crate) use self::run::run;
 use self::session::{New, Session, Started, Where};
-use self::view::{Items, View};
+use self::view::View;
 use crate::cluster::session::Begun;
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
-use crate::local;
 use crate::render::{summary, unseen};
 use crate::save::Target;
 use crate::session::{Kept, Remains};
@@ -68,111 +68,6 @@ impl Plan {
     fn keeps(&self) -> bool {
         matches!(&self.session, Choice::New(new) if new.wanted.keep)
     }
-}
-
-/// Runs a capturing command to its end and returns the exit code.
-pub(crate) async fn run<V: View>(plan: Plan, mut view: V, console: &mut Console) -> Result<u8, Failure> {
-    let mut stops = Stops::listen()?;
-    let begun = Begun::default();
-    // Boxed: a start holds much between its many steps.
-    let started = Box::pin(begin(&plan, &begun, &mut stops, console)).await;
-    let mut session = match started {
-        Ok(Started::Running(session)) => *session,
-        Ok(Started::Stopped(stop, remains)) => {
-            let local = matches!(plan.place, Where::Local).then_some(local::CLEANUP_COMMAND);
-            let stopped = outcome(&stop, None, &remains, local);
-            return unfinished(&begun, stopped, &mut stops, console).await;
-        }
-        Err(failure) => return unfinished(&begun, Err(failure), &mut stops, console).await,
-    };
-    let waits = view.sums_up() && session.grows();
-    let (stopped, before) = wait_for_all(waits, &mut session, &mut stops, console).await;
-    console.clear();
-    let mut client = session.client.clone();
-    let opened = view.open(&mut client, &session).await;
-    let mut items = match opened {
-        Ok(stream) => Items { stream, held: None },
-        Err(failure) => return Err(after_teardown(session, failure, &mut stops, console).await),
-    };
-    let mut following = Following { session: &mut session, stops: &mut stops, console };
-    let followed = match stopped {
-        Some(stop) => Ok(stop),
-        None => following.follow(&mut view, &mut items, plan.time).await,
-    };
-    let time = session.began.elapsed();
-    let stop = match followed {
-        Ok(stop) => stop,
-        Err(failure) => {
-            if let Err(unwritten) = view.close().await {
-                console.warning(&unwritten.what);
-            }
-            session.hear();
-            let (nodes, holes) = (session.nodes(), not_seen(&session));
-            let failure = after_teardown(session, failure, &mut stops, console).await;
-            say_all(&holes, console);
-            console.say(&summary::captured(view.captured(), nodes, time));
-            // The ledgers are gone with the part that failed.
-            console.say("lost unknown");
-            return Err(failure);
-        }
-    };
-    if let Stop::Ended(by) = &stop {
-        console.say(&format!("session `{}` was ended by {by}", session.name));
-    }
-    let ending = Ending { stop: &stop, stored: plan.stores() };
-    let mut account = end(&mut session, &mut view, items, &mut stops, ending).await;
-    if let Err(failure) = view.close().await {
-        account.failure.get_or_insert(failure);
-    }
-    if account.aborted {
-        storing::stopped(&plan, &mut account);
-    } else {
-        storing::see_to(&plan, &mut session, &mut stops, &mut account, console).await;
-    }
-    let (own, nodes) = (session.is_own().then(|| session.cleanup()), session.nodes());
-    let holes = not_seen(&session);
-    let mut balance = view.balance().cloned();
-    if let Some(own) = balance.as_mut().filter(|own| session.is_own() && summary::is_of_several(own)) {
-        viewed::miss(own, &account.balances, before);
-    }
-    // A viewer that leaves, or wants no more, misses nothing.
-    if stop.prints_on() && (own.is_some() || matches!(stop, Stop::Ended(_))) {
-        let ledgers = account.balances.iter_mut().chain(balance.as_mut());
-        summary::unprinted(ledgers, view.balance(), view.printed());
-    }
-    let remains =
-        if account.aborted { session.abort().await } else { finish(session, &mut stops, console).await };
-    report(&plan, &view, &account, &remains, console);
-    say_all(&holes, console);
-    console.say(&summary::captured(view.captured(), nodes, time));
-    // A hub that could not be asked has taken its ledgers along.
-    console.say(&if account.balances.is_empty() {
-        "lost unknown".to_owned()
-    } else {
-        summary::lost(&summary::relevant(&account.balances, balance.as_ref()))
-    });
-    outcome(&stop, account.failure, &remains, own.as_deref())
-}
-
-/// Waits until all nodes capture, from when on time and exchanges are counted; says what stops it before, and what was
-/// delivered until then.
-async fn wait_for_all(
-    waits: bool,
-    session: &mut Session,
-    stops: &mut Stops,
-    console: &mut Console,
-) -> (Option<Stop>, u64) {
-    if !waits {
-        return (None, 0);
-    }
-    console.step("waiting for all capturers …");
-    let stopped = tokio::select! {
-        () = session.whole() => None,
-        stop = stops.next() => Some(stop),
-    };
-    session.began = Instant::now();
-    let state = session.client.clone().describe().await;
-    (stopped, state.map_or(0, |state| viewed::delivered(&summary::read(&state.balances))))
 }
 
 async fn begin(
