@@ -1,5 +1,7 @@
 //! Where exchanges are kept, and files of stores: choosing, reading and saving them.
 
+mod mysql_url;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,14 +11,11 @@ use proto::causes::with_causes;
 use proto::launch::StoreChoice;
 use proto::v1;
 
+use self::mysql_url::MysqlUrl;
 use crate::failure::Failure;
 
 /// Where the password of a store may be given instead of in its URL.
 pub(crate) const PASSWORD_VARIABLE: &str = "KYANOS_STORE_PASSWORD";
-
-const MYSQL: &str = "mysql://";
-/// Port of a host that names none.
-const MYSQL_PORT: u16 = 3306;
 
 const SQLITE: &str = "sqlite:";
 
@@ -41,7 +40,7 @@ pub(crate) fn choice(
         }
         return Ok(StoreChoice::Sqlite { path: file(path)? });
     }
-    if url.starts_with(MYSQL) {
+    if url.starts_with(mysql_url::SCHEME) {
         let reader = reader.map(|reader| login(reader, "--store-reader", None)).transpose()?;
         return Ok(StoreChoice::Mysql { url: login(url, "--store", password)?, reader });
     }
@@ -134,57 +133,29 @@ fn file(path: &str) -> Result<PathBuf, Failure> {
 
 /// Checks a mysql:// URL and puts the password from the environment in where it has none.
 fn login(url: &str, flag: &str, password: Option<&str>) -> Result<String, Failure> {
-    let wrong = |why: &str| {
+    let read = MysqlUrl::read(url).map_err(|why| {
         Failure::usage(format!("the URL of `{flag}` {why}"))
             .hint("use mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT]/DATABASE")
-    };
-    let rest = url.strip_prefix(MYSQL).ok_or_else(|| wrong("does not begin with mysql://"))?;
-    let (login, place) = rest.rsplit_once('@').ok_or_else(|| wrong("names no user"))?;
-    let (hosts, database) = place.split_once('/').ok_or_else(|| wrong("names no database"))?;
-    if database.is_empty() {
-        return Err(wrong("names no database"));
-    }
-    for host in hosts.split(',') {
-        let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
-        if host.is_empty() || port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err(wrong("has a host or port that cannot be"));
-        }
-    }
-    let user = login.split(':').next().unwrap_or_default();
-    if user.is_empty() {
-        return Err(wrong("names no user"));
-    }
-    match password {
-        Some(password) if !login.contains(':') => Ok(format!("{MYSQL}{user}:{}@{place}", encoded(password))),
-        _ => Ok(url.to_owned()),
-    }
+    })?;
+    Ok(match password {
+        Some(password) if read.password.is_none() => read.with_password(&encoded(password)),
+        Some(_) | None => url.to_owned(),
+    })
 }
 
 /// Returns the hosts of a mysql:// URL with their ports, as [`choice`] took it.
 pub(crate) fn places(url: &str) -> Vec<(String, u16)> {
-    let hosts = url.strip_prefix(MYSQL).and_then(|rest| rest.rsplit_once('@')).map_or("", |(_, place)| place);
-    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
-    hosts
-        .split(',')
-        .filter(|host| !host.is_empty())
-        .map(|host| {
-            let given = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-            let (host, port) = match given.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
-                Some((host, port)) => (host, port),
-                None => (host, MYSQL_PORT),
-            };
-            (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port)
-        })
-        .collect()
+    let hosts = MysqlUrl::read(url).map(|url| url.hosts).unwrap_or_default();
+    hosts.into_iter().map(|(host, port)| (host.to_owned(), port)).collect()
 }
 
 /// Returns the URL of a store with `instead` in place of its password.
 pub(crate) fn without_password(url: &str, instead: &str) -> String {
-    let parts = url.strip_prefix(MYSQL).and_then(|rest| rest.rsplit_once('@'));
-    let Some((login, place)) = parts else { return url.to_owned() };
-    match login.split_once(':') {
-        Some((user, _)) => format!("{MYSQL}{user}:{instead}@{place}"),
-        None => url.to_owned(),
+    match MysqlUrl::read(url) {
+        Ok(read) if read.password.is_some() => read.with_password(instead),
+        Ok(_) => url.to_owned(),
+        // Where a password would be nobody knows.
+        Err(_) => format!("{}{instead}", mysql_url::SCHEME),
     }
 }
 

@@ -52,7 +52,7 @@ const ALLOWED: [Allowed; 25] = [
     Allowed { file: "kubectl-kyanos/src/cli/values.rs", line: "\"ms\"", reason: "a value in milliseconds" },
     Allowed { file: "kubectl-kyanos/src/reports.rs", line: "\"sql\"", reason: "a file's name" },
     Allowed { file: "kubectl-kyanos/src/store.rs", line: "SQLITE", reason: "a store's URL" },
-    Allowed { file: "kubectl-kyanos/src/store.rs", line: "MYSQL", reason: "a store's URL" },
+    Allowed { file: "kubectl-kyanos/src/store/mysql_url.rs", line: "SCHEME", reason: "a store's URL" },
     Allowed { file: "hub/src/store/mysql.rs", line: "mysql://", reason: "a store's URL" },
     // What is not written for people.
     Allowed {
