@@ -232,3 +232,6 @@ fn average(found: &v1::Distribution) -> Option<f64> {
 fn real(number: u64) -> f64 {
     number as f64
 }
+
+#[cfg(test)]
+mod tests;
