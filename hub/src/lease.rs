@@ -7,6 +7,7 @@ mod election;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use proto::launch::HubLaunch;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -158,10 +159,8 @@ async fn keep_time(
         watch_silence(cluster, session, terms, earlier, deposed).await;
     }
     if let Some(ttl) = terms.keep {
-        if ended.is_none() {
-            said("noting the end of capture", cluster.note_end().await);
-        }
-        wait_out(cluster, ttl.saturating_sub(ended.unwrap_or_default()), deposed).await;
+        let news = ended.is_none().then(Timestamp::now);
+        wait_out(cluster, ttl.saturating_sub(ended.unwrap_or_default()), news, deposed).await;
     }
     tracing::info!("the session ends");
     // A namespace ends in its own time, and a node lost meanwhile would hold it: its pods are looked at again.
@@ -210,16 +209,22 @@ async fn watch_silence(
     }
 }
 
-/// Removes the capturers of a kept session and waits until its time is over.
-async fn wait_out(cluster: &Cluster, ttl: Duration, deposed: &Deposed) {
+/// Notes the end of capture where that is news, removes the capturers of a kept session, and waits until its time is
+/// over.
+async fn wait_out(cluster: &Cluster, ttl: Duration, ended: Option<Timestamp>, deposed: &Deposed) {
     let until = Instant::now() + ttl;
     let mut renew = ticks(cluster.renews());
-    let removed = until_done(|| cluster.delete_capturers());
-    let mut removed = std::pin::pin!(removed);
-    let mut gone = false;
+    let tidied = async {
+        if let Some(at) = ended {
+            until_done(|| cluster.note_end(at)).await;
+        }
+        until_done(|| cluster.delete_capturers()).await;
+    };
+    let mut tidied = std::pin::pin!(tidied);
+    let mut tidy = false;
     while Instant::now() < until {
         tokio::select! {
-            () = &mut removed, if !gone => gone = true,
+            () = &mut tidied, if !tidy => tidy = true,
             () = tokio::time::sleep_until(until) => return,
             _ = renew.tick() => {
                 deposed.renew(cluster).await;

@@ -136,12 +136,9 @@ impl Cluster {
         self.held().await.is_ok_and(|held| held.had_holder())
     }
 
-    /// Renews the Lease; a conflict is someone else's write in between and is tried once more.
+    /// Renews the Lease.
     pub(super) async fn renew(&self) -> Result<(), LeaseError> {
-        match self.renew_once().await {
-            Err(LeaseError::Api(error)) if code(&error) == Some(409) => self.renew_once().await,
-            result => result,
-        }
+        twice(|| self.renew_once()).await
     }
 
     /// How long ago capture ended, where a hub of a kept session noted it.
@@ -153,11 +150,16 @@ impl Cluster {
         Ok(at.map(|at| Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()))
     }
 
-    /// Notes for hubs after this one that capture has ended.
-    pub(super) async fn note_end(&self) -> Result<(), LeaseError> {
+    /// Notes when capture ended, for hubs after this one and for whoever asks how long the session stays.
+    pub(super) async fn note_end(&self, at: Timestamp) -> Result<(), LeaseError> {
+        // A renewal may be under way.
+        twice(|| self.note_end_once(at)).await
+    }
+
+    async fn note_end_once(&self, at: Timestamp) -> Result<(), LeaseError> {
         let Held { mut lease, .. } = self.held().await?;
         let annotations = lease.metadata.annotations.get_or_insert_default();
-        annotations.insert(CAPTURE_ENDED_ANNOTATION.to_owned(), Timestamp::now().to_string());
+        annotations.insert(CAPTURE_ENDED_ANNOTATION.to_owned(), at.to_string());
         self.write(lease, &self.holder).await
     }
 
@@ -278,6 +280,16 @@ impl std::fmt::Debug for Cluster {
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Tries once more after a conflict, which is someone else's write in between.
+async fn twice<F: Future<Output = Result<(), LeaseError>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<(), LeaseError> {
+    match attempt().await {
+        Err(LeaseError::Api(error)) if code(&error) == Some(409) => attempt().await,
+        result => result,
+    }
 }
 
 async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {

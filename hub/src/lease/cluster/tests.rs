@@ -11,7 +11,7 @@ use tower_test::mock;
 
 use super::*;
 use crate::lease::{LEASE_PERIOD, Over, RENEW_PERIOD, Terms, keep, win};
-use crate::session::Session;
+use crate::session::{Lag, Session};
 
 /// What was asked, as in `PUT leases/session`, with bodies.
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
@@ -365,4 +365,54 @@ async fn a_kept_sessions_time_goes_on_where_its_hub_is_started_anew() {
     let earlier = Timestamp::now().checked_sub(minutes(50)).unwrap();
     let rest = run(Some(earlier)).await;
     assert!(rest >= minutes(9) && rest <= minutes(11), "{rest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_capture_is_noted_whoever_writes_in_between() {
+    let mut conflicts = 1;
+    let (cluster, seen) = fake(move |asked| match asked {
+        "PUT leases/session" if conflicts > 0 => {
+            conflicts -= 1;
+            status(409)
+        }
+        _ => lease("hub-1"),
+    });
+    let at = Timestamp::now();
+    cluster.note_end(at).await.unwrap();
+    assert_eq!(notes(&seen), [Some(at.to_string()), Some(at.to_string())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_capture_is_noted_once_the_api_takes_it() {
+    for refusal in [409, 500, 403] {
+        let mut refusals = 4;
+        let (cluster, seen) = fake(move |asked| match asked {
+            "PUT leases/session" if refusals > 0 => {
+                refusals -= 1;
+                status(refusal)
+            }
+            "GET leases/session" | "PUT leases/session" => lease("hub-1"),
+            "PATCH jobs/deadman" => job(),
+            _ if asked.starts_with("GET") => list(&[]),
+            _ => status(404),
+        });
+        let session = Session::begin(&launch()).await.unwrap();
+        session.drain("whoever", Duration::from_secs(1), Lag::GivenUp).await;
+        let terms = Terms { keep: Some(Duration::from_mins(5)) };
+        assert_eq!(keep(cluster, session, terms, Some(true)).await, Over::Gone);
+        let notes = notes(&seen);
+        assert!(notes.iter().skip(4).any(Option::is_some), "{refusal}: {notes:?}");
+        let first = notes.iter().flatten().next();
+        assert!(notes.iter().flatten().all(|at| Some(at) == first), "one end: {notes:?}");
+        assert!(count(&seen, "DELETE daemonsets/capturer") > 0, "the capturers are removed after it");
+    }
+}
+
+/// What each write of the Lease said of the end of capture.
+fn notes(seen: &Seen) -> Vec<Option<String>> {
+    let seen = seen.lock().unwrap();
+    let written = seen.iter().filter(|(asked, _)| asked == "PUT leases/session");
+    let note =
+        |body: &Value| body["metadata"]["annotations"][CAPTURE_ENDED_ANNOTATION].as_str().map(str::to_owned);
+    written.map(|(_, body)| note(body)).collect()
 }
