@@ -8,11 +8,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::jiff::Timestamp;
+use proto::launch::CAPTURE_ENDED_ANNOTATION;
 use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::cli::values::PullSecret;
 use crate::cluster::request::Images;
+use crate::cluster::sessions::Life;
 
 fn request() -> Request {
     Request {
@@ -213,6 +216,27 @@ fn ways_out_are_those_that_are_needed() {
     values.store_by_name = true;
     let by_name = egress(&values, "hub").expect("closed");
     assert_eq!(by_name[4], "UDP 53,TCP 53,UDP 5353,TCP 5353");
+}
+
+#[test]
+fn a_namespace_says_whether_its_session_is_kept_as_status_reads_it() {
+    let ended = (CAPTURE_ENDED_ANNOTATION.to_owned(), Timestamp::now().to_string());
+    let mut lease = Lease::default();
+    lease.metadata.annotations = Some([ended].into());
+    for (request, kept) in [(full(), true), (request(), false)] {
+        let namespace: Namespace = one(&request, Part::Namespace);
+        let life = Life::of(&namespace, Some(&lease), true);
+        assert_eq!(matches!(life, Life::Kept(_)), kept, "{:?}", namespace.metadata.annotations);
+    }
+}
+
+#[test]
+fn no_manifest_writes_a_truth_as_the_template_engine_would() {
+    let values = Values::new(&full(), "me").expect("values");
+    for (part, _) in PARTS {
+        let text = serde_json::to_string(&render(&values, part).expect("objects")).expect("JSON");
+        assert!(!text.contains("\"True\"") && !text.contains("\"False\""), "{part:?}: {text}");
+    }
 }
 
 #[test]
