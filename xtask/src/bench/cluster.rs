@@ -1,5 +1,8 @@
 //! `cargo xtask bench cluster`: one session on simulated clusters of many sizes, with real hubs and a real store.
 
+mod plot;
+
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -9,16 +12,24 @@ use crate::servers::Mariadb;
 use crate::{run, setup};
 
 /// What is measured by default: from a developer's cluster to the largest that Kubernetes supports.
-const SIZES: [Size; 9] = [
+const SIZES: [Size; 17] = [
     Size::of(10, 200),
     Size::of(100, 2_000),
     Size::of(1_000, 30_000),
     Size::of(5_000, 200_000),
+    Size::of(10, 200).stored(1),
+    Size::of(100, 2_000).stored(1),
+    Size::of(1_000, 30_000).stored(1),
+    Size::of(5_000, 200_000).stored(1),
+    Size::of(10, 200).stored(3),
+    Size::of(100, 2_000).stored(3),
+    Size::of(1_000, 30_000).stored(3),
+    Size::of(5_000, 200_000).stored(3),
+    Size::of(100, 2_000).stored(10),
+    Size::of(1_000, 30_000).stored(10),
+    Size::of(5_000, 200_000).stored(10),
     Size { churn: 50, ..Size::of(100, 2_000) },
-    Size { hubs: 1, stored: true, ..Size::of(100, 2_000) },
-    Size { hubs: 3, stored: true, ..Size::of(1_000, 30_000) },
-    Size { hubs: 10, stored: true, ..Size::of(1_000, 30_000) },
-    Size { hubs: 10, stored: true, ..Size::of(5_000, 200_000) },
+    Size { churn: 50, ..Size::of(5_000, 200_000) },
 ];
 
 /// What to simulate.
@@ -33,6 +44,9 @@ pub(super) struct ClusterBenchOptions {
     /// Length of each measurement.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
+    /// Draws what was measured with a store into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// One simulated cluster.
@@ -51,6 +65,10 @@ impl Size {
     const fn of(nodes: u32, pods: u32) -> Self {
         Self { nodes, pods, hubs: 1, churn: 0, stored: false }
     }
+
+    const fn stored(self, hubs: u32) -> Self {
+        Self { hubs, stored: true, ..self }
+    }
 }
 
 /// Measures each size and prints a table; fails when something was lost, or a node was told of wrong pods.
@@ -64,7 +82,7 @@ pub(super) fn run(choice: &ClusterBenchOptions) -> Result<ExitCode> {
         "| nodes | pods | hubs | pods/s replaced | store | all stream after | end after | hubs' CPU | largest hub | API requests, then by the minute | sent | lost |"
     );
     println!("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
-    let mut whole = true;
+    let mut measured = Vec::new();
     for (number, size) in SIZES.iter().enumerate() {
         if choice.most_nodes.is_some_and(|most| size.nodes > most) {
             continue;
@@ -73,9 +91,12 @@ pub(super) fn run(choice: &ClusterBenchOptions) -> Result<ExitCode> {
         mariadb.sql(&format!("CREATE DATABASE {database}"))?;
         let figures = measure(*size, choice, &mariadb.url(&database))?;
         println!("{}", row(&figures)?);
-        whole &= is_whole(&figures);
+        measured.push(figures);
     }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if let Some(file) = &choice.plot {
+        plot::draw(&measured, file).with_context(|| format!("drawing {}", file.display()))?;
+    }
+    Ok(if measured.iter().all(is_whole) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(size: Size, choice: &ClusterBenchOptions, store: &str) -> Result<Value> {
