@@ -30,10 +30,11 @@ fn made(kind: &str, name: &str, (version, maker, of): (&str, &str, &str)) -> Val
 
 fn pod(name: &str, owner: (&str, &str), containers: &[&str]) -> Value {
     let containers: Vec<Value> = containers.iter().map(|name| json!({ "name": name })).collect();
+    let version = if owner.0 == "Job" { "batch/v1" } else { "apps/v1" };
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "namespace": "shop", "ownerReferences": [
-            { "apiVersion": "apps/v1", "kind": owner.0, "name": owner.1, "uid": "u", "controller": true },
+            { "apiVersion": version, "kind": owner.0, "name": owner.1, "uid": "u", "controller": true },
         ] },
         "spec": { "containers": containers },
     })
