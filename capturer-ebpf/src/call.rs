@@ -36,8 +36,7 @@ pub(crate) fn entered(regs: u64, number: u64) {
     scratch.call.shape = operation.shape;
     scratch.call.direction = operation.direction;
     if follow(scratch, regs, key) && CALLS.insert(key, &scratch.call, 0).is_err() {
-        losses::count(total::SEEN);
-        losses::count(total::MAP);
+        losses::lost(total::MAP);
     }
 }
 
@@ -248,13 +247,12 @@ fn mark(scratch: &mut Scratch) {
 #[inline(never)]
 fn moved(bytes: u64, result: u64) -> u64 {
     let Some(Scratch { call, draft, cursor, tuple, .. }) = scratch(User::Calls) else { return 0 };
-    if call.unmapped != 0 {
-        losses::count(total::SEEN);
-        losses::count(total::MAP);
+    // Another process that shares the socket, and is not followed, may have had its entry dropped meanwhile.
+    let entry = if call.unmapped == 0 { connection::lookup(call.sk) } else { None };
+    let Some(entry) = entry else {
+        losses::lost(total::MAP);
         return 0;
-    }
-    // The socket may be gone by now: then its end reported the bytes as unseen.
-    let Some(entry) = connection::lookup(call.sk) else { return 0 };
+    };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
     if entry.fresh != 0 && !connection::unopened(socket::tcp_state(call.sk)) {

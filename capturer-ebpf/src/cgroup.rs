@@ -73,11 +73,17 @@ pub(crate) fn refused(decided: u8) -> bool {
     decided == placement::UNWANTED || decided == placement::OURS
 }
 
-/// Tells the capturer of a group, once; 0 when a ring had no room, which is tried again and so no loss.
+/// What a map says of a key that it has.
+const EEXIST: i32 = -17;
+
+/// Tells the capturer of a group, once; 0 when the map or a ring had no room, which is tried again and so no loss.
 #[inline(never)]
 pub(crate) fn announce(node: u64, id: u64) -> u64 {
-    if node == 0 || CGROUPS.insert(&id, &placement::UNDECIDED, u64::from(BPF_NOEXIST)).is_err() {
+    if node == 0 {
         return 1;
+    }
+    if let Err(error) = CGROUPS.insert(&id, &placement::UNDECIDED, u64::from(BPF_NOEXIST)) {
+        return u64::from(error == EEXIST);
     }
     let room = rings::reserve(size_of::<Cgroup>() as u64);
     if room.is_null() {

@@ -9,11 +9,12 @@ use capturer_ebpf::{
         Connection, Ended, Framing, Kind, Opened, Verdict, coordinate, direction, phase, role, transport,
         verdict,
     },
-    settings::{NET_KEY_LEN, filter},
+    settings::{NET_KEY_LEN, STREAMS, filter, total},
 };
 
 use crate::{
     kernel::{self, add, cpu, limit},
+    losses,
     memory::{Ends, Protocol, Scratch, StreamEntry, Tuple},
     process, rings,
     scratch::{User, scratch},
@@ -29,10 +30,11 @@ struct Listener {
 }
 
 #[map]
-static CONNECTIONS: HashMap<u64, StreamEntry> = HashMap::with_max_entries(65_536, 0);
+static CONNECTIONS: HashMap<u64, StreamEntry> = HashMap::with_max_entries(STREAMS, 0);
 
+/// How sockets were opened. Each has an end, so nothing needs to fall out: that would be a loss that nobody counts.
 #[map]
-static OPENED: LruHashMap<u64, Opened> = LruHashMap::with_max_entries(32_768, 0);
+static OPENED: HashMap<u64, Opened> = HashMap::with_max_entries(STREAMS, 0);
 
 #[map]
 static PEERS: LruHashMap<Tuple, u8> = LruHashMap::with_max_entries(8192, 0);
@@ -46,7 +48,7 @@ static PEERS_GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 
 /// As many as there are entries of streams and of datagrams together.
 #[map]
-static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(65_536 + 16_384, 0);
+static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(STREAMS + 16_384, 0);
 
 /// Ids given on this CPU.
 #[map]
@@ -323,7 +325,8 @@ pub(crate) fn opened(sk: u64) -> Option<&'static mut Opened> {
     OPENED.get_ptr_mut(sk).map(|opened| unsafe { &mut *opened })
 }
 
-/// Notes how a socket is opened, for [`opened`].
+/// Notes how a socket is opened, for [`opened`]. Where that fails, nobody will tell should the connection come to nothing:
+/// this counts as lost at once, since at its end it looks like one that was opened before the capture.
 #[inline(always)]
 fn note(opened: &mut Opened, sk: u64, role: u8, phase: u8) {
     opened.attempt.kind = Kind::Attempt as u8;
@@ -334,7 +337,11 @@ fn note(opened: &mut Opened, sk: u64, role: u8, phase: u8) {
     opened.attempt.begun_ns = kernel::now();
     opened.attempt.at_ns = 0;
     opened.attempt.unused = 0;
-    let _: Result<(), i32> = OPENED.insert(sk, &*opened, 0);
+    let noted = OPENED.insert(sk, &*opened, 0).is_ok();
+    let asked = limit!(filters) & filter::NO_ATTEMPTS == 0 && opened.excluded == 0;
+    if !noted && asked && (role == role::SERVER || opened.attempt.pid != 0) {
+        losses::lost(total::MAP);
+    }
 }
 
 /// The process itself connects: whose the socket is can be told now, and not when an answer comes.
@@ -409,10 +416,25 @@ fn listener(sk: u64) -> Listener {
 /// `tcp_destroy_sock`: the socket is gone, its address may be reused at once.
 #[inline(always)]
 pub(crate) fn ended(sk: u64) {
-    let _: Result<(), i32> = OPENED.remove(sk);
+    if let Some(opened) = opened(sk) {
+        if unheard(sk, opened) {
+            losses::lost(total::MISS);
+        }
+        let _: Result<(), i32> = OPENED.remove(sk);
+    }
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
     end(sk, unsafe { &*entry });
+}
+
+/// Whether a socket that waited for an answer goes without its end having been seen: the kernel skipped that run, and it
+/// does not always count what it skips.
+#[inline(always)]
+fn unheard(sk: u64, opened: &Opened) -> bool {
+    let attempt = &opened.attempt;
+    let waits = attempt.phase == phase::OPENING && attempt.at_ns == 0;
+    let asked = attempt.pid != 0 && opened.excluded == 0;
+    waits && asked && socket::spoke(sk) && !socket::carried(sk)
 }
 
 /// Drops what is known of a socket whose process is not followed: bytes that it moves are not missed at its end, and

@@ -81,7 +81,10 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     if scratch.ends.remote_port == 0 && scratch.message.address != 0 {
         peer(&mut scratch.ends, scratch.message.address);
     }
-    let Some(entry) = lookup_or_make(scratch) else { return 0 };
+    let Some(entry) = lookup_or_make(scratch) else {
+        losses::lost(total::MAP);
+        return 0;
+    };
     let Scratch { call, draft, cursor, message, bytes, .. } = scratch;
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };

@@ -16,6 +16,13 @@ pub(crate) fn count(index: u32) {
     }
 }
 
+/// Counts one event that is lost as `stage`, one of [`total`].
+#[inline(always)]
+pub(crate) fn lost(stage: u32) {
+    count(total::SEEN);
+    count(stage);
+}
+
 /// Counts `events` under `index`, one of [`total`].
 #[inline(always)]
 pub(crate) fn count_many(index: u32, events: u64) {

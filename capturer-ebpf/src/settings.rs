@@ -180,13 +180,17 @@ pub mod total {
     pub const RING: u32 = 3;
     /// Events handed to the rings whose payload could not be read.
     pub const FAULT: u32 = 4;
-    /// Events of connections for which a map had no room.
+    /// Events of connections for which a map had no room, and connections whose end could not be told for the same reason.
     pub const MAP: u32 = 5;
-    /// Messages of one call beyond the most that are looked at.
+    /// Messages of one call beyond the most that are looked at, and connections whose end the kernel passed over.
     pub const MISS: u32 = 6;
     /// How many there are.
     pub const COUNT: u32 = 7;
 }
+
+/// Sockets of streams that are known at a time: more than a busy proxy has. What comes beyond counts as lost
+/// ([`total::MAP`]).
+pub const STREAMS: u32 = 65_536;
 
 /// Key of the nets' maps: IP family and address, matched by prefix.
 pub const NET_KEY_LEN: usize = 17;

@@ -1,13 +1,14 @@
 //! Prints what the kernel programs report: `cargo run -p capturer --example events` as root.
 #![expect(clippy::print_stdout, reason = "its purpose")]
 
-use capturer::kernel::{Kernel, KernelFilter, Record, Settings, Source};
+use capturer::kernel::{Kernel, KernelFilter, Record, STREAMS, Settings, Source};
 use capturer_ebpf::layout::direction;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut kernel = Kernel::attach(&Settings {
         ring_bytes: 4 << 20,
+        streams: STREAMS,
         btf: None,
         source: Source::Auto,
         filter: KernelFilter::default(),

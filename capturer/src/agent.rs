@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::clock::monotonic_ns;
 use crate::filter::kernel_filter;
-use crate::kernel::{Kernel, KernelError, Prepared, Settings, Source};
+use crate::kernel::{Kernel, KernelError, Prepared, STREAMS, Settings, Source};
 use crate::ledger;
 use crate::ourselves::sessions::Sessions;
 use crate::pipeline::Pipeline;
@@ -144,9 +144,11 @@ impl Agent {
         let pipeline = Pipeline::new(&settings, node.clone(), PathBuf::from(PROC))?;
         let mut filter = kernel_filter(pipeline.matching());
         filter.cgroups = settings.cluster;
-        let kernel = match prepared.filter(|prepared| prepared.is_for(&filter)) {
-            Some(prepared) => prepared.attach()?,
-            None => Kernel::attach(&Settings { ring_bytes, btf, source: Source::Auto, filter })?,
+        let kernel = if let Some(prepared) = prepared.filter(|prepared| prepared.is_for(&filter)) {
+            prepared.attach()?
+        } else {
+            let (streams, source) = (STREAMS, Source::Auto);
+            Kernel::attach(&Settings { ring_bytes, streams, btf, source, filter })?
         };
         uplink.capturing(true, kernel.source());
         let mut agent = Self {

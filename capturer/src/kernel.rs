@@ -27,6 +27,7 @@ use capturer_ebpf::{
 use programs::{Programs, map_error};
 use rings::Rings;
 
+pub use capturer_ebpf::settings::STREAMS;
 pub use error::KernelError;
 pub use pieces::{PENDING_BYTES, PENDING_CALLS, Run};
 pub use records::{CgroupPath, Record};
@@ -39,6 +40,8 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 pub struct Settings {
     /// Bytes of each ring; rounded up to a power of two, at least a page.
     pub ring_bytes: u32,
+    /// Sockets of streams that are known at a time; what comes beyond counts as lost. [`STREAMS`] but in tests.
+    pub streams: u32,
     /// A BTF file to use instead of the kernel's own.
     pub btf: Option<PathBuf>,
     /// Where bytes are seen.
@@ -100,11 +103,12 @@ pub struct Totals {
     pub filtered: u64,
     /// Events for which a ring had no room.
     pub ring: u64,
-    /// Runs that the kernel skipped, and messages of one call beyond the most that are looked at.
+    /// Runs that the kernel skipped and says so, connections by whose end it is seen that it did, and messages of one
+    /// call beyond the most that are looked at.
     pub miss: u64,
     /// Events handed over whose bytes could not be read.
     pub fault: u64,
-    /// Events for which a map had no room.
+    /// Events for which a map had no room, and connections whose end could not be told for the same reason.
     pub map: u64,
 }
 
@@ -172,11 +176,11 @@ impl Kernel {
 
     /// Loads the programs.
     pub fn prepare(settings: &Settings) -> Result<Prepared, KernelError> {
-        let Settings { ring_bytes, btf, source: Source::Auto | Source::Syscall, filter } = settings;
+        let Settings { ring_bytes, streams, btf, source: Source::Auto | Source::Syscall, filter } = settings;
         let btf = btf.as_deref().unwrap_or(Path::new(BTF_PATH));
         let offsets = read_offsets(btf, filter.cgroups)?;
         environment::lift_memory_limit();
-        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes, btf)?;
+        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes, *streams, btf)?;
         let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
         let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
@@ -200,7 +204,8 @@ impl Kernel {
         self.rings.readable().await
     }
 
-    /// Takes up to about `budget` records without waiting and returns how many. Records of one CPU are in order,
+    /// Takes up to about `budget` records without waiting and returns how many, those included that say nothing by
+    /// themselves; none once the programs are detached means that the rings are empty. Records of one CPU are in order,
     /// those of several rings are not.
     pub fn drain(&mut self, take: &mut dyn FnMut(Record<'_>), budget: usize) -> usize {
         self.rings.drain(take, budget)
@@ -258,11 +263,10 @@ impl Kernel {
         }
     }
 
-    /// Stops new events; what is in the rings can still be drained.
+    /// Stops new events, and returns once those on their way are counted and in the rings, which can still be drained.
     pub fn detach(&mut self) {
         if self.missed.is_none() {
-            self.missed = Some(self.programs.misses());
-            self.programs.detach();
+            self.missed = Some(self.programs.detach());
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::io::duplex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, AgentError};
-use crate::kernel::{Kernel, KernelFilter, Settings, Source};
+use crate::kernel::{Kernel, KernelFilter, STREAMS, Settings, Source};
 
 /// Why a capturer's pod ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub async fn run(file: &Path) -> Result<(), PodError> {
     // Most sessions ask the kernel for pods and nothing else.
     let filter = KernelFilter { cgroups: true, ..KernelFilter::default() };
     let CapturerLaunch { ring_bytes, btf, .. } = launch.clone();
-    let settings = Settings { ring_bytes, btf, source: Source::Auto, filter };
+    let settings = Settings { ring_bytes, streams: STREAMS, btf, source: Source::Auto, filter };
     let prepared = Kernel::prepare(&settings).map_err(AgentError::Kernel)?;
     let started = tokio::select! {
         started = Agent::start(launch, None, Some(prepared)) => started,

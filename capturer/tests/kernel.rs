@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use capturer::kernel::{Kernel, KernelFilter, Record, Run, Settings, Source, Totals};
+use capturer::kernel::{Kernel, KernelFilter, Record, Run, STREAMS, Settings, Source, Totals};
 use capturer_ebpf::layout::{Attempt, Ended, Moved, Verdict, direction, flag, verdict};
 
 /// What one capture saw of its port.
@@ -48,6 +48,21 @@ struct Seen {
 }
 
 impl Seen {
+    fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Moved { head, payload, pieces } => {
+                self.moved.push((head, payload.to_vec()));
+                self.pieces.push(pieces);
+            }
+            Record::Ended(ended) => self.ended.push(ended),
+            Record::Attempt(attempt) => self.attempts.push(attempt),
+            Record::Cgroup { id, path, .. } => {
+                self.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
+            }
+            Record::Exec(_) | Record::Exit(_) => {}
+        }
+    }
+
     /// The stream bytes of one direction of the connections whose local port is `port`, placed by sequence number.
     fn stream(&self, port: u16, direction: u8) -> Vec<u8> {
         let mut bytes = BTreeMap::new();
@@ -76,6 +91,8 @@ impl Seen {
 struct Capture {
     kernel: Kernel,
     seen: Seen,
+    /// Records taken, of every kind.
+    taken: u64,
 }
 
 impl Capture {
@@ -96,31 +113,27 @@ impl Capture {
 
     /// Loads for what a filter asks for; what is returned attaches.
     fn prepare(filter: KernelFilter, ring_bytes: u32) -> impl FnOnce() -> Self {
-        let settings = Settings { ring_bytes, btf: None, source: Source::Auto, filter };
-        let prepared = Kernel::prepare(&settings).expect("the programs load");
+        Self::with(&Settings { ring_bytes, streams: STREAMS, btf: None, source: Source::Auto, filter })
+    }
+
+    /// Loads with these settings; what is returned attaches.
+    fn with(settings: &Settings) -> impl FnOnce() -> Self + use<> {
+        let prepared = Kernel::prepare(settings).expect("the programs load");
         || {
             let mut kernel = prepared.attach().expect("the programs attach");
             // A capture leaves its own process out; here it is the subject.
             kernel.include(std::process::id());
-            Self { kernel, seen: Seen::default() }
+            Self { kernel, seen: Seen::default(), taken: 0 }
         }
     }
 
     fn drain(&mut self) {
-        let seen = &mut self.seen;
-        let mut take = |record: Record<'_>| match record {
-            Record::Moved { head, payload, pieces } => {
-                seen.moved.push((head, payload.to_vec()));
-                seen.pieces.push(pieces);
-            }
-            Record::Ended(ended) => seen.ended.push(ended),
-            Record::Attempt(attempt) => seen.attempts.push(attempt),
-            Record::Cgroup { id, path, .. } => {
-                seen.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
-            }
-            Record::Exec(_) | Record::Exit(_) => {}
+        let Self { kernel, seen, taken } = self;
+        let mut take = |record: Record<'_>| {
+            *taken += 1;
+            seen.take(record);
         };
-        while self.kernel.drain(&mut take, 1024) > 0 {}
+        while kernel.drain(&mut take, 1024) > 0 {}
     }
 
     fn finish(mut self) -> (Seen, Totals) {
@@ -129,6 +142,7 @@ impl Capture {
         let totals = self.kernel.totals();
         let Totals { seen, delivered, filtered, ring, miss, fault, map } = totals;
         assert_eq!(seen, delivered + filtered + ring + miss + fault + map, "{totals:?}");
+        assert_eq!(self.taken, delivered + fault, "what was handed over is there: {totals:?}");
         (self.seen, totals)
     }
 }

@@ -1,12 +1,15 @@
 //! What this kernel allows, checked before anything is loaded, so that errors name the cause.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, thread, time::Duration};
 
 use super::error::{KernelError, OLDEST_KERNEL};
 
 /// Controllers in which every container runtime makes a group for each container. Others may be mounted by themselves
 /// on machines that use the second version, and then name nothing.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// How long a program may run: microseconds, and as long again as its CPU is taken from this machine by another one.
+const LONGEST_RUN: Duration = Duration::from_millis(50);
 
 /// Fails when the kernel is too old or locked down.
 pub(super) fn check() -> Result<(), KernelError> {
@@ -72,6 +75,17 @@ pub(super) fn lift_memory_limit() {
     // SAFETY: the structure lives through the call, which only reads it.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
         tracing::debug!("the limit of locked memory stays: {}", io::Error::last_os_error());
+    }
+}
+
+/// Waits until everything has ended that reads under the kernel's RCU now, as every program does while it runs.
+#[expect(unsafe_code, reason = "one system call")]
+pub(super) fn await_readers() {
+    // SAFETY: the call takes no memory.
+    if unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
+        // Refused where some CPUs have no tick (`nohz_full`).
+        tracing::debug!("waiting for programs that run: {}", io::Error::last_os_error());
+        thread::sleep(LONGEST_RUN);
     }
 }
 

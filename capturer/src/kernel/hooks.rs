@@ -10,10 +10,13 @@ use std::{
 
 use aya::{
     Btf, BtfError, Ebpf, Endianness,
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint},
+    programs::{BtfTracePoint, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 
-use super::error::{KernelError, refused_with};
+use super::{
+    environment,
+    error::{KernelError, refused_with},
+};
 
 /// A program and where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +80,14 @@ pub(super) fn attach(ebpf: &mut Ebpf, hooks: &[Hook]) -> Result<(), KernelError>
     Ok(())
 }
 
-/// Unloads what was loaded, the last one first.
-pub(super) fn unload(ebpf: &mut Ebpf, hooks: &[Hook]) {
+/// Unloads what was loaded, the last one first, waits until no program runs any more, and returns the misses.
+///
+/// A program that is detached may still run on another CPU, and may be interrupted there for long. Without the wait its
+/// event would be counted as delivered and come into the ring when nobody reads it any more.
+pub(super) fn unload(ebpf: &mut Ebpf, hooks: &[Hook]) -> u64 {
+    // Programs keep their count while somebody holds them, and it grows until they are detached.
+    let held: Vec<ProgramFd> =
+        counting(hooks).filter_map(|hook| ebpf.program(hook.program)?.fd().ok()?.try_clone().ok()).collect();
     for hook in hooks.iter().rev() {
         let unloaded = match hook.attach {
             Attach::Raw(_) => hook.raw(ebpf).map(RawTracePoint::unload),
@@ -88,12 +97,17 @@ pub(super) fn unload(ebpf: &mut Ebpf, hooks: &[Hook]) {
             tracing::debug!(program = hook.program, %error, "not unloaded");
         }
     }
+    environment::await_readers();
+    held.iter().filter_map(program_misses).sum()
 }
 
 /// Runs that the kernel skipped and by which events were lost; kernels before 5.12 do not say.
 pub(super) fn misses(ebpf: &Ebpf, hooks: &[Hook]) -> u64 {
-    let counting = hooks.iter().filter(|hook| hook.counts_misses);
-    counting.filter_map(|hook| program_misses(ebpf.program(hook.program)?)).sum()
+    counting(hooks).filter_map(|hook| program_misses(ebpf.program(hook.program)?.fd().ok()?)).sum()
+}
+
+fn counting(hooks: &[Hook]) -> impl Iterator<Item = &Hook> {
+    hooks.iter().filter(|hook| hook.counts_misses)
 }
 
 // === impl Hook ===
@@ -147,8 +161,8 @@ fn is_absent(error: &ProgramError) -> bool {
         || refused_with(error, libc::ENOENT)
 }
 
-fn program_misses(program: &Program) -> Option<u64> {
-    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+fn program_misses(program: &ProgramFd) -> Option<u64> {
+    let fd = program.as_fd().as_raw_fd();
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()

@@ -23,6 +23,9 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
+/// Maps that have an entry for each socket of a stream.
+const STREAM_MAPS: [&str; 2] = ["CONNECTIONS", "OPENED"];
+
 /// Smallest ring that holds a record of the smallest class.
 const SMALLEST_RING: u32 = 4096;
 
@@ -39,11 +42,13 @@ pub(super) struct Programs {
 // === impl Programs ===
 
 impl Programs {
-    /// Creates the maps and loads the programs, which do nothing yet; `btf` has the types of this kernel.
+    /// Creates the maps, for so many `streams`, and loads the programs, which do nothing yet; `btf` has the types of this
+    /// kernel.
     pub(super) fn load(
         offsets: &Offsets,
         filter: &KernelFilter,
         ring_bytes: u32,
+        streams: u32,
         btf: &Path,
     ) -> Result<(Self, Vec<RingBuf<MapData>>), KernelError> {
         let rings = environment::cpus()?.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
@@ -61,6 +66,9 @@ impl Programs {
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             loader.map_max_entries(name, ring_bytes);
         }
+        for name in STREAM_MAPS {
+            loader.map_max_entries(name, streams);
+        }
         let ebpf = loader.load(OBJECT).map_err(KernelError::of_load)?;
         let mut programs = Self { ebpf, hooks: Vec::new() };
         programs.set_filter(filter)?;
@@ -77,9 +85,9 @@ impl Programs {
         hooks::attach(&mut self.ebpf, &self.hooks)
     }
 
-    /// Unloads every program; maps and rings stay.
-    pub(super) fn detach(&mut self) {
-        hooks::unload(&mut self.ebpf, &self.hooks);
+    /// Unloads every program, waits for those that run, and returns the misses in the end; maps and rings stay.
+    pub(super) fn detach(&mut self) -> u64 {
+        hooks::unload(&mut self.ebpf, &self.hooks)
     }
 
     /// Runs that the kernel skipped and by which events were lost.

@@ -73,7 +73,8 @@ impl Rings {
         Ok(())
     }
 
-    /// Takes up to `budget` records, a fair share of each ring.
+    /// Takes up to `budget` records, a fair share of each ring, and returns how many; pieces, which are kept for the
+    /// record of their call, are some of them.
     pub(super) fn drain(&mut self, take: &mut dyn FnMut(Record<'_>), budget: usize) -> usize {
         let count = self.buffers.len().max(1);
         let share = budget.div_ceil(count);
@@ -88,9 +89,9 @@ impl Rings {
             while left > 0 {
                 let Some(item) = ring.next() else { break };
                 left -= 1;
+                taken += 1;
                 if let Some(record) = parse(&item, pieces) {
                     take(record);
-                    taken += 1;
                 }
             }
             self.more |= left == 0;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capturer::kernel::KernelFilter;
+use capturer::kernel::{KernelFilter, Settings, Source};
 use capturer_ebpf::layout::{Attempt, COMM_LEN, phase, placement, role};
 
 use super::{Capture, group::Group};
@@ -18,6 +18,10 @@ const LOOPBACK: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 
 /// How long a client waits for an answer that does not come: less than the kernel waits before it asks again.
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How often an end that a timer makes is tried: there are kernels that run no program while a timer interrupts certain
+/// processes (seen of process 1 of a virtual machine: one end of a hundred). Such an end is counted, and the next one told.
+const TRIES: u32 = 3;
 
 /// An address at which nobody listens.
 fn closed(address: &str) -> SocketAddr {
@@ -174,17 +178,26 @@ fn a_process_that_gives_up_has_no_error_and_its_time() {
 fn a_kernel_that_gives_up_says_so_whoever_runs_then() {
     let (listener, _filling) = silent("127.0.0.1:0");
     let to = listener.local_addr().unwrap();
-    let Some(capture) = of_this_process() else { return };
-    let socket = begin(to);
-    // The timer that looks is the one that would ask again, a second after the first time.
-    set(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &500_i32);
-    assert_eq!(outcome(&socket), libc::ETIMEDOUT);
-    drop(socket);
-    let (seen, totals) = capture.finish();
-    let attempts = at(&seen.attempts, to);
-    assert_eq!(attempts.len(), 1, "{:?} {totals:?}", seen.attempts);
-    assert_eq!((attempts[0].error, attempts[0].pid), (libc::ETIMEDOUT as u32, std::process::id()));
-    assert!(took(&attempts[0]) >= Duration::from_millis(500));
+    for _ in 0..TRIES {
+        let Some(capture) = of_this_process() else { return };
+        let socket = begin(to);
+        // The timer that looks is the one that would ask again, a second after the first time.
+        set(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &500_i32);
+        assert_eq!(outcome(&socket), libc::ETIMEDOUT);
+        drop(socket);
+        let (seen, totals) = capture.finish();
+        let attempts = at(&seen.attempts, to);
+        if attempts.is_empty() {
+            println!("the kernel passed over the end: {totals:?}");
+            assert_eq!(totals.miss, 1, "nothing is lost uncounted: {totals:?}");
+            continue;
+        }
+        assert_eq!(attempts.len(), 1, "{:?} {totals:?}", seen.attempts);
+        assert_eq!((attempts[0].error, attempts[0].pid), (libc::ETIMEDOUT as u32, std::process::id()));
+        assert!(took(&attempts[0]) >= Duration::from_millis(500));
+        return;
+    }
+    panic!("the kernel passed over {TRIES} of {TRIES} ends");
 }
 
 #[test]
@@ -311,6 +324,31 @@ fn attempts_follow_the_filters_and_can_be_left_out() {
         let found = at(&seen.attempts, to).len() + at(&seen.attempts, other).len();
         assert_eq!(found, expected, "{filter:?}");
     }
+}
+
+#[test]
+fn connections_beyond_the_most_that_are_known_are_counted() {
+    /// More than other tests open meanwhile, whose sockets take places too.
+    const KNOWN: u32 = 128;
+    const CALLS: usize = 300;
+    let to = closed("127.0.0.1:0");
+    let settings =
+        Settings { ring_bytes: 4 << 20, streams: KNOWN, btf: None, source: Source::Auto, filter: all() };
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let mut capture = Capture::with(&settings)();
+    // Refused at once; a socket has its place for as long as it is there.
+    let sockets: Vec<_> = (0..CALLS).map(|_| begin(to)).collect();
+    capture.drain();
+    let told = at(&capture.seen.attempts, to).len();
+    assert!(told > 0 && told <= KNOWN as usize, "{told}");
+    assert!(capture.kernel.totals().map as usize >= CALLS - told, "{told} {:?}", capture.kernel.totals());
+    drop(sockets);
+    drop(begin(to));
+    let (seen, totals) = capture.finish();
+    assert_eq!(at(&seen.attempts, to).len(), told + 1, "there is room again: {totals:?}");
 }
 
 /// A shell that tries to connect once for each line of its input.

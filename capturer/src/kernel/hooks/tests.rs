@@ -111,8 +111,10 @@ fn a_hook_of_each_kind_is_a_row() {
     assert_eq!(hooks, rows);
     attach(&mut ebpf, &hooks).unwrap();
     assert_eq!(misses(&ebpf, &hooks), 0, "both tell");
-    assert!(rows.iter().all(|row| program_misses(ebpf.program(row.program).unwrap()).is_some()));
-    unload(&mut ebpf, &hooks);
+    assert!(
+        rows.iter().all(|row| program_misses(ebpf.program(row.program).unwrap().fd().unwrap()).is_some())
+    );
+    assert_eq!(unload(&mut ebpf, &hooks), 0, "they are asked once more when none runs");
     assert!(ebpf.programs().all(|(_, program)| program.fd().is_err()), "nothing stays");
 }
 
