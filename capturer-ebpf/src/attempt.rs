@@ -35,22 +35,24 @@ pub(crate) fn state_changed(sk: u64, old: u8, new: u8) {
     }
 }
 
-/// A call returned a connection that somebody else opened: the running process is its owner now.
-#[inline(always)]
-pub(crate) fn taken(descriptor: i64) {
+/// A call returned a connection that somebody else opened: the running process is its owner now. Not part of its caller,
+/// whose frame lies under the deepest chain of calls.
+#[inline(never)]
+pub(crate) fn taken(descriptor: i64) -> u64 {
     if descriptor < 0 || !asked() {
-        return;
+        return 0;
     }
-    let Some(sk) = socket::of_descriptor(kernel::current_task(), descriptor as u64) else { return };
-    let Some(opened) = connection::opened(sk) else { return };
+    let Some(sk) = socket::of_descriptor(kernel::current_task(), descriptor as u64) else { return 0 };
+    let Some(opened) = connection::opened(sk) else { return 0 };
     if opened.attempt.connection.role != role::SERVER || opened.attempt.pid != 0 {
-        return;
+        return 0;
     }
     opened.excluded |= process::sign(&mut opened.attempt);
     if opened.attempt.at_ns != 0 {
         // It was reset while it waited to be taken.
         report(sk, opened, User::Calls);
     }
+    0
 }
 
 #[inline(always)]

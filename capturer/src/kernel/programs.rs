@@ -1,5 +1,8 @@
 //! Loading and attaching the programs. Raw tracepoints need neither tracefs nor bpffs, and nothing is pinned.
 
+#[cfg(test)]
+mod stacks;
+
 use std::path::Path;
 
 use aya::{
