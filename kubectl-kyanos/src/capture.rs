@@ -17,7 +17,7 @@ use self::ending::Account;
 pub(crate) use self::run::run;
 use self::session::{New, Session, Started, Where};
 use self::view::View;
-use crate::cluster::session::Begun;
+use crate::cluster::session::{Begun, DELETIONS_TIMEOUT};
 use crate::console::Console;
 use crate::failure::{FAILED, Failure};
 use crate::render::{summary, unseen};
@@ -99,10 +99,8 @@ async fn unfinished(
         return outcome;
     };
     console.step(format!("removing session {name} …"));
-    let remains = tokio::select! {
-        remains = begun.remove() => remains,
-        _signal = stops.next_signal() => Remains { going: begun.going(), ..Remains::default() },
-    };
+    let going = Remains { going: begun.going(), ..Remains::default() };
+    let remains = hurried(Box::pin(begun.remove()), going, stops.next_signal()).await;
     console.clear();
     remains.say_unconfirmed(console);
     let cleanup = format!("kubectl kyanos cleanup {name}");
@@ -134,13 +132,24 @@ async fn finish(session: Session, stops: &mut Stops, console: &mut Console) -> R
         return session.finish().await;
     };
     console.step(format!("removing session {} …", session.name));
-    let remains = tokio::select! {
-        remains = session.finish() => remains,
-        _signal = stops.next_signal() => otherwise,
-    };
+    let remains = hurried(Box::pin(session.finish()), otherwise, stops.next_signal()).await;
     console.clear();
     remains.say_unconfirmed(console);
     remains
+}
+
+/// Removes until a signal says that this takes too long: then only until the cluster has been asked for it, and what
+/// remains is what else the command can say. Signals may come together, before anything was asked.
+async fn hurried<S>(
+    mut removal: impl Future<Output = Remains> + Unpin,
+    otherwise: Remains,
+    signal: impl Future<Output = S>,
+) -> Remains {
+    tokio::select! {
+        remains = &mut removal => return remains,
+        _signal = signal => {}
+    }
+    tokio::time::timeout(DELETIONS_TIMEOUT, removal).await.unwrap_or(otherwise)
 }
 
 /// Tears down after a failure and returns it, with what could not be removed.
@@ -258,6 +267,25 @@ fn goes_on(going: &str, cleanup: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_is_asked_for_however_soon_the_next_signal_comes() {
+        let asked = std::cell::Cell::new(false);
+        let removal = async {
+            tokio::time::sleep(DELETIONS_TIMEOUT / 2).await;
+            asked.set(true);
+            std::future::pending().await
+        };
+        let otherwise = Remains { going: Some("namespace `kyanos-a`".to_owned()), ..Remains::default() };
+        let began = tokio::time::Instant::now();
+        let remains = hurried(Box::pin(removal), otherwise, std::future::ready(())).await;
+        assert!(asked.get() && remains.going.is_some());
+        assert_eq!(began.elapsed(), DELETIONS_TIMEOUT);
+        // One that is done is not waited for.
+        let done = Box::pin(async { Remains::default() });
+        let remains = hurried(done, remains, std::future::pending::<()>()).await;
+        assert!(remains.going.is_none());
+    }
 
     #[test]
     fn a_removal_that_is_not_waited_for_is_told_as_one_that_goes_on() {
