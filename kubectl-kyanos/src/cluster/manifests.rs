@@ -19,6 +19,12 @@ pub(crate) const LEASE_SECONDS: u32 = 60;
 /// Architectures that hub and capturer are built for, as Kubernetes names them.
 pub(crate) const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
+/// Bytes that a hub may take in a small cluster.
+const HUB_MEMORY: u64 = 256 << 20;
+
+/// Bytes that it may take more for each node, with the pods on it: `cargo xtask bench cluster` finds half of it.
+const HUB_MEMORY_OF_NODE: u64 = 320 << 10;
+
 /// Bytes beside the rows that a store of its own may fill: the server's system tables, logs and indexes.
 const STORE_OVERHEAD: u64 = 1 << 30;
 
@@ -143,6 +149,8 @@ pub(crate) struct Values {
     pub(crate) api_ports: Vec<u16>,
     /// What the cluster is.
     pub(crate) platform: Platform,
+    /// Bytes that the hub may take.
+    pub(crate) hub_memory: u64,
     /// Ports of a store of the user's own.
     pub(crate) store_ports: Vec<u16>,
     /// Whether a host of that store is given by name.
@@ -165,6 +173,12 @@ pub(crate) struct Requirement {
     /// With what; empty for operators that compare with nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) values: Vec<String>,
+}
+
+/// Bytes that a hub may need in a cluster of so many nodes: it knows all their pods.
+pub(crate) fn hub_memory(nodes: usize) -> u64 {
+    let nodes = u64::try_from(nodes).unwrap_or(u64::MAX);
+    HUB_MEMORY.saturating_add(nodes.saturating_mul(HUB_MEMORY_OF_NODE))
 }
 
 // === impl Values ===
@@ -209,6 +223,7 @@ impl Values {
             ingest_port: INGEST_PORT,
             api_ports: Vec::new(),
             platform: Platform::default(),
+            hub_memory: HUB_MEMORY,
             store_ports: Vec::new(),
             store_by_name: false,
             hub_launch: generated(),

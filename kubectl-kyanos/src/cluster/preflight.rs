@@ -61,6 +61,8 @@ pub(crate) struct Report {
     pub(crate) platform: Platform,
     /// Ports at which the API server is reached from pods; empty where that could not be read.
     pub(crate) api_ports: Vec<u16>,
+    /// Bytes that a hub may need to know such a cluster.
+    pub(crate) hub_memory: u64,
 }
 
 /// Checks rights, version, nodes and admission, and removes what ended sessions left.
@@ -77,7 +79,8 @@ pub(crate) async fn check(connection: &Connection, request: &Request) -> Result<
         async { Ok(api_ports(client).await) },
         teardown::remove_ended(connection),
     )?;
-    let mut report = Report { platform, api_ports, notes: leftovers, ..Report::default() };
+    let hub_memory = manifests::hub_memory(nodes.items.len());
+    let mut report = Report { platform, api_ports, hub_memory, notes: leftovers, ..Report::default() };
     choose(nodes.items, request, &mut report)?;
     admission(client, &values).await?;
     Ok(report)

@@ -33,7 +33,7 @@ use crate::failure::Failure;
 use crate::session::{Kept, Remains, Wanted};
 
 /// How long the deletions of a session that is left at once may take to be asked for.
-const DELETIONS_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const DELETIONS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session in a cluster that this process started.
 ///
@@ -75,6 +75,7 @@ impl Cluster {
         let launches = Launches::new(&request)?;
         let mut values = launches.values(wanted, &request, &connection.owner)?;
         (values.api_ports, values.platform) = (report.api_ports, report.platform);
+        values.hub_memory = report.hub_memory;
         if let Some(secret) = &request.pull_secret {
             values.pull_secret = Some(apply::pull_secret(connection, secret).await?);
         }

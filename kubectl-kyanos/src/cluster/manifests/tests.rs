@@ -240,6 +240,21 @@ fn no_manifest_writes_a_truth_as_the_template_engine_would() {
 }
 
 #[test]
+fn a_hub_of_a_large_cluster_may_take_more() {
+    // Nodes, and the bytes that the simulation of such a cluster found.
+    for (nodes, found) in [(100, 40 << 20), (1_000, 170 << 20), (5_000, 744_u64 << 20)] {
+        assert!(hub_memory(nodes) >= found * 2, "{nodes}");
+        let mut values = Values::new(&request(), "me").expect("values");
+        values.hub_memory = hub_memory(nodes);
+        let hub: Deployment = parsed(&render(&values, Part::Hub).expect("objects")[0]);
+        let containers = hub.spec.and_then(|spec| spec.template.spec).expect("a pod").containers;
+        let limits = containers[0].resources.as_ref().and_then(|resources| resources.limits.clone());
+        assert_eq!(limits.expect("limits")["memory"].0, hub_memory(nodes).to_string());
+    }
+    assert_eq!(hub_memory(0), 256 << 20);
+}
+
+#[test]
 fn on_openshift_no_pod_of_the_hub_names_a_seccomp_profile() {
     let mut values = Values::new(&full(), "me").expect("values");
     let names = |values: &Values| {
