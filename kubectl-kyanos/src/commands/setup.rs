@@ -81,8 +81,12 @@ pub(crate) async fn site(
     let mut filter =
         selection::select(pods_asked(asked, everywhere), &connection.namespace, &exists, filter)?;
     let named = !asked.pods.namespace.is_empty();
-    for note in selection::check(&connection, &mut filter, named).await? {
-        console.hint(&note);
+    let notes = selection::check(&connection, &mut filter, named).await?;
+    // A session that is joined may be for other pods, or not be there.
+    if asked.session.session.is_none() {
+        for note in notes {
+            console.hint(&note);
+        }
     }
     Ok(Site { aim: Aim::Session(Where::Cluster(Box::new(connection))), filter })
 }
