@@ -107,7 +107,7 @@ pub(crate) struct SessionArgs {
     /// Join the running session of this name
     #[arg(long, value_name = "NAME", value_parser = values::name)]
     pub(crate) session: Option<String>,
-    /// Leave the store when the session ends and print its path
+    /// Leave the store when the session ends and say how to read it
     #[arg(long, conflicts_with = "session")]
     pub(crate) keep: bool,
     /// How long a kept session lives in a cluster after capture ended [default: 1h]
