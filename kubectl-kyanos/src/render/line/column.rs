@@ -87,6 +87,12 @@ const TIME_WIDTH: usize = 12;
 /// Characters of the time of day without milliseconds.
 const SHORT_TIME_WIDTH: usize = 8;
 
+/// The status of a request whose answer never came.
+const NO_ANSWER: &str = "no answer";
+
+/// The same where it has not so much room.
+const NO_ANSWER_SHORT: &str = "none";
+
 /// Characters of a side's word.
 const SIDE_WIDTH: usize = 6;
 
@@ -212,9 +218,16 @@ fn total(_: &Look, exchange: &v1::Exchange, _: usize) -> String {
     exchange.segments.map_or_else(|| "-".to_owned(), |segments| units::duration(segments.total_ns))
 }
 
-fn status(_: &Look, exchange: &v1::Exchange, _: usize) -> String {
-    if exchange.response.is_none() && exchange.status.is_empty() {
-        return reason::word(exchange.reason()).unwrap_or("no answer").to_owned();
+fn status(_: &Look, exchange: &v1::Exchange, width: usize) -> String {
+    if exchange.response.is_some() || !exchange.status.is_empty() {
+        return or_dash(&exchange.status).to_owned();
     }
-    or_dash(&exchange.status).to_owned()
+    let word = match reason::word(exchange.reason()) {
+        Some(reason) => reason,
+        // Some requests have no answer, such as the last one of a MySQL connection.
+        None if !exchange.error => "-",
+        None if width < NO_ANSWER.len() => NO_ANSWER_SHORT,
+        None => NO_ANSWER,
+    };
+    word.to_owned()
 }

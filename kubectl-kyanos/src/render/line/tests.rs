@@ -241,3 +241,21 @@ fn what_changes_the_direction_of_text_reaches_no_terminal() {
 fn hidden(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202e}' | '\u{2066}' | '\u{feff}' | '\u{2028}')
 }
+
+#[test]
+fn a_request_that_has_no_answer_is_told_from_one_whose_answer_never_came() {
+    let mut exchange = samples::unanswered();
+    let status = |exchange: &v1::Exchange, width| {
+        let column = COLUMNS.iter().find(|column| column.name == column::Name::Status).expect("a column");
+        (column.text)(
+            &Look { zone: TimeZone::UTC, who: Who::Pods, wide: false, colour: false },
+            exchange,
+            width,
+        )
+    };
+    assert_eq!(status(&exchange, 10), "no answer");
+    assert_eq!(status(&exchange, 6), "none", "nothing of it is cut off");
+    exchange.error = false;
+    assert_eq!(status(&exchange, 10), "-");
+    assert_eq!(status(&samples::client(), 6), "200");
+}
