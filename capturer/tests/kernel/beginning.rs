@@ -97,7 +97,8 @@ fn a_capture_begins_at_one_moment() {
         thread::sleep(Duration::from_millis(20));
         capture.drain();
         let (seen, totals) = capture.finish();
-        assert_eq!(totals.seen, totals.delivered, "{totals:?}");
+        // Other processes of the machine may connect meanwhile.
+        assert_eq!(totals.seen, totals.delivered + totals.filtered, "{totals:?}");
         for (pid, last) in [(client.pid(), direction::IN), (server.pid(), direction::OUT)] {
             let calls = calls(&seen, pid);
             assert!(calls.len() > 2, "{calls:?}");

@@ -31,7 +31,7 @@ use place::{Hub, Hubs, Secrets, Site};
 use viewer::Viewer;
 
 /// Longest wait until all nodes stream.
-const START_TIMEOUT: Duration = Duration::from_mins(5);
+const START_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Longest wait for the drain at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
