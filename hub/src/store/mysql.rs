@@ -1,6 +1,7 @@
 //! The store in MySQL and what speaks like it.
 
 mod archive;
+mod conflict;
 mod shared;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use mysql_async::{Conn, Error, IoError, Opts, OptsBuilder, Params, Transaction, 
 use proto::id;
 
 pub use self::archive::{MysqlArchive, Reading};
+use self::conflict::Tries;
 pub use self::shared::Shared;
 use super::earlier::{self, Earlier, EarlierNode};
 use super::row::Cell;
@@ -206,7 +208,15 @@ impl Store for MysqlStore {
     async fn write(&mut self, batch: Arc<Batch>) -> Result<Written, StoreError> {
         let (scope, packet) = (self.scope.clone(), self.packet);
         let connection = self.connection()?;
-        let result = write(connection, &scope, packet, &batch).await;
+        // Hubs that write at once deadlock now and then.
+        let mut tries = Tries::new();
+        let result = loop {
+            let result = write(connection, &scope, packet, &batch).await;
+            if !tries.again(&result) {
+                break result;
+            }
+            tries.pause().await;
+        };
         self.seen(result)
     }
 
@@ -222,7 +232,15 @@ impl Store for MysqlStore {
 
     async fn trim(&mut self, exchanges: u64) -> Result<u64, StoreError> {
         let session = self.scope.session.clone();
-        let result = trim(self.connection()?, &session, exchanges).await;
+        let connection = self.connection()?;
+        let mut tries = Tries::new();
+        let result = loop {
+            let result = trim(connection, &session, exchanges).await;
+            if !tries.again(&result) {
+                break result;
+            }
+            tries.pause().await;
+        };
         self.seen(result)
     }
 

@@ -1,25 +1,24 @@
 //! What several hubs of a session agree on through their database.
 
+use std::sync::Arc;
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, TxOpts};
 use proto::id;
+use tokio::sync::Mutex;
 
 use super::super::earlier;
 use super::super::{StoreError, row};
+use super::conflict::Tries;
 use super::{Target, migrate, store_error};
-
-/// Attempts to claim a slot that another hub claims at the same moment.
-const CLAIM_ATTEMPTS: usize = 20;
-
-/// Errors by which a database says that another transaction was faster: duplicate key, lock wait, deadlock or, on a
-/// cluster, a failed certification.
-const CONFLICT_ERRORS: [u16; 3] = [1062, 1205, 1213];
 
 /// The tables of a session as all of its hubs see them.
 #[derive(Clone, Debug)]
 pub struct Shared {
     target: Target,
     session: String,
+    /// Held while a slot is claimed.
+    turns: Arc<Mutex<()>>,
 }
 
 // === impl Shared ===
@@ -27,7 +26,7 @@ pub struct Shared {
 impl Shared {
     /// Names the database; each call connects anew, since calls are rare.
     pub fn new(url: &str, session: &str) -> Result<Self, StoreError> {
-        Ok(Self { target: Target::parse(url)?, session: session.to_owned() })
+        Ok(Self { target: Target::parse(url)?, session: session.to_owned(), turns: Arc::default() })
     }
 
     /// Claims a slot that no capturer process of this session had before, and notes it as the node's; `None` when all
@@ -35,21 +34,21 @@ impl Shared {
     ///
     /// The unique key over session and slot decides between hubs that claim at once.
     pub async fn claim(&self, node: &str, kernel: &str, version: &str) -> Result<Option<u16>, StoreError> {
+        // Of the claims of one hub none loses to another.
+        let _turn = self.turns.lock().await;
         let mut connection = self.target.connect().await?;
         migrate(&mut connection).await?;
-        let mut last = None;
-        for _attempt in 0..CLAIM_ATTEMPTS {
-            match self.claim_once(&mut connection, (node, kernel, version)).await {
-                Err(Error::Server(error)) if CONFLICT_ERRORS.contains(&error.code) => last = Some(error),
-                Err(error) => return Err(store_error(&error)),
-                Ok(slot) => {
-                    drop(connection.disconnect().await);
-                    return Ok(slot.and_then(|slot| u16::try_from(slot).ok()));
-                }
+        let mut tries = Tries::of_key();
+        let claimed = loop {
+            let claimed = self.claim_once(&mut connection, (node, kernel, version)).await;
+            if !tries.again(&claimed) {
+                break claimed;
             }
-        }
-        let reason = last.map(|error| error.to_string()).unwrap_or_default();
-        Err(StoreError::Unreachable { reason: format!("slots are claimed elsewhere all the time: {reason}") })
+            tries.pause().await;
+        };
+        let slot = claimed.map_err(|error| store_error(&error))?;
+        drop(connection.disconnect().await);
+        Ok(slot.and_then(|slot| u16::try_from(slot).ok()))
     }
 
     async fn claim_once(
