@@ -13,7 +13,7 @@ use crate::clock::epoch_ns;
 const ATTEMPTS: u32 = 20;
 
 /// Longest pause before the second attempt; before each later one it may be as much longer.
-const PAUSE: Duration = Duration::from_millis(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Errors by which a database says that another transaction was faster: lock wait, and deadlock or, on a cluster, a
 /// failed certification.
@@ -61,7 +61,7 @@ impl Tries {
 
 /// A pause that differs between hubs which failed together, as the last digits of the time do.
 fn pause(tried: u32, now_ns: u64) -> Duration {
-    let most = (PAUSE * tried).as_nanos().max(1);
+    let most = (FIRST_PAUSE * tried).as_nanos().max(1);
     let part = u128::from(now_ns / 1_000).wrapping_mul(7_919_000) % most;
     Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
 }
@@ -104,13 +104,13 @@ mod tests {
     async fn one_that_always_loses_is_given_up() {
         let began = tokio::time::Instant::now();
         assert_eq!(run(Tries::new(), &[1213; 99]).await, (20, Some(1213)));
-        assert!(began.elapsed() <= PAUSE * (1..=ATTEMPTS).sum::<u32>(), "{:?}", began.elapsed());
+        assert!(began.elapsed() <= FIRST_PAUSE * (1..=ATTEMPTS).sum::<u32>(), "{:?}", began.elapsed());
     }
 
     #[test]
     fn pauses_grow_and_differ() {
         let pauses: std::collections::BTreeSet<_> = (0..50).map(|us| pause(10, us * 37_000)).collect();
         assert!(pauses.len() > 25, "{pauses:?}");
-        assert!(pauses.iter().all(|length| *length < PAUSE * 10));
+        assert!(pauses.iter().all(|length| *length < FIRST_PAUSE * 10));
     }
 }
