@@ -87,6 +87,7 @@ fn every_flag_in_the_documents_exists() {
     {
         known.push_str(&help(tool, &[command]));
     }
+    known.push_str(&help(tool, &["bench", "cluster"]));
     for command in COMMANDS {
         known.push_str(&help(&plugin, &[command]));
     }

@@ -23,7 +23,7 @@ pub(super) const BUFFER_BYTES: usize = 6 << 20;
 pub(super) const SENT_EXCHANGES: usize = 16_384;
 
 /// Bytes of those.
-pub(super) const SENT_BYTES: usize = 4 << 20;
+pub(super) const SENT_BYTES: usize = 2 << 20;
 
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
