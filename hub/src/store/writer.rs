@@ -22,8 +22,8 @@ use super::earlier::Earlier;
 use super::{CapturerRow, LossRow, SPOOL_BYTES, Store, StoreError};
 
 /// Bytes that wait in memory to be written; what comes on top goes to disk where there is one, and else is lost and
-/// counted. A quarter of the hub's memory goal.
-pub const BUFFER_BYTES: usize = 16 << 20;
+/// counted. With what is kept around it this is a third of the memory goal of a hub.
+pub const BUFFER_BYTES: usize = 12 << 20;
 
 /// Loss rows that wait to be written: totals only grow, so the newest say all.
 pub const BUFFER_LOSSES: usize = 1024;
