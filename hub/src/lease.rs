@@ -214,17 +214,18 @@ async fn watch_silence(
 async fn wait_out(cluster: &Cluster, ttl: Duration, ended: Option<Timestamp>, deposed: &Deposed) {
     let until = Instant::now() + ttl;
     let mut renew = ticks(cluster.renews());
-    let tidied = async {
+    // Beside each other: whoever may not write the note removes the capturers all the same.
+    let noted = async {
         if let Some(at) = ended {
             until_done(|| cluster.note_end(at)).await;
         }
-        until_done(|| cluster.delete_capturers()).await;
     };
-    let mut tidied = std::pin::pin!(tidied);
+    let removed = until_done(|| cluster.delete_capturers());
+    let mut tidied = Box::pin(async { tokio::join!(noted, removed) });
     let mut tidy = false;
     while Instant::now() < until {
         tokio::select! {
-            () = &mut tidied, if !tidy => tidy = true,
+            ((), ()) = &mut tidied, if !tidy => tidy = true,
             () = tokio::time::sleep_until(until) => return,
             _ = renew.tick() => {
                 deposed.renew(cluster).await;

@@ -408,6 +408,24 @@ async fn the_end_of_capture_is_noted_once_the_api_takes_it() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn capturers_are_removed_by_whoever_may_not_note_the_end() {
+    let (cluster, seen) = fake(move |asked| match asked {
+        "GET leases/session" => lease("hub-1"),
+        "PUT leases/session" => status(403),
+        "PATCH jobs/deadman" => job(),
+        _ if asked.starts_with("GET") => list(&[]),
+        _ => status(404),
+    });
+    let session = Session::begin(&launch()).await.unwrap();
+    session.drain("whoever", Duration::from_secs(1), Lag::GivenUp).await;
+    let terms = Terms { keep: Some(Duration::from_mins(5)) };
+    let kept = tokio::spawn(keep(cluster, session, terms, Some(true)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!kept.is_finished() && count(&seen, "DELETE daemonsets/capturer") > 0);
+    assert_eq!(kept.await.unwrap(), Over::Gone);
+}
+
 /// What each write of the Lease said of the end of capture.
 fn notes(seen: &Seen) -> Vec<Option<String>> {
     let seen = seen.lock().unwrap();
