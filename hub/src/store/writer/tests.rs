@@ -456,6 +456,19 @@ async fn giving_up_counts_once_what_waits_on_disk_and_the_next_finds_none_of_it(
 /// Ids, hops, rows of other tables, and the total that was told.
 type Pulled = (Vec<i64>, usize, usize, u64);
 
+/// A pull under way.
+type Pulling = tokio::task::JoinHandle<Result<bool, StoreError>>;
+
+/// What it sends, one part at a time.
+type Parts = tokio::sync::mpsc::Receiver<Result<v1::PullResponse, StoreError>>;
+
+fn pulling(writer: &Writer, hands_over: bool) -> (Pulling, Parts) {
+    let scope = crate::store::Scope { session: "s".to_owned(), max_store_bytes: 64 };
+    let (sink, parts) = tokio::sync::mpsc::channel(1);
+    let writer = writer.clone();
+    (tokio::spawn(async move { writer.pull_waiting(&scope, hands_over, &sink).await }), parts)
+}
+
 /// Pulls what waits; returns the ids of exchanges and hops, the counts of capturers and losses, and what was announced.
 async fn pulled(writer: &Writer, handed_over: bool) -> Result<Option<Pulled>, StoreError> {
     use proto::v1::value::Kind;
@@ -538,12 +551,7 @@ async fn what_comes_while_a_file_is_written_goes_on_waiting() {
     fake.inside().down = true;
     let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
     offer_steadily(&writer, 0..20_000, CROWDED_PAYLOAD).await;
-    let scope = crate::store::Scope { session: "s".to_owned(), max_store_bytes: 64 };
-    let (sink, mut parts) = tokio::sync::mpsc::channel(1);
-    let pulling = tokio::spawn({
-        let writer = writer.clone();
-        async move { writer.pull_waiting(&scope, true, &sink).await }
-    });
+    let (pulling, mut parts) = pulling(&writer, true);
     parts.recv().await.unwrap().unwrap();
     writer.offer(&exchanges(30_000..30_002, 0));
     while parts.recv().await.is_some() {}
@@ -562,12 +570,7 @@ async fn a_store_that_answers_while_a_file_is_written_waits_and_loses_nothing() 
     fake.inside().down = true;
     let writer = spooling(&fake, folder.path(), SPOOL_BYTES);
     offer_steadily(&writer, 0..20_000, CROWDED_PAYLOAD).await;
-    let scope = crate::store::Scope { session: "s".to_owned(), max_store_bytes: 64 };
-    let (sink, mut parts) = tokio::sync::mpsc::channel(1);
-    let pulling = tokio::spawn({
-        let writer = writer.clone();
-        async move { writer.pull_waiting(&scope, false, &sink).await }
-    });
+    let (pulling, mut parts) = pulling(&writer, false);
     let first = parts.recv().await.unwrap().unwrap();
     assert_eq!(first.total_rows, 20_000);
     fake.inside().down = false;
