@@ -22,6 +22,8 @@ mod stdout;
 mod stop;
 mod store;
 mod suggestion;
+#[cfg(test)]
+mod written_down;
 
 use std::ffi::OsString;
 use std::path::Path;

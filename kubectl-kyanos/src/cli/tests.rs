@@ -1,10 +1,11 @@
 //! The command line as users write it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::*;
 use crate::failure::{Failure, USAGE};
+use crate::written_down;
 
 fn words(line: &str) -> Vec<OsString> {
     let mut words = vec![OsString::from("kubectl-kyanos")];
@@ -46,23 +47,16 @@ fn the_definition_is_sound() {
 
 #[test]
 fn help_is_as_written_down() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/help");
-    let bless = std::env::var_os("KYANOS_BLESS").is_some();
     let mut all = command().term_width(100);
     all.build();
-    let mut pages: Vec<(PathBuf, String)> = vec![(folder.join("main.txt"), all.render_help().to_string())];
+    let mut pages = vec![("main".to_owned(), all.render_help().to_string())];
     for sub in all.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         let text = sub.clone().term_width(100).render_help().to_string();
-        pages.push((folder.join(format!("{}.txt", sub.get_name())), text));
+        pages.push((sub.get_name().to_owned(), text));
     }
-    for (file, text) in pages {
+    for (page, text) in pages {
         let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n";
-        if bless {
-            std::fs::create_dir_all(&folder).expect("folder");
-            std::fs::write(&file, &text).expect("written");
-        }
-        let known = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(known, text, "{} differs; bless with KYANOS_BLESS=1", file.display());
+        written_down::must_be(&format!("../docs/help/{page}.txt"), &text);
     }
 }
 

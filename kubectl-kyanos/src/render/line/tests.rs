@@ -2,6 +2,7 @@
 
 use super::super::{detail, samples};
 use super::*;
+use crate::written_down;
 
 fn renderer(wide: bool, width: Option<usize>) -> LineRenderer {
     of(Who::Processes, wide, width)
@@ -49,12 +50,7 @@ fn a_terminal_s_width_shows_what_matters_first() {
             text.push('\n');
         }
     }
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/line/widths.txt");
-    if std::env::var_os("KYANOS_BLESS").is_some() {
-        std::fs::write(&file, &text).expect("written");
-    }
-    let known = std::fs::read_to_string(&file).expect("the lines of each width");
-    assert_eq!(known, text, "{} differs; bless with KYANOS_BLESS=1", file.display());
+    written_down::must_be("src/render/line/widths.txt", &text);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tables as terminals of several widths show them.
 
 use super::*;
+use crate::written_down;
 
 /// Widths of terminals whose tables are kept in a file.
 const WIDTHS: [usize; 4] = [60, 80, 120, 200];
@@ -70,13 +71,7 @@ fn tables() -> String {
 
 #[test]
 fn a_terminal_s_width_shows_what_matters_first() {
-    let text = tables();
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/stat/widths.txt");
-    if std::env::var_os("KYANOS_BLESS").is_some() {
-        std::fs::write(&file, &text).expect("written");
-    }
-    let known = std::fs::read_to_string(&file).expect("the tables of each width");
-    assert_eq!(known, text, "{} differs; bless with KYANOS_BLESS=1", file.display());
+    written_down::must_be("src/render/stat/widths.txt", &tables());
 }
 
 #[test]
