@@ -320,6 +320,48 @@ pub struct Exchange {
     /// Why there is no response.
     #[prost(enumeration = "Reason", tag = "25")]
     pub reason: i32,
+    /// From the SYN to the established connection in nanoseconds; only in the first exchange of a connection that was opened
+    /// while the capture ran.
+    #[prost(uint64, optional, tag = "26")]
+    pub connect_ns: ::core::option::Option<u64>,
+    /// How often a receiver of the exchange announced that it has no room; absent when not observed.
+    #[prost(uint32, optional, tag = "27")]
+    pub zero_windows: ::core::option::Option<u32>,
+    /// Where the exchange lies in both streams, by which its two sides find each other; absent without sequence numbers.
+    #[prost(message, optional, tag = "28")]
+    pub place: ::core::option::Option<Place>,
+    /// How the network part divides between the ways of request and response; only where both sides were seen.
+    #[prost(message, optional, tag = "29")]
+    pub ways: ::core::option::Option<Ways>,
+}
+/// Place is where an exchange lies in the streams of its TCP connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    /// Sequence number of the request's first byte.
+    #[prost(uint32, tag = "1")]
+    pub request: u32,
+    /// Sequence number of the response's first byte.
+    #[prost(uint32, tag = "2")]
+    pub response: u32,
+}
+/// Ways is the time between the two sides of an exchange, each way, with the clocks of their nodes brought together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ways {
+    /// From the client's boundary NIC to the server's, in nanoseconds; negative within the error.
+    #[prost(sint64, tag = "1")]
+    pub request_ns: i64,
+    /// From the server's boundary NIC to the client's, in nanoseconds; negative within the error.
+    #[prost(sint64, tag = "2")]
+    pub response_ns: i64,
+    /// How far the offset between the clocks may be off, in nanoseconds; what one way has too much the other has too little.
+    #[prost(uint64, tag = "3")]
+    pub error_ns: u64,
+    /// The other side's node.
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    /// The other side's exchange.
+    #[prost(uint64, tag = "5")]
+    pub id: u64,
 }
 /// Attribute is one protocol field by name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -975,6 +1017,24 @@ pub struct CapturerSettings {
     /// Whether processes outside pods are captured, in a cluster.
     #[prost(bool, tag = "8")]
     pub host_processes: bool,
+    /// What of the kernel is traced.
+    #[prost(message, optional, tag = "9")]
+    pub tracing: ::core::option::Option<Tracing>,
+}
+/// Tracing says what of the kernel is traced besides the calls that move bytes, and where those are seen.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tracing {
+    /// Packets are not followed: no hops, and the segments that calls alone show.
+    #[prost(bool, tag = "1")]
+    pub without_packets: bool,
+    /// Arrivals in sockets and copies to processes are hops too.
+    #[prost(bool, tag = "2")]
+    pub socket_hops: bool,
+    /// Where bytes are seen.
+    #[prost(enumeration = "ByteSource", tag = "3")]
+    pub source: i32,
 }
 /// Redaction says what is replaced by `\[redacted\]` before anything leaves the node.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -987,6 +1047,39 @@ pub struct Redaction {
     /// Further HTTP header names, lower case.
     #[prost(string, repeated, tag = "2")]
     pub headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// ByteSource is where in the kernel the bytes of calls are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ByteSource {
+    /// The best that the kernel has.
+    Unspecified = 0,
+    /// Where sockets send and receive; since Linux 6.3.
+    Socket = 1,
+    /// Where system calls enter and return.
+    Syscall = 2,
+}
+impl ByteSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BYTE_SOURCE_UNSPECIFIED",
+            Self::Socket => "BYTE_SOURCE_SOCKET",
+            Self::Syscall => "BYTE_SOURCE_SYSCALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BYTE_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BYTE_SOURCE_SOCKET" => Some(Self::Socket),
+            "BYTE_SOURCE_SYSCALL" => Some(Self::Syscall),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod ingest_client {
