@@ -111,6 +111,10 @@ impl Assembler {
             segments: is_timed.then_some(timing.segments),
             hops: Vec::new(),
             retransmits: None,
+            connect_ns: None,
+            zero_windows: None,
+            place: None,
+            ways: None,
             sample_weight: self.sample_weight,
             attributes: attributes
                 .into_iter()

@@ -89,6 +89,10 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake,
         announced,
         reason,
+        connect_ns,
+        zero_windows,
+        place,
+        ways,
     } = exchange;
     v1::Exchange {
         id: *id,
@@ -116,6 +120,10 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake: *handshake,
         announced: announced.clone(),
         reason: *reason,
+        connect_ns: *connect_ns,
+        zero_windows: *zero_windows,
+        place: *place,
+        ways: ways.clone(),
     }
 }
 

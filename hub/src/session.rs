@@ -278,6 +278,7 @@ impl Session {
             sample: self.sample,
             cluster: self.cluster,
             host_processes: !(self.cluster && self.pods_only),
+            tracing: None,
         }
     }
 

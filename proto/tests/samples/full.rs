@@ -165,6 +165,10 @@ impl Fill {
             announced: Some(self.end(["announced_addr", "announced_port", NONE, NONE, NONE])),
             reason: self
                 .next("reason", |_| (v1::Reason::Unreadable.into(), Kind::Text("unreadable".to_owned()))),
+            connect_ns: None,
+            zero_windows: None,
+            place: None,
+            ways: None,
         };
         (exchange, values)
     }
