@@ -195,7 +195,7 @@ fn exclude(scratch: &mut Scratch) {
         datagram::exclude(scratch, sk);
     } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
         // SAFETY: a value of the map, valid while this program runs.
-        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry });
+        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry }, sk);
     }
 }
 

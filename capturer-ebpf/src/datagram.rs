@@ -160,7 +160,7 @@ fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut DatagramEntry> {
         }
         // Another socket at the same address in memory.
     }
-    identify(&mut made.connection, call.sk, ends, connection::next_id());
+    identify(&mut made.connection, call.sk, ends, connection::next_id(User::Calls));
     made.counter = [0; 2];
     made.excluded = u32::from(connection::peer_excluded(tuple, &made.connection));
     made.filtered = u32::from(!connection::wanted(&made.connection));

@@ -56,6 +56,22 @@ static OFFSETS: Offsets = Offsets {
     kernfs_name: 0,
     kernfs_parent: 0,
     message_left: 0,
+    skb_dev: 0,
+    skb_len: 0,
+    skb_head: 0,
+    skb_data: 0,
+    skb_protocol: 0,
+    skb_network_header: 0,
+    skb_nfct: 0,
+    skb_seq: 0,
+    skb_end_seq: 0,
+    dev_name: 0,
+    dev_net: 0,
+    tcp_rcv_nxt: 0,
+    tcp_total_retrans: 0,
+    ct_status: 0,
+    ct_tuples: 0,
+    ct_tuple_size: 0,
 };
 
 /// Set at load.

@@ -144,6 +144,30 @@ pub(crate) struct Tuple {
     pub(crate) remote: [u8; 16],
 }
 
+/// The followed connections with the same two ends, by the slot of each end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    /// Ids of the connections, 0 for none.
+    pub(crate) ids: [u64; 2],
+    /// Inodes of the namespaces of their sockets.
+    pub(crate) netns: [u32; 2],
+    /// How many namespaces have a socket with this end; with more than one nobody knows whose a packet is.
+    pub(crate) claims: [u32; 2],
+    /// 1 when the flow has other ends on the other side of a translation.
+    pub(crate) translated: u32,
+    pub(crate) reserved: u32,
+}
+
+/// The other ends of a flow, on the other side of a translation.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Alias {
+    pub(crate) key: Tuple,
+    /// 1 when the slots of the two ends have changed places.
+    pub(crate) swapped: u32,
+}
+
 /// A followed TCP socket.
 #[repr(C)]
 #[derive(Clone, Copy)]

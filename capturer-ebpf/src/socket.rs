@@ -202,8 +202,16 @@ pub(crate) fn loopback(family: u8, address: &[u8; 16]) -> bool {
     head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1])
 }
 
+/// Whether an address of either family is a loopback address; an IPv4 address has zeros behind it.
 #[inline(always)]
-fn words(address: &[u8; 16]) -> [u64; 2] {
+pub(crate) fn loopback_words(address: &[u8; 16]) -> bool {
+    let [head, tail] = words(address);
+    let v4 = tail == 0 && head >> 32 == 0 && address[0] == 127;
+    v4 || (head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]))
+}
+
+#[inline(always)]
+pub(crate) fn words(address: &[u8; 16]) -> [u64; 2] {
     let [head, tail] = [address.first_chunk::<8>(), address.last_chunk::<8>()];
     [head.map_or(0, |bytes| u64::from_ne_bytes(*bytes)), tail.map_or(0, |bytes| u64::from_ne_bytes(*bytes))]
 }

@@ -65,6 +65,7 @@ pub fn kernel_filter(matching: &Match) -> KernelFilter {
         remote_nets: remote.networks.into_iter().map(net).collect(),
         cgroups: false,
         no_attempts: !matching.wants_protocol(decoders::Attempt::PROTOCOL),
+        packets: false,
     }
 }
 

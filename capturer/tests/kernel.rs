@@ -59,7 +59,12 @@ impl Seen {
             Record::Cgroup { id, path, .. } => {
                 self.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
             }
-            Record::Exec(_) | Record::Exit(_) => {}
+            Record::Packet(_)
+            | Record::Arrival(_)
+            | Record::Retransmit(_)
+            | Record::Connected(_)
+            | Record::Exec(_)
+            | Record::Exit(_) => {}
         }
     }
 

@@ -17,7 +17,7 @@ use capturer_ebpf::{
 use super::{
     KernelFilter, Net, environment,
     error::KernelError,
-    hooks::{self, HOOKS, Hook},
+    hooks::{self, Hook},
     records,
 };
 
@@ -27,7 +27,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
 /// Maps that have an entry for each socket of a stream.
-const STREAM_MAPS: [&str; 2] = ["CONNECTIONS", "OPENED"];
+const STREAM_MAPS: [&str; 4] = ["CONNECTIONS", "OPENED", "FLOWS", "SOCKETS"];
 
 /// Smallest ring that holds a record of the smallest class.
 const SMALLEST_RING: u32 = 4096;
@@ -38,7 +38,7 @@ const LARGEST_RING: u32 = 1 << 30;
 /// The programs and maps in the kernel; they go when this is dropped.
 pub(super) struct Programs {
     ebpf: Ebpf,
-    /// What of [`HOOKS`] was loaded.
+    /// What was loaded.
     hooks: Vec<Hook>,
 }
 
@@ -79,13 +79,13 @@ impl Programs {
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             buffers.push(RingBuf::try_from(programs.take(name)?).map_err(map_error(name))?);
         }
-        programs.hooks = hooks::load(&mut programs.ebpf, &HOOKS, btf)?;
+        programs.hooks = hooks::load(&mut programs.ebpf, &hooks::chosen(filter.packets), btf)?;
         Ok((programs, buffers))
     }
 
     /// Attaches every program.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
-        hooks::attach(&mut self.ebpf, &self.hooks)
+        hooks::attach(&mut self.ebpf, &self.hooks).map(drop)
     }
 
     /// Unloads every program, waits for those that run, and returns the misses in the end; maps and rings stay.
@@ -166,6 +166,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         remote_nets,
         cgroups,
         no_attempts,
+        packets,
     } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())
@@ -176,6 +177,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         | bit(filter::REMOTE_NETS, !remote_nets.is_empty())
         | bit(filter::CGROUPS, *cgroups)
         | bit(filter::NO_ATTEMPTS, *no_attempts)
+        | bit(filter::PACKETS, *packets)
 }
 
 /// A command name as the kernel keeps it: cut to 15 bytes, NUL padded.

@@ -180,6 +180,13 @@ impl Stream {
         !self.pending.is_empty()
     }
 
+    /// Returns what to add to a position to get a sequence number, by direction.
+    #[must_use]
+    pub fn shifts(&self) -> [u64; 2] {
+        let [out, inward] = &self.halves;
+        [out.eaten, inward.eaten]
+    }
+
     /// Returns how many events wait, and their bytes.
     #[must_use]
     pub fn pending(&self) -> (usize, usize) {

@@ -1,0 +1,115 @@
+//! Translated addresses: the two sets of ends that packets of one connection have before and behind a translation (NAT).
+//!
+//! A packet carries the kernel's own entry of its translation (`nf_conn`) when it is sent on from the namespace that
+//! translates, and no longer when it is received. So both sets are learnt there, from the first packet on.
+
+use aya_ebpf::{macros::map, maps::LruHashMap};
+use capturer_ebpf::settings::ABSENT;
+
+use crate::{
+    flow,
+    kernel::{offset, read},
+    memory::{Alias, Tuple},
+};
+
+/// By either set of ends, the other one.
+#[map]
+static ALIASES: LruHashMap<Tuple, Alias> = LruHashMap::with_max_entries(16_384, 0);
+
+/// `IPS_SRC_NAT` and `IPS_DST_NAT` of `nf_conn.status`.
+const TRANSLATED: u64 = 1 << 4 | 1 << 5;
+
+/// The bits of `sk_buff._nfct` that are no part of the pointer.
+const POINTER_BITS: u64 = !7;
+
+/// `AF_INET`, as `nf_conntrack_tuple.src.l3num`.
+const AF_INET: u16 = 2;
+
+/// `nf_conntrack_tuple`: its layout is fixed, since the kernel hashes it as bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Ends {
+    source: [u8; 16],
+    source_port: u16,
+    family: u16,
+    destination: [u8; 16],
+    destination_port: u16,
+    protocol: u8,
+    direction: u8,
+}
+
+/// The other set of ends of a key.
+#[inline(always)]
+pub(crate) fn lookup(key: &Tuple) -> Option<&'static Alias> {
+    // SAFETY: a value of the map, valid while this program runs.
+    ALIASES.get_ptr(key).map(|alias| unsafe { &*alias })
+}
+
+/// 1 when another set of ends is known for a key.
+#[inline(always)]
+pub(crate) fn is_translated(key: &Tuple) -> u32 {
+    u32::from(lookup(key).is_some())
+}
+
+/// Learns the two sets of ends of a packet that is being sent, if it was translated; 1 when it was.
+#[inline(never)]
+pub(crate) fn learn(skb: u64) -> u64 {
+    if offset!(skb_nfct) == ABSENT || offset!(ct_status) == ABSENT || offset!(ct_tuples) == ABSENT {
+        return 0;
+    }
+    let translation = read::<u64>(skb, offset!(skb_nfct)).unwrap_or(0) & POINTER_BITS;
+    if translation == 0 || read::<u64>(translation, offset!(ct_status)).unwrap_or(0) & TRANSLATED == 0 {
+        return 0;
+    }
+    let Some(original) = read::<Ends>(translation, offset!(ct_tuples)) else { return 0 };
+    let Some(reply) = read::<Ends>(translation, offset!(ct_tuples) + offset!(ct_tuple_size)) else {
+        return 0;
+    };
+    let mut before = Alias { key: key(&original), swapped: 0 };
+    // As the first packet looks behind the translation: the answer's source is its destination.
+    let mut behind = Alias { key: reversed(key(&reply)), swapped: 0 };
+    let slots = (flow::order(&mut before.key), flow::order(&mut behind.key));
+    let swapped = u32::from(slots.0 != slots.1);
+    before.swapped = swapped;
+    behind.swapped = swapped;
+    let _: Result<(), i32> = ALIASES.insert(&before.key, &behind, 0);
+    let _: Result<(), i32> = ALIASES.insert(&behind.key, &before, 0);
+    mark(&before.key);
+    mark(&behind.key);
+    1
+}
+
+/// Lets packets of a flow that is known be looked for under the other ends too.
+#[inline(always)]
+fn mark(key: &Tuple) {
+    if let Some(flow) = flow::lookup(key) {
+        flow.translated = 1;
+    }
+}
+
+#[inline(always)]
+fn key(ends: &Ends) -> Tuple {
+    let mut key = Tuple {
+        netns: 0,
+        local_port: u16::from_be(ends.source_port),
+        remote_port: u16::from_be(ends.destination_port),
+        local: ends.source,
+        remote: ends.destination,
+    };
+    if ends.family == AF_INET {
+        key.local[4..].fill(0);
+        key.remote[4..].fill(0);
+    }
+    key
+}
+
+#[inline(always)]
+fn reversed(key: Tuple) -> Tuple {
+    Tuple {
+        netns: key.netns,
+        local_port: key.remote_port,
+        remote_port: key.local_port,
+        local: key.remote,
+        remote: key.local,
+    }
+}

@@ -1,0 +1,231 @@
+//! Packets: where those of followed connections are seen, when bytes come into a socket, and what is sent again.
+//!
+//! They run for every packet of the machine, most of which are nobody's here: what carries nothing leaves after its headers
+//! are read, and what is not followed after one or two lookups.
+
+use capturer_ebpf::{
+    layout::{Arrival, Connected, Kind, Packet, Retransmit, packet},
+    settings::{ABSENT, total},
+};
+
+use crate::{
+    beginning, flow,
+    header::{self, Segment},
+    kernel::{self, follow, offset, read},
+    losses,
+    memory::{Flow, Tuple},
+    nat, rings,
+    socket::loopback_words,
+};
+
+/// `ETH_P_8021Q` and `ETH_P_8021AD`, as `sk_buff.protocol` holds them.
+const VLAN: u16 = 0x8100_u16.to_be();
+const VLAN_OF_PROVIDER: u16 = 0x88a8_u16.to_be();
+const VLAN_BYTES: u64 = 4;
+
+/// `net_dev_start_xmit`: an interface sends a packet. Its data begin with the link's header.
+#[inline(always)]
+pub(crate) fn transmitted(skb: u64, device: u64) {
+    let Some(head) = read::<u64>(skb, offset!(skb_head)) else { return };
+    let Some(network) = read::<u16>(skb, offset!(skb_network_header)) else { return };
+    crossed(skb, Some(device), head.wrapping_add(u64::from(network)), packet::TRANSMIT);
+}
+
+/// `netif_receive_skb`: an interface received a packet. Its data begin with the network's header.
+#[inline(always)]
+pub(crate) fn received(skb: u64) {
+    let Some(data) = read::<u64>(skb, offset!(skb_data)) else { return };
+    let Some(protocol) = read::<u16>(skb, offset!(skb_protocol)) else { return };
+    let tagged = protocol == VLAN || protocol == VLAN_OF_PROVIDER;
+    let at = if tagged { data.wrapping_add(VLAN_BYTES) } else { data };
+    crossed(skb, None, at, 0);
+}
+
+/// Reports a packet if it belongs to a followed connection.
+#[inline(always)]
+fn crossed(skb: u64, device: Option<u64>, at: u64, flags: u8) {
+    let mut ends = Tuple { netns: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
+    let Some(segment) = header::segment(skb, at, &mut ends) else { return };
+    if !beginning::begun() {
+        return;
+    }
+    let Some(device) = device.or_else(|| follow(skb, offset!(skb_dev))) else { return };
+    let netns = namespace(device);
+    if loopback_words(&ends.remote) {
+        ends.netns = netns;
+    }
+    let sender = flow::order(&mut ends) & 1;
+    if segment.opens {
+        // Both sets of ends are to be known when the first bytes come.
+        if flags & packet::TRANSMIT != 0 && nat::lookup(&ends).is_none() {
+            nat::learn(skb);
+        }
+        return;
+    }
+    let mut owners = Owners { connections: [0; 2], sockets: [0; 2] };
+    let found = flow::lookup(&ends);
+    if let Some(flow) = &found {
+        owners.take(flow, sender);
+    }
+    let whole = owners.connections[0] != 0 && owners.connections[1] != 0;
+    if !whole && found.is_none_or(|flow| flow.translated != 0 || flags & packet::TRANSMIT != 0) {
+        translated(&mut owners, skb, &ends, sender, flags);
+    }
+    if owners.connections[0] | owners.connections[1] != 0 {
+        report(device, netns, flags, &segment, &owners);
+    }
+}
+
+/// Whose a packet is: by sender and receiver.
+struct Owners {
+    connections: [u64; 2],
+    /// Namespaces of their sockets.
+    sockets: [u32; 2],
+}
+
+impl Owners {
+    /// Takes what a flow tells, in which the sender has the slot `sender`.
+    #[inline(always)]
+    fn take(&mut self, flow: &Flow, sender: usize) {
+        let slots = [sender & 1, (sender ^ 1) & 1];
+        for (at, slot) in slots.into_iter().enumerate() {
+            if self.connections[at] == 0 && flow.claims[slot] == 1 {
+                self.connections[at] = flow.ids[slot];
+                self.sockets[at] = flow.netns[slot];
+            }
+        }
+    }
+}
+
+/// Takes what is known of a packet under the ends that it has on the other side of a translation.
+#[inline(always)]
+fn translated(owners: &mut Owners, skb: u64, ends: &Tuple, sender: usize, flags: u8) {
+    let mut alias = nat::lookup(ends);
+    if alias.is_none() && flags & packet::TRANSMIT != 0 && nat::learn(skb) != 0 {
+        alias = nat::lookup(ends);
+    }
+    let Some(alias) = alias else { return };
+    if let Some(flow) = flow::lookup(&alias.key) {
+        owners.take(flow, sender ^ alias.swapped as usize);
+    }
+}
+
+#[inline(always)]
+fn report(device: u64, netns: u32, flags: u8, segment: &Segment, owners: &Owners) {
+    let room = rings::reserve(size_of::<Packet>() as u64);
+    if room.is_null() {
+        losses::lost(total::RING);
+        return;
+    }
+    let record = Packet {
+        kind: Kind::Packet as u8,
+        flags: flags | if segment.zero_window { packet::ZERO_WINDOW } else { 0 },
+        reserved: 0,
+        netns,
+        connections: owners.connections,
+        at_ns: kernel::now(),
+        seq: segment.seq,
+        bytes: segment.bytes,
+        sockets: owners.sockets,
+        name: read(device, offset!(dev_name)).unwrap_or([0; _]),
+    };
+    // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes.
+    unsafe { room.cast::<Packet>().write(record) };
+    rings::submit(room);
+    losses::count(total::PACKETS);
+}
+
+/// Inode of an interface's network namespace, 0 when the kernel has none.
+#[inline(always)]
+fn namespace(device: u64) -> u32 {
+    if offset!(dev_net) == ABSENT {
+        return 0;
+    }
+    follow(device, offset!(dev_net)).and_then(|net| read::<u32>(net, offset!(net_inum))).unwrap_or(0)
+}
+
+// === in the socket ===
+
+/// `sk_data_ready`: bytes are there to be read, all before `rcv_nxt`.
+#[inline(always)]
+pub(crate) fn readable(sk: u64) {
+    let Some(connection) = flow::of_socket(sk) else { return };
+    let Some(seq) = read::<u32>(sk, offset!(tcp_rcv_nxt)) else { return };
+    arrived(Arrival {
+        kind: Kind::Arrival as u8,
+        alone: 0,
+        reserved: 0,
+        seq,
+        connection,
+        at_ns: kernel::now(),
+        bytes: 0,
+        unused: 0,
+    });
+}
+
+/// `tcp_probe`: a packet comes to its socket, before anything is done with it.
+#[inline(always)]
+pub(crate) fn probed(sk: u64, skb: u64) {
+    let Some(connection) = flow::of_socket(sk) else { return };
+    let Some([seq, end]) = numbers(skb) else { return };
+    if seq == end {
+        return;
+    }
+    arrived(Arrival {
+        kind: Kind::Arrival as u8,
+        alone: 1,
+        reserved: 0,
+        seq: end,
+        connection,
+        at_ns: kernel::now(),
+        bytes: end.wrapping_sub(seq),
+        unused: 0,
+    });
+}
+
+#[inline(always)]
+fn arrived(arrival: Arrival) {
+    if !beginning::begun() {
+        return;
+    }
+    let room = rings::reserve(size_of::<Arrival>() as u64);
+    if room.is_null() {
+        losses::lost(total::RING);
+        return;
+    }
+    // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes.
+    unsafe { room.cast::<Arrival>().write(arrival) };
+    rings::submit(room);
+    losses::count(total::PACKETS);
+}
+
+/// `tcp_retransmit_skb`: bytes are sent again.
+#[inline(always)]
+pub(crate) fn sent_again(sk: u64, skb: u64) {
+    let Some(connection) = flow::of_socket(sk) else { return };
+    let Some([seq, end]) = numbers(skb) else { return };
+    if !beginning::begun() {
+        return;
+    }
+    rings::send(&Retransmit {
+        kind: Kind::Retransmit as u8,
+        reserved: [0; 3],
+        seq,
+        connection,
+        at_ns: kernel::now(),
+        bytes: end.wrapping_sub(seq),
+        total: read(sk, offset!(tcp_total_retrans)).unwrap_or(0),
+    });
+}
+
+/// First sequence number of a packet of TCP's own queues, and that behind its last.
+#[inline(always)]
+fn numbers(skb: u64) -> Option<[u32; 2]> {
+    Some([read(skb, offset!(skb_seq))?, read(skb, offset!(skb_end_seq))?])
+}
+
+/// Tells how long a connection took to open that this end asked for.
+#[inline(always)]
+pub(crate) fn connected(connection: u64, begun_ns: u64, at_ns: u64) {
+    rings::send(&Connected { kind: Kind::Connected as u8, reserved: [0; 7], connection, begun_ns, at_ns });
+}
