@@ -19,7 +19,7 @@ use crate::{
     memory::{Ends, Protocol, Scratch, StreamEntry, Tuple},
     packet, process, rings,
     scratch::{User, scratch},
-    socket::{self, state},
+    socket::{self, state, words},
 };
 
 /// A listening socket of a session of this program.
@@ -202,8 +202,39 @@ pub(crate) fn wanted(connection: &Connection) -> bool {
     {
         return false;
     }
-    filters & filter::REMOTE_NETS == 0
-        || REMOTE_NETS.get(net_key(connection.family, &connection.remote)).is_some()
+    if filters & filter::REMOTE_NETS != 0
+        && REMOTE_NETS.get(net_key(connection.family, &connection.remote)).is_none()
+    {
+        return false;
+    }
+    sampled(connection)
+}
+
+/// Whether a connection is one of the sample. Its ends decide, so that both of them come to the same answer, on whatever
+/// node they are.
+#[inline(always)]
+fn sampled(connection: &Connection) -> bool {
+    let sample = limit!(sample);
+    if sample <= 1 {
+        return true;
+    }
+    let local = mixed(&connection.local, connection.local_port);
+    let mut ends = local.wrapping_add(mixed(&connection.remote, connection.remote_port));
+    ends ^= ends >> 29;
+    ends = ends.wrapping_mul(MIX);
+    (ends >> 32) as u32 % sample == 0
+}
+
+/// An odd number with as many ones as zeros, near the golden ratio of 64 bits: what is multiplied by it is spread evenly.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// An end as a number in which every bit depends on its port and address.
+#[inline(always)]
+fn mixed(address: &[u8; 16], port: u16) -> u64 {
+    let [head, tail] = words(address);
+    let mut end = (head ^ tail.rotate_left(32)).wrapping_add(u64::from(port) << 40).wrapping_mul(MIX);
+    end ^= end >> 32;
+    end.wrapping_mul(MIX)
 }
 
 #[inline(always)]

@@ -76,7 +76,7 @@ static OFFSETS: Offsets = Offsets {
 
 /// Set at load.
 #[unsafe(no_mangle)]
-static LIMITS: Limits = Limits { pid_namespace: 0, rings: 0, largest_class: 0, filters: 0 };
+static LIMITS: Limits = Limits { pid_namespace: 0, rings: 0, largest_class: 0, filters: 0, sample: 0 };
 
 /// The offset of one field, as set at load.
 macro_rules! offset {

@@ -152,6 +152,8 @@ pub struct Limits {
     pub largest_class: u32,
     /// Bits of [`filter`]: which filters are set.
     pub filters: u32,
+    /// One connection in so many is followed; 0 and 1 follow all.
+    pub sample: u32,
 }
 
 /// Bits of [`Limits::filters`].

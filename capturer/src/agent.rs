@@ -144,6 +144,7 @@ impl Agent {
         let pipeline = Pipeline::new(&settings, node.clone(), PathBuf::from(PROC))?;
         let mut filter = kernel_filter(pipeline.matching());
         filter.cgroups = settings.cluster;
+        filter.sample = settings.sample;
         filter.packets = !settings.tracing.unwrap_or_default().without_packets;
         let kernel = if let Some(prepared) = prepared.filter(|prepared| prepared.is_for(&filter)) {
             prepared.attach()?

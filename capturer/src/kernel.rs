@@ -81,6 +81,8 @@ pub struct KernelFilter {
     pub no_attempts: bool,
     /// Whether packets are followed: where they cross interfaces and come into sockets.
     pub packets: bool,
+    /// One connection in so many is captured; 0 captures all.
+    pub sample: u32,
 }
 
 /// Addresses that share a prefix.

@@ -24,6 +24,8 @@ mod group;
 mod large;
 #[path = "kernel/packets.rs"]
 mod packets;
+#[path = "kernel/sample.rs"]
+mod sample;
 
 use std::{
     collections::BTreeMap,

@@ -137,7 +137,7 @@ pub(crate) struct SessionArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Capture")]
 pub(crate) struct CaptureArgs {
-    /// Keep every Nth exchange
+    /// Capture one connection in N
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "session")]
     pub(crate) sample: u32,
     /// Bytes of each event ring, a power of two

@@ -38,7 +38,7 @@ pub(crate) struct Wanted {
     pub(crate) filter: v1::Filter,
     /// What is hidden.
     pub(crate) redaction: v1::Redaction,
-    /// Keep every Nth exchange.
+    /// Capture one connection in N.
     pub(crate) sample: u32,
     /// Bytes of each event ring.
     pub(crate) ring_bytes: u32,

@@ -106,7 +106,7 @@ pub struct HubLaunch {
     pub filter: Filter,
     /// What capturers hide.
     pub redaction: Redaction,
-    /// Keep every Nth exchange; 0 and 1 keep all.
+    /// Capture one connection in N; 0 and 1 capture all.
     pub sample: u32,
     /// Hubs of the session: more than one agree by Lease and database, and one leads.
     pub hubs: u32,

@@ -61,6 +61,7 @@ impl Programs {
             rings,
             largest_class: largest_class(ring_bytes),
             filters: bits(filter),
+            sample: filter.sample,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -167,6 +168,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         cgroups,
         no_attempts,
         packets,
+        sample: _,
     } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())

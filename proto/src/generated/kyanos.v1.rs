@@ -1008,7 +1008,7 @@ pub struct CapturerSettings {
     /// Whether and what to redact.
     #[prost(message, optional, tag = "5")]
     pub redaction: ::core::option::Option<Redaction>,
-    /// Keep every Nth exchange; 0 and 1 keep all.
+    /// Capture one connection in N; 0 and 1 capture all.
     #[prost(uint32, tag = "6")]
     pub sample: u32,
     /// Whether processes are told apart by pods: NodePods follow, and only what they say of this node's pods is captured.
