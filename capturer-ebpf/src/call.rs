@@ -11,7 +11,7 @@ use crate::{
         self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
         message_moved,
     },
-    attempt, beginning, cgroup, connection, datagram,
+    attempt, beginning, cgroup, connection, datagram, flow,
     gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
@@ -267,6 +267,7 @@ fn moved(bytes: u64, result: u64) -> u64 {
     losses::count(total::SEEN);
     if entry.filtered != 0 || decided.mode == verdict::IGNORE {
         losses::count(total::FILTERED);
+        flow::unfollow(&entry.connection, call.sk);
         return 0;
     }
     entry.reported = 1;
