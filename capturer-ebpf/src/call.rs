@@ -181,7 +181,14 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     }
     let looks =
         call.direction == direction::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
-    if looks || !process::wanted(thread.pid, task) {
+    if looks {
+        return None;
+    }
+    if !process::wanted(thread.pid, task) {
+        // Its packets were followed from the moment it was opened.
+        if flow::of_socket(sk).is_some() {
+            connection::forget(sk);
+        }
         return None;
     }
     Some(FOLLOWED)

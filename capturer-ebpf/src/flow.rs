@@ -12,7 +12,7 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    kernel::limit,
+    kernel::{barrier, limit},
     memory::{Flow, Tuple},
     nat,
     socket::{self, words},
@@ -57,6 +57,12 @@ pub(crate) fn order(key: &mut Tuple) -> usize {
     1
 }
 
+/// A slot as old verifiers want it: bounded where it is used, whatever the compiler knows.
+#[inline(always)]
+pub(crate) fn slot(slot: usize) -> usize {
+    (barrier(slot as u64) & 1) as usize
+}
+
 #[inline(always)]
 fn ends(address: &[u8; 16], port: u16) -> (u64, u64, u16) {
     let [head, tail] = words(address);
@@ -84,7 +90,7 @@ pub(crate) fn follow(tuple: &mut Tuple, connection: &Connection, sk: u64) -> u64
     if !asked() || !tcp || connection.local_port == 0 || connection.remote_port == 0 {
         return 0;
     }
-    let slot = key(tuple, connection) & 1;
+    let slot = slot(key(tuple, connection));
     if lookup(tuple).is_none() {
         let made = Flow {
             ids: [0; 2],
@@ -117,7 +123,7 @@ pub(crate) fn unfollow(connection: &Connection, sk: u64) -> u64 {
         return 0;
     }
     let _: Result<(), i32> = SOCKETS.remove(sk);
-    let slot = key(&mut tuple, connection) & 1;
+    let slot = slot(key(&mut tuple, connection));
     let Some(flow) = lookup(&tuple) else { return 0 };
     if flow.claims[slot] > 1 {
         flow.claims[slot] -= 1;

@@ -54,7 +54,7 @@ fn crossed(skb: u64, device: Option<u64>, at: u64, flags: u8) {
     if loopback_words(&ends.remote) {
         ends.netns = netns;
     }
-    let sender = flow::order(&mut ends) & 1;
+    let sender = flow::order(&mut ends);
     if segment.opens {
         // Both sets of ends are to be known when the first bytes come.
         if flags & packet::TRANSMIT != 0 && nat::lookup(&ends).is_none() {
@@ -87,8 +87,8 @@ impl Owners {
     /// Takes what a flow tells, in which the sender has the slot `sender`.
     #[inline(always)]
     fn take(&mut self, flow: &Flow, sender: usize) {
-        let slots = [sender & 1, (sender ^ 1) & 1];
-        for (at, slot) in slots.into_iter().enumerate() {
+        let sender = flow::slot(sender);
+        for (at, slot) in [sender, sender ^ 1].into_iter().enumerate() {
             if self.connections[at] == 0 && flow.claims[slot] == 1 {
                 self.connections[at] = flow.ids[slot];
                 self.sockets[at] = flow.netns[slot];
