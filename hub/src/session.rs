@@ -60,6 +60,7 @@ pub struct Session {
     payload_bytes: u32,
     redaction: v1::Redaction,
     sample: u32,
+    tracing: v1::Tracing,
     /// Whether processes are told apart by pods.
     cluster: bool,
     /// Whether the store alone knows what bases were given.
@@ -163,6 +164,7 @@ impl Session {
             payload_bytes: launch.payload_bytes,
             redaction: launch.redaction.clone(),
             sample: launch.sample,
+            tracing: launch.tracing,
             cluster: matches!(launch.place, HubPlace::Cluster { .. }),
             store_remembers: AtomicBool::new(false),
             pods_only,
@@ -278,7 +280,7 @@ impl Session {
             sample: self.sample,
             cluster: self.cluster,
             host_processes: !(self.cluster && self.pods_only),
-            tracing: None,
+            tracing: Some(self.tracing),
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod groups;
 mod refusal;
 mod status;
 pub(crate) mod target;
+mod trace;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use cluster::{ClusterArgs, DeployArgs, PodArgs};
 pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
 pub(crate) use target::TargetArgs;
+pub(crate) use trace::TraceArgs;
 
 /// Commands that run a session and filter its traffic.
 pub(crate) const CAPTURING_COMMANDS: [&str; 3] = ["watch", "stat", "overview"];
@@ -167,6 +169,8 @@ pub(crate) struct CaptureArgs {
     /// Further HTTP headers to redact
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "session")]
     pub(crate) redact_header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
     /// Stop after N exchanges
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
