@@ -11,10 +11,11 @@ const DECIMAL: &str = "^[0-9]+$";
 const TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{9}Z$";
 
 /// Properties that are no columns: the form's name, what is nested, and the original's names.
-const BY_HAND: [&str; 16] = [
+const BY_HAND: [&str; 17] = [
     "schema",
     "segments",
     "hops",
+    "ways",
     "is_ssl",
     "total_duration_ms",
     "black_box_duration_ms",
