@@ -54,6 +54,46 @@ fn a_terminal_s_width_shows_what_matters_first() {
 }
 
 #[test]
+fn wide_says_where_the_time_of_either_side_went() {
+    let mut text = String::new();
+    for (name, who) in [("on one machine", Who::Processes), ("in all namespaces", Who::PodsOfNamespaces)] {
+        let renderer = of(who, true, Some(80));
+        let titles = format!("{name}:\n{}\n", renderer.header());
+        text.push_str(&titles);
+        for exchange in [
+            samples::traced_client(),
+            samples::traced_server(),
+            samples::untraced_client(),
+            samples::unanswered(),
+        ] {
+            text.push_str(&renderer.line(&exchange));
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    written_down::must_be("src/render/line/wide.txt", &text);
+    let wide = of(Who::PodsOfNamespaces, true, None);
+    for (exchange, figures) in [
+        (
+            samples::traced_client(),
+            [("NETWORK", "8.00ms"), ("QUEUE", "760µs"), ("INTERNAL", "-"), ("RETR", "1")],
+        ),
+        (
+            samples::traced_server(),
+            [("NETWORK", "-"), ("QUEUE", "1.49ms"), ("INTERNAL", "4.47ms"), ("RETR", "0")],
+        ),
+        (samples::unanswered(), [("NETWORK", "-"), ("QUEUE", "-"), ("INTERNAL", "-"), ("RETR", "-")]),
+    ] {
+        let line: Vec<char> = wide.line(&exchange).chars().collect();
+        for (title, figure) in figures {
+            let end = at(&wide.header(), title).expect("a title") + title.len();
+            let found: String = line[..end].iter().rev().take_while(|letter| **letter != ' ').collect();
+            assert_eq!(found.chars().rev().collect::<String>(), figure, "{title}");
+        }
+    }
+}
+
+#[test]
 fn a_terminal_s_width_is_kept_and_operation_and_status_stay() {
     for who in [Who::Processes, Who::Pods, Who::PodsOfNamespaces] {
         for width in 1..300 {
