@@ -285,8 +285,8 @@ pub(crate) struct StatArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Aggregation")]
 pub(crate) struct AggregateArgs {
-    /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
+    /// What is measured
+    #[arg(short, long, value_name = "LIST", help = values::metric_help(), value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
     pub(crate) metric: Vec<Metric>,
     /// What rows are of
     #[arg(short, long, value_name = "GROUPS", help = groups::help(), value_parser = groups::groups, default_value = "remote-ip")]
@@ -323,6 +323,9 @@ pub(crate) struct OverviewArgs {
     /// Workloads whose pods are meant, as --workload takes them
     #[arg(value_name = "KIND/NAME")]
     pub(crate) workloads: Vec<String>,
+    /// Show how much of the time is network, waiting, and the remote's work
+    #[arg(long)]
+    pub(crate) time_share: bool,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
     pub(crate) output: Format,

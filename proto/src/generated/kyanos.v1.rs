@@ -1906,6 +1906,22 @@ pub enum Metric {
     InternalTime = 5,
     /// Receive, queue and read segments, nanoseconds.
     SocketTime = 6,
+    /// Queue segment, nanoseconds.
+    QueueTime = 7,
+    /// Transfer segment, nanoseconds; of clients.
+    TransferTime = 8,
+    /// From the SYN to the established connection, nanoseconds; of the first exchange of a connection.
+    ConnectTime = 9,
+    /// TCP retransmissions, a count.
+    Retransmits = 10,
+    /// Both ways between a client and its server with the transfer, nanoseconds; of clients whose other side was seen too.
+    WaysTime = 11,
+    /// Work of the server, nanoseconds: its internal segment, or what a client's network has beyond both ways.
+    RemoteTime = 12,
+    /// Network with the remote's work and transfer, nanoseconds; of clients whose other side was not seen.
+    UndividedTime = 13,
+    /// Send, receive and read segments, nanoseconds.
+    HandlingTime = 14,
 }
 impl Metric {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1921,6 +1937,14 @@ impl Metric {
             Self::NetworkTime => "METRIC_NETWORK_TIME",
             Self::InternalTime => "METRIC_INTERNAL_TIME",
             Self::SocketTime => "METRIC_SOCKET_TIME",
+            Self::QueueTime => "METRIC_QUEUE_TIME",
+            Self::TransferTime => "METRIC_TRANSFER_TIME",
+            Self::ConnectTime => "METRIC_CONNECT_TIME",
+            Self::Retransmits => "METRIC_RETRANSMITS",
+            Self::WaysTime => "METRIC_WAYS_TIME",
+            Self::RemoteTime => "METRIC_REMOTE_TIME",
+            Self::UndividedTime => "METRIC_UNDIVIDED_TIME",
+            Self::HandlingTime => "METRIC_HANDLING_TIME",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1933,6 +1957,14 @@ impl Metric {
             "METRIC_NETWORK_TIME" => Some(Self::NetworkTime),
             "METRIC_INTERNAL_TIME" => Some(Self::InternalTime),
             "METRIC_SOCKET_TIME" => Some(Self::SocketTime),
+            "METRIC_QUEUE_TIME" => Some(Self::QueueTime),
+            "METRIC_TRANSFER_TIME" => Some(Self::TransferTime),
+            "METRIC_CONNECT_TIME" => Some(Self::ConnectTime),
+            "METRIC_RETRANSMITS" => Some(Self::Retransmits),
+            "METRIC_WAYS_TIME" => Some(Self::WaysTime),
+            "METRIC_REMOTE_TIME" => Some(Self::RemoteTime),
+            "METRIC_UNDIVIDED_TIME" => Some(Self::UndividedTime),
+            "METRIC_HANDLING_TIME" => Some(Self::HandlingTime),
             _ => None,
         }
     }
