@@ -341,7 +341,7 @@ pub(crate) struct QueryArgs {
     pub(crate) sql: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
-    /// Ready-made question: slow, errors, top, services, loss, or FILE.sql
+    /// Ready-made question: slow, errors, top, services, loss, where, or FILE.sql
     #[arg(long, value_name = "NAME|FILE.sql", conflicts_with = "sql")]
     pub(crate) report: Option<String>,
     /// Session to ask; the only live one by default

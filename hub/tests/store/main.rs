@@ -13,6 +13,7 @@ mod full;
 mod galera;
 mod hubs;
 mod migration;
+mod reports;
 mod server;
 
 use std::path::PathBuf;
@@ -154,6 +155,7 @@ async fn suite(engine: &impl Engine) {
     a_huge_payload_keeps_its_row(engine).await;
     repeating_changes_nothing(engine).await;
     capturers_and_losses_are_rows(engine).await;
+    reports::reports_are_answered(engine).await;
     trimming_is_of_this_session(engine).await;
     a_reader_cannot_write(engine).await;
     many_rows_stream(engine).await;
