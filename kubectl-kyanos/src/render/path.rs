@@ -206,9 +206,21 @@ fn own(exchange: &v1::Exchange) -> Place {
 
 /// The other end; without its kind and namespace where there is little room.
 fn remote(exchange: &v1::Exchange) -> Place {
-    let whole = ends::remote(exchange);
+    let whole = ends::partner(exchange);
     let short = whole.rsplit('/').next().unwrap_or_default().to_owned();
     Place { whole, short }
+}
+
+/// Names of interfaces, each once.
+fn names<'a>(hops: impl Iterator<Item = &'a v1::Hop>) -> Vec<(&'a str, u32)> {
+    let mut names: Vec<(&str, u32)> = Vec::new();
+    for hop in hops {
+        // Interfaces of different pods have the same name.
+        if !names.contains(&(&hop.name, hop.netns)) {
+            names.push((&hop.name, hop.netns));
+        }
+    }
+    names
 }
 
 /// The interfaces that a message passed on the process's side of a mark, each once, from left to right; the outermost
@@ -218,20 +230,17 @@ fn interfaces(exchange: &v1::Exchange, drawn: Drawn, mark: Mark) -> Place {
         Drawn::There => ("request", " › "),
         Drawn::Back => ("response", " ‹ "),
     };
+    let passed = |hop: &&v1::Hop| hop.place == "nic" && hop.message == message && !hop.name.is_empty();
     // What lies beyond is the other end's, where both are on one machine.
-    let passed = |hop: &&v1::Hop| {
-        let is_own = match mark {
-            Mark::Leaves(at) => at.is_none_or(|at| i128::from(hop.at_ns) <= i128::from(at)),
-            Mark::Arrives(at) => i128::from(hop.at_ns) >= i128::from(at),
-        };
-        hop.place == "nic" && hop.message == message && !hop.name.is_empty() && is_own
+    let is_own = |hop: &&v1::Hop| match mark {
+        Mark::Leaves(at) => at.is_none_or(|at| i128::from(hop.at_ns) <= i128::from(at)),
+        Mark::Arrives(at) => i128::from(hop.at_ns) >= i128::from(at),
     };
-    let mut names: Vec<(&str, u32)> = Vec::new();
-    for hop in exchange.hops.iter().filter(passed) {
-        // Interfaces of different pods have the same name.
-        if !names.contains(&(&hop.name, hop.netns)) {
-            names.push((&hop.name, hop.netns));
-        }
+    let all = || exchange.hops.iter().filter(passed);
+    let mut names = names(all().filter(is_own));
+    if names.is_empty() {
+        // The mark is of another place: at none of these both messages were seen.
+        names = self::names(all());
     }
     let outermost = match mark {
         Mark::Leaves(_) => names.last(),

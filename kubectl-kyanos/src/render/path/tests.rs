@@ -116,6 +116,12 @@ fn interfaces_beyond_the_boundary_are_the_other_end_s() {
         let (path, hops) = (path(&exchange, 120), hops(&exchange, 120));
         assert!(!path.contains("peer0") && hops.matches("peer0").count() == 2, "{path}{hops}");
     }
+    // A server's request that was seen on interfaces before its first mark, which is then no interface's.
+    let mut before = samples::traced_server();
+    for hop in before.hops.iter_mut().filter(|hop| hop.message == "request") {
+        hop.at_ns -= 5_000;
+    }
+    assert!(path(&before, 120).contains("│ eth0 › veth77 ├"));
     // Where it is not known when the message left, none is known to be beyond.
     let mut calls = samples::traced_client();
     calls.segments = samples::untraced_client().segments;
