@@ -81,7 +81,12 @@ fn both_ends_on_loopback_see_every_packet_where_lo_sends_and_receives_it() {
             let packets: Vec<_> =
                 seen.packets.iter().filter(|packet| packet.connections == [sender, receiver]).collect();
             let crossings: Vec<_> = packets.iter().map(|packet| (name(packet), transmits(packet))).collect();
-            assert_eq!(crossings, [("lo".to_owned(), true), ("lo".to_owned(), false)], "{address}");
+            assert_eq!(
+                crossings,
+                [("lo".to_owned(), true), ("lo".to_owned(), false)],
+                "{address}: {:?}",
+                seen.packets
+            );
             let (head, _) = seen
                 .moved
                 .iter()
@@ -153,10 +158,12 @@ struct Link {
     address: &'static str,
     /// Interfaces that a packet from the first to the second host crosses, each as it sends and receives.
     crossed: &'static [&'static str],
+    /// Those of them that are not seen to receive: the kernel gives a VLAN's packet to it within the receiving of another.
+    silent: &'static [&'static str],
 }
 
 const LINKS: [Link; 6] = [
-    Link { what: "veth", commands: &[], address: "10.91.0", crossed: &["nic"] },
+    Link { what: "veth", commands: &[], address: "10.91.0", crossed: &["nic"], silent: &[] },
     Link {
         what: "VLAN",
         commands: &[
@@ -166,6 +173,7 @@ const LINKS: [Link; 6] = [
         ],
         address: "10.92.0",
         crossed: &["vlan5", "nic"],
+        silent: &["vlan5"],
     },
     Link {
         what: "VXLAN",
@@ -176,6 +184,7 @@ const LINKS: [Link; 6] = [
         ],
         address: "10.93.0",
         crossed: &["vx", "nic"],
+        silent: &[],
     },
     Link {
         what: "Geneve",
@@ -186,6 +195,7 @@ const LINKS: [Link; 6] = [
         ],
         address: "10.94.0",
         crossed: &["gnv", "nic"],
+        silent: &[],
     },
     Link {
         what: "IP in IP",
@@ -196,6 +206,7 @@ const LINKS: [Link; 6] = [
         ],
         address: "10.95.0",
         crossed: &["ipip9", "nic"],
+        silent: &[],
     },
     Link {
         what: "bridge",
@@ -207,6 +218,7 @@ const LINKS: [Link; 6] = [
         ],
         address: "10.96.0",
         crossed: &["br0", "nic"],
+        silent: &[],
     },
 ];
 
@@ -301,7 +313,9 @@ fn packets_are_seen_on_every_interface_through_vlans_tunnels_and_bridges() {
             let (out, back) = (link.crossed.iter(), link.crossed.iter().rev());
             let expected: Vec<_> = out
                 .map(|name| ((*name).to_owned(), true))
-                .chain(back.map(|name| ((*name).to_owned(), false)))
+                .chain(
+                    back.filter(|name| !link.silent.contains(name)).map(|name| ((*name).to_owned(), false)),
+                )
                 .collect();
             assert_eq!(crossings, expected, "{}", link.what);
             assert!(
