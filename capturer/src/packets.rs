@@ -134,11 +134,13 @@ impl Packets {
     }
 
     /// Forgets what of a connection lies wholly before these sequence numbers, by direction.
-    pub fn prune(&mut self, connection: u64, floors: [u32; 2]) {
+    pub fn prune(&mut self, connection: u64, floors: [Option<u32>; 2]) {
         let Some(seen) = self.connections.get_mut(&connection) else { return };
         let before = seen.sightings();
         for (passage, floor) in seen.passages.iter_mut().zip(floors) {
-            passage.prune(floor);
+            if let Some(floor) = floor {
+                passage.prune(floor);
+            }
         }
         self.sightings = self.sightings.saturating_sub(before - seen.sightings());
     }

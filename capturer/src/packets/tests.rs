@@ -124,7 +124,7 @@ fn what_was_answered_is_forgotten() {
         packets.crossed(&packet("eth0", true, seq, 100, at_ns));
     }
     assert_eq!(packets.sightings, 2);
-    packets.prune(1, [100, 0]);
+    packets.prune(1, [Some(100), None]);
     assert_eq!(packets.sightings, 1);
     let passage = packets.of(1).unwrap().passage(OUT).unwrap();
     let crossing = passage.crossing(&interface("eth0", 7), true).unwrap();

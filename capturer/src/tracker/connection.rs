@@ -159,7 +159,8 @@ impl Tracked {
         let [sent, received] = self.decoding.prune();
         let [out, inward] = self.stream.as_ref().map_or([0; 2], Stream::shifts);
         if let Some(packets) = packets {
-            packets.prune(self.connection.id, [number(sent, out), number(received, inward)]);
+            let floor = |position: Option<u64>, shift| position.map(|position| number(position, shift));
+            packets.prune(self.connection.id, [floor(sent, out), floor(received, inward)]);
         }
     }
 
@@ -186,8 +187,9 @@ impl Decoding {
         counter.saturating_sub(*base.get_or_insert(counter))
     }
 
-    /// Forgets the calls that no later exchange can need; returns up to where that is, by direction.
-    fn prune(&mut self) -> [u64; 2] {
+    /// Forgets the calls that no later exchange can need; returns up to where that is, by direction, where anything was seen
+    /// of it.
+    fn prune(&mut self) -> [Option<u64>; 2] {
         let floors = [Direction::Out, Direction::In].map(|direction| self.conversation.floor(direction));
         for (calls, floor) in self.calls.iter_mut().zip(floors) {
             calls.prune(floor);
@@ -195,7 +197,8 @@ impl Decoding {
         // What is not reached is not answered either: its packets came first.
         let [out, inward] = floors;
         let [sent, received] = self.reached;
-        [out.min(sent), inward.min(received)]
+        let seen = |floor: u64, reached: u64| (reached > 0).then(|| floor.min(reached));
+        [seen(out, sent), seen(inward, received)]
     }
 
     /// Counts one call as unreadable, if one is left that could be.

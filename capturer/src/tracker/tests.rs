@@ -195,3 +195,29 @@ fn many_that_wait_let_the_oldest_go() {
     let Events { placed, notices, .. } = tracker.events();
     assert_eq!((placed, notices), (2 * rounds as u64, 1));
 }
+
+#[test]
+fn packets_that_come_before_the_first_call_of_their_direction_are_kept() {
+    let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
+    // Joined within an answer: nothing is known of the other direction's numbers, to which 0 is ahead.
+    let [s0, len] = [3_000_000_000, RESPONSE.len() as u32];
+    let head = layout::Moved {
+        captured: len,
+        connection: layout::Connection { role: layout::role::UNKNOWN, ..fixtures::connection(1) },
+        enter_ns: 1,
+        exit_ns: 2,
+        moved: len.into(),
+        s0,
+        s1: s0 + len,
+        ..fixtures::head(layout::direction::IN)
+    };
+    tracker.moved(&head, RESPONSE, Vec::new());
+    tracker.advance(1_000_000_000, true, &mut next);
+    tracker.packets(|packets| packets.crossed(&packet(OUT, 3_000_000_000, REQUEST.len(), 1_000_000_000)));
+    // Nothing is due but what looks for waits that are over.
+    tracker.advance(1_200_000_000, true, &mut next);
+    let packets = tracker.packets.as_ref().unwrap();
+    let passage = packets.of(1).unwrap().passage(OUT).unwrap();
+    let position = passage.position(3_000_000_000);
+    assert_eq!(passage.crossings()[0].at(position), Some(1_000_000_000));
+}
