@@ -256,7 +256,7 @@ pub(crate) struct OutputArgs {
     /// Payload bytes shown per message, in JSON too
     #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_PRINT_BYTES)]
     pub(crate) max_print_bytes: u32,
-    /// Show each exchange as a block with request, response and segments
+    /// Show each exchange as a block: its path, request and response
     #[arg(long)]
     pub(crate) detail: bool,
     /// Leave requests' and responses' text out
