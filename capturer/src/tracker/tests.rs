@@ -200,7 +200,7 @@ fn many_that_wait_let_the_oldest_go() {
 fn packets_that_come_before_the_first_call_of_their_direction_are_kept() {
     let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
     // Joined within an answer: nothing is known of the other direction's numbers, to which 0 is ahead.
-    let [s0, len] = [3_000_000_000, RESPONSE.len() as u32];
+    let (s0, len) = (3_000_000_000, u32::try_from(RESPONSE.len()).unwrap());
     let head = layout::Moved {
         captured: len,
         connection: layout::Connection { role: layout::role::UNKNOWN, ..fixtures::connection(1) },
