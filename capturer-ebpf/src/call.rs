@@ -57,7 +57,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
     let key = bpf_get_current_pid_tgid();
     if let Some(call) = CALLS.get_ptr(key) {
         // SAFETY: a value of the map, valid while this program runs; copied before it is removed.
-        scratch.call = unsafe { *call };
+        unsafe { kernel::copy(&raw mut scratch.call, call) };
         let _: Result<(), i32> = CALLS.remove(key);
     } else if process::known(key) {
         return;
@@ -278,7 +278,8 @@ fn moved(bytes: u64, result: u64) -> u64 {
         return 0;
     }
     entry.reported = 1;
-    draft.head.connection = entry.connection;
+    // SAFETY: both are aligned fields of structures of words.
+    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
     let (skip_until, boundary) = if call.direction == direction::OUT {
         (decided.skip_until[0], entry.boundary[0])
     } else {

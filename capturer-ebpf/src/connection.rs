@@ -269,8 +269,8 @@ fn reversed(tuple: &mut Tuple, connection: &Connection) {
         netns: loopback_namespace(connection),
         local_port: connection.remote_port,
         remote_port: connection.local_port,
-        local: connection.remote,
-        remote: connection.local,
+        local: words(&connection.remote),
+        remote: words(&connection.local),
     };
 }
 
@@ -305,8 +305,8 @@ pub(crate) fn peer_excluded(tuple: &mut Tuple, connection: &Connection) -> bool 
         netns: loopback_namespace(connection),
         local_port: connection.local_port,
         remote_port: connection.remote_port,
-        local: connection.local,
-        remote: connection.remote,
+        local: words(&connection.local),
+        remote: words(&connection.remote),
     };
     PEERS.get_ptr(&*tuple).is_some()
 }

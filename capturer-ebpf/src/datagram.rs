@@ -12,7 +12,7 @@ use capturer_ebpf::{
 use crate::{
     arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
     connection,
-    kernel::{add, read_user},
+    kernel::{self, add, read_user},
     losses,
     memory::{DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
     payload,
@@ -104,7 +104,8 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
         losses::count(total::FILTERED);
         return 0;
     }
-    draft.head.connection = entry.connection;
+    // SAFETY: both are aligned fields of structures of words.
+    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
     draft.head.flags |= flags;
     draft.from = 0;
     cursor.unframed();

@@ -48,12 +48,11 @@ pub(crate) fn of_socket(sk: u64) -> Option<u64> {
 /// Puts the lower end first; returns the slot of what was the local end.
 #[inline(always)]
 pub(crate) fn order(key: &mut Tuple) -> usize {
-    let (local, remote) = (ends(&key.local, key.local_port), ends(&key.remote, key.remote_port));
-    if local <= remote {
+    let Tuple { netns, local_port, remote_port, local, remote } = *key;
+    if (local, local_port) <= (remote, remote_port) {
         return 0;
     }
-    core::mem::swap(&mut key.local, &mut key.remote);
-    core::mem::swap(&mut key.local_port, &mut key.remote_port);
+    *key = Tuple { netns, local_port: remote_port, remote_port: local_port, local: remote, remote: local };
     1
 }
 
@@ -61,12 +60,6 @@ pub(crate) fn order(key: &mut Tuple) -> usize {
 #[inline(always)]
 pub(crate) fn slot(slot: usize) -> usize {
     (barrier(slot as u64) & 1) as usize
-}
-
-#[inline(always)]
-fn ends(address: &[u8; 16], port: u16) -> (u64, u64, u16) {
-    let [head, tail] = words(address);
-    (head, tail, port)
 }
 
 /// Makes the key of a connection; returns the slot of its local end.
@@ -77,8 +70,8 @@ fn key(key: &mut Tuple, connection: &Connection) -> usize {
         netns: if loopback { connection.netns } else { 0 },
         local_port: connection.local_port,
         remote_port: connection.remote_port,
-        local: connection.local,
-        remote: connection.remote,
+        local: words(&connection.local),
+        remote: words(&connection.remote),
     };
     order(key)
 }
@@ -118,10 +111,10 @@ pub(crate) fn follow(tuple: &mut Tuple, connection: &Connection, sk: u64) -> u64
 /// Follows the packets of a connection no longer.
 #[inline(never)]
 pub(crate) fn unfollow(connection: &Connection, sk: u64) -> u64 {
-    let mut tuple = Tuple { netns: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
     if !asked() || SOCKETS.get_ptr(sk).is_none() {
         return 0;
     }
+    let mut tuple = Tuple { netns: 0, local_port: 0, remote_port: 0, local: [0; 2], remote: [0; 2] };
     let _: Result<(), i32> = SOCKETS.remove(sk);
     let slot = slot(key(&mut tuple, connection));
     let Some(flow) = lookup(&tuple) else { return 0 };

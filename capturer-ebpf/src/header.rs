@@ -5,7 +5,6 @@
 use crate::{
     kernel::{offset, read},
     memory::Tuple,
-    socket,
 };
 
 const IPPROTO_HOPOPTS: u32 = 0;
@@ -75,8 +74,8 @@ fn behind(skb: u64, at: u64, ends: &mut Tuple) -> Option<Behind> {
     let (protocol, header, total) = match start[0] as u8 >> 4 {
         4 => {
             let [_, _, _, source, destination, ..] = start;
-            ends.local = socket::v4(source.to_ne_bytes());
-            ends.remote = socket::v4(destination.to_ne_bytes());
+            ends.local = [u64::from(source), 0];
+            ends.remote = [u64::from(destination), 0];
             let fragment = high(start[1]) & 0x1fff;
             if fragment != 0 {
                 return None;
@@ -167,9 +166,8 @@ fn high(word: u32) -> u16 {
     u16::from_be((word >> 16) as u16)
 }
 
+/// An address in two words; the target is little-endian, so the bytes keep their order.
 #[inline(always)]
-fn address(a: u32, b: u32, c: u32, d: u32) -> [u8; 16] {
-    let words = [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32];
-    // SAFETY: sixteen bytes either way; the target is little-endian, so the bytes keep their order.
-    unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
+pub(crate) fn address(a: u32, b: u32, c: u32, d: u32) -> [u64; 2] {
+    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }

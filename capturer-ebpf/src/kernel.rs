@@ -119,6 +119,51 @@ pub(crate) fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
 }
 
+/// Copies `len` bytes of kernel memory, zeros where they cannot be read.
+///
+/// # Safety
+///
+/// There must be room for as many bytes at `to`.
+#[inline(always)]
+pub(crate) unsafe fn read_into(to: *mut u8, len: u32, base: u64, offset: u32) {
+    let from = base.wrapping_add(u64::from(offset));
+    // SAFETY: the helper checks the source address; the caller has the room.
+    let _: i64 = unsafe { helper::bpf_probe_read_kernel(to.cast(), len, from as *const _) };
+}
+
+/// Copies a structure word by word. What the compiler makes of a larger copy is a loop over its bytes, which takes longer
+/// than all the rest of a short program.
+///
+/// # Safety
+///
+/// Both places must be aligned to eight bytes and have room for `T`, of which the size must be a multiple of eight.
+#[inline(always)]
+pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: *const T) {
+    let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: within the structure, by the caller's word.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        word += 1;
+    }
+}
+
+/// Clears memory word by word, for the reason of [`copy`].
+///
+/// # Safety
+///
+/// The place must be aligned to eight bytes and have room for `T`, of which the size must be a multiple of eight.
+#[inline(always)]
+pub(crate) unsafe fn clear<T>(at: *mut T) {
+    let at = at.cast::<u64>();
+    let mut word = 0;
+    while word < size_of::<T>() / 8 {
+        // SAFETY: within the structure, by the caller's word.
+        unsafe { at.add(word).write_volatile(0) };
+        word += 1;
+    }
+}
+
 /// A pointer field; `None` also when it is null.
 #[inline(always)]
 pub(crate) fn follow(base: u64, offset: u32) -> Option<u64> {

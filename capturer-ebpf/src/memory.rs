@@ -133,15 +133,16 @@ pub(crate) struct Ends {
     pub(crate) remote: [u8; 16],
 }
 
-/// The ends of a socket as its peer sees them.
+/// The two ends of a socket or a packet, as a key. Addresses are the 16 bytes of the event layout in two words, which the
+/// kernel's machine moves at once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
     pub(crate) netns: u32,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
-    pub(crate) local: [u8; 16],
-    pub(crate) remote: [u8; 16],
+    pub(crate) local: [u64; 2],
+    pub(crate) remote: [u64; 2],
 }
 
 /// The followed connections with the same two ends, by the slot of each end.

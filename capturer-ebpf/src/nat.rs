@@ -7,7 +7,7 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use capturer_ebpf::settings::ABSENT;
 
 use crate::{
-    flow,
+    flow, header,
     kernel::{offset, read},
     memory::{Alias, Tuple},
 };
@@ -29,10 +29,10 @@ const AF_INET: u16 = 2;
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Ends {
-    source: [u8; 16],
+    source: [u32; 4],
     source_port: u16,
     family: u16,
-    destination: [u8; 16],
+    destination: [u32; 4],
     destination_port: u16,
     protocol: u8,
     direction: u8,
@@ -89,18 +89,19 @@ fn mark(key: &Tuple) {
 
 #[inline(always)]
 fn key(ends: &Ends) -> Tuple {
-    let mut key = Tuple {
+    Tuple {
         netns: 0,
         local_port: u16::from_be(ends.source_port),
         remote_port: u16::from_be(ends.destination_port),
-        local: ends.source,
-        remote: ends.destination,
-    };
-    if ends.family == AF_INET {
-        key.local[4..].fill(0);
-        key.remote[4..].fill(0);
+        local: address(ends.source, ends.family),
+        remote: address(ends.destination, ends.family),
     }
-    key
+}
+
+/// An address, of which the kernel leaves what is behind an IPv4 one as it was.
+#[inline(always)]
+fn address([a, b, c, d]: [u32; 4], family: u16) -> [u64; 2] {
+    if family == AF_INET { [u64::from(a), 0] } else { header::address(a, b, c, d) }
 }
 
 #[inline(always)]

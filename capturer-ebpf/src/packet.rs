@@ -3,8 +3,10 @@
 //! They run for every packet of the machine, most of which are nobody's here: what carries nothing leaves after its headers
 //! are read, and what is not followed after one or two lookups.
 
+use core::mem::MaybeUninit;
+
 use capturer_ebpf::{
-    layout::{Arrival, Connected, Kind, Packet, Retransmit, packet},
+    layout::{Arrival, Connected, INTERFACE_NAME_LEN, Kind, Packet, Retransmit, packet},
     settings::{ABSENT, total},
 };
 
@@ -44,14 +46,19 @@ pub(crate) fn received(skb: u64) {
 /// Reports a packet if it belongs to a followed connection.
 #[inline(always)]
 fn crossed(skb: u64, device: Option<u64>, at: u64, flags: u8) {
-    let mut ends = Tuple { netns: 0, local_port: 0, remote_port: 0, local: [0; 16], remote: [0; 16] };
+    let mut ends = MaybeUninit::<Tuple>::uninit();
+    // SAFETY: the stack is aligned to eight bytes, and a tuple is five words of which zeros are a value.
+    let mut ends = unsafe {
+        kernel::clear(ends.as_mut_ptr());
+        ends.assume_init()
+    };
     let Some(segment) = header::segment(skb, at, &mut ends) else { return };
     if !beginning::begun() {
         return;
     }
     let Some(device) = device.or_else(|| follow(skb, offset!(skb_dev))) else { return };
     let netns = namespace(device);
-    if loopback_words(&ends.remote) {
+    if loopback_words(ends.remote) {
         ends.netns = netns;
     }
     let sender = flow::order(&mut ends);
@@ -62,52 +69,74 @@ fn crossed(skb: u64, device: Option<u64>, at: u64, flags: u8) {
         }
         return;
     }
-    let mut owners = Owners { connections: [0; 2], sockets: [0; 2] };
     let found = flow::lookup(&ends);
-    if let Some(flow) = &found {
-        owners.take(flow, sender);
-    }
-    let whole = owners.connections[0] != 0 && owners.connections[1] != 0;
+    let mut owners = found.as_ref().map_or(Owners::NONE, |flow| Owners::of(flow, sender));
+    let whole = owners.sender != 0 && owners.receiver != 0;
     if !whole && found.is_none_or(|flow| flow.translated != 0 || flags & packet::TRANSMIT != 0) {
-        translated(&mut owners, skb, &ends, sender, flags);
+        owners = owners.or(translated(skb, &ends, sender, flags));
     }
-    if owners.connections[0] | owners.connections[1] != 0 {
+    if owners.sender | owners.receiver != 0 {
         report(device, netns, flags, &segment, &owners);
     }
 }
 
-/// Whose a packet is: by sender and receiver.
+/// Whose a packet is.
+#[derive(Clone, Copy)]
 struct Owners {
-    connections: [u64; 2],
-    /// Namespaces of their sockets.
-    sockets: [u32; 2],
+    /// The connection of its sender, and its receiver's; 0 for none.
+    sender: u64,
+    receiver: u64,
+    /// The namespaces of their sockets.
+    sender_netns: u32,
+    receiver_netns: u32,
 }
 
 impl Owners {
-    /// Takes what a flow tells, in which the sender has the slot `sender`.
+    const NONE: Owners = Owners { sender: 0, receiver: 0, sender_netns: 0, receiver_netns: 0 };
+
+    /// Reads what a flow tells, in which the sender has the slot `sender`.
     #[inline(always)]
-    fn take(&mut self, flow: &Flow, sender: usize) {
-        let sender = flow::slot(sender);
-        for (at, slot) in [sender, sender ^ 1].into_iter().enumerate() {
-            if self.connections[at] == 0 && flow.claims[slot] == 1 {
-                self.connections[at] = flow.ids[slot];
-                self.sockets[at] = flow.netns[slot];
-            }
+    fn of(flow: &Flow, sender: usize) -> Self {
+        // Not indexed: numbers change places at no cost, and old verifiers need no bounds.
+        let [first, second] = flow.ids;
+        let [first_netns, second_netns] = flow.netns;
+        let [first_claims, second_claims] = flow.claims;
+        let first = if first_claims == 1 { first } else { 0 };
+        let second = if second_claims == 1 { second } else { 0 };
+        if sender == 0 {
+            Self { sender: first, receiver: second, sender_netns: first_netns, receiver_netns: second_netns }
+        } else {
+            Self { sender: second, receiver: first, sender_netns: second_netns, receiver_netns: first_netns }
         }
+    }
+
+    /// Adds what another flow tells of the same packet.
+    #[inline(always)]
+    fn or(self, other: Owners) -> Self {
+        let (sender, sender_netns) = if self.sender == 0 {
+            (other.sender, other.sender_netns)
+        } else {
+            (self.sender, self.sender_netns)
+        };
+        let (receiver, receiver_netns) = if self.receiver == 0 {
+            (other.receiver, other.receiver_netns)
+        } else {
+            (self.receiver, self.receiver_netns)
+        };
+        Self { sender, receiver, sender_netns, receiver_netns }
     }
 }
 
-/// Takes what is known of a packet under the ends that it has on the other side of a translation.
+/// Finds whose a packet is under the ends that it has on the other side of a translation.
 #[inline(always)]
-fn translated(owners: &mut Owners, skb: u64, ends: &Tuple, sender: usize, flags: u8) {
+fn translated(skb: u64, ends: &Tuple, sender: usize, flags: u8) -> Owners {
     let mut alias = nat::lookup(ends);
     if alias.is_none() && flags & packet::TRANSMIT != 0 && nat::learn(skb) != 0 {
         alias = nat::lookup(ends);
     }
-    let Some(alias) = alias else { return };
-    if let Some(flow) = flow::lookup(&alias.key) {
-        owners.take(flow, sender ^ alias.swapped as usize);
-    }
+    let Some(alias) = alias else { return Owners::NONE };
+    let swapped = alias.swapped as usize;
+    flow::lookup(&alias.key).map_or(Owners::NONE, |flow| Owners::of(flow, sender ^ swapped))
 }
 
 #[inline(always)]
@@ -117,20 +146,22 @@ fn report(device: u64, netns: u32, flags: u8, segment: &Segment, owners: &Owners
         losses::lost(total::RING);
         return;
     }
-    let record = Packet {
-        kind: Kind::Packet as u8,
-        flags: flags | if segment.zero_window { packet::ZERO_WINDOW } else { 0 },
-        reserved: 0,
-        netns,
-        connections: owners.connections,
-        at_ns: kernel::now(),
-        seq: segment.seq,
-        bytes: segment.bytes,
-        sockets: owners.sockets,
-        name: read(device, offset!(dev_name)).unwrap_or([0; _]),
-    };
-    // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes.
-    unsafe { room.cast::<Packet>().write(record) };
+    let record = room.cast::<Packet>();
+    let at = offset!(dev_name);
+    // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes. It is written field by
+    // field, and the name by the kernel itself: a copy from the stack costs more than all of it.
+    unsafe {
+        (*record).kind = Kind::Packet as u8;
+        (*record).flags = flags | if segment.zero_window { packet::ZERO_WINDOW } else { 0 };
+        (*record).reserved = 0;
+        (*record).netns = netns;
+        (*record).connections = [owners.sender, owners.receiver];
+        (*record).at_ns = kernel::now();
+        (*record).seq = segment.seq;
+        (*record).bytes = segment.bytes;
+        (*record).sockets = [owners.sender_netns, owners.receiver_netns];
+        kernel::read_into((&raw mut (*record).name).cast(), INTERFACE_NAME_LEN as u32, device, at);
+    }
     rings::submit(room);
     losses::count(total::PACKETS);
 }
