@@ -180,11 +180,11 @@ impl Stream {
         !self.pending.is_empty()
     }
 
-    /// Returns what to add to a position to get a sequence number, by direction.
+    /// Returns what to add to a position to get a sequence number, by direction: of the bytes that were passed on last.
     #[must_use]
     pub fn shifts(&self) -> [u64; 2] {
         let [out, inward] = &self.halves;
-        [out.eaten, inward.eaten]
+        [out.shift, inward.shift]
     }
 
     /// Returns how many events wait, and their bytes.
