@@ -378,6 +378,11 @@ impl Tracker {
             self.leaving.remove(&id);
             return;
         };
+        if tracked.leaving.is_empty() {
+            // Packets are asked only for exchanges: they are looked through when one is told.
+            tracked.prune(None);
+            return;
+        }
         let mut leaving = std::mem::take(&mut tracked.leaving);
         loop {
             let vain = leaving.is_vain();

@@ -317,7 +317,7 @@ fn packets_are_seen_on_every_interface_through_vlans_tunnels_and_bridges() {
                     back.filter(|name| !link.silent.contains(name)).map(|name| ((*name).to_owned(), false)),
                 )
                 .collect();
-            assert_eq!(crossings, expected, "{}", link.what);
+            assert_eq!(crossings, expected, "{}: {} to {}, {:?}", link.what, sender, receiver, seen.packets);
             assert!(
                 packets.iter().all(|packet| packet.bytes as usize == bytes),
                 "{}: {packets:?}",
