@@ -55,6 +55,9 @@ enum OtherBench {
     Cluster(cluster::ClusterBenchOptions),
     /// What capturing takes from those who are captured and from those who are not, beside the limits that are set.
     Price(price::PriceOptions),
+    /// Hold connections that rest, for the price of them.
+    #[command(hide = true)]
+    Rest(price::RestOptions),
 }
 
 fn rounds(text: &str) -> Result<usize, String> {
@@ -66,6 +69,7 @@ pub fn run(choice: &BenchOptions) -> Result<ExitCode> {
     match &choice.other {
         Some(OtherBench::Cluster(choice)) => return cluster::run(choice),
         Some(OtherBench::Price(choice)) => return price::run(choice),
+        Some(OtherBench::Rest(choice)) => return price::hold(choice),
         None => {}
     }
     run::need_root("bench")?;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+pub(super) use connections::{RestOptions, hold};
 use table::Table;
 use watch::Watch;
 

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::time::{ClockId, clock_gettime};
 
 use super::super::{memory, session};
 use super::table::{Row, Table, median};
 use super::watch::{CaptureWatch, Watch};
+use crate::process::{Plan, Process, scratch, wait_until};
 
 /// Connections that speak; the others only stay open.
 const SPEAKING: u32 = 10;
@@ -24,8 +26,20 @@ const EXCHANGES: u32 = 20_000;
 /// What the capturer still has to do with what has passed is over after this.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// Descriptors that this process has besides both ends of every connection.
-const OTHER_DESCRIPTORS: u64 = 1_024;
+/// Connections whose ends one process holds: without special rights it may have 20,000 descriptors.
+const HELD_BY_ONE: u32 = 9_000;
+
+/// Longest wait for a process to open its connections.
+const OPEN_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// Which connections another process is to hold.
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct RestOptions {
+    /// Where both ends meet.
+    address: SocketAddr,
+    /// How many.
+    count: u32,
+}
 
 const REQUEST: &[u8] = b"GET /rest HTTP/1.1\r\nHost: x\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -50,8 +64,6 @@ struct Found {
 
 /// Measures it for every kind of capture with packets.
 pub(super) fn measure(watches: &[Watch], connections: u32, pairs: usize, table: &mut Table) -> Result<()> {
-    let descriptors = u64::from(connections + SPEAKING) * 2 + OTHER_DESCRIPTORS;
-    setrlimit(Resource::RLIMIT_NOFILE, descriptors, descriptors).context("allowing so many descriptors")?;
     for capture in watches.iter().filter_map(Watch::capture).filter(|capture| capture.packets) {
         let found: Result<Vec<Found>> = (0..pairs).map(|_| with_and_without(capture, connections)).collect();
         let found = found?;
@@ -86,7 +98,7 @@ pub(super) fn measure(watches: &[Watch], connections: u32, pairs: usize, table: 
 }
 
 fn with_and_without(capture: &CaptureWatch, connections: u32) -> Result<Found> {
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::at((Ipv4Addr::LOCALHOST, 0).into())?;
     let watching = capture.begin(crowd.listener.local_addr()?.port())?;
     let pid = session::pids()?.capturer;
     crowd.grow(SPEAKING)?;
@@ -95,10 +107,11 @@ fn with_and_without(capture: &CaptureWatch, connections: u32) -> Result<Found> {
     std::thread::sleep(SETTLE_TIME);
     let few = crowd.cost(pid)?;
     let (memory, maps) = (memory::held(pid)?, maps(pid)?);
-    crowd.grow(connections)?;
+    let resting = resting(crowd.listener.local_addr()?.port(), connections)?;
     std::thread::sleep(SETTLE_TIME);
     let (memory_after, maps_after) = (memory::held(pid)?, self::maps(pid)?);
     let many = crowd.cost(pid)?;
+    drop(resting);
     watching.end()?;
     let each = |after: u64, before: u64| bytes(after.saturating_sub(before)) / f64::from(connections);
     let maps = each(maps_after, maps);
@@ -113,8 +126,9 @@ fn with_and_without(capture: &CaptureWatch, connections: u32) -> Result<Found> {
 // === impl Crowd ===
 
 impl Crowd {
-    fn new() -> Result<Self> {
-        Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, ends: Vec::new() })
+    fn at(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
+        Ok(Self { listener, ends: Vec::new() })
     }
 
     /// Opens more connections, each of which speaks once, so that it is known what it speaks.
@@ -156,6 +170,45 @@ impl Crowd {
 }
 
 // === free functions ===
+
+/// Holds connections until it is ended.
+pub(in super::super) fn hold(options: &RestOptions) -> Result<ExitCode> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("allowing more descriptors")?;
+    let mut crowd = Crowd::at(options.address)?;
+    crowd.grow(options.count)?;
+    println!("open");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Lets other processes hold connections to this port, each on an address of its own.
+fn resting(port: u16, connections: u32) -> Result<Vec<Process>> {
+    let folder = scratch("rest")?;
+    let plan = Plan::at(&std::env::current_exe().context("the path of this program")?);
+    let mut all = Vec::new();
+    let mut left = connections;
+    while left > 0 {
+        let count = left.min(HELD_BY_ONE);
+        left -= count;
+        let host = u8::try_from(all.len())?.checked_add(2).context("too many connections")?;
+        let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), port));
+        let log = folder.path().join(host.to_string());
+        let mut command = plan.command();
+        command.args(["bench", "rest", &address.to_string(), &count.to_string()]);
+        let mut process = plan.start(&mut command, &log)?;
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        let mut runs = true;
+        wait_until("connections to open", OPEN_TIMEOUT, || {
+            runs = process.is_running();
+            !runs || said().contains("open")
+        })?;
+        ensure!(runs, "connections could not be opened: {}", said().trim());
+        all.push(process);
+    }
+    Ok(all)
+}
 
 fn exchange(mut client: &TcpStream, mut server: &TcpStream) -> Result<()> {
     let mut buffer = [0; 256];
