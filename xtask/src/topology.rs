@@ -286,6 +286,8 @@ impl Topology {
             self.host_a.command(&line)?;
         }
         if self.reach == Reach::Masquerade {
+            // Else the destination is replaced on the bridge already, and what crosses it has a third set of ends.
+            self.host_a.set("bridge/bridge-nf-call-iptables", "0")?;
             self.host_a
                 .command("nft add chain ip service after { type nat hook postrouting priority 100 ; }")?;
             self.host_a.command(&format!("nft add rule ip service after ip saddr {CLIENT} masquerade"))?;

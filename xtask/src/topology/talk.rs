@@ -1,6 +1,7 @@
 //! One conversation between the containers of a topology.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -18,6 +19,8 @@ pub struct Talk {
     pub client: TcpEnd,
     /// What the kernel says of the server's end.
     pub server: TcpEnd,
+    /// What the longest rest of each exchange was in fact.
+    pub rested: Vec<Duration>,
 }
 
 // === impl Talk ===
@@ -41,14 +44,30 @@ impl Talk {
             let taken = paused::ask(&mut stream, name, requests, pauses)?;
             Ok((taken, TcpEnd { retransmits: paused::retransmits(&stream)?, retransmits_before }))
         })?;
-        Ok(Self { name: name.to_owned(), taken, client, server: server.finish()? })
+        let known = server.finish()?;
+        let at_server = known.before_request_read.iter().zip(&known.handler);
+        let rests = taken.iter().zip(at_server);
+        let rested =
+            rests.map(|(taken, (read, handler))| taken.before_response_read.max(*read).max(*handler));
+        let rested = rested.collect();
+        Ok(Self { name: name.to_owned(), taken, client, server: known.end, rested })
+    }
+
+    /// Returns the median of the longest rests, in milliseconds.
+    #[must_use]
+    pub fn rested_ms(&self) -> f64 {
+        median_ms(self.rested.iter().copied())
     }
 
     /// Returns the median of what exchanges took, in milliseconds.
     #[must_use]
     pub fn median_ms(&self) -> f64 {
-        let mut all: Vec<f64> = self.taken.iter().map(|taken| taken.total.as_secs_f64() * 1e3).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        median_ms(self.taken.iter().map(|taken| taken.total))
     }
+}
+
+fn median_ms(durations: impl Iterator<Item = Duration>) -> f64 {
+    let mut all: Vec<f64> = durations.map(|duration| duration.as_secs_f64() * 1e3).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }

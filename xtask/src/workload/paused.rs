@@ -30,10 +30,21 @@ pub struct Pauses {
     pub body: usize,
 }
 
-/// A server of one connection after another.
+/// A server of one connection.
 #[derive(Debug)]
 pub struct PausedServer {
-    thread: JoinHandle<Result<TcpEnd>>,
+    thread: JoinHandle<Result<Served>>,
+}
+
+/// What the server knows when its client has closed.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    /// What the kernel says of its end.
+    pub end: TcpEnd,
+    /// How long it rested before it read each request: on a busy machine a rest is longer than told.
+    pub before_request_read: Vec<Duration>,
+    /// How long it rested before each answer.
+    pub handler: Vec<Duration>,
 }
 
 /// What the kernel says of one end of a connection.
@@ -50,6 +61,8 @@ pub struct TcpEnd {
 pub struct Taken {
     /// From before the write to after the read of the last byte.
     pub total: Duration,
+    /// How long the client rested before its read.
+    pub before_response_read: Duration,
     /// Bytes of the whole answer.
     pub bytes: usize,
 }
@@ -63,8 +76,8 @@ impl PausedServer {
         Self { thread: std::thread::spawn(move || serve(&listener, pauses)) }
     }
 
-    /// Waits until the client has closed, and returns what the kernel said of this end then.
-    pub fn finish(self) -> Result<TcpEnd> {
+    /// Waits until the client has closed, and returns what is known then.
+    pub fn finish(self) -> Result<Served> {
         self.thread.join().map_err(|_panic| anyhow!("the server panicked"))?
     }
 }
@@ -78,9 +91,9 @@ pub fn ask(stream: &mut TcpStream, name: &str, requests: usize, pauses: Pauses) 
         let request = http::request("GET", &format!("/{name}/{number}"), &[]);
         let begun = Instant::now();
         stream.write_all(&request).context("sending a request")?;
-        std::thread::sleep(pauses.before_response_read);
+        let before_response_read = rest(pauses.before_response_read);
         let bytes = read_answer(stream, pauses.body)?;
-        taken.push(Taken { total: begun.elapsed(), bytes });
+        taken.push(Taken { total: begun.elapsed(), before_response_read, bytes });
     }
     Ok(taken)
 }
@@ -116,10 +129,11 @@ pub fn retransmits(stream: &TcpStream) -> Result<u32> {
     Ok(info.tcpi_total_retrans)
 }
 
-fn serve(listener: &TcpListener, pauses: Pauses) -> Result<TcpEnd> {
+fn serve(listener: &TcpListener, pauses: Pauses) -> Result<Served> {
     let (mut stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     let before = retransmits(&stream)?;
+    let mut served = Served::default();
     let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", pauses.body).into_bytes();
     answer.extend(http::pattern(pauses.body, pauses.body));
     let mut buffer = vec![0; READ_SIZE];
@@ -128,18 +142,27 @@ fn serve(listener: &TcpListener, pauses: Pauses) -> Result<TcpEnd> {
         // Looking is no read: what has come waits in the socket.
         let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
         ensure!(poll(&mut polled, PollTimeout::try_from(PEER_TIMEOUT)?)? == 1, "no request came");
-        std::thread::sleep(pauses.before_request_read);
+        let rested = rest(pauses.before_request_read);
         let read = stream.read(&mut buffer).context("reading a request")?;
         if read == 0 {
-            return Ok(TcpEnd { retransmits: retransmits(&stream)?, retransmits_before: before });
+            served.end = TcpEnd { retransmits: retransmits(&stream)?, retransmits_before: before };
+            return Ok(served);
         }
         asked.extend_from_slice(buffer.get(..read).unwrap_or_default());
         if asked.ends_with(b"\r\n\r\n") {
             asked.clear();
-            std::thread::sleep(pauses.handler);
+            served.before_request_read.push(rested);
+            served.handler.push(rest(pauses.handler));
             stream.write_all(&answer).context("answering")?;
         }
     }
+}
+
+/// Rests, and returns how long that was.
+fn rest(pause: Duration) -> Duration {
+    let begun = Instant::now();
+    std::thread::sleep(pause);
+    begun.elapsed()
 }
 
 /// Reads one answer whose body has this length, and returns its bytes.
