@@ -37,6 +37,8 @@ fn answer(listener: &TcpListener) {
 /// Asks once, and returns the own port.
 fn ask(to: &str) -> u16 {
     let mut client = TcpStream::connect(to).unwrap();
+    // The other end is known once the last packet of the handshake has come to it, which a slow machine may still be about.
+    thread::sleep(Duration::from_millis(50));
     client.write_all(REQUEST).unwrap();
     client.read_exact(&mut vec![0; RESPONSE.len()]).unwrap();
     client.local_addr().unwrap().port()
