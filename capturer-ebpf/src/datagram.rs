@@ -11,7 +11,7 @@ use capturer_ebpf::{
 
 use crate::{
     arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
-    connection,
+    connection, filters,
     kernel::{self, add, read_user},
     losses,
     memory::{DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
@@ -164,7 +164,7 @@ fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut DatagramEntry> {
     identify(&mut made.connection, call.sk, ends, connection::next_id(User::Calls));
     made.counter = [0; 2];
     made.excluded = u32::from(connection::peer_excluded(tuple, &made.connection));
-    made.filtered = u32::from(!connection::wanted(&made.connection));
+    made.filtered = u32::from(!filters::wanted(&made.connection));
     let _: Result<(), i32> = DATAGRAMS.insert(&*key, &*made, 0);
     DATAGRAMS.get_ptr_mut(&*key)
 }

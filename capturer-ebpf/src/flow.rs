@@ -12,9 +12,9 @@ use capturer_ebpf::{
 };
 
 use crate::{
+    alias,
     kernel::{barrier, limit},
     memory::{Flow, Tuple},
-    nat,
     socket::{self, words},
 };
 
@@ -89,7 +89,7 @@ pub(crate) fn follow(tuple: &mut Tuple, connection: &Connection, sk: u64) -> u64
             ids: [0; 2],
             netns: [0; 2],
             claims: [0; 2],
-            translated: nat::is_translated(tuple),
+            translated: alias::is_translated(tuple),
             reserved: 0,
         };
         // Another CPU may have made it for the other end.

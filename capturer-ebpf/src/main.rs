@@ -20,6 +20,7 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "the entry points' signature")]
 
+mod alias;
 mod arguments;
 mod attempt;
 mod beginning;
@@ -28,6 +29,7 @@ mod cgroup;
 mod connection;
 mod cursor;
 mod datagram;
+mod filters;
 mod flow;
 mod frames;
 mod gather;

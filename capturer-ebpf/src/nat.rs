@@ -3,18 +3,13 @@
 //! A packet carries the kernel's own entry of its translation (`nf_conn`) when it is sent on from the namespace that
 //! translates, and no longer when it is received. So both sets are learnt there, from the first packet on.
 
-use aya_ebpf::{macros::map, maps::LruHashMap};
 use capturer_ebpf::settings::ABSENT;
 
 use crate::{
-    flow, header,
+    alias, flow, header,
     kernel::{offset, read},
     memory::{Alias, Tuple},
 };
-
-/// By either set of ends, the other one.
-#[map]
-static ALIASES: LruHashMap<Tuple, Alias> = LruHashMap::with_max_entries(16_384, 0);
 
 /// `IPS_SRC_NAT` and `IPS_DST_NAT` of `nf_conn.status`.
 const TRANSLATED: u64 = 1 << 4 | 1 << 5;
@@ -38,19 +33,6 @@ struct Ends {
     direction: u8,
 }
 
-/// The other set of ends of a key.
-#[inline(always)]
-pub(crate) fn lookup(key: &Tuple) -> Option<&'static Alias> {
-    // SAFETY: a value of the map, valid while this program runs.
-    ALIASES.get_ptr(key).map(|alias| unsafe { &*alias })
-}
-
-/// 1 when another set of ends is known for a key.
-#[inline(always)]
-pub(crate) fn is_translated(key: &Tuple) -> u32 {
-    u32::from(lookup(key).is_some())
-}
-
 /// Learns the two sets of ends of a packet that is being sent, if it was translated; 1 when it was.
 #[inline(never)]
 pub(crate) fn learn(skb: u64) -> u64 {
@@ -72,8 +54,7 @@ pub(crate) fn learn(skb: u64) -> u64 {
     let swapped = u32::from(slots.0 != slots.1);
     before.swapped = swapped;
     behind.swapped = swapped;
-    let _: Result<(), i32> = ALIASES.insert(&before.key, &behind, 0);
-    let _: Result<(), i32> = ALIASES.insert(&behind.key, &before, 0);
+    alias::learn(&before, &behind);
     mark(&before.key);
     mark(&behind.key);
     1

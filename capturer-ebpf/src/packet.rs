@@ -11,7 +11,7 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    beginning, flow,
+    alias, beginning, flow,
     header::{self, Segment},
     kernel::{self, follow, offset, read},
     losses,
@@ -64,7 +64,7 @@ fn crossed(skb: u64, device: Option<u64>, at: u64, flags: u8) {
     let sender = flow::order(&mut ends);
     if segment.opens {
         // Both sets of ends are to be known when the first bytes come.
-        if flags & packet::TRANSMIT != 0 && nat::lookup(&ends).is_none() {
+        if flags & packet::TRANSMIT != 0 && alias::lookup(&ends).is_none() {
             nat::learn(skb);
         }
         return;
@@ -130,9 +130,9 @@ impl Owners {
 /// Finds whose a packet is under the ends that it has on the other side of a translation.
 #[inline(always)]
 fn translated(skb: u64, ends: &Tuple, sender: usize, flags: u8) -> Owners {
-    let mut alias = nat::lookup(ends);
+    let mut alias = alias::lookup(ends);
     if alias.is_none() && flags & packet::TRANSMIT != 0 && nat::learn(skb) != 0 {
-        alias = nat::lookup(ends);
+        alias = alias::lookup(ends);
     }
     let Some(alias) = alias else { return Owners::NONE };
     let swapped = alias.swapped as usize;

@@ -9,11 +9,12 @@ use proto::id::Base;
 use proto::v1;
 
 use crate::clock::Clock;
+use crate::context::ExchangeContext;
 use crate::direction::OUT;
 use crate::identity::Processes;
 use crate::marks::Call;
-use crate::path::{Hop, Path, Place, directions};
-use crate::tracker::{ExchangeContext, Span};
+use crate::path::{Hop, HopPlace, Path, directions};
+use crate::segments::Span;
 
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
@@ -160,9 +161,9 @@ fn message(
 fn hop_of(hop: &Hop, start_ns: u64, comm: &str) -> v1::Hop {
     let Hop { at_ns, place, out, request, bytes } = *hop;
     let (kind, name, netns) = match place {
-        Place::Process => ("process", comm.to_owned(), 0),
-        Place::Nic(interface) => ("nic", interface.name(), interface.netns),
-        Place::Socket => ("socket", String::new(), 0),
+        HopPlace::Process => ("process", comm.to_owned(), 0),
+        HopPlace::Nic(interface) => ("nic", interface.name(), interface.netns),
+        HopPlace::Socket => ("socket", String::new(), 0),
     };
     v1::Hop {
         at_ns: at_ns.cast_signed().wrapping_sub(start_ns.cast_signed()),
@@ -204,10 +205,10 @@ fn cut(mut text: String, chars: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Caller;
     use crate::direction::IN;
     use crate::fixtures;
     use crate::marks::Calls;
-    use crate::tracker::Caller;
 
     fn call(start: u64, end: u64, enter_ns: u64, exit_ns: u64, pid: u32) -> Call {
         Call { start, end, enter_ns, exit_ns, bytes: end - start, pid }

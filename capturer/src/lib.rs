@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod context;
 pub mod direction;
 pub mod exchange;
 pub mod filter;

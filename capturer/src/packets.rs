@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use capturer_ebpf::layout;
 
 use crate::direction::{IN, OUT};
-use crate::tracker::Span;
+use crate::segments::Span;
 pub use passage::{Crossing, Interface, Passage, SIGHTINGS};
 
 /// Connections whose packets are kept; as many as are decoded and half as many about which is not known yet. Beyond it new

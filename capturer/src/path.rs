@@ -5,11 +5,11 @@
 
 use decoders::{Message, Side};
 
+use crate::context::ExchangeContext;
 use crate::direction::{IN, OUT};
 use crate::marks::Call;
 use crate::packets::{Crossing, Interface, Passage};
-use crate::segments::{ClientMarks, ServerMarks, Timing};
-use crate::tracker::{ExchangeContext, Span};
+use crate::segments::{ClientMarks, ServerMarks, Span, Timing};
 
 /// What is known of an exchange's way and time.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Hop {
     /// When its first byte was, `CLOCK_MONOTONIC` nanoseconds.
     pub at_ns: u64,
     /// What place.
-    pub place: Place,
+    pub place: HopPlace,
     /// Whether it goes out there: a call writes, an interface sends.
     pub out: bool,
     /// Whether it is the request.
@@ -43,7 +43,7 @@ pub struct Hop {
 
 /// A place on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum HopPlace {
     /// The process.
     Process,
     /// A network interface.
@@ -340,12 +340,12 @@ impl<'a> Part<'a> {
         if let Some(call) = self.first_call() {
             let at_ns = if out { call.enter_ns } else { call.exit_ns };
             let bytes = self.message.bytes();
-            hops.push(Hop { at_ns, place: Place::Process, out, request, bytes });
+            hops.push(Hop { at_ns, place: HopPlace::Process, out, request, bytes });
         }
         let (Some(passage), Some((start, end))) = (self.passage, self.range()) else { return };
         for crossing in passage.crossings() {
             if let Some(at_ns) = crossing.at(start) {
-                let (place, bytes) = (Place::Nic(crossing.interface), crossing.bytes(start, end));
+                let (place, bytes) = (HopPlace::Nic(crossing.interface), crossing.bytes(start, end));
                 hops.push(Hop { at_ns, place, out: crossing.transmit, request, bytes });
             }
         }
@@ -353,7 +353,7 @@ impl<'a> Part<'a> {
             && !out
             && let Some(at_ns) = passage.in_socket(start + 1)
         {
-            hops.push(Hop { at_ns, place: Place::Socket, out, request, bytes: end - start });
+            hops.push(Hop { at_ns, place: HopPlace::Socket, out, request, bytes: end - start });
         }
     }
 }

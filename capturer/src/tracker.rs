@@ -19,12 +19,13 @@ use std::sync::Arc;
 use capturer_ebpf::layout::{self, flag};
 use decoders::{Options, Outcome, Side};
 
+pub use crate::context::{Caller, ExchangeContext};
 use crate::direction::OUT;
 use crate::kernel::Run;
 use crate::ledger::Events;
-use crate::marks::Calls;
-use crate::packets::{Packets, Seen};
+use crate::packets::Packets;
 use crate::path;
+pub use crate::segments::Span;
 use attempts::Attempts;
 pub use attempts::{GIVEN_UP_NS, HUNG_NS};
 use connection::{Tracked, number};
@@ -49,58 +50,6 @@ pub const DATAGRAM_IDLE_NS: u64 = 60_000_000_000;
 
 /// How often connections are asked what has waited too long.
 const EXPIRE_EVERY_NS: u64 = 50_000_000;
-
-/// Who made a call, as the kernel says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// The process.
-    pub pid: u32,
-    /// Its control group.
-    pub cgroup: u64,
-}
-
-/// What an exchange is found on.
-#[derive(Clone, Copy, Debug)]
-pub struct ExchangeContext<'a> {
-    /// The connection.
-    pub connection: &'a layout::Connection,
-    /// Its calls, by direction.
-    pub calls: &'a [Calls; 2],
-    /// Who used it last.
-    pub caller: Caller,
-    /// When it was last used.
-    pub last_ns: u64,
-    /// When it began and ended, where no call says so.
-    pub span: Option<Span>,
-    /// Its packets, where they are followed.
-    pub packets: Option<&'a Seen>,
-    /// What to add to a position to get a sequence number, by direction.
-    pub shifts: [u64; 2],
-    /// Segments of its own message that were sent again; `None` where packets are not followed.
-    pub retransmits: Option<u32>,
-    /// How long the connection took to open; only with its first exchange.
-    pub opening: Option<Span>,
-}
-
-// === impl ExchangeContext ===
-
-impl ExchangeContext<'_> {
-    /// Returns whether positions are those of TCP's sequence numbers.
-    #[must_use]
-    pub fn is_sequenced(&self) -> bool {
-        self.connection.transport == layout::transport::TCP
-            && self.connection.coordinate == layout::coordinate::SEQUENCE
-    }
-}
-
-/// The time of a connection over which nothing went, `CLOCK_MONOTONIC` nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// When it began.
-    pub begun_ns: u64,
-    /// When it ended, or was seen last.
-    pub ended_ns: u64,
-}
 
 /// The stage behind the tracker: it says whose calls are followed, and takes what is found.
 pub trait NextStage {

@@ -1,3 +1,5 @@
+//! Packets as the kernel would tell of them, of a connection with the id 1.
+
 use super::*;
 
 fn interface(name: &str, netns: u32) -> Interface {

@@ -3,10 +3,10 @@
 use capturer_ebpf::layout::{self, INTERFACE_NAME_LEN};
 
 use super::*;
+use crate::context::Caller;
 use crate::fixtures;
 use crate::marks::Calls;
 use crate::packets::{Packets, Seen};
-use crate::tracker::Caller;
 
 /// Namespaces: the own pod's, its host's, and the peer's.
 const OWN: u32 = 1;
@@ -150,9 +150,11 @@ fn a_client_to_another_machine_is_cut_at_the_uplink() {
         .hops
         .iter()
         .map(|hop| match hop.place {
-            Place::Process => "process".to_owned(),
-            Place::Socket => "socket".to_owned(),
-            Place::Nic(interface) => format!("{} {}", interface.name(), if hop.out { "out" } else { "in" }),
+            HopPlace::Process => "process".to_owned(),
+            HopPlace::Socket => "socket".to_owned(),
+            HopPlace::Nic(interface) => {
+                format!("{} {}", interface.name(), if hop.out { "out" } else { "in" })
+            }
         })
         .collect();
     let expected = [
