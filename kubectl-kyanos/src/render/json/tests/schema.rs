@@ -40,7 +40,7 @@ fn property(column: &Column) -> Value {
             let words = words.iter().map(|word| json!(word)).chain([Value::Null]);
             return json!({ "enum": words.collect::<Vec<_>>(), "description": help });
         }
-        Kind::Id => ("string", "; a decimal number", json!({ "pattern": DECIMAL })),
+        Kind::Id | Kind::OtherId => ("string", "; a decimal number", json!({ "pattern": DECIMAL })),
         Kind::Count => ("integer", "", json!({ "minimum": 0 })),
         Kind::Positive => ("integer", "", json!({ "minimum": 1 })),
         Kind::Port => ("integer", "", json!({ "minimum": 1, "maximum": u16::MAX })),
