@@ -58,6 +58,7 @@ pub fn memory(exchange: &v1::Exchange) -> usize {
         + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATOR_OVERHEAD)
         + exchange.operation.capacity()
         + exchange.target.capacity()
+        + exchange.ways.as_ref().map_or(0, |ways| ways.node.capacity())
 }
 
 /// A copy whose payloads are shortened, and marked where they were.
