@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests lean on, too, fails them")]
 
 mod authority;
+mod joins;
 mod peers;
 mod process;
 mod resume;

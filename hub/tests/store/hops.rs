@@ -3,7 +3,8 @@
 use hub::store::sqlite::{Reader, Saver};
 
 use super::{
-    Arc, Archive, Engine, Kind, SqliteArchive, Store as _, batch, exchange, first, integer, query, scope, v1,
+    Arc, Archive, Engine, Kind, SqliteArchive, Store as _, StoreError, batch, exchange, first, integer,
+    query, scope, v1,
 };
 
 /// Hops of each exchange.
@@ -69,10 +70,10 @@ async fn saved(archive: &impl Archive) {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("saved.sqlite");
     let mut saver = Saver::create(&target).unwrap();
-    let (sink, mut responses) = tokio::sync::mpsc::channel(1);
+    let (sink, mut responses) = tokio::sync::mpsc::channel::<Result<v1::PullResponse, StoreError>>(1);
     let save = async {
         while let Some(response) = responses.recv().await {
-            let response: v1::PullResponse = response.unwrap();
+            let response = response.unwrap();
             assert!(prost::Message::encoded_len(&response) < 2 * hub::store::CHUNK_BYTES);
             saver.insert(&response).unwrap();
         }

@@ -876,6 +876,9 @@ pub struct CapturerHello {
     /// Upper bits of exchange ids that a hub of the session gave this process; absent before the first settings.
     #[prost(uint64, optional, tag = "8")]
     pub id_base: ::core::option::Option<u64>,
+    /// Names the kernel's boot: nodes that share one have one clock; empty where unknown.
+    #[prost(string, tag = "9")]
+    pub boot: ::prost::alloc::string::String,
 }
 /// Batch is what a capturer gathered since the last one.
 #[derive(Clone, PartialEq, ::prost::Message)]
