@@ -55,7 +55,7 @@ fn sampled(connection: &Connection) -> bool {
     let mut ends = local.wrapping_add(mixed(&connection.remote, connection.remote_port));
     ends ^= ends >> 29;
     ends = ends.wrapping_mul(MIX);
-    (ends >> 32) as u32 % sample == 0
+    ((ends >> 32) as u32).is_multiple_of(sample)
 }
 
 /// An odd number with as many ones as zeros, near the golden ratio of 64 bits: what is multiplied by it is spread evenly.

@@ -83,9 +83,8 @@ fn behind(skb: u64, at: u64, ends: &mut Tuple) -> Option<Behind> {
             ((start[2] >> 8) & 0xff, u64::from(start[0] & 0xf) * 4, u64::from(high(start[0])))
         }
         6 => {
-            let [_, _, a, b, c, d, e, f, g, h, ..] = start;
-            ends.local = address(a, b, c, d);
-            ends.remote = address(e, f, g, h);
+            ends.local = address([start[2], start[3], start[4], start[5]]);
+            ends.remote = address([start[6], start[7], start[8], start[9]]);
             let payload = u64::from(low(start[1]));
             let total = if payload == 0 { 0 } else { payload + IPV6_BYTES };
             let next = (start[1] >> 16) & 0xff;
@@ -168,6 +167,7 @@ fn high(word: u32) -> u16 {
 
 /// An address in two words; the target is little-endian, so the bytes keep their order.
 #[inline(always)]
-pub(crate) fn address(a: u32, b: u32, c: u32, d: u32) -> [u64; 2] {
-    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
+pub(crate) fn address(words: [u32; 4]) -> [u64; 2] {
+    let [first, second, third, fourth] = words.map(u64::from);
+    [first | second << 32, third | fourth << 32]
 }

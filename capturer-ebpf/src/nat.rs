@@ -81,8 +81,8 @@ fn key(ends: &Ends) -> Tuple {
 
 /// An address, of which the kernel leaves what is behind an IPv4 one as it was.
 #[inline(always)]
-fn address([a, b, c, d]: [u32; 4], family: u16) -> [u64; 2] {
-    if family == AF_INET { [u64::from(a), 0] } else { header::address(a, b, c, d) }
+fn address(words: [u32; 4], family: u16) -> [u64; 2] {
+    if family == AF_INET { [u64::from(words[0]), 0] } else { header::address(words) }
 }
 
 #[inline(always)]
