@@ -18,9 +18,11 @@ pub use passage::{Crossing, Interface, Passage, SIGHTINGS};
 /// ones are not seen.
 pub const CONNECTIONS: usize = 12_288;
 
-/// Sightings kept of all connections together, of 24 bytes each: an eighth of the capturer's memory. Beyond it new ones are
-/// not seen.
+/// Sightings kept of all connections together. Beyond it new ones are not seen.
 pub const ALL_SIGHTINGS: usize = 512 << 10;
+
+/// Bytes that they take: a twelfth of the capturer's memory.
+pub const SIGHTINGS_BYTES: usize = ALL_SIGHTINGS * passage::SIGHTING_BYTES;
 
 /// How long packets are kept of a connection of which no call comes: its process may not be followed.
 pub const UNCLAIMED_NS: u64 = 1_000_000_000;

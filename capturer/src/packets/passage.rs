@@ -60,6 +60,9 @@ pub struct Crossing {
     sightings: VecDeque<Sighting>,
 }
 
+/// Bytes of a packet at one place.
+pub(super) const SIGHTING_BYTES: usize = size_of::<Sighting>();
+
 /// One packet's payload at one place.
 #[derive(Clone, Copy, Debug)]
 struct Sighting {
