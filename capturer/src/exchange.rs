@@ -16,6 +16,13 @@ use crate::marks::Call;
 use crate::path::{Hop, HopPlace, Path, directions};
 use crate::segments::Span;
 
+/// Exchanges a window that carry their hops. What goes beyond has the parts of its time all the same: hops are the larger half
+/// of a small exchange, and whoever looks at so many looks at sums.
+pub const HOPS_PER_WINDOW: u32 = 25;
+
+/// Length of a window.
+const WINDOW_NS: u64 = 100_000_000;
+
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
 pub struct Assembler {
@@ -26,6 +33,8 @@ pub struct Assembler {
     sample_weight: u32,
     /// Whether sockets are places of their own on an exchange's way.
     socket_hops: bool,
+    /// When the window began, and how many of it carry hops.
+    window: (u64, u32),
 }
 
 // === impl Assembler ===
@@ -41,6 +50,7 @@ impl Assembler {
             counter: 0,
             sample_weight: sample.max(1),
             socket_hops: false,
+            window: (0, 0),
         }
     }
 
@@ -58,6 +68,17 @@ impl Assembler {
     /// Follows the time of day, should it have been set.
     pub fn anchor(&mut self) {
         self.clock.anchor();
+    }
+
+    /// Counts an exchange at `now_ns`; returns whether it is one of those that carry their hops.
+    fn has_room_for_hops(&mut self, now_ns: u64) -> bool {
+        let (begun_ns, _) = self.window;
+        if now_ns.saturating_sub(begun_ns) >= WINDOW_NS {
+            self.window = (now_ns, 0);
+        }
+        let (_, count) = &mut self.window;
+        *count += 1;
+        *count <= HOPS_PER_WINDOW
     }
 
     /// Assembles an exchange, and says of which control group it is; where that is, is not in it yet.
@@ -83,7 +104,10 @@ impl Assembler {
             reason,
         } = exchange;
         let path = Path::of(context, side, request.as_ref(), response.as_ref(), self.socket_hops);
-        let Path { timing, pid, hops, place, zero_windows } = path;
+        let Path { timing, pid, mut hops, place, zero_windows } = path;
+        if !self.has_room_for_hops(context.last_ns) {
+            hops.clear();
+        }
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
         let is_timed = (response.is_some() || context.span.is_some()) && timing.marks > 1;
         let process = processes.get(pid);
@@ -124,7 +148,10 @@ impl Assembler {
             retransmits: context.retransmits,
             connect_ns: context.opening.map(|Span { begun_ns, ended_ns }| ended_ns.saturating_sub(begun_ns)),
             zero_windows,
-            place: place.map(|(request, response)| v1::Place { request, response }),
+            // The two sides are compared by their hops.
+            place: place
+                .filter(|_| !hops.is_empty())
+                .map(|(request, response)| v1::Place { request, response }),
             ways: None,
             sample_weight: self.sample_weight,
             attributes: attributes
