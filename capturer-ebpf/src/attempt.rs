@@ -9,7 +9,7 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    beginning, cgroup, connection, filters,
+    beginning, cgroup, connection,
     kernel::{self, limit},
     losses,
     memory::{Protocol, Scratch},
@@ -103,7 +103,7 @@ fn report(sk: u64, opened: &Opened, user: User) {
     if connection::peer_excluded(tuple, &attempt.connection) {
         return;
     }
-    if filters::wanted(&attempt.connection) {
+    if connection::wanted(&attempt.connection) {
         rings::send(&*attempt);
     } else {
         losses::count(total::SEEN);

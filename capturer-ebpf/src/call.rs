@@ -11,7 +11,7 @@ use crate::{
         self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
         message_moved,
     },
-    attempt, beginning, cgroup, connection, datagram, flow,
+    attempt, beginning, cgroup, connection, datagram,
     gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
@@ -57,7 +57,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
     let key = bpf_get_current_pid_tgid();
     if let Some(call) = CALLS.get_ptr(key) {
         // SAFETY: a value of the map, valid while this program runs; copied before it is removed.
-        unsafe { kernel::copy(&raw mut scratch.call, call) };
+        scratch.call = unsafe { *call };
         let _: Result<(), i32> = CALLS.remove(key);
     } else if process::known(key) {
         return;
@@ -181,14 +181,7 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     }
     let looks =
         call.direction == direction::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
-    if looks {
-        return None;
-    }
-    if !process::wanted(thread.pid, task) {
-        // Its packets were followed from the moment it was opened.
-        if flow::of_socket(sk).is_some() {
-            connection::forget(sk);
-        }
+    if looks || !process::wanted(thread.pid, task) {
         return None;
     }
     Some(FOLLOWED)
@@ -202,7 +195,7 @@ fn exclude(scratch: &mut Scratch) {
         datagram::exclude(scratch, sk);
     } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
         // SAFETY: a value of the map, valid while this program runs.
-        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry }, sk);
+        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry });
     }
 }
 
@@ -274,12 +267,10 @@ fn moved(bytes: u64, result: u64) -> u64 {
     losses::count(total::SEEN);
     if entry.filtered != 0 || decided.mode == verdict::IGNORE {
         losses::count(total::FILTERED);
-        flow::unfollow(&entry.connection, call.sk);
         return 0;
     }
     entry.reported = 1;
-    // SAFETY: both are aligned fields of structures of words.
-    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
+    draft.head.connection = entry.connection;
     let (skip_until, boundary) = if call.direction == direction::OUT {
         (decided.skip_until[0], entry.boundary[0])
     } else {

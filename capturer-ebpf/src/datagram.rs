@@ -11,8 +11,8 @@ use capturer_ebpf::{
 
 use crate::{
     arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
-    connection, filters,
-    kernel::{self, add, read_user},
+    connection,
+    kernel::{add, read_user},
     losses,
     memory::{DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
     payload,
@@ -104,8 +104,7 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
         losses::count(total::FILTERED);
         return 0;
     }
-    // SAFETY: both are aligned fields of structures of words.
-    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
+    draft.head.connection = entry.connection;
     draft.head.flags |= flags;
     draft.from = 0;
     cursor.unframed();
@@ -161,10 +160,10 @@ fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut DatagramEntry> {
         }
         // Another socket at the same address in memory.
     }
-    identify(&mut made.connection, call.sk, ends, connection::next_id(User::Calls));
+    identify(&mut made.connection, call.sk, ends, connection::next_id());
     made.counter = [0; 2];
     made.excluded = u32::from(connection::peer_excluded(tuple, &made.connection));
-    made.filtered = u32::from(!filters::wanted(&made.connection));
+    made.filtered = u32::from(!connection::wanted(&made.connection));
     let _: Result<(), i32> = DATAGRAMS.insert(&*key, &*made, 0);
     DATAGRAMS.get_ptr_mut(&*key)
 }

@@ -56,27 +56,11 @@ static OFFSETS: Offsets = Offsets {
     kernfs_name: 0,
     kernfs_parent: 0,
     message_left: 0,
-    skb_dev: 0,
-    skb_len: 0,
-    skb_head: 0,
-    skb_data: 0,
-    skb_protocol: 0,
-    skb_network_header: 0,
-    skb_nfct: 0,
-    skb_seq: 0,
-    skb_end_seq: 0,
-    dev_name: 0,
-    dev_net: 0,
-    tcp_rcv_nxt: 0,
-    tcp_total_retrans: 0,
-    ct_status: 0,
-    ct_tuples: 0,
-    ct_tuple_size: 0,
 };
 
 /// Set at load.
 #[unsafe(no_mangle)]
-static LIMITS: Limits = Limits { pid_namespace: 0, rings: 0, largest_class: 0, filters: 0, sample: 0 };
+static LIMITS: Limits = Limits { pid_namespace: 0, rings: 0, largest_class: 0, filters: 0 };
 
 /// The offset of one field, as set at load.
 macro_rules! offset {
@@ -117,51 +101,6 @@ pub(crate) fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     };
     // SAFETY: the helper fills the destination, with zeros when it fails.
     if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
-}
-
-/// Copies `len` bytes of kernel memory, zeros where they cannot be read.
-///
-/// # Safety
-///
-/// There must be room for as many bytes at `to`.
-#[inline(always)]
-pub(crate) unsafe fn read_into(to: *mut u8, len: u32, base: u64, offset: u32) {
-    let from = base.wrapping_add(u64::from(offset));
-    // SAFETY: the helper checks the source address; the caller has the room.
-    let _: i64 = unsafe { helper::bpf_probe_read_kernel(to.cast(), len, from as *const _) };
-}
-
-/// Copies a structure word by word. What the compiler makes of a larger copy is a loop over its bytes, which takes longer
-/// than all the rest of a short program.
-///
-/// # Safety
-///
-/// Both places must be aligned to eight bytes and have room for `T`, of which the size must be a multiple of eight.
-#[inline(always)]
-pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: *const T) {
-    let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
-    let mut word = 0;
-    while word < size_of::<T>() / 8 {
-        // SAFETY: within the structure, by the caller's word.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-        word += 1;
-    }
-}
-
-/// Clears memory word by word, for the reason of [`copy`].
-///
-/// # Safety
-///
-/// The place must be aligned to eight bytes and have room for `T`, of which the size must be a multiple of eight.
-#[inline(always)]
-pub(crate) unsafe fn clear<T>(at: *mut T) {
-    let at = at.cast::<u64>();
-    let mut word = 0;
-    while word < size_of::<T>() / 8 {
-        // SAFETY: within the structure, by the caller's word.
-        unsafe { at.add(word).write_volatile(0) };
-        word += 1;
-    }
 }
 
 /// A pointer field; `None` also when it is null.

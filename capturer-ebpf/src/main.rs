@@ -20,7 +20,6 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "the entry points' signature")]
 
-mod alias;
 mod arguments;
 mod attempt;
 mod beginning;
@@ -29,16 +28,11 @@ mod cgroup;
 mod connection;
 mod cursor;
 mod datagram;
-mod filters;
-mod flow;
 mod frames;
 mod gather;
-mod header;
 mod kernel;
 mod losses;
 mod memory;
-mod nat;
-mod packet;
 mod payload;
 mod process;
 mod rings;
@@ -100,41 +94,6 @@ fn sched_process_exec(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn sched_process_exit(context: RawTracePointContext) -> i32 {
     process::exited(context.arg(0));
-    0
-}
-
-/// `net_dev_start_xmit(skb, dev)`.
-#[raw_tracepoint]
-fn net_dev_start_xmit(context: RawTracePointContext) -> i32 {
-    packet::transmitted(context.arg(0), context.arg(1));
-    0
-}
-
-/// `netif_receive_skb(skb)`.
-#[raw_tracepoint]
-fn netif_receive_skb(context: RawTracePointContext) -> i32 {
-    packet::received(context.arg(0));
-    0
-}
-
-/// `sk_data_ready(sk)`, since Linux 6.3.
-#[raw_tracepoint]
-fn sk_data_ready(context: RawTracePointContext) -> i32 {
-    packet::readable(context.arg(0));
-    0
-}
-
-/// `tcp_probe(sk, skb)`, where there is no `sk_data_ready`.
-#[raw_tracepoint]
-fn tcp_probe(context: RawTracePointContext) -> i32 {
-    packet::probed(context.arg(0), context.arg(1));
-    0
-}
-
-/// `tcp_retransmit_skb(sk, skb, …)`.
-#[raw_tracepoint]
-fn tcp_retransmit_skb(context: RawTracePointContext) -> i32 {
-    packet::sent_again(context.arg(0), context.arg(1));
     0
 }
 

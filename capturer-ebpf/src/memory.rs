@@ -133,40 +133,15 @@ pub(crate) struct Ends {
     pub(crate) remote: [u8; 16],
 }
 
-/// The two ends of a socket or a packet, as a key. Addresses are the 16 bytes of the event layout in two words, which the
-/// kernel's machine moves at once.
+/// The ends of a socket as its peer sees them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
     pub(crate) netns: u32,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
-    pub(crate) local: [u64; 2],
-    pub(crate) remote: [u64; 2],
-}
-
-/// The followed connections with the same two ends, by the slot of each end.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Flow {
-    /// Ids of the connections, 0 for none.
-    pub(crate) ids: [u64; 2],
-    /// Inodes of the namespaces of their sockets.
-    pub(crate) netns: [u32; 2],
-    /// How many namespaces have a socket with this end; with more than one nobody knows whose a packet is.
-    pub(crate) claims: [u32; 2],
-    /// 1 when the flow has other ends on the other side of a translation.
-    pub(crate) translated: u32,
-    pub(crate) reserved: u32,
-}
-
-/// The other ends of a flow, on the other side of a translation.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Alias {
-    pub(crate) key: Tuple,
-    /// 1 when the slots of the two ends have changed places.
-    pub(crate) swapped: u32,
+    pub(crate) local: [u8; 16],
+    pub(crate) remote: [u8; 16],
 }
 
 /// A followed TCP socket.

@@ -165,7 +165,7 @@ fn finish(draft: &mut Draft, room: *mut u8, captured: u64, failed: bool) {
         draft.head.flags |= flag::FAULT;
     }
     // SAFETY: every record has room for the head; records are aligned to eight bytes.
-    unsafe { kernel::copy(room.cast::<Moved>(), &raw const draft.head) };
+    unsafe { room.cast::<Moved>().write(draft.head) };
     rings::submit(room);
     losses::count(if failed { total::FAULT } else { total::DELIVERED });
 }

@@ -1,7 +1,5 @@
 //! Processes as the capturer sees them: ids in its PID namespace, names, who is excluded, who is asked for.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated as helper},
     macros::map,
@@ -152,17 +150,14 @@ pub(crate) fn wanted(pid: u32, task: u64) -> bool {
 #[inline(always)]
 pub(crate) fn comm(task: u64) -> [u8; COMM_LEN] {
     let leader = follow(task, offset!(task_group_leader)).unwrap_or(task);
-    let mut name = MaybeUninit::<[u64; COMM_LEN / 8]>::uninit();
+    let mut name = [0; COMM_LEN];
     let from = leader.wrapping_add(u64::from(offset!(task_comm)));
     // Up to the terminator, since the kernel may leave bytes of an older name behind it.
-    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has; as many bytes either
-    // way.
-    unsafe {
-        kernel::clear(name.as_mut_ptr());
-        let _: i64 =
-            helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _);
-        core::mem::transmute::<[u64; COMM_LEN / 8], [u8; COMM_LEN]>(name.assume_init())
-    }
+    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has.
+    let _: i64 = unsafe {
+        helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _)
+    };
+    name
 }
 
 /// `sched_process_exec`: a process runs another program.

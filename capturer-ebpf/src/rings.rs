@@ -13,7 +13,7 @@ use aya_ebpf::{
 use capturer_ebpf::settings::{CPUS_PER_RING, total};
 
 use crate::{
-    kernel::{self, cpu, limit},
+    kernel::{cpu, limit},
     losses,
 };
 
@@ -112,7 +112,7 @@ pub(crate) fn send<T: Copy>(record: &T) {
         return;
     }
     // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes.
-    unsafe { kernel::copy(room.cast::<T>(), record) };
+    unsafe { room.cast::<T>().write(*record) };
     submit(room);
     losses::count(total::DELIVERED);
 }

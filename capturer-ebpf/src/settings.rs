@@ -103,38 +103,6 @@ pub struct Offsets {
     pub kernfs_parent: u32,
     /// `msghdr.msg_iter.count`: bytes that a sending call has still to take; [`ABSENT`] where it is not found.
     pub message_left: u32,
-    /// `sk_buff.dev`.
-    pub skb_dev: u32,
-    /// `sk_buff.len`.
-    pub skb_len: u32,
-    /// `sk_buff.head`.
-    pub skb_head: u32,
-    /// `sk_buff.data`.
-    pub skb_data: u32,
-    /// `sk_buff.protocol`.
-    pub skb_protocol: u32,
-    /// `sk_buff.network_header`.
-    pub skb_network_header: u32,
-    /// `sk_buff._nfct`; [`ABSENT`] without connection tracking.
-    pub skb_nfct: u32,
-    /// `tcp_skb_cb.seq` in `sk_buff.cb`.
-    pub skb_seq: u32,
-    /// `tcp_skb_cb.end_seq` in `sk_buff.cb`.
-    pub skb_end_seq: u32,
-    /// `net_device.name`.
-    pub dev_name: u32,
-    /// `net_device.nd_net.net`; [`ABSENT`] without network namespaces.
-    pub dev_net: u32,
-    /// `tcp_sock.rcv_nxt`.
-    pub tcp_rcv_nxt: u32,
-    /// `tcp_sock.total_retrans`.
-    pub tcp_total_retrans: u32,
-    /// `nf_conn.status`; [`ABSENT`] without connection tracking.
-    pub ct_status: u32,
-    /// The first `nf_conntrack_tuple` of `nf_conn.tuplehash`; [`ABSENT`] without connection tracking.
-    pub ct_tuples: u32,
-    /// Size of `nf_conntrack_tuple_hash`.
-    pub ct_tuple_size: u32,
 }
 
 /// The offset of an optional field that this kernel does not have.
@@ -152,8 +120,6 @@ pub struct Limits {
     pub largest_class: u32,
     /// Bits of [`filter`]: which filters are set.
     pub filters: u32,
-    /// One connection in so many is followed; 0 and 1 follow all.
-    pub sample: u32,
 }
 
 /// Bits of [`Limits::filters`].
@@ -174,8 +140,6 @@ pub mod filter {
     pub const CGROUPS: u32 = 1 << 6;
     /// No connections that were over before a byte went either way.
     pub const NO_ATTEMPTS: u32 = 1 << 7;
-    /// Packets are followed.
-    pub const PACKETS: u32 = 1 << 8;
 }
 
 /// Most rings that are used.
@@ -220,10 +184,8 @@ pub mod total {
     pub const MAP: u32 = 5;
     /// Messages of one call beyond the most that are looked at, and connections whose end the kernel passed over.
     pub const MISS: u32 = 6;
-    /// Packets and arrivals handed to the rings, which are no events of calls: each is one seen and delivered.
-    pub const PACKETS: u32 = 7;
     /// How many there are.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 7;
 }
 
 /// Sockets of streams that are known at a time: more than a busy proxy has. What comes beyond counts as lost

@@ -174,10 +174,8 @@ pub(crate) fn ends(sk: u64) -> Ends {
 /// An IPv4 address in 16 bytes.
 #[inline(always)]
 pub(crate) fn v4(address: [u8; 4]) -> [u8; 16] {
-    // In words: the compiler clears bytes one by one.
-    let words = [u64::from(u32::from_ne_bytes(address)), 0];
-    // SAFETY: sixteen bytes either way; the target is little-endian, so the bytes keep their order.
-    unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
+    let [a, b, c, d] = address;
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// Whether an IPv6 address stands for an IPv4 one.
@@ -204,16 +202,8 @@ pub(crate) fn loopback(family: u8, address: &[u8; 16]) -> bool {
     head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1])
 }
 
-/// Whether an address of either family is a loopback address; an IPv4 address has zeros behind it.
 #[inline(always)]
-pub(crate) fn loopback_words([head, tail]: [u64; 2]) -> bool {
-    let v4 = tail == 0 && head >> 32 == 0 && head as u8 == 127;
-    v4 || (head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]))
-}
-
-/// An address in two words.
-#[inline(always)]
-pub(crate) fn words(address: &[u8; 16]) -> [u64; 2] {
+fn words(address: &[u8; 16]) -> [u64; 2] {
     let [head, tail] = [address.first_chunk::<8>(), address.last_chunk::<8>()];
     [head.map_or(0, |bytes| u64::from_ne_bytes(*bytes)), tail.map_or(0, |bytes| u64::from_ne_bytes(*bytes))]
 }

@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         streams: STREAMS,
         btf: None,
         source: Source::Auto,
-        filter: KernelFilter { packets: true, ..KernelFilter::default() },
+        filter: KernelFilter::default(),
     })?;
     println!("attached, source {}", kernel.source());
     loop {
@@ -69,10 +69,6 @@ fn line(record: &Record<'_>) -> String {
             attempt.error,
             attempt.at_ns.saturating_sub(attempt.begun_ns),
         ),
-        Record::Packet(packet) => format!("{packet:?}"),
-        Record::Arrival(arrival) => format!("{arrival:?}"),
-        Record::Retransmit(again) => format!("{again:?}"),
-        Record::Connected(connected) => format!("{connected:?}"),
         Record::Cgroup { id, path, .. } => {
             format!("control group {id}: {}", path.from_inside().collect::<Vec<_>>().join(" < "))
         }

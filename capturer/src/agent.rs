@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::account::Consumer;
 use proto::launch::{CapturerLaunch, CapturerReady};
-use proto::v1::{ByteSource, CapturerSettings};
+use proto::v1::CapturerSettings;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -59,9 +59,6 @@ pub enum AgentError {
     /// The hub sent a filter that is none; hub and plugin differ in version.
     #[error(transparent)]
     Filter(#[from] proto::filter::FilterError),
-    /// The session asks for a byte source that this build does not have.
-    #[error("this build sees bytes at system calls only, not where sockets move them")]
-    NoSuchSource,
     /// The hub has been gone for a lease period.
     #[error("no hub for {} s", HUB_LEASE.as_secs())]
     Orphaned,
@@ -118,7 +115,6 @@ impl AgentError {
             Self::Kernel(error) => error.hint(),
             Self::Uplink(error) => error.hint(),
             Self::Filter(_) => Some("use hub, capturer and plugin of one version".to_owned()),
-            Self::NoSuchSource => Some("leave out `--source socket`".to_owned()),
             Self::Silent { .. } | Self::Orphaned | Self::Signals(_) => None,
         }
     }
@@ -145,15 +141,9 @@ impl Agent {
                 .map_err(|_elapsed| AgentError::Silent { hub, seconds: patience.as_secs() })??,
             None => settings.await?,
         };
-        let tracing = settings.tracing.unwrap_or_default();
-        if tracing.source() == ByteSource::Socket {
-            return Err(AgentError::NoSuchSource);
-        }
         let pipeline = Pipeline::new(&settings, node.clone(), PathBuf::from(PROC))?;
         let mut filter = kernel_filter(pipeline.matching());
         filter.cgroups = settings.cluster;
-        filter.sample = settings.sample;
-        filter.packets = !tracing.without_packets;
         let kernel = if let Some(prepared) = prepared.filter(|prepared| prepared.is_for(&filter)) {
             prepared.attach()?
         } else {

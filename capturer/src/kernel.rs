@@ -79,10 +79,6 @@ pub struct KernelFilter {
     pub cgroups: bool,
     /// Whether connections that are over before a byte goes either way are left out.
     pub no_attempts: bool,
-    /// Whether packets are followed: where they cross interfaces and come into sockets.
-    pub packets: bool,
-    /// One connection in so many is captured; 0 captures all.
-    pub sample: u32,
 }
 
 /// Addresses that share a prefix.
@@ -256,10 +252,9 @@ impl Kernel {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let miss = self.missed.unwrap_or_else(|| self.programs.misses());
-        let packets = self.total(total::PACKETS);
         Totals {
-            seen: self.total(total::SEEN) + packets + miss,
-            delivered: self.total(total::DELIVERED) + packets,
+            seen: self.total(total::SEEN) + miss,
+            delivered: self.total(total::DELIVERED),
             filtered: self.total(total::FILTERED),
             ring: self.total(total::RING),
             miss: self.total(total::MISS) + miss,

@@ -22,10 +22,6 @@ mod frames;
 mod group;
 #[path = "kernel/large.rs"]
 mod large;
-#[path = "kernel/packets.rs"]
-mod packets;
-#[path = "kernel/sample.rs"]
-mod sample;
 
 use std::{
     collections::BTreeMap,
@@ -37,9 +33,7 @@ use std::{
 };
 
 use capturer::kernel::{Kernel, KernelFilter, Record, Run, STREAMS, Settings, Source, Totals};
-use capturer_ebpf::layout::{
-    Arrival, Attempt, Connected, Ended, Moved, Packet, Verdict, direction, flag, verdict,
-};
+use capturer_ebpf::layout::{Attempt, Ended, Moved, Verdict, direction, flag, verdict};
 
 /// What one capture saw of its port.
 #[derive(Default)]
@@ -49,9 +43,6 @@ struct Seen {
     pieces: Vec<Vec<Run>>,
     ended: Vec<Ended>,
     attempts: Vec<Attempt>,
-    packets: Vec<Packet>,
-    arrivals: Vec<Arrival>,
-    connected: Vec<Connected>,
     /// Control groups: id, and names from the inside out.
     cgroups: Vec<(u64, Vec<String>)>,
 }
@@ -68,10 +59,7 @@ impl Seen {
             Record::Cgroup { id, path, .. } => {
                 self.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
             }
-            Record::Packet(packet) => self.packets.push(packet),
-            Record::Arrival(arrival) => self.arrivals.push(arrival),
-            Record::Connected(connected) => self.connected.push(connected),
-            Record::Retransmit(_) | Record::Exec(_) | Record::Exit(_) => {}
+            Record::Exec(_) | Record::Exit(_) => {}
         }
     }
 

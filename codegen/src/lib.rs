@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 pub const FILE: &str = "kyanos.v1.rs";
 
 /// Messages that also travel as JSON, in what a parent tells its children.
-const SERDE_MESSAGES: [&str; 4] = ["Filter", "FieldTest", "Redaction", "Tracing"];
+const SERDE_MESSAGES: [&str; 3] = ["Filter", "FieldTest", "Redaction"];
 
 /// Returns the folder where the generated file is kept.
 #[must_use]

@@ -58,7 +58,6 @@ pub fn memory(exchange: &v1::Exchange) -> usize {
         + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATOR_OVERHEAD)
         + exchange.operation.capacity()
         + exchange.target.capacity()
-        + exchange.ways.as_ref().map_or(0, |ways| ways.node.capacity())
 }
 
 /// A copy whose payloads are shortened, and marked where they were.
@@ -90,10 +89,6 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake,
         announced,
         reason,
-        connect_ns,
-        zero_windows,
-        place,
-        ways,
     } = exchange;
     v1::Exchange {
         id: *id,
@@ -121,10 +116,6 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake: *handshake,
         announced: announced.clone(),
         reason: *reason,
-        connect_ns: *connect_ns,
-        zero_windows: *zero_windows,
-        place: *place,
-        ways: ways.clone(),
     }
 }
 

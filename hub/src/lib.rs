@@ -9,8 +9,6 @@ pub mod account;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod exchange;
-#[cfg(feature = "server")]
-pub mod join;
 #[cfg(all(feature = "server", unix))]
 pub mod launch;
 #[cfg(feature = "server")]

@@ -213,8 +213,7 @@ impl Writer {
                 Style::Lines(screen) => show(out, screen, &screen.renderer().line(exchange)),
                 Style::Blocks(screen, bytes) => {
                     let line = screen.renderer().line(exchange);
-                    let block = detail::block(exchange, *bytes, screen.width());
-                    show(out, screen, &format!("{line}\n{block}"))
+                    show(out, screen, &format!("{line}\n{}", detail::block(exchange, *bytes)))
                 }
             };
             written.map_err(|error| ended(&error))?;

@@ -38,10 +38,8 @@ pub(crate) struct Wanted {
     pub(crate) filter: v1::Filter,
     /// What is hidden.
     pub(crate) redaction: v1::Redaction,
-    /// Capture one connection in N.
+    /// Keep every Nth exchange.
     pub(crate) sample: u32,
-    /// What of the kernel is traced.
-    pub(crate) tracing: v1::Tracing,
     /// Bytes of each event ring.
     pub(crate) ring_bytes: u32,
     /// Type information of the kernel.

@@ -25,6 +25,5 @@ pub mod run;
 pub mod servers;
 pub mod setup;
 pub mod suite;
-pub mod topology;
 pub mod workload;
 pub mod workspace;

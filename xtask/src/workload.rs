@@ -3,6 +3,5 @@
 pub mod dns;
 pub mod http;
 pub mod mysql;
-pub mod paused;
 pub mod redis;
 pub mod socket;

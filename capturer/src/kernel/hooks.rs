@@ -29,8 +29,6 @@ pub(super) struct Hook {
     required: bool,
     /// Whether an event is lost when the kernel skips a run, as it does while the same program runs on that CPU.
     counts_misses: bool,
-    /// The program in whose place it is attached, where the kernel lacks that one's.
-    instead_of: Option<&'static str>,
 }
 
 /// A place in the kernel, by its kind.
@@ -43,31 +41,17 @@ enum Attach {
     Typed(&'static str),
 }
 
-/// Hooks of calls and of what makes them, in the order in which they are attached, which says nothing: calls are followed
-/// once all are.
-const CALLS: [Hook; 7] = [
-    Hook::sharpens("tcp_sendmsg_locked"),
-    Hook::required("sched_process_exit"),
-    Hook::required("sched_process_exec"),
-    Hook::required("tcp_destroy_sock"),
-    Hook::required("inet_sock_set_state"),
-    Hook::required("sys_exit"),
-    Hook::required("sys_enter"),
+/// All hooks, in the order in which they are attached, which says nothing: calls are followed once all are.
+#[rustfmt::skip]
+pub(super) const HOOKS: [Hook; 7] = [
+    Hook { program: "tcp_sendmsg_locked", attach: Attach::Raw("tcp_sendmsg_locked"), required: false, counts_misses: false },
+    Hook { program: "sched_process_exit", attach: Attach::Raw("sched_process_exit"), required: true, counts_misses: true },
+    Hook { program: "sched_process_exec", attach: Attach::Raw("sched_process_exec"), required: true, counts_misses: true },
+    Hook { program: "tcp_destroy_sock", attach: Attach::Raw("tcp_destroy_sock"), required: true, counts_misses: true },
+    Hook { program: "inet_sock_set_state", attach: Attach::Raw("inet_sock_set_state"), required: true, counts_misses: true },
+    Hook { program: "sys_exit", attach: Attach::Raw("sys_exit"), required: true, counts_misses: true },
+    Hook { program: "sys_enter", attach: Attach::Raw("sys_enter"), required: true, counts_misses: true },
 ];
-
-/// Hooks of packets. One that is missed leaves a time unknown, which is no event of a call.
-const PACKETS: [Hook; 5] = [
-    Hook::sharpens("net_dev_start_xmit"),
-    Hook::sharpens("netif_receive_skb"),
-    Hook::sharpens("tcp_retransmit_skb"),
-    Hook::sharpens("sk_data_ready"),
-    Hook { instead_of: Some("sk_data_ready"), ..Hook::sharpens("tcp_probe") },
-];
-
-/// Returns the hooks of a capture, with those of packets or without.
-pub(super) fn chosen(packets: bool) -> Vec<Hook> {
-    CALLS.into_iter().chain(PACKETS.into_iter().filter(|_| packets)).collect()
-}
 
 /// Loads the programs of `hooks`, which do nothing yet, and returns the hooks that this kernel may have.
 pub(super) fn load(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Path) -> Result<Vec<Hook>, KernelError> {
@@ -84,20 +68,16 @@ pub(super) fn load(ebpf: &mut Ebpf, hooks: &[Hook], btf: &Path) -> Result<Vec<Ho
     Ok(loaded)
 }
 
-/// Attaches what was loaded, in order, and returns the programs for which this kernel has the place.
-pub(super) fn attach(ebpf: &mut Ebpf, hooks: &[Hook]) -> Result<Vec<&'static str>, KernelError> {
-    let mut attached = Vec::new();
+/// Attaches what was loaded, in order.
+pub(super) fn attach(ebpf: &mut Ebpf, hooks: &[Hook]) -> Result<(), KernelError> {
     for hook in hooks {
-        if hook.instead_of.is_some_and(|other| attached.contains(&other)) {
-            continue;
-        }
         let result = match hook.attach {
             Attach::Raw(name) => hook.raw(ebpf)?.attach(name).map(drop),
             Attach::Typed(_) => hook.typed(ebpf)?.attach().map(drop),
         };
-        attached.extend(hook.unless_absent(result)?.map(|()| hook.program));
+        hook.unless_absent(result)?;
     }
-    Ok(attached)
+    Ok(())
 }
 
 /// Unloads what was loaded, the last one first, waits until no program runs any more, and returns the misses.
@@ -133,28 +113,6 @@ fn counting(hooks: &[Hook]) -> impl Iterator<Item = &Hook> {
 // === impl Hook ===
 
 impl Hook {
-    /// A place that every kernel has, where a run that is skipped is an event that is lost.
-    const fn required(name: &'static str) -> Self {
-        Self {
-            program: name,
-            attach: Attach::Raw(name),
-            required: true,
-            counts_misses: true,
-            instead_of: None,
-        }
-    }
-
-    /// A place that only sharpens what others see.
-    const fn sharpens(name: &'static str) -> Self {
-        Self {
-            program: name,
-            attach: Attach::Raw(name),
-            required: false,
-            counts_misses: false,
-            instead_of: None,
-        }
-    }
-
     fn raw<'a>(&self, ebpf: &'a mut Ebpf) -> Result<&'a mut RawTracePoint, KernelError> {
         self.find(ebpf)
     }

@@ -69,25 +69,6 @@ pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Res
         // Since Linux 6.15 with underscores: it changes under those who do not hold its lock.
         kernfs_parent: at("kernfs_node", "parent").or_else(|_renamed| group("kernfs_node", "__parent"))?,
         message_left: optional("msghdr", "msg_iter.count"),
-        skb_dev: at("sk_buff", "dev")?,
-        skb_len: at("sk_buff", "len")?,
-        skb_head: at("sk_buff", "head")?,
-        skb_data: at("sk_buff", "data")?,
-        skb_protocol: at("sk_buff", "protocol")?,
-        skb_network_header: at("sk_buff", "network_header")?,
-        skb_nfct: optional("sk_buff", "_nfct"),
-        skb_seq: at("sk_buff", "cb")? + at("tcp_skb_cb", "seq")?,
-        skb_end_seq: at("sk_buff", "cb")? + at("tcp_skb_cb", "end_seq")?,
-        dev_name: at("net_device", "name")?,
-        dev_net: optional("net_device", "nd_net.net"),
-        tcp_rcv_nxt: at("tcp_sock", "rcv_nxt")?,
-        tcp_total_retrans: at("tcp_sock", "total_retrans")?,
-        ct_status: optional("nf_conn", "status"),
-        ct_tuples: match (at("nf_conn", "tuplehash"), at("nf_conntrack_tuple_hash", "tuple")) {
-            (Ok(hashes), Ok(tuple)) => hashes + tuple,
-            (Err(_), _) | (_, Err(_)) => ABSENT,
-        },
-        ct_tuple_size: btf.size("nf_conntrack_tuple_hash").unwrap_or(ABSENT),
     })
 }
 

@@ -17,7 +17,7 @@ use capturer_ebpf::{
 use super::{
     KernelFilter, Net, environment,
     error::KernelError,
-    hooks::{self, Hook},
+    hooks::{self, HOOKS, Hook},
     records,
 };
 
@@ -27,7 +27,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
 /// Maps that have an entry for each socket of a stream.
-const STREAM_MAPS: [&str; 4] = ["CONNECTIONS", "OPENED", "FLOWS", "SOCKETS"];
+const STREAM_MAPS: [&str; 2] = ["CONNECTIONS", "OPENED"];
 
 /// Smallest ring that holds a record of the smallest class.
 const SMALLEST_RING: u32 = 4096;
@@ -38,7 +38,7 @@ const LARGEST_RING: u32 = 1 << 30;
 /// The programs and maps in the kernel; they go when this is dropped.
 pub(super) struct Programs {
     ebpf: Ebpf,
-    /// What was loaded.
+    /// What of [`HOOKS`] was loaded.
     hooks: Vec<Hook>,
 }
 
@@ -61,7 +61,6 @@ impl Programs {
             rings,
             largest_class: largest_class(ring_bytes),
             filters: bits(filter),
-            sample: filter.sample,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -80,13 +79,13 @@ impl Programs {
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             buffers.push(RingBuf::try_from(programs.take(name)?).map_err(map_error(name))?);
         }
-        programs.hooks = hooks::load(&mut programs.ebpf, &hooks::chosen(filter.packets), btf)?;
+        programs.hooks = hooks::load(&mut programs.ebpf, &HOOKS, btf)?;
         Ok((programs, buffers))
     }
 
     /// Attaches every program.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
-        hooks::attach(&mut self.ebpf, &self.hooks).map(drop)
+        hooks::attach(&mut self.ebpf, &self.hooks)
     }
 
     /// Unloads every program, waits for those that run, and returns the misses in the end; maps and rings stay.
@@ -167,8 +166,6 @@ fn bits(filter: &KernelFilter) -> u32 {
         remote_nets,
         cgroups,
         no_attempts,
-        packets,
-        sample: _,
     } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())
@@ -179,7 +176,6 @@ fn bits(filter: &KernelFilter) -> u32 {
         | bit(filter::REMOTE_NETS, !remote_nets.is_empty())
         | bit(filter::CGROUPS, *cgroups)
         | bit(filter::NO_ATTEMPTS, *no_attempts)
-        | bit(filter::PACKETS, *packets)
 }
 
 /// A command name as the kernel keeps it: cut to 15 bytes, NUL padded.

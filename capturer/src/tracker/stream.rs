@@ -180,13 +180,6 @@ impl Stream {
         !self.pending.is_empty()
     }
 
-    /// Returns what to add to a position to get a sequence number, by direction: of the bytes that were passed on last.
-    #[must_use]
-    pub fn shifts(&self) -> [u64; 2] {
-        let [out, inward] = &self.halves;
-        [out.shift, inward.shift]
-    }
-
     /// Returns how many events wait, and their bytes.
     #[must_use]
     pub fn pending(&self) -> (usize, usize) {

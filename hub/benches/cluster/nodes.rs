@@ -242,7 +242,6 @@ impl Capturer {
             source: "syscall".to_owned(),
             instance: self.number as u64 + 1,
             id_base: self.id_base,
-            boot: String::new(),
         }
     }
 

@@ -169,34 +169,3 @@ async fn what_was_sent_is_kept_as_short_as_it_was_sent() {
     assert_eq!((request.payload.len(), request.truncated), (10, true));
     assert_eq!((balanced(&watch.balance()), watch.balance().delivered), (0, COUNT));
 }
-
-#[tokio::test]
-async fn hops_count_in_what_a_viewer_may_have_waiting_and_in_one_response() {
-    const RESPONSE_BYTES: usize = 256 << 10;
-    const COUNT: u64 = 1_000;
-    let hop = v1::Hop { place: "nic".to_owned(), name: "cali0123456789a".to_owned(), ..Default::default() };
-    let one = |id| Arc::new(v1::Exchange { id, hops: vec![hop.clone(); 64], ..Default::default() });
-    let all_of: Vec<_> = (0..COUNT).map(one).collect();
-    let bytes = exchange::memory(&all_of[0]);
-    let live = Live::default();
-    let slow = live.watch(&v1::WatchRequest { resume: Some(v1::Resume::default()), ..all(false) }).unwrap();
-    live.publish(&all_of);
-    live.close();
-    let mut received = 0;
-    let balance = loop {
-        let response = slow.next(512, RESPONSE_BYTES).await;
-        assert!(prost::Message::encoded_len(&response) <= RESPONSE_BYTES + bytes);
-        assert!(response.exchanges.iter().all(|exchange| exchange.hops.len() == 64));
-        received += response.exchanges.len();
-        if response.end {
-            break Balance::try_from(response.balance.unwrap()).unwrap();
-        }
-    };
-    assert_eq!(received, watch::BUFFER_BYTES / bytes, "as many as have room, and no more");
-    assert_eq!((balance.seen, balanced(&balance)), (COUNT, COUNT - received as u64));
-    // What is kept in case the stream breaks is bounded, too: the rest of it would be lost.
-    slow.leave();
-    slow.go_on(0);
-    let kept = slow.next(usize::MAX, usize::MAX).await.exchanges.len();
-    assert_eq!(kept, watch::SENT_BYTES / bytes);
-}

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests lean on, too, fails them")]
 
 mod authority;
-mod joins;
 mod peers;
 mod process;
 mod resume;
@@ -53,13 +52,8 @@ fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
         filter: v1::Filter { protocols: vec!["http".to_owned()], ..Default::default() },
         redaction: v1::Redaction::default(),
         sample: 0,
-        tracing: tracing(),
         hubs: 1,
     }
-}
-
-fn tracing() -> v1::Tracing {
-    v1::Tracing { without_packets: true, socket_hops: true, source: v1::ByteSource::Syscall.into() }
 }
 
 async fn begin(authority: &Authority, store: StoreChoice) -> (std::sync::Arc<Session>, Ports) {
@@ -210,7 +204,6 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     let mut capturer = Capturer::connect(&authority, ports).await;
     let v1::uplink_response::Kind::Settings(settings) = capturer.next().await else { panic!() };
     assert_eq!(settings.filter.unwrap().protocols, ["http"]);
-    assert_eq!(settings.tracing, Some(tracing()), "capturers are told what the starter asked for");
     capturer.sender.send(batch(1, 0..10, false)).await.unwrap();
     assert_eq!(capturer.next().await, v1::uplink_response::Kind::Acknowledged(1));
 

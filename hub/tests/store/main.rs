@@ -11,10 +11,8 @@ mod fields;
 #[path = "../../../proto/tests/samples/full.rs"]
 mod full;
 mod galera;
-mod hops;
 mod hubs;
 mod migration;
-mod reports;
 mod server;
 
 use std::path::PathBuf;
@@ -156,9 +154,7 @@ async fn suite(engine: &impl Engine) {
     a_huge_payload_keeps_its_row(engine).await;
     repeating_changes_nothing(engine).await;
     capturers_and_losses_are_rows(engine).await;
-    reports::reports_are_answered(engine).await;
     trimming_is_of_this_session(engine).await;
-    hops::many_hops_are_kept_counted_and_trimmed(engine).await;
     a_reader_cannot_write(engine).await;
     many_rows_stream(engine).await;
     a_pull_is_the_whole_session(engine).await;

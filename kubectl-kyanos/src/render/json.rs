@@ -28,7 +28,6 @@ struct Document<'a> {
     columns: Columns<'a>,
     segments: Segments,
     hops: Vec<Hop<'a>>,
-    ways: Option<Ways<'a>>,
     #[serde(flatten)]
     aliases: Aliases,
 }
@@ -67,22 +66,11 @@ struct Segments {
 struct Hop<'a> {
     at_ns: i64,
     place: &'a str,
-    name: Option<&'a str>,
-    netns: Option<u32>,
+    name: &'a str,
+    netns: u32,
     direction: &'a str,
     message: &'a str,
     bytes: u64,
-}
-
-/// How the network divides, as far as the other side was seen.
-#[derive(Serialize)]
-struct Ways<'a> {
-    request_ns: i64,
-    response_ns: i64,
-    error_ns: u64,
-    node: Option<&'a str>,
-    /// Text, as every identifier is.
-    id: String,
 }
 
 #[derive(Serialize)]
@@ -129,7 +117,6 @@ impl JsonRenderer {
             columns: Columns::new(&self.session, self.print_bytes, exchange),
             segments,
             hops: exchange.hops.iter().map(hop).collect(),
-            ways: exchange.ways.as_ref().map(ways),
             aliases: aliases(exchange, segments),
         }
     }
@@ -203,26 +190,7 @@ fn together(parts: [Option<u64>; 3]) -> Option<u64> {
 
 fn hop(hop: &v1::Hop) -> Hop<'_> {
     let v1::Hop { at_ns, place, name, netns, direction, message, bytes } = hop;
-    Hop {
-        at_ns: *at_ns,
-        place,
-        name: (!name.is_empty()).then_some(name),
-        netns: (*netns != 0).then_some(*netns),
-        direction,
-        message,
-        bytes: *bytes,
-    }
-}
-
-fn ways(ways: &v1::Ways) -> Ways<'_> {
-    let v1::Ways { request_ns, response_ns, error_ns, node, id } = ways;
-    Ways {
-        request_ns: *request_ns,
-        response_ns: *response_ns,
-        error_ns: *error_ns,
-        node: (!node.is_empty()).then_some(node),
-        id: id.to_string(),
-    }
+    Hop { at_ns: *at_ns, place, name, netns: *netns, direction, message, bytes: *bytes }
 }
 
 fn syscall_events(message: Option<&v1::Message>) -> Vec<SyscallEvent> {

@@ -160,15 +160,11 @@ impl Fill {
             retransmits: Some(self.small("retransmits")),
             sample_weight: self.small("sample_weight"),
             attributes: self.list(|fill| v1::Attribute { name: fill.text(NONE), value: fill.text(NONE) }),
-            clamped: self.flag("clamped"),
+            clamped: self.flag(NONE),
             handshake: self.flag("handshake"),
             announced: Some(self.end(["announced_addr", "announced_port", NONE, NONE, NONE])),
             reason: self
                 .next("reason", |_| (v1::Reason::Unreadable.into(), Kind::Text("unreadable".to_owned()))),
-            connect_ns: Some(self.number("connect_ns")),
-            zero_windows: Some(self.small("zero_windows")),
-            place: self.place(),
-            ways: Some(self.ways()),
         };
         (exchange, values)
     }
@@ -220,21 +216,6 @@ impl Fill {
             queue_ns: Some(self.number("queue_ns")),
             internal_ns: Some(self.number("internal_ns")),
             read_ns: Some(self.number("read_ns")),
-        }
-    }
-
-    fn place(&mut self) -> Option<v1::Place> {
-        let place = v1::Place { request: self.small(NONE), response: self.small(NONE) };
-        self.whole.then_some(place)
-    }
-
-    fn ways(&mut self) -> v1::Ways {
-        v1::Ways {
-            request_ns: self.number("request_way_ns").cast_signed(),
-            response_ns: self.number("response_way_ns").cast_signed(),
-            error_ns: self.number("way_error_ns"),
-            node: self.text("peer_node"),
-            id: self.number("peer_id"),
         }
     }
 

@@ -33,8 +33,7 @@ pub(super) fn largest(stop: &AtomicBool) -> Result<Memory> {
     Ok(largest)
 }
 
-/// Returns the bytes that a process holds now.
-pub(super) fn held(pid: u32) -> Result<u64> {
+fn held(pid: u32) -> Result<u64> {
     let folder = Path::new("/proc").join(pid.to_string());
     let read =
         |name: &str| std::fs::read_to_string(folder.join(name)).context("a process of the session is gone");

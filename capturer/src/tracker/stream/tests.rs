@@ -183,21 +183,6 @@ fn a_fin_or_urgent_byte_is_no_position() {
 }
 
 #[test]
-fn a_fin_lies_behind_the_bytes_that_its_read_returned() {
-    let mut kept = Kept::default();
-    let mut stream = stream();
-    let mut last = fixtures::event(IN, 103, b"def");
-    last.s1 += 1;
-    for event in [fixtures::event(IN, 100, b"abc"), last] {
-        stream.take(event, 200, &mut kept);
-        assert_eq!(stream.shifts(), [0, 0], "the packet that brought a byte is found by its number");
-    }
-    // Behind an urgent byte there are more, whose numbers count it.
-    stream.take(fixtures::event(IN, 107, b"ghi"), 200, &mut kept);
-    assert_eq!((stream.shifts(), kept.text(IN).as_str()), ([0, 1], "abcdefghi"));
-}
-
-#[test]
 fn two_urgent_bytes_before_one_read_are_no_positions() {
     let mut eaten = fixtures::event(IN, 103, b"def");
     eaten.s1 += 2;
