@@ -396,10 +396,7 @@ async fn the_end_of_capture_is_noted_once_the_api_takes_it() {
             _ if asked.starts_with("GET") => list(&[]),
             _ => status(404),
         });
-        let session = Session::begin(&launch()).await.unwrap();
-        session.drain("whoever", Duration::from_secs(1), Lag::GivenUp).await;
-        let terms = Terms { keep: Some(Duration::from_mins(5)) };
-        assert_eq!(keep(cluster, session, terms, Some(true)).await, Over::Gone);
+        assert_eq!(outlive(cluster).await, Over::Gone);
         let notes = notes(&seen);
         assert!(notes.iter().skip(4).any(Option::is_some), "{refusal}: {notes:?}");
         let first = notes.iter().flatten().next();
@@ -417,13 +414,18 @@ async fn capturers_are_removed_by_whoever_may_not_note_the_end() {
         _ if asked.starts_with("GET") => list(&[]),
         _ => status(404),
     });
-    let session = Session::begin(&launch()).await.unwrap();
-    session.drain("whoever", Duration::from_secs(1), Lag::GivenUp).await;
-    let terms = Terms { keep: Some(Duration::from_mins(5)) };
-    let kept = tokio::spawn(keep(cluster, session, terms, Some(true)));
+    let kept = tokio::spawn(outlive(cluster));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!kept.is_finished() && count(&seen, "DELETE daemonsets/capturer") > 0);
     assert_eq!(kept.await.unwrap(), Over::Gone);
+}
+
+/// Keeps a session that is to be there for five minutes after its capture, which has ended.
+async fn outlive(cluster: Cluster) -> Over {
+    let session = Session::begin(&launch()).await.unwrap();
+    session.drain("whoever", Duration::from_secs(1), Lag::GivenUp).await;
+    let terms = Terms { keep: Some(Duration::from_mins(5)) };
+    keep(cluster, session, terms, Some(true)).await
 }
 
 /// What each write of the Lease said of the end of capture.

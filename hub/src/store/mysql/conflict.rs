@@ -23,6 +23,8 @@ const LOST: [u16; 2] = [1205, 1213];
 const DUPLICATE_KEY: u16 = 1062;
 
 /// Counts how often a transaction was tried.
+///
+/// Each place has the loop itself: a closure that lends the connection makes a future that cannot change threads.
 #[derive(Debug)]
 pub(super) struct Tries {
     chooses_key: bool,
