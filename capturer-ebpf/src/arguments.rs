@@ -75,6 +75,12 @@ pub(crate) fn operation(call: u64) -> Option<Operation> {
     Some(Operation { shape, direction })
 }
 
+/// Whether a system call moves bytes between a pipe and something else.
+#[inline(always)]
+pub(crate) fn splices(call: u64) -> bool {
+    call == number::SPLICE
+}
+
 /// Whether a system call returns the descriptor of a connection that somebody else opened.
 #[inline(always)]
 pub(crate) fn accepts(call: u64) -> bool {
@@ -88,11 +94,14 @@ pub(crate) struct Arguments(pub(crate) [u64; 5]);
 #[cfg(bpf_target_arch = "x86_64")]
 mod registers {
     use super::{Arguments, read};
+    use crate::kernel::peek;
 
     const R10: u32 = 56;
     const ORIG_AX: u32 = 120;
     /// Code segment of 32-bit programs, whose calls have other numbers.
     const USER32_CS: u64 = 0x23;
+    /// What stands where the result comes until the call has one: `-ENOSYS`.
+    const NO_RESULT: u64 = -38_i64 as u64;
 
     pub(crate) fn number(regs: u64) -> Option<u64> {
         read::<u64>(regs, ORIG_AX)
@@ -106,6 +115,26 @@ mod registers {
             return None;
         }
         Some(Arguments([di, si, dx, r10, r8]))
+    }
+
+    #[inline(always)]
+    pub(crate) fn running(regs: *const u8) -> Option<(u64, Arguments)> {
+        const R8: u32 = 72;
+        const AX: u32 = 80;
+        const DX: u32 = 96;
+        const SI: u32 = 104;
+        const DI: u32 = 112;
+        const CS: u32 = 136;
+        // SAFETY: these are the offsets of registers, each of a word.
+        let [ax, call, cs] = unsafe { [peek(regs, AX), peek(regs, ORIG_AX), peek(regs, CS)] };
+        // Calls of 32-bit programs that move bytes have no number that one of these has, by whatever gate they come.
+        if cs == USER32_CS || ax != NO_RESULT {
+            return None;
+        }
+        // SAFETY: as above.
+        let arguments =
+            unsafe { [peek(regs, DI), peek(regs, SI), peek(regs, DX), peek(regs, R10), peek(regs, R8)] };
+        Some((call, Arguments(arguments)))
     }
 }
 
@@ -133,8 +162,22 @@ mod registers {
         }
         Some(Arguments([first, x1, x2, x3, x4]))
     }
+
+    #[inline(always)]
+    pub(crate) fn running(regs: *const u8) -> Option<(u64, Arguments)> {
+        let regs = regs as u64;
+        let [x0, x1, x2, x3, x4] = read::<[u64; 5]>(regs, 0)?;
+        let [pstate, first] = read::<[u64; 2]>(regs, PSTATE)?;
+        // The first argument's register takes the result.
+        if pstate & PSTATE_32 != 0 || x0 != first {
+            return None;
+        }
+        Some((number(regs)?, Arguments([first, x1, x2, x3, x4])))
+    }
 }
 
+/// The number and arguments of a call that has not returned; of 32-bit programs' calls nothing is known.
+pub(crate) use registers::running;
 pub(crate) use registers::{arguments, number};
 
 // === flags and messages ===
@@ -143,7 +186,9 @@ pub(crate) use registers::{arguments, number};
 pub(crate) const MSG_OOB: u32 = 0x1;
 pub(crate) const MSG_PEEK: u32 = 0x2;
 pub(crate) const MSG_TRUNC: u32 = 0x20;
+pub(crate) const MSG_DONTWAIT: u32 = 0x40;
 pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
+pub(crate) const MSG_WAITFORONE: u32 = 0x1_0000;
 
 /// Offset of `mmsghdr.msg_len`: the bytes that an element of an array of messages moved.
 const MESSAGE_MOVED: u64 = size_of::<Message>() as u64;

@@ -3,24 +3,32 @@
 //! Where they end, some other process runs, or none. So their owner is noted where they begin: when the process connects,
 //! and when it takes one that came in.
 
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
 use capturer_ebpf::{
     layout::{Opened, role},
     settings::{filter, total},
 };
 
 use crate::{
-    beginning, cgroup, connection,
+    beginning, cgroup, connection, filters,
     kernel::{self, limit},
     losses,
     memory::{Protocol, Scratch},
-    process, rings,
+    process, rings, running,
     scratch::{User, scratch},
     socket::{self, state},
 };
 
+/// The listening socket that a thread is closing, and with it the connections that nobody took.
+#[map]
+static CLOSING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
+
 /// `inet_sock_set_state`, before the connection is told: one that ends may have been none yet.
 #[inline(always)]
 pub(crate) fn state_changed(sk: u64, old: u8, new: u8) {
+    if kernel::at_sockets() && old == state::LISTEN && new == state::CLOSE {
+        let _: Result<(), i32> = CLOSING.insert(bpf_get_current_pid_tgid(), sk, 0);
+    }
     if new != state::CLOSE || !asked() {
         return;
     }
@@ -43,16 +51,68 @@ pub(crate) fn taken(descriptor: i64) -> u64 {
         return 0;
     }
     let Some(sk) = socket::of_descriptor(kernel::current_task(), descriptor as u64) else { return 0 };
-    let Some(opened) = connection::opened(sk) else { return 0 };
+    own(sk, User::Calls);
+    0
+}
+
+/// The running process uses a socket that carried nothing yet. Where no call is seen that returns connections, this is the
+/// first that is known of who took it.
+#[inline(never)]
+pub(crate) fn met(sk: u64) -> u64 {
+    if asked() && !running::in_kernel_thread() {
+        own(sk, User::Calls);
+    }
+    0
+}
+
+/// `tcp_destroy_sock`, before the connection is told: the running process closes a socket that carried nothing.
+#[inline(always)]
+pub(crate) fn left(sk: u64) {
+    if !kernel::at_sockets() {
+        return;
+    }
+    closed_listener(sk);
+    let Some(opened) = connection::opened(sk) else { return };
+    let waits = opened.attempt.pid == 0 && opened.attempt.at_ns != 0;
+    if waits && asked() && !closes_listener() && !running::in_kernel_thread() {
+        own_opened(sk, opened, User::States);
+    }
+}
+
+/// Whether the running thread is closing a listening socket, and with it connections that nobody took.
+#[inline(always)]
+fn closes_listener() -> bool {
+    CLOSING.get_ptr(bpf_get_current_pid_tgid()).is_some()
+}
+
+/// Notes that a listening socket is gone, if the running thread closes one.
+#[inline(always)]
+fn closed_listener(sk: u64) {
+    let key = bpf_get_current_pid_tgid();
+    // SAFETY: a value of the map, valid while this program runs.
+    if CLOSING.get_ptr(key).is_some_and(|closing| unsafe { *closing } == sk) {
+        let _: Result<(), i32> = CLOSING.remove(key);
+    }
+}
+
+/// Makes the running process the owner of a connection that somebody else opened.
+#[inline(always)]
+fn own(sk: u64, user: User) {
+    if let Some(opened) = connection::opened(sk) {
+        own_opened(sk, opened, user);
+    }
+}
+
+#[inline(always)]
+fn own_opened(sk: u64, opened: &mut Opened, user: User) {
     if opened.attempt.connection.role != role::SERVER || opened.attempt.pid != 0 {
-        return 0;
+        return;
     }
     opened.excluded |= process::sign(&mut opened.attempt);
     if opened.attempt.at_ns != 0 {
         // It was reset while it waited to be taken.
-        report(sk, opened, User::Calls);
+        report(sk, opened, user);
     }
-    0
 }
 
 #[inline(always)]
@@ -103,7 +163,7 @@ fn report(sk: u64, opened: &Opened, user: User) {
     if connection::peer_excluded(tuple, &attempt.connection) {
         return;
     }
-    if connection::wanted(&attempt.connection) {
+    if filters::wanted(&attempt.connection) {
         rings::send(&*attempt);
     } else {
         losses::count(total::SEEN);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
 use capturer_ebpf::{
-    layout::{coordinate, direction, flag, framing, placement, verdict},
+    layout::{Verdict, coordinate, direction, flag, framing, placement, verdict},
     settings::{ABSENT, total},
 };
 
@@ -11,14 +11,14 @@ use crate::{
         self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
         message_moved,
     },
-    attempt, beginning, cgroup, connection, datagram,
+    attempt, beginning, cgroup, connection, datagram, flow,
     gather::CALL_STEPS,
     kernel::{self, add, load, offset, read_user, store},
     losses,
     memory::{Call, Cursor, Draft, Grip, Message, Protocol, Scratch, Shape, StreamEntry},
     payload, process,
     scratch::{User, scratch},
-    socket,
+    socket, verdicts,
 };
 
 #[map]
@@ -57,7 +57,7 @@ pub(crate) fn returned(regs: u64, result: i64) {
     let key = bpf_get_current_pid_tgid();
     if let Some(call) = CALLS.get_ptr(key) {
         // SAFETY: a value of the map, valid while this program runs; copied before it is removed.
-        scratch.call = unsafe { *call };
+        unsafe { kernel::copy(&raw mut scratch.call, call) };
         let _: Result<(), i32> = CALLS.remove(key);
     } else if process::known(key) {
         return;
@@ -164,7 +164,7 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
     call.message_flags = match call.shape {
         Shape::Addressed | Shape::Messages => fourth as u32,
         Shape::Message => third as u32,
-        Shape::Buffer | Shape::Vector | Shape::Sendfile | Shape::Splice => 0,
+        Shape::Buffer | Shape::Vector | Shape::Sendfile | Shape::Splice | Shape::Elsewhere => 0,
     };
     call.unmarked = 0;
     call.no_enter = 0;
@@ -179,23 +179,34 @@ fn prepare(scratch: &mut Scratch, regs: u64, key: u64) -> Option<u64> {
         connection::forget(sk);
         return None;
     }
-    let looks =
-        call.direction == direction::IN && call.message_flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0;
-    if looks || !process::wanted(thread.pid, task) {
+    if looks(call.direction, call.message_flags) {
+        return None;
+    }
+    if !process::wanted(thread.pid, task) {
+        // Its packets were followed from the moment it was opened.
+        if flow::of_socket(sk).is_some() {
+            connection::forget(sk);
+        }
         return None;
     }
     Some(FOLLOWED)
 }
 
+/// Whether a call only looks at bytes, or takes those that are no part of the stream.
+#[inline(always)]
+pub(crate) fn looks(direction: u8, flags: u32) -> bool {
+    direction == direction::IN && flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0
+}
+
 /// Excludes the connection of an excluded process's call, and its peer on this machine.
 #[inline(always)]
-fn exclude(scratch: &mut Scratch) {
+pub(crate) fn exclude(scratch: &mut Scratch) {
     let (sk, protocol) = (scratch.call.sk, scratch.call.protocol);
     if protocol == Protocol::Udp {
         datagram::exclude(scratch, sk);
     } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
         // SAFETY: a value of the map, valid while this program runs.
-        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry });
+        connection::exclude(&mut scratch.tuple, unsafe { &mut *entry }, sk);
     }
 }
 
@@ -263,14 +274,34 @@ fn moved(bytes: u64, result: u64) -> u64 {
     }
     payload::fill(draft, call, bytes);
     position(draft, call, entry, bytes);
-    let decided = connection::decided(entry.connection.id);
+    let decided = verdicts::of(entry);
     losses::count(total::SEEN);
     if entry.filtered != 0 || decided.mode == verdict::IGNORE {
         losses::count(total::FILTERED);
+        flow::unfollow(&entry.connection, call.sk);
         return 0;
     }
+    let followed = want(draft, cursor, call, entry, &decided, bytes);
+    point(draft, cursor, call, result);
+    if followed {
+        draft.buffer = 0;
+    }
+    1
+}
+
+/// Says which bytes of the call are wanted; `true` where messages are followed through it.
+#[inline(always)]
+pub(crate) fn want(
+    draft: &mut Draft,
+    cursor: &mut Cursor,
+    call: &Call,
+    entry: &mut StreamEntry,
+    decided: &Verdict,
+    bytes: u64,
+) -> bool {
     entry.reported = 1;
-    draft.head.connection = entry.connection;
+    // SAFETY: both are aligned fields of structures of words.
+    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
     let (skip_until, boundary) = if call.direction == direction::OUT {
         (decided.skip_until[0], entry.boundary[0])
     } else {
@@ -283,14 +314,9 @@ fn moved(bytes: u64, result: u64) -> u64 {
     cursor.frames(decided.framing, draft.head.counter, skip_until.max(boundary));
     cursor.mode = u64::from(decided.mode);
     // Where messages were followed through a large call, they are until the calls begin where messages do.
-    let followed = decided.framing.kind != framing::NONE
+    decided.framing.kind != framing::NONE
         && boundary > draft.head.counter
-        && boundary < draft.head.counter + bytes;
-    point(draft, cursor, call, result);
-    if followed {
-        draft.buffer = 0;
-    }
-    1
+        && boundary < draft.head.counter + bytes
 }
 
 /// Says which bytes of the stream the call moved.
@@ -340,7 +366,7 @@ fn position(draft: &mut Draft, call: &Call, entry: &mut StreamEntry, bytes: u64)
 
 /// Points at the payload.
 #[inline(always)]
-fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
+pub(crate) fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
     if call.direction == direction::OUT && call.message_flags & MSG_OOB != 0 {
         draft.head.flags |= flag::URGENT;
         draft.head.moved -= 1;
@@ -357,7 +383,7 @@ fn point(draft: &mut Draft, cursor: &mut Cursor, call: &Call, result: u64) {
             draft.buffer = 0;
             cursor.point_messages(call.base, result);
         }
-        Shape::Sendfile | Shape::Splice => {
+        Shape::Sendfile | Shape::Splice | Shape::Elsewhere => {
             draft.head.flags |= flag::NO_PAYLOAD;
             draft.until = 0;
         }

@@ -2,23 +2,24 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use capturer_ebpf::{
-    layout::{
-        Connection, Ended, Framing, Kind, Opened, Verdict, coordinate, direction, phase, role, transport,
-        verdict,
-    },
-    settings::{NET_KEY_LEN, STREAMS, filter, total},
+    layout::{Connection, Ended, Kind, Opened, coordinate, direction, phase, role, transport},
+    settings::{STREAMS, filter, total},
 };
 
 use crate::{
+    beginning,
+    filters::wanted,
+    flow,
     kernel::{self, add, cpu, limit},
     losses,
     memory::{Ends, Protocol, Scratch, StreamEntry, Tuple},
-    process, rings,
+    packet, process, rings,
     scratch::{User, scratch},
-    socket::{self, state},
+    socket::{self, state, words},
+    verdicts,
 };
 
 /// A listening socket of a session of this program.
@@ -46,31 +47,18 @@ static LISTENERS: LruHashMap<Listener, u8> = LruHashMap::with_max_entries(1024, 
 #[map]
 static PEERS_GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 
-/// As many as there are entries of streams and of datagrams together.
+/// Ids given on this CPU, by [`User`].
 #[map]
-static VERDICTS: LruHashMap<u64, Verdict> = LruHashMap::with_max_entries(STREAMS + 16_384, 0);
+static IDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
-/// Ids given on this CPU.
-#[map]
-static IDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-#[map]
-static LOCAL_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(4096, 0);
-#[map]
-static REMOTE_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(4096, 0);
-#[map]
-static LOCAL_NETS: LpmTrie<[u8; NET_KEY_LEN], u8> = LpmTrie::with_max_entries(1024, 0);
-#[map]
-static REMOTE_NETS: LpmTrie<[u8; NET_KEY_LEN], u8> = LpmTrie::with_max_entries(1024, 0);
-
-/// A new connection id; only calls make them, and calls do not interrupt each other on one CPU.
+/// A new connection id. Calls do not interrupt each other on one CPU, and neither do state changes, but these do calls.
 #[inline(always)]
-pub(crate) fn next_id() -> u64 {
-    let Some(given) = IDS.get_ptr_mut(0) else { return 0 };
+pub(crate) fn next_id(user: User) -> u64 {
+    let Some(given) = IDS.get_ptr_mut(user as u32) else { return 0 };
     // SAFETY: this CPU's own value.
     unsafe {
         *given += 1;
-        (u64::from(cpu() + 1) << 44) | *given
+        (u64::from(cpu() + 1) << 44) | (u64::from(user as u32) << 43) | *given
     }
 }
 
@@ -86,15 +74,19 @@ pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol)
     if let Some(entry) = CONNECTIONS.get_ptr_mut(sk) {
         return Some(entry);
     }
-    make(&mut scratch.entry, sk, protocol);
+    make(scratch, sk, protocol);
     CONNECTIONS.get_ptr_mut(sk)
 }
 
 #[inline(never)]
-fn make(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
+fn make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> u64 {
+    let Scratch { entry, tuple, .. } = scratch;
     let born = socket::tcp_state(sk);
     let open = !unopened(born);
-    let id = next_id();
+    let opened = opened(sk);
+    // One that was seen to open has its id already: packets came before the first call.
+    let given = opened.as_ref().map_or(0, |opened| opened.attempt.connection.id);
+    let id = if given == 0 { next_id(User::Calls) } else { given };
     identify(&mut entry.connection, sk, protocol, id);
     entry.counter = [0; 2];
     entry.boundary = [0; 2];
@@ -108,16 +100,31 @@ fn make(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u64 {
     entry.born = born;
     entry.closed = 0;
     entry.last = [0; 2];
+    entry.decision = 0;
+    entry.clear_turns();
     if protocol == Protocol::Tcp && open {
         entry.first = [socket::sequence(sk, direction::OUT), socket::sequence(sk, direction::IN)];
     }
-    if let Some(opened) = OPENED.get_ptr(sk) {
-        // SAFETY: a value of the map, valid while this program runs.
-        let opened = unsafe { &*opened };
+    if let Some(opened) = opened {
+        if kernel::at_sockets() && protocol == Protocol::Tcp && open {
+            // Made when the first call is over, or in its middle: what it received, it received from the first byte on.
+            entry.first[1] = socket::first_received(sk);
+            entry.end[1] = entry.first[1];
+            entry.reached[1] = 1;
+        }
         entry.connection.role = opened.attempt.connection.role;
         entry.excluded = u8::from(opened.excluded != 0);
     }
     entry.filtered = u8::from(!wanted(&entry.connection));
+    if open && entry.excluded == 0 && entry.filtered == 0 && !peer_excluded(tuple, &entry.connection) {
+        if given == 0 {
+            flow::follow(tuple, &entry.connection, sk);
+        } else if let Some(opened) = self::opened(sk)
+            && opened.attempt.connection.role == role::CLIENT
+        {
+            packet::connected(id, opened.attempt.begun_ns, opened.attempt.at_ns);
+        }
+    }
     // Another CPU may have made it first, then that one counts; a full map is seen by the caller.
     let _: Result<(), i32> = CONNECTIONS.insert(sk, &*entry, u64::from(aya_ebpf::bindings::BPF_NOEXIST));
     0
@@ -141,6 +148,21 @@ pub(crate) fn refresh(entry: &mut StreamEntry, sk: u64, protocol: Protocol) -> u
     0
 }
 
+/// Follows the packets of a connection that is established just now, before its first call.
+#[inline(always)]
+fn established(sk: u64, opened: &mut Opened, tuple: &mut Tuple) {
+    if !flow::asked() || opened.excluded != 0 || socket::has_upper_protocol(sk) {
+        return;
+    }
+    let role = opened.attempt.connection.role;
+    identify(&mut opened.attempt.connection, sk, Protocol::Tcp, next_id(User::States));
+    opened.attempt.connection.role = role;
+    let connection = &opened.attempt.connection;
+    if wanted(connection) && !peer_excluded(tuple, connection) {
+        flow::follow(tuple, connection, sk);
+    }
+}
+
 #[inline(always)]
 pub(crate) fn identify(connection: &mut Connection, sk: u64, protocol: Protocol, id: u64) {
     connection.id = id;
@@ -158,44 +180,6 @@ pub(crate) fn identify(connection: &mut Connection, sk: u64, protocol: Protocol,
     connection.remote = remote;
 }
 
-// === filters and verdicts ===
-
-/// Whether the filters ask for a connection.
-#[inline(always)]
-pub(crate) fn wanted(connection: &Connection) -> bool {
-    let filters = limit!(filters);
-    if filters & filter::LOCAL_PORTS != 0 && LOCAL_PORTS.get_ptr(connection.local_port).is_none() {
-        return false;
-    }
-    if filters & filter::REMOTE_PORTS != 0 && REMOTE_PORTS.get_ptr(connection.remote_port).is_none() {
-        return false;
-    }
-    if filters & filter::LOCAL_NETS != 0
-        && LOCAL_NETS.get(net_key(connection.family, &connection.local)).is_none()
-    {
-        return false;
-    }
-    filters & filter::REMOTE_NETS == 0
-        || REMOTE_NETS.get(net_key(connection.family, &connection.remote)).is_some()
-}
-
-#[inline(always)]
-fn net_key(family: u8, address: &[u8; 16]) -> Key<[u8; NET_KEY_LEN]> {
-    let mut data = [0; NET_KEY_LEN];
-    data[0] = family;
-    data[1..].copy_from_slice(address);
-    Key::new(8 * NET_KEY_LEN as u32, data)
-}
-
-/// What the capturer decided about a connection.
-#[inline(always)]
-pub(crate) fn decided(id: u64) -> Verdict {
-    let framing = Framing { kind: 0, header: 0, at: 0, width: 0, beyond: 0, big_endian: 0, keep: 0 };
-    let undecided = Verdict { mode: verdict::UNDECIDED, framing, skip_until: [0; 2] };
-    // SAFETY: a value of the map, valid while this program runs.
-    VERDICTS.get_ptr(id).map_or(undecided, |verdict| unsafe { *verdict })
-}
-
 // === exclusion ===
 
 #[inline(always)]
@@ -211,8 +195,8 @@ fn reversed(tuple: &mut Tuple, connection: &Connection) {
         netns: loopback_namespace(connection),
         local_port: connection.remote_port,
         remote_port: connection.local_port,
-        local: connection.remote,
-        remote: connection.local,
+        local: words(&connection.remote),
+        remote: words(&connection.local),
     };
 }
 
@@ -247,17 +231,18 @@ pub(crate) fn peer_excluded(tuple: &mut Tuple, connection: &Connection) -> bool 
         netns: loopback_namespace(connection),
         local_port: connection.local_port,
         remote_port: connection.remote_port,
-        local: connection.local,
-        remote: connection.remote,
+        local: words(&connection.local),
+        remote: words(&connection.remote),
     };
     PEERS.get_ptr(&*tuple).is_some()
 }
 
-/// Excludes a connection and its peer.
+/// Excludes the connection of a socket, and its peer.
 #[inline(always)]
-pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut StreamEntry) {
+pub(crate) fn exclude(tuple: &mut Tuple, entry: &mut StreamEntry, sk: u64) {
     if entry.excluded == 0 {
         entry.excluded = 1;
+        flow::unfollow(&entry.connection, sk);
         exclude_peer(tuple, &entry.connection);
     }
 }
@@ -288,8 +273,14 @@ pub(crate) fn state_changed(sk: u64, old: u8, new: u8) {
         (state::SYN_SENT, state::ESTABLISHED) => {
             let Some(opened) = opened(sk) else { return };
             opened.attempt.phase = phase::OPEN;
+            opened.attempt.at_ns = kernel::now();
             if opened.excluded != 0 {
                 exclude_peer_of(sk, protocol);
+            }
+            if protocol == Protocol::Tcp
+                && let Some(Scratch { tuple, .. }) = scratch(User::States)
+            {
+                established(sk, opened, tuple);
             }
         }
         (state::SYN_RECV, state::ESTABLISHED) => accepted(sk, protocol),
@@ -381,10 +372,15 @@ fn accepted(sk: u64, protocol: Protocol) {
     if excluded != 0 {
         exclude_peer_of(sk, protocol);
     }
-    if let Some(Scratch { opened, .. }) = scratch(User::States) {
+    if let Some(Scratch { opened, tuple, .. }) = scratch(User::States) {
         // Nobody has taken it yet.
         opened.attempt.pid = 0;
         opened.excluded = u64::from(excluded);
+        opened.attempt.connection.id = 0;
+        opened.attempt.connection.role = role::SERVER;
+        if protocol == Protocol::Tcp {
+            established(sk, opened, tuple);
+        }
         note(opened, sk, role::SERVER, phase::OPEN);
     }
     let Some(entry) = lookup(sk) else { return };
@@ -416,10 +412,15 @@ fn listener(sk: u64) -> Listener {
 /// `tcp_destroy_sock`: the socket is gone, its address may be reused at once.
 #[inline(always)]
 pub(crate) fn ended(sk: u64) {
+    if beginning::over() {
+        // What it moved since is not missing.
+        return;
+    }
     if let Some(opened) = opened(sk) {
         if unheard(sk, opened) {
             losses::lost(total::MISS);
         }
+        flow::unfollow(&opened.attempt.connection, sk);
         let _: Result<(), i32> = OPENED.remove(sk);
     }
     let Some(entry) = lookup(sk) else { return };
@@ -441,13 +442,15 @@ fn unheard(sk: u64, opened: &Opened) -> bool {
 /// should the process be wanted later, it is like one that was open before the capture began.
 #[inline(always)]
 pub(crate) fn forget(sk: u64) {
-    if OPENED.get_ptr(sk).is_some() {
+    if let Some(opened) = opened(sk) {
+        flow::unfollow(&opened.attempt.connection, sk);
         let _: Result<(), i32> = OPENED.remove(sk);
     }
     let Some(entry) = lookup(sk) else { return };
     // SAFETY: a value of the map, valid while this program runs.
-    let id = unsafe { (*entry).connection.id };
-    let _: Result<(), i32> = VERDICTS.remove(id);
+    let entry = unsafe { &*entry };
+    flow::unfollow(&entry.connection, sk);
+    verdicts::forget(entry.connection.id);
     let _: Result<(), i32> = CONNECTIONS.remove(sk);
 }
 
@@ -467,7 +470,8 @@ fn end(sk: u64, entry: &StreamEntry) {
             });
         }
     }
-    let _: Result<(), i32> = VERDICTS.remove(entry.connection.id);
+    flow::unfollow(&entry.connection, sk);
+    verdicts::forget(entry.connection.id);
     let _: Result<(), i32> = CONNECTIONS.remove(sk);
 }
 

@@ -11,17 +11,14 @@ use capturer_ebpf::{
 
 use crate::{
     arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
-    connection,
-    kernel::{add, read_user},
+    connection, filters,
+    kernel::{self, add, read_user},
     losses,
-    memory::{DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
-    payload,
+    memory::{Call, DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
+    payload, peer,
     scratch::{User, scratch},
-    socket,
+    socket, verdicts,
 };
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 #[map]
 static DATAGRAMS: LruHashMap<DatagramKey, DatagramEntry> = LruHashMap::with_max_entries(16_384, 0);
@@ -36,13 +33,40 @@ pub(crate) fn one(result: u64) -> u64 {
     } else {
         Message { address: call.address, ..Message::NONE }
     };
-    let mut bytes = result;
-    let mut flags = 0;
-    if matches!(call.shape, Shape::Buffer | Shape::Addressed) && bytes > call.count {
-        bytes = call.count;
-        flags = flag::CUT;
-    }
+    let (bytes, flags) = taken(call, result);
     scratch.bytes = bytes;
+    datagram(scratch, flags)
+}
+
+/// Returns how many bytes of a datagram a call has, and the flag that says that there were more.
+#[inline(always)]
+fn taken(call: &Call, result: u64) -> (u64, u16) {
+    let single = matches!(call.shape, Shape::Buffer | Shape::Addressed);
+    if single && result > call.count { (call.count, flag::CUT) } else { (result, 0) }
+}
+
+/// A UDP socket moved one datagram; 0 when there is nothing to send.
+#[inline(never)]
+pub(crate) fn at_socket(result: u64) -> u64 {
+    let Some(scratch) = scratch(User::Calls) else { return 0 };
+    let call = &scratch.call;
+    scratch.message = match call.shape {
+        Shape::Message => read_user::<Message>(call.base).unwrap_or(Message::NONE),
+        Shape::Addressed => Message { address: call.address, ..Message::NONE },
+        Shape::Buffer
+        | Shape::Vector
+        | Shape::Messages
+        | Shape::Sendfile
+        | Shape::Splice
+        | Shape::Elsewhere => Message::NONE,
+    };
+    scratch.inner_address = 0;
+    let (bytes, flags) = taken(call, result);
+    scratch.bytes = bytes;
+    if call.direction == direction::IN && matches!(call.shape, Shape::Addressed | Shape::Message) {
+        peer::find_sender(bytes);
+    }
+    let Some(scratch) = self::scratch(User::Calls) else { return 0 };
     datagram(scratch, flags)
 }
 
@@ -79,7 +103,9 @@ extern "C" fn one_of_many(index: u64) -> u32 {
 fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     scratch.ends = socket::ends(scratch.call.sk);
     if scratch.ends.remote_port == 0 && scratch.message.address != 0 {
-        peer(&mut scratch.ends, scratch.message.address);
+        let inner = kernel::at_sockets() && scratch.inner_address != 0;
+        let memory = if inner { Memory::Kernel } else { Memory::Process };
+        peer(&mut scratch.ends, memory, scratch.message.address);
     }
     let Some(entry) = lookup_or_make(scratch) else {
         losses::lost(total::MAP);
@@ -93,6 +119,10 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
     }
     losses::count(total::SEEN);
     payload::fill(draft, call, *bytes);
+    if kernel::at_sockets() {
+        draft.head.enter_ns = draft.head.exit_ns;
+        draft.head.flags |= flag::ONLY_END;
+    }
     if call.direction == direction::OUT {
         draft.head.counter = entry.counter[0];
         add(&raw mut entry.counter[0], 1);
@@ -100,11 +130,12 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
         draft.head.counter = entry.counter[1];
         add(&raw mut entry.counter[1], 1);
     }
-    if entry.filtered != 0 || connection::decided(entry.connection.id).mode == verdict::IGNORE {
+    if entry.filtered != 0 || verdicts::decided(entry.connection.id).mode == verdict::IGNORE {
         losses::count(total::FILTERED);
         return 0;
     }
-    draft.head.connection = entry.connection;
+    // SAFETY: both are aligned fields of structures of words.
+    unsafe { kernel::copy(&raw mut draft.head.connection, &raw const entry.connection) };
     draft.head.flags |= flags;
     draft.from = 0;
     cursor.unframed();
@@ -116,23 +147,40 @@ fn datagram(scratch: &mut Scratch, flags: u16) -> u64 {
         payload::take_vectors(draft, cursor, message.vectors, message.count);
     } else if call.shape == Shape::Vector {
         payload::take_vectors(draft, cursor, call.base, call.count);
+    } else if call.shape == Shape::Elsewhere {
+        draft.head.flags |= flag::NO_PAYLOAD;
+        draft.until = 0;
     } else {
         payload::take_buffer(draft, cursor, call.base, call.count);
     }
     1
 }
 
-/// Takes the peer from the address that the process gave or was given.
+/// Whose memory an address is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Process,
+    Kernel,
+}
+
+impl Memory {
+    #[inline(always)]
+    fn read<T: Copy>(self, at: u64) -> Option<T> {
+        if self == Memory::Kernel { kernel::read(at, 0) } else { read_user(at) }
+    }
+}
+
+/// Takes the peer from the address that the process gave or is given.
 #[inline(always)]
-fn peer(ends: &mut Ends, address: u64) {
-    let Some([family, port]) = read_user::<[u16; 2]>(address) else { return };
-    if family == AF_INET {
-        if let Some(remote) = read_user::<[u8; 4]>(address.wrapping_add(4)) {
+fn peer(ends: &mut Ends, memory: Memory, address: u64) {
+    let Some([family, port]) = memory.read::<[u16; 2]>(address) else { return };
+    if family == socket::AF_INET {
+        if let Some(remote) = memory.read::<[u8; 4]>(address.wrapping_add(4)) {
             ends.remote = socket::v4(remote);
             ends.family = 4;
         }
-    } else if family == AF_INET6 {
-        if let Some(remote) = read_user::<[u8; 16]>(address.wrapping_add(8)) {
+    } else if family == socket::AF_INET6 {
+        if let Some(remote) = memory.read::<[u8; 16]>(address.wrapping_add(8)) {
             let mapped = socket::mapped(&remote);
             ends.remote = if mapped { socket::unmapped(&remote) } else { remote };
             ends.family = if mapped { 4 } else { 6 };
@@ -160,10 +208,10 @@ fn lookup_or_make(scratch: &mut Scratch) -> Option<*mut DatagramEntry> {
         }
         // Another socket at the same address in memory.
     }
-    identify(&mut made.connection, call.sk, ends, connection::next_id());
+    identify(&mut made.connection, call.sk, ends, connection::next_id(User::Calls));
     made.counter = [0; 2];
     made.excluded = u32::from(connection::peer_excluded(tuple, &made.connection));
-    made.filtered = u32::from(!connection::wanted(&made.connection));
+    made.filtered = u32::from(!filters::wanted(&made.connection));
     let _: Result<(), i32> = DATAGRAMS.insert(&*key, &*made, 0);
     DATAGRAMS.get_ptr_mut(&*key)
 }

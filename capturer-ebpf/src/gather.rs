@@ -19,7 +19,7 @@ use crate::{
     connection,
     cursor::{WALK_ON, WALK_OVER, largest_payload},
     frames,
-    kernel::barrier,
+    kernel::{self, barrier},
     losses,
     memory::{Cursor, Draft, Scratch},
     rings,
@@ -193,11 +193,11 @@ fn finish(draft: &mut Draft, cursor: &mut Cursor, gathered: *mut u8) {
     draft.head.captured = cursor.fill as u32;
     draft.head.offset = cursor.begin as u32;
     // SAFETY: the head has its room in front of the payload, aligned to eight bytes.
-    unsafe { gathered.cast::<Moved>().write(draft.head) };
+    unsafe { kernel::copy(gathered.cast::<Moved>(), &raw const draft.head) };
     if !rings::output(gathered, LARGEST_HEAD + (barrier(cursor.fill) & FILL_MASK)) {
         draft.head.captured = 0;
         // SAFETY: as above.
-        unsafe { gathered.cast::<Moved>().write(draft.head) };
+        unsafe { kernel::copy(gathered.cast::<Moved>(), &raw const draft.head) };
         if !rings::output(gathered, LARGEST_HEAD) {
             losses::count(total::RING);
             return;

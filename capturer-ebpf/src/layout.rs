@@ -24,6 +24,14 @@ pub enum Kind {
     Piece = 6,
     /// [`Attempt`]: a connection was over before a byte went either way.
     Attempt = 7,
+    /// [`Packet`]: a packet crossed an interface.
+    Packet = 8,
+    /// [`Arrival`]: bytes came into a socket.
+    Arrival = 9,
+    /// [`Retransmit`]: bytes were sent again.
+    Retransmit = 10,
+    /// [`Connected`]: how long a connection took to open.
+    Connected = 11,
 }
 
 /// Direction of bytes, seen from the process that made the call.
@@ -79,6 +87,8 @@ pub mod flag {
     /// The call sent one byte more, after these: an urgent byte (`MSG_OOB`), which is no part of what the peer reads
     /// in order, but has a sequence number. So `s1 - s0` is `moved + 1`.
     pub const URGENT: u16 = 1 << 7;
+    /// Nothing was seen of the call before its end: `enter_ns` is when it returned.
+    pub const ONLY_END: u16 = 1 << 8;
 }
 
 /// The socket a record is about.
@@ -123,7 +133,8 @@ pub struct Moved {
     pub captured: u32,
     /// The connection.
     pub connection: Connection,
-    /// When the call entered, `CLOCK_MONOTONIC` nanoseconds.
+    /// When the call entered, `CLOCK_MONOTONIC` nanoseconds. Where sockets tell of the bytes: when it first held the stream's
+    /// lock with room to send, or began to copy what it received.
     pub enter_ns: u64,
     /// When it returned.
     pub exit_ns: u64,
@@ -218,6 +229,101 @@ pub struct Attempt {
     pub comm: [u8; COMM_LEN],
     /// Id of its control group, 0 when the kernel has none.
     pub cgroup: u64,
+}
+
+/// Bytes of an interface's name, as in `net_device.name`.
+pub const INTERFACE_NAME_LEN: usize = 16;
+
+/// Bits of [`Packet::flags`].
+pub mod packet {
+    /// The interface sends it; else it receives it.
+    pub const TRANSMIT: u8 = 1 << 0;
+    /// Its sender has no room for more.
+    pub const ZERO_WINDOW: u8 = 1 << 1;
+}
+
+/// A packet with payload of a followed connection crossed an interface, or one that says that its sender has no room.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// [`Kind::Packet`].
+    pub kind: u8,
+    /// Bits of [`packet`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// Inode of the interface's network namespace.
+    pub netns: u32,
+    /// Connections that it belongs to: its sender's and its receiver's; 0 for one that is not followed.
+    pub connections: [u64; 2],
+    /// When, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// TCP sequence number of its first byte.
+    pub seq: u32,
+    /// Payload bytes; merged packets count as one.
+    pub bytes: u32,
+    /// Inodes of the namespaces of its sender's and its receiver's socket; 0 for unknown.
+    pub sockets: [u32; 2],
+    /// Name of the interface, NUL padded.
+    pub name: [u8; INTERFACE_NAME_LEN],
+}
+
+/// Bytes came into a socket, in order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// [`Kind::Arrival`].
+    pub kind: u8,
+    /// 1 where `seq` ends one packet, of which nothing says whether all before it came; 0 where all up to it are there.
+    pub alone: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// TCP sequence number behind the last byte.
+    pub seq: u32,
+    /// Id of the connection.
+    pub connection: u64,
+    /// When, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// Of one packet: its payload bytes.
+    pub bytes: u32,
+    /// Zero.
+    pub unused: u32,
+}
+
+/// Bytes were sent again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retransmit {
+    /// [`Kind::Retransmit`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// TCP sequence number of the first byte.
+    pub seq: u32,
+    /// Id of the connection.
+    pub connection: u64,
+    /// When, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
+    /// How many bytes.
+    pub bytes: u32,
+    /// Segments that the connection has sent again so far, this included, as the kernel counts them.
+    pub total: u32,
+}
+
+/// How long a connection took to open; told with its first call, by the end that connected.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// [`Kind::Connected`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+    /// Id of the connection.
+    pub connection: u64,
+    /// When the SYN was sent, `CLOCK_MONOTONIC` nanoseconds.
+    pub begun_ns: u64,
+    /// When it was established.
+    pub at_ns: u64,
 }
 
 /// How far a connection came.

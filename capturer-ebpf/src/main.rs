@@ -1,4 +1,4 @@
-//! The kernel programs: raw tracepoints, attached without tracefs.
+//! The kernel programs: raw tracepoints, attached without tracefs; those of packets by their types, where the kernel has them.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -20,26 +20,45 @@
 )]
 #![expect(clippy::needless_pass_by_value, reason = "the entry points' signature")]
 
+mod alias;
 mod arguments;
 mod attempt;
+mod batch;
 mod beginning;
 mod call;
+mod caller;
 mod cgroup;
 mod connection;
 mod cursor;
 mod datagram;
+mod filters;
+mod flow;
 mod frames;
 mod gather;
+mod header;
 mod kernel;
 mod losses;
 mod memory;
+mod moved;
+mod nat;
+mod packet;
 mod payload;
+mod peer;
 mod process;
 mod rings;
+mod running;
 mod scratch;
 mod socket;
+mod turn;
+mod verdicts;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map, raw_tracepoint},
+    maps::ProgramArray,
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use capturer_ebpf::settings::total;
+use kernel::Typed;
 
 /// Programs that read kernel memory must be GPL-compatible.
 #[unsafe(no_mangle)]
@@ -67,6 +86,70 @@ fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
     0
 }
 
+/// `sock_send_length(sk, ret, flags)`, since Linux 6.3: a socket's operation that sends is over.
+#[raw_tracepoint]
+fn sock_send_length(context: RawTracePointContext) -> i32 {
+    if moved::sent(context.arg(0), context.arg(1)) {
+        go_on(&context);
+    }
+    0
+}
+
+/// `sock_recv_length(sk, ret, flags)`, since Linux 6.3: a socket's operation that receives is over.
+#[raw_tracepoint]
+fn sock_recv_length(context: RawTracePointContext) -> i32 {
+    let flags: i32 = context.arg(2);
+    if moved::received(context.arg(0), context.arg(1), flags as u32) {
+        go_on(&context);
+    }
+    0
+}
+
+/// The program in which those of both directions go on: verifying it takes most of the time of a start.
+#[map]
+static DELIVERY: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Goes on in [`moved_payload`].
+#[inline(always)]
+fn go_on(context: &RawTracePointContext) {
+    // SAFETY: what it needs is in the working memory of this CPU.
+    unsafe { DELIVERY.tail_call(context, 0) };
+    // It did not.
+    losses::count(total::MISS);
+}
+
+/// Sends the draft in the working memory.
+#[raw_tracepoint]
+fn moved_payload(_context: RawTracePointContext) -> i32 {
+    payload::deliver();
+    0
+}
+
+/// `tcp_sendmsg_locked`, for the source at sockets.
+#[raw_tracepoint]
+fn stream_appended(context: RawTracePointContext) -> i32 {
+    let (sk, message) = (context.arg(0), context.arg(1));
+    if !turn::appending(sk, message) && moved::admit_sender(sk) != 0 {
+        turn::appending(sk, message);
+    }
+    0
+}
+
+/// `skb_copy_datagram_iovec(skb, len)`: bytes in a socket's queue are about to be copied to whoever receives them.
+#[raw_tracepoint]
+fn skb_copy_datagram_iovec(context: RawTracePointContext) -> i32 {
+    let bytes: i32 = context.arg(1);
+    turn::copying(context.arg(0), bytes as u32);
+    0
+}
+
+/// `tcp_rcv_space_adjust(sk)`: bytes were taken from a socket's queue.
+#[raw_tracepoint]
+fn tcp_rcv_space_adjust(context: RawTracePointContext) -> i32 {
+    moved::spliced(context.arg(0));
+    0
+}
+
 /// `inet_sock_set_state(sk, oldstate, newstate)`.
 #[raw_tracepoint]
 fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
@@ -79,6 +162,7 @@ fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
 /// `tcp_destroy_sock(sk)`.
 #[raw_tracepoint]
 fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
+    attempt::left(context.arg(0));
     connection::ended(context.arg(0));
     0
 }
@@ -94,6 +178,55 @@ fn sched_process_exec(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 fn sched_process_exit(context: RawTracePointContext) -> i32 {
     process::exited(context.arg(0));
+    0
+}
+
+/// `net_dev_start_xmit(skb, dev)`.
+#[btf_tracepoint(function = "net_dev_start_xmit")]
+fn transmitted(context: BtfTracePointContext) -> i32 {
+    packet::transmitted(Typed(context.arg(0)), Typed(context.arg(1)));
+    0
+}
+
+/// The same, where the kernel has no types.
+#[raw_tracepoint]
+fn net_dev_start_xmit(context: RawTracePointContext) -> i32 {
+    packet::transmitted::<u64>(context.arg(0), context.arg(1));
+    0
+}
+
+/// `netif_receive_skb(skb)`.
+#[btf_tracepoint(function = "netif_receive_skb")]
+fn received(context: BtfTracePointContext) -> i32 {
+    packet::received(Typed(context.arg(0)));
+    0
+}
+
+/// The same, where the kernel has no types.
+#[raw_tracepoint]
+fn netif_receive_skb(context: RawTracePointContext) -> i32 {
+    packet::received::<u64>(context.arg(0));
+    0
+}
+
+/// `sk_data_ready(sk)`, since Linux 6.3.
+#[raw_tracepoint]
+fn sk_data_ready(context: RawTracePointContext) -> i32 {
+    packet::readable(context.arg(0));
+    0
+}
+
+/// `tcp_probe(sk, skb)`, where there is no `sk_data_ready`.
+#[raw_tracepoint]
+fn tcp_probe(context: RawTracePointContext) -> i32 {
+    packet::probed(context.arg(0), context.arg(1));
+    0
+}
+
+/// `tcp_retransmit_skb(sk, skb, …)`.
+#[raw_tracepoint]
+fn tcp_retransmit_skb(context: RawTracePointContext) -> i32 {
+    packet::sent_again(context.arg(0), context.arg(1));
     0
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Plain data: everything here may be used everywhere, and uses nothing itself but the layout that the capturer shares.
 
-use capturer_ebpf::layout::{Connection, Framing, Moved, Opened};
+use capturer_ebpf::layout::{Connection, Framing, Moved, Opened, Verdict};
 
 // === calls ===
 
@@ -24,6 +24,8 @@ pub(crate) enum Shape {
     Sendfile = 5,
     /// `(in, offset, out, …)`: the same, either way.
     Splice = 6,
+    /// By no call of the thread that names the bytes (`io_uring` and the like): a length, and no text.
+    Elsewhere = 7,
 }
 
 /// A call that has entered.
@@ -73,6 +75,44 @@ pub(crate) enum Grip {
     Whole = 1,
     /// It let go of the lock to wait for room, and others wrote meanwhile.
     Torn = 2,
+}
+
+/// A thread's turn at a stream: what was seen of a call while it held the stream's lock, until it returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    /// When it had its turn first.
+    pub(crate) at_ns: u64,
+    /// The thread, by the number that the kernel itself has for it; 0 for none.
+    pub(crate) thread: u32,
+    /// Where its bytes begin, by `grip`.
+    pub(crate) start: u32,
+    /// Sent: bytes that it had to append at first. Received: bytes that were copied so far.
+    pub(crate) bytes: u32,
+    pub(crate) grip: Grip,
+    pub(crate) reserved: [u8; 3],
+}
+
+impl Turn {
+    /// No turn.
+    pub(crate) const NONE: Turn =
+        Turn { at_ns: 0, thread: 0, start: 0, bytes: 0, grip: Grip::None, reserved: [0; 3] };
+}
+
+/// A thread whose calls are followed, and what they are reported with.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    /// The kernel's set of its control groups.
+    pub(crate) groups: u64,
+    /// Id of its control group.
+    pub(crate) cgroup: u64,
+    /// The thread, by the number that the kernel itself has for it; 0 for none.
+    pub(crate) thread: u32,
+    /// How often something had been decided about processes and groups by then.
+    pub(crate) as_of: u32,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
 }
 
 // === memory of the calling process ===
@@ -133,15 +173,40 @@ pub(crate) struct Ends {
     pub(crate) remote: [u8; 16],
 }
 
-/// The ends of a socket as its peer sees them.
+/// The two ends of a socket or a packet, as a key. Addresses are the 16 bytes of the event layout in two words, which the
+/// kernel's machine moves at once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Tuple {
     pub(crate) netns: u32,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
-    pub(crate) local: [u8; 16],
-    pub(crate) remote: [u8; 16],
+    pub(crate) local: [u64; 2],
+    pub(crate) remote: [u64; 2],
+}
+
+/// The followed connections with the same two ends, by the slot of each end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    /// Ids of the connections, 0 for none.
+    pub(crate) ids: [u64; 2],
+    /// Inodes of the namespaces of their sockets.
+    pub(crate) netns: [u32; 2],
+    /// How many namespaces have a socket with this end; with more than one nobody knows whose a packet is.
+    pub(crate) claims: [u32; 2],
+    /// 1 when the flow has other ends on the other side of a translation.
+    pub(crate) translated: u32,
+    pub(crate) reserved: u32,
+}
+
+/// The other ends of a flow, on the other side of a translation.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Alias {
+    pub(crate) key: Tuple,
+    /// 1 when the slots of the two ends have changed places.
+    pub(crate) swapped: u32,
 }
 
 /// A followed TCP socket.
@@ -175,6 +240,39 @@ pub(crate) struct StreamEntry {
     pub(crate) closed: u8,
     /// Sequence numbers when the connection was closed, by direction: a close without lingering moves the socket's own.
     pub(crate) last: [u32; 2],
+    /// What the capturer decided about it, as of `decision`.
+    pub(crate) verdict: Verdict,
+    pub(crate) decision: u64,
+    /// The rest is of the source at sockets: who made the last call.
+    pub(crate) caller: Caller,
+    /// The turn of a call that has not returned, by direction.
+    pub(crate) turns: [Turn; 2],
+    /// Where the last call's bytes ended, by direction, if `reached` says so.
+    pub(crate) end: [u32; 2],
+    /// The descriptors, and the one of them, by which a call reached the socket last.
+    pub(crate) files: u64,
+    pub(crate) descriptor: u32,
+    /// 1 when `end` is set, by direction.
+    pub(crate) reached: [u8; 2],
+    /// 1 once two threads had turns at the same time.
+    pub(crate) crowded: u8,
+    /// 1 when the capturer wants nothing of it.
+    pub(crate) ignored: u8,
+}
+
+impl StreamEntry {
+    /// Clears what the source at sockets keeps.
+    #[inline(always)]
+    pub(crate) fn clear_turns(&mut self) {
+        self.caller.thread = 0;
+        self.turns = [Turn::NONE; 2];
+        self.end = [0; 2];
+        self.files = 0;
+        self.descriptor = 0;
+        self.reached = [0; 2];
+        self.crowded = 0;
+        self.ignored = 0;
+    }
 }
 
 /// A socket and a peer.
@@ -281,6 +379,10 @@ pub(crate) struct Scratch {
     pub(crate) ends: Ends,
     /// Bytes of the datagram that is looked at, or of the messages of a call.
     pub(crate) bytes: u64,
+    /// 1 when the address of `message` is one of the kernel's own.
+    pub(crate) inner_address: u64,
+    /// Where the registers of the running call are.
+    pub(crate) registers: u64,
     pub(crate) datagram_key: DatagramKey,
     pub(crate) datagram_entry: DatagramEntry,
 }

@@ -77,6 +77,16 @@ pub(crate) extern "C" fn deliver() -> u32 {
     0
 }
 
+/// Sends the draft of the working memory without its bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn deliver_bare() -> u32 {
+    if let Some(scratch) = scratch(User::Calls) {
+        bare(&mut scratch.draft);
+    }
+    0
+}
+
 /// Sends a draft whose bytes are one buffer and fit one record; `false` when they have to be gathered.
 #[inline(always)]
 fn send_whole(scratch: &mut Scratch) -> bool {
@@ -165,7 +175,7 @@ fn finish(draft: &mut Draft, room: *mut u8, captured: u64, failed: bool) {
         draft.head.flags |= flag::FAULT;
     }
     // SAFETY: every record has room for the head; records are aligned to eight bytes.
-    unsafe { room.cast::<Moved>().write(draft.head) };
+    unsafe { kernel::copy(room.cast::<Moved>(), &raw const draft.head) };
     rings::submit(room);
     losses::count(if failed { total::FAULT } else { total::DELIVERED });
 }

@@ -1,9 +1,11 @@
 //! Processes as the capturer sees them: ids in its PID namespace, names, who is excluded, who is asked for.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated as helper},
     macros::map,
-    maps::{HashMap, LruHashMap},
+    maps::{Array, HashMap, LruHashMap},
 };
 use capturer_ebpf::{
     layout::{Attempt, COMM_LEN, Kind, Process, placement},
@@ -18,6 +20,10 @@ use crate::{
 
 /// Deepest nesting of PID namespaces that the kernel allows.
 const MAX_PID_LEVELS: u32 = 32;
+
+/// How often something was decided about processes or their groups.
+#[map]
+static STANDINGS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// A thread that made a call since the capture began.
 #[repr(C)]
@@ -54,17 +60,23 @@ pub(crate) fn known(key: u64) -> bool {
 /// The running thread's ids, resolved once per thread, and its control group, resolved when it moved.
 #[inline(always)]
 pub(crate) fn current(key: u64, task: u64) -> Option<Thread> {
+    resolve(key, task).map(|(thread, _)| thread)
+}
+
+/// The same, and whether it was known before.
+#[inline(always)]
+pub(crate) fn resolve(key: u64, task: u64) -> Option<(Thread, bool)> {
     let groups = cgroup::groups(task);
-    let mut thread = if let Some(thread) = THREADS.get_ptr(key) {
+    let (mut thread, known) = if let Some(thread) = THREADS.get_ptr(key) {
         // SAFETY: a value of the map, valid while this program runs.
         let thread = unsafe { *thread };
         if thread.groups == groups || thread.pid == 0 {
-            return Some(thread);
+            return Some((thread, true));
         }
-        thread
+        (thread, true)
     } else {
         let leader = follow(task, offset!(task_group_leader))?;
-        Thread { pid: visible_id(leader), tid: visible_id(task), groups: 0, cgroup: 0 }
+        (Thread { pid: visible_id(leader), tid: visible_id(task), groups: 0, cgroup: 0 }, false)
     };
     // Groups of processes that are not visible here are another capturer's.
     if thread.pid != 0 {
@@ -77,7 +89,7 @@ pub(crate) fn current(key: u64, task: u64) -> Option<Thread> {
     if beginning::begun() {
         let _: Result<(), i32> = THREADS.insert(key, thread, 0);
     }
-    Some(thread)
+    Some((thread, known))
 }
 
 /// The id of a task in the capturer's PID namespace, 0 when it has none there.
@@ -96,6 +108,13 @@ pub(crate) fn visible_id(task: u64) -> u32 {
         }
     }
     0
+}
+
+/// How often something was decided about processes and their groups.
+#[inline(always)]
+pub(crate) fn as_of() -> u32 {
+    // SAFETY: the array's only value.
+    STANDINGS.get_ptr(0).map_or(0, |count| unsafe { count.read_volatile() }) as u32
 }
 
 /// Whether a process belongs to a session of this program.
@@ -150,14 +169,17 @@ pub(crate) fn wanted(pid: u32, task: u64) -> bool {
 #[inline(always)]
 pub(crate) fn comm(task: u64) -> [u8; COMM_LEN] {
     let leader = follow(task, offset!(task_group_leader)).unwrap_or(task);
-    let mut name = [0; COMM_LEN];
+    let mut name = MaybeUninit::<[u64; COMM_LEN / 8]>::uninit();
     let from = leader.wrapping_add(u64::from(offset!(task_comm)));
     // Up to the terminator, since the kernel may leave bytes of an older name behind it.
-    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has.
-    let _: i64 = unsafe {
-        helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _)
-    };
-    name
+    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has; as many bytes either
+    // way.
+    unsafe {
+        kernel::clear(name.as_mut_ptr());
+        let _: i64 =
+            helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _);
+        core::mem::transmute::<[u64; COMM_LEN / 8], [u8; COMM_LEN]>(name.assume_init())
+    }
 }
 
 /// `sched_process_exec`: a process runs another program.

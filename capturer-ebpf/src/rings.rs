@@ -4,16 +4,12 @@
 //! woken a bounded number of times per second.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
-    cty::c_void,
-    helpers::generated as helper,
-    macros::map,
-    maps::RingBuf,
+    bindings::BPF_RB_AVAIL_DATA, cty::c_void, helpers::generated as helper, macros::map, maps::RingBuf,
 };
 use capturer_ebpf::settings::{CPUS_PER_RING, total};
 
 use crate::{
-    kernel::{cpu, limit},
+    kernel::{self, cpu, limit},
     losses,
 };
 
@@ -60,25 +56,31 @@ pub(crate) fn reserve(size: u64) -> *mut u8 {
     unsafe { helper::bpf_ringbuf_reserve(ring(), size, 0) }.cast()
 }
 
-/// Bytes of this CPU's ring.
+/// Reserves `size` bytes, a constant, for what calls come before: null already while the ring is more than three
+/// quarters full. A call that is lost costs its exchange, a packet one mark of it.
+#[inline(always)]
+pub(crate) fn reserve_spare(size: u64) -> *mut u8 {
+    if used() > self::size() / 4 * 3 { core::ptr::null_mut() } else { reserve(size) }
+}
+
+/// Bytes of a ring.
 #[inline(always)]
 pub(crate) fn size() -> u64 {
+    u64::from(limit!(ring_bytes))
+}
+
+/// Bytes in this CPU's ring that nobody has read yet.
+#[inline(always)]
+fn used() -> u64 {
     // SAFETY: the map is one of this program's rings.
-    unsafe { helper::bpf_ringbuf_query(ring(), u64::from(BPF_RB_RING_SIZE)) }
+    unsafe { helper::bpf_ringbuf_query(ring(), u64::from(BPF_RB_AVAIL_DATA)) }
 }
 
 /// Payload bytes that a record may take while the ring is as full as it is now: large bodies are left out before
 /// whole events are lost.
 #[inline(never)]
 pub(crate) fn payload_limit() -> u64 {
-    let ring = ring();
-    // SAFETY: the map is one of this program's rings.
-    let (used, size) = unsafe {
-        (
-            helper::bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)),
-            helper::bpf_ringbuf_query(ring, u64::from(BPF_RB_RING_SIZE)),
-        )
-    };
+    let (used, size) = (used(), size());
     if used > size / 4 * 3 {
         LIMIT_NEARLY_FULL
     } else if used > size / 2 {
@@ -112,7 +114,7 @@ pub(crate) fn send<T: Copy>(record: &T) {
         return;
     }
     // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes.
-    unsafe { room.cast::<T>().write(*record) };
+    unsafe { kernel::copy(room.cast::<T>(), record) };
     submit(room);
     losses::count(total::DELIVERED);
 }

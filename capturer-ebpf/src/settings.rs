@@ -3,6 +3,16 @@
 //! Offsets are bytes from the start of a kernel structure, read from the running kernel's BTF. Everything here becomes
 //! read-only data of the programs, so the verifier sees constants.
 
+/// An instruction that stands in the programs wherever they take an address (register 1) for memory (register 0). At load the
+/// kernel's function for it is put there, `bpf_rdonly_cast`, or a move where the programs do not come there.
+pub const CAST: u64 = 0x6e79_6b00_0000_2085;
+
+/// What stands in the map `BEGUN` once the capture is over.
+pub const OVER: u64 = u64::MAX;
+
+/// Slots in which decisions about connections are counted; a power of two.
+pub const DECISION_SLOTS: u32 = 4096;
+
 /// Offsets of the kernel fields that the programs read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +113,54 @@ pub struct Offsets {
     pub kernfs_parent: u32,
     /// `msghdr.msg_iter.count`: bytes that a sending call has still to take; [`ABSENT`] where it is not found.
     pub message_left: u32,
+    /// `sk_buff.dev`.
+    pub skb_dev: u32,
+    /// `sk_buff.len`.
+    pub skb_len: u32,
+    /// `sk_buff.head`.
+    pub skb_head: u32,
+    /// `sk_buff.data`.
+    pub skb_data: u32,
+    /// `sk_buff.protocol`.
+    pub skb_protocol: u32,
+    /// `sk_buff.network_header`.
+    pub skb_network_header: u32,
+    /// `sk_buff._nfct`; [`ABSENT`] without connection tracking.
+    pub skb_nfct: u32,
+    /// `tcp_skb_cb.seq` in `sk_buff.cb`.
+    pub skb_seq: u32,
+    /// `tcp_skb_cb.end_seq` in `sk_buff.cb`.
+    pub skb_end_seq: u32,
+    /// `net_device.name`.
+    pub dev_name: u32,
+    /// `net_device.nd_net.net`; [`ABSENT`] without network namespaces.
+    pub dev_net: u32,
+    /// `tcp_sock.rcv_nxt`.
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.total_retrans`.
+    pub tcp_total_retrans: u32,
+    /// `nf_conn.status`; [`ABSENT`] without connection tracking.
+    pub ct_status: u32,
+    /// The first `nf_conntrack_tuple` of `nf_conn.tuplehash`; [`ABSENT`] without connection tracking.
+    pub ct_tuples: u32,
+    /// Size of `nf_conntrack_tuple_hash`.
+    pub ct_tuple_size: u32,
+    /// `task_struct.flags`.
+    pub task_flags: u32,
+    /// `sk_buff.sk`.
+    pub skb_sk: u32,
+    /// `sock.sk_socket`.
+    pub sock_socket: u32,
+    /// `socket.file`.
+    pub socket_file: u32,
+    /// `msghdr.msg_name`; this and the next three [`ABSENT`] where the bytes are seen at system calls.
+    pub message_name: u32,
+    /// `msghdr.msg_namelen`.
+    pub message_name_len: u32,
+    /// `msghdr.msg_flags`.
+    pub message_flags: u32,
+    /// `msghdr.msg_iter.data_source`: whether it sends.
+    pub message_sends: u32,
 }
 
 /// The offset of an optional field that this kernel does not have.
@@ -116,10 +174,16 @@ pub struct Limits {
     pub pid_namespace: u32,
     /// How many rings are in use, 1 to [`RINGS`].
     pub rings: u32,
+    /// Bytes of a ring.
+    pub ring_bytes: u32,
     /// The largest payload class, an index into [`CLASSES`].
     pub largest_class: u32,
     /// Bits of [`filter`]: which filters are set.
     pub filters: u32,
+    /// One connection in so many is followed; 0 and 1 follow all.
+    pub sample: u32,
+    /// 1 where the programs may read the kernel's memory by themselves.
+    pub direct: u32,
 }
 
 /// Bits of [`Limits::filters`].
@@ -140,6 +204,10 @@ pub mod filter {
     pub const CGROUPS: u32 = 1 << 6;
     /// No connections that were over before a byte went either way.
     pub const NO_ATTEMPTS: u32 = 1 << 7;
+    /// Packets are followed.
+    pub const PACKETS: u32 = 1 << 8;
+    /// Bytes are seen where sockets move them.
+    pub const SOCKETS: u32 = 1 << 9;
 }
 
 /// Most rings that are used.
@@ -184,8 +252,10 @@ pub mod total {
     pub const MAP: u32 = 5;
     /// Messages of one call beyond the most that are looked at, and connections whose end the kernel passed over.
     pub const MISS: u32 = 6;
+    /// Packets and arrivals handed to the rings, which are no events of calls: each is one seen and delivered.
+    pub const PACKETS: u32 = 7;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 8;
 }
 
 /// Sockets of streams that are known at a time: more than a busy proxy has. What comes beyond counts as lost

@@ -11,8 +11,8 @@ use crate::{
 const FILE_TYPE: u16 = 0o170_000;
 const FILE_IS_SOCKET: u16 = 0o140_000;
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
@@ -96,6 +96,19 @@ pub(crate) fn sequence(sk: u64, direction: u8) -> u32 {
     read::<u32>(sk, at).unwrap_or(0)
 }
 
+/// The sequence number of the first byte that a TCP socket received.
+#[inline(always)]
+pub(crate) fn first_received(sk: u64) -> u32 {
+    let next = read::<u32>(sk, offset!(tcp_rcv_nxt)).unwrap_or(0);
+    next.wrapping_sub(read::<u64>(sk, offset!(tcp_bytes_received)).unwrap_or(0) as u32)
+}
+
+/// Whether a process has a descriptor of a socket; those that the kernel makes for itself have none.
+#[inline(always)]
+pub(crate) fn has_file(sk: u64) -> bool {
+    follow(sk, offset!(sock_socket)).and_then(|socket| follow(socket, offset!(socket_file))).is_some()
+}
+
 /// The error that a socket ended with, 0 for none.
 #[inline(always)]
 pub(crate) fn error(sk: u64) -> u32 {
@@ -143,17 +156,29 @@ pub(crate) fn former_port(sk: u64) -> u16 {
     u16::from_be(read::<u16>(sk, offset!(inet_sport)).unwrap_or(0))
 }
 
+/// The remote port of a connected socket, host order; else 0.
+#[inline(always)]
+pub(crate) fn remote_port(sk: u64) -> u16 {
+    u16::from_be(read::<u16>(sk, offset!(sock_dport)).unwrap_or(0))
+}
+
+/// Whether a socket's own addresses are those of IPv6.
+#[inline(always)]
+pub(crate) fn is_v6(sk: u64) -> bool {
+    read::<u16>(sk, offset!(sock_family)).unwrap_or(0) == AF_INET6
+}
+
 /// Addresses and ports of a socket.
 #[inline(always)]
 pub(crate) fn ends(sk: u64) -> Ends {
     let mut ends = Ends {
         family: 4,
         local_port: local_port(sk),
-        remote_port: u16::from_be(read::<u16>(sk, offset!(sock_dport)).unwrap_or(0)),
+        remote_port: remote_port(sk),
         local: [0; 16],
         remote: [0; 16],
     };
-    if read::<u16>(sk, offset!(sock_family)).unwrap_or(0) == AF_INET6 && offset!(sock_v6_daddr) != ABSENT {
+    if is_v6(sk) && offset!(sock_v6_daddr) != ABSENT {
         ends.local = read(sk, offset!(sock_v6_rcv_saddr)).unwrap_or([0; 16]);
         ends.remote = read(sk, offset!(sock_v6_daddr)).unwrap_or([0; 16]);
         ends.family = 6;
@@ -174,8 +199,10 @@ pub(crate) fn ends(sk: u64) -> Ends {
 /// An IPv4 address in 16 bytes.
 #[inline(always)]
 pub(crate) fn v4(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    // In words: the compiler clears bytes one by one.
+    let words = [u64::from(u32::from_ne_bytes(address)), 0];
+    // SAFETY: sixteen bytes either way; the target is little-endian, so the bytes keep their order.
+    unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
 }
 
 /// Whether an IPv6 address stands for an IPv4 one.
@@ -202,8 +229,16 @@ pub(crate) fn loopback(family: u8, address: &[u8; 16]) -> bool {
     head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1])
 }
 
+/// Whether an address of either family is a loopback address; an IPv4 address has zeros behind it.
 #[inline(always)]
-fn words(address: &[u8; 16]) -> [u64; 2] {
+pub(crate) fn loopback_words([head, tail]: [u64; 2]) -> bool {
+    let v4 = tail == 0 && head >> 32 == 0 && head as u8 == 127;
+    v4 || (head == 0 && tail == u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]))
+}
+
+/// An address in two words.
+#[inline(always)]
+pub(crate) fn words(address: &[u8; 16]) -> [u64; 2] {
     let [head, tail] = [address.first_chunk::<8>(), address.last_chunk::<8>()];
     [head.map_or(0, |bytes| u64::from_ne_bytes(*bytes)), tail.map_or(0, |bytes| u64::from_ne_bytes(*bytes))]
 }

@@ -1,7 +1,7 @@
 //! Prints what the kernel programs report: `cargo run -p capturer --example events` as root.
 #![expect(clippy::print_stdout, reason = "its purpose")]
 
-use capturer::kernel::{Kernel, KernelFilter, Record, STREAMS, Settings, Source};
+use capturer::kernel::{Kernel, KernelFilter, Record, STREAMS, Settings};
 use capturer_ebpf::layout::direction;
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,8 +10,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring_bytes: 4 << 20,
         streams: STREAMS,
         btf: None,
-        source: Source::Auto,
-        filter: KernelFilter::default(),
+        source: None,
+        filter: KernelFilter { packets: true, ..KernelFilter::default() },
     })?;
     println!("attached, source {}", kernel.source());
     loop {
@@ -69,6 +69,10 @@ fn line(record: &Record<'_>) -> String {
             attempt.error,
             attempt.at_ns.saturating_sub(attempt.begun_ns),
         ),
+        Record::Packet(packet) => format!("{packet:?}"),
+        Record::Arrival(arrival) => format!("{arrival:?}"),
+        Record::Retransmit(again) => format!("{again:?}"),
+        Record::Connected(connected) => format!("{connected:?}"),
         Record::Cgroup { id, path, .. } => {
             format!("control group {id}: {}", path.from_inside().collect::<Vec<_>>().join(" < "))
         }

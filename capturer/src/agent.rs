@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::account::Consumer;
 use proto::launch::{CapturerLaunch, CapturerReady};
-use proto::v1::CapturerSettings;
+use proto::v1::{ByteSource, CapturerSettings};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -141,14 +141,21 @@ impl Agent {
                 .map_err(|_elapsed| AgentError::Silent { hub, seconds: patience.as_secs() })??,
             None => settings.await?,
         };
+        let tracing = settings.tracing.unwrap_or_default();
+        let source = match tracing.source() {
+            ByteSource::Unspecified => None,
+            ByteSource::Socket => Some(Source::Socket),
+            ByteSource::Syscall => Some(Source::Syscall),
+        };
         let pipeline = Pipeline::new(&settings, node.clone(), PathBuf::from(PROC))?;
         let mut filter = kernel_filter(pipeline.matching());
         filter.cgroups = settings.cluster;
-        let kernel = if let Some(prepared) = prepared.filter(|prepared| prepared.is_for(&filter)) {
+        filter.sample = settings.sample;
+        filter.packets = !tracing.without_packets;
+        let kernel = if let Some(prepared) = prepared.filter(|prepared| prepared.is_for(source, &filter)) {
             prepared.attach()?
         } else {
-            let (streams, source) = (STREAMS, Source::Auto);
-            Kernel::attach(&Settings { ring_bytes, streams, btf, source, filter })?
+            Kernel::attach(&Settings { ring_bytes, streams: STREAMS, btf, source, filter })?
         };
         uplink.capturing(true, kernel.source());
         let mut agent = Self {

@@ -9,11 +9,19 @@ use proto::id::Base;
 use proto::v1;
 
 use crate::clock::Clock;
-use crate::direction::{IN, OUT};
+use crate::context::ExchangeContext;
+use crate::direction::OUT;
 use crate::identity::Processes;
 use crate::marks::Call;
-use crate::segments::{ClientMarks, ServerMarks, Timing};
-use crate::tracker::{ExchangeContext, Span};
+use crate::path::{Hop, HopPlace, Path, directions};
+use crate::segments::Span;
+
+/// Exchanges a window that carry their hops. What goes beyond has the parts of its time all the same: hops are the larger half
+/// of a small exchange, and whoever looks at so many looks at sums.
+pub const HOPS_PER_WINDOW: u32 = 100;
+
+/// Length of a window.
+const WINDOW_NS: u64 = 100_000_000;
 
 /// Gives exchanges their ids, times, and owners.
 #[derive(Debug)]
@@ -23,6 +31,10 @@ pub struct Assembler {
     base: Base,
     counter: u64,
     sample_weight: u32,
+    /// Whether sockets are places of their own on an exchange's way.
+    socket_hops: bool,
+    /// When the window began, and how many of it carry hops.
+    window: (u64, u32),
 }
 
 // === impl Assembler ===
@@ -37,7 +49,15 @@ impl Assembler {
             base: Base::from(id_base),
             counter: 0,
             sample_weight: sample.max(1),
+            socket_hops: false,
+            window: (0, 0),
         }
+    }
+
+    /// Tells of sockets as places on an exchange's way.
+    #[must_use]
+    pub fn with_socket_hops(self, socket_hops: bool) -> Self {
+        Self { socket_hops, ..self }
     }
 
     /// Goes on under another base, which a restarted hub may give.
@@ -48,6 +68,17 @@ impl Assembler {
     /// Follows the time of day, should it have been set.
     pub fn anchor(&mut self) {
         self.clock.anchor();
+    }
+
+    /// Counts an exchange at `now_ns`; returns whether it is one of those that carry their hops.
+    fn has_room_for_hops(&mut self, now_ns: u64) -> bool {
+        let (begun_ns, _) = self.window;
+        if now_ns.saturating_sub(begun_ns) >= WINDOW_NS {
+            self.window = (now_ns, 0);
+        }
+        let (_, count) = &mut self.window;
+        *count += 1;
+        *count <= HOPS_PER_WINDOW
     }
 
     /// Assembles an exchange, and says of which control group it is; where that is, is not in it yet.
@@ -72,7 +103,11 @@ impl Assembler {
             announced,
             reason,
         } = exchange;
-        let (timing, pid) = time(context, side, request.as_ref(), response.as_ref());
+        let path = Path::of(context, side, request.as_ref(), response.as_ref(), self.socket_hops);
+        let Path { timing, pid, mut hops, place, zero_windows } = path;
+        if !self.has_room_for_hops(context.last_ns) {
+            hops.clear();
+        }
         // One mark is a moment, and what was not answered has not ended: neither has a known time.
         let is_timed = (response.is_some() || context.span.is_some()) && timing.marks > 1;
         let process = processes.get(pid);
@@ -97,7 +132,7 @@ impl Assembler {
             origin: Some(v1::Origin {
                 node: self.node.clone(),
                 pid,
-                comm: process.comm,
+                comm: process.comm.clone(),
                 ..v1::Origin::default()
             }),
             local: Some(endpoint(context, context.connection.local, context.connection.local_port)),
@@ -109,8 +144,15 @@ impl Assembler {
             request: request.map(|part| message(context, self.clock, request_direction, part)),
             response: response.map(|part| message(context, self.clock, response_direction, part)),
             segments: is_timed.then_some(timing.segments),
-            hops: Vec::new(),
-            retransmits: None,
+            hops: hops.iter().map(|hop| hop_of(hop, timing.start_ns, &process.comm)).collect(),
+            retransmits: context.retransmits,
+            connect_ns: context.opening.map(|Span { begun_ns, ended_ns }| ended_ns.saturating_sub(begun_ns)),
+            zero_windows,
+            // The two sides are compared by their hops.
+            place: place
+                .filter(|_| !hops.is_empty())
+                .map(|(request, response)| v1::Place { request, response }),
+            ways: None,
             sample_weight: self.sample_weight,
             attributes: attributes
                 .into_iter()
@@ -128,87 +170,6 @@ impl Assembler {
     }
 }
 
-/// Returns the directions of request and response.
-fn directions(side: Side) -> (usize, usize) {
-    match side {
-        Side::Client => (OUT, IN),
-        Side::Server => (IN, OUT),
-    }
-}
-
-/// Returns the exchange's time and the process whose call carried the local side's message.
-fn time(
-    context: &ExchangeContext<'_>,
-    side: Side,
-    request: Option<&decoders::Message>,
-    response: Option<&decoders::Message>,
-) -> (Timing, u32) {
-    if let Some(Span { begun_ns, ended_ns }) = context.span {
-        let timing = waited(side, begun_ns, ended_ns).unwrap_or_default();
-        return (timing, context.caller.pid);
-    }
-    let (request_direction, response_direction) = directions(side);
-    let at =
-        |direction: usize, position: u64| context.calls.get(direction).and_then(|calls| calls.at(position));
-    let asked = request.and_then(|message| at(request_direction, message.start));
-    let answer = response.and_then(|message| at(response_direction, message.start));
-    let answered = response.and_then(|message| at(response_direction, last(message)));
-    let timing = match side {
-        Side::Client => ClientMarks {
-            write_enter: asked.map(|call| call.enter_ns),
-            read_enter: answered.map(|call| call.enter_ns),
-            read_exit: answered.map(|call| call.exit_ns),
-            ..ClientMarks::default()
-        }
-        .timing(),
-        Side::Server => ServerMarks {
-            first_in: asked.map(|call| call.exit_ns),
-            socket_in: None,
-            read_exit: request.and_then(|message| read_before(context, message, answer)),
-            write_enter: answer.map(|call| call.enter_ns),
-            last_out: answered.map(|call| call.exit_ns),
-        }
-        .timing(),
-    };
-    let local = match side {
-        Side::Client => asked.or(answered),
-        Side::Server => answer.or(answered).or(asked),
-    };
-    let timing = timing.unwrap_or(Timing { start_ns: context.last_ns, ..Timing::default() });
-    (timing, local.map_or(context.caller.pid, |call| call.pid))
-}
-
-/// Returns the time of a connection over which nothing went: a client waited for the network, a server to receive.
-fn waited(side: Side, begun_ns: u64, ended_ns: u64) -> Option<Timing> {
-    let (begun, ended) = (Some(begun_ns), Some(ended_ns));
-    match side {
-        Side::Client => {
-            ClientMarks { nic_out: begun, nic_in_first: ended, ..ClientMarks::default() }.timing()
-        }
-        Side::Server => ServerMarks { first_in: begun, socket_in: ended, ..ServerMarks::default() }.timing(),
-    }
-}
-
-/// Returns when the last read of the request returned that did so before the response was written.
-fn read_before(
-    context: &ExchangeContext<'_>,
-    request: &decoders::Message,
-    answer: Option<&Call>,
-) -> Option<u64> {
-    let limit = answer.map_or(u64::MAX, |call| call.enter_ns);
-    context
-        .calls
-        .get(IN)?
-        .within(request.start, request.end)
-        .map(|call| call.exit_ns)
-        .filter(|exit_ns| *exit_ns <= limit)
-        .max()
-}
-
-fn last(message: &decoders::Message) -> u64 {
-    message.end.saturating_sub(1).max(message.start)
-}
-
 fn message(
     context: &ExchangeContext<'_>,
     clock: Clock,
@@ -221,6 +182,25 @@ fn message(
     let time = |call: &Call| if direction == OUT { call.enter_ns } else { call.exit_ns };
     let syscalls = calls.map(|calls| calls.listed(start, end, &clock, time)).unwrap_or_default();
     v1::Message { bytes, plain_bytes, payload, truncated, syscalls }
+}
+
+/// Returns a hop as the wire has it.
+fn hop_of(hop: &Hop, start_ns: u64, comm: &str) -> v1::Hop {
+    let Hop { at_ns, place, out, request, bytes } = *hop;
+    let (kind, name, netns) = match place {
+        HopPlace::Process => (v1::HopPlace::Process, comm.to_owned(), 0),
+        HopPlace::Nic(interface) => (v1::HopPlace::Nic, interface.name(), interface.netns),
+        HopPlace::Socket => (v1::HopPlace::Socket, String::new(), 0),
+    };
+    v1::Hop {
+        at_ns: at_ns.cast_signed().wrapping_sub(start_ns.cast_signed()),
+        place: kind.into(),
+        name,
+        netns,
+        direction: i32::from(if out { v1::HopDirection::Out } else { v1::HopDirection::In }),
+        message: i32::from(if request { v1::HopMessage::Request } else { v1::HopMessage::Response }),
+        bytes,
+    }
 }
 
 fn endpoint(context: &ExchangeContext<'_>, address: [u8; 16], port: u16) -> v1::Endpoint {
@@ -252,9 +232,22 @@ fn cut(mut text: String, chars: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Caller;
+    use crate::direction::IN;
     use crate::fixtures;
     use crate::marks::Calls;
-    use crate::tracker::Caller;
+
+    #[test]
+    fn of_very_many_exchanges_the_first_carry_their_hops_and_a_moment_later_others_do() {
+        const BEGIN: u64 = 5 * WINDOW_NS;
+        let mut assembler = Assembler::new(String::new(), 1, 1);
+        let mut carried = |at_ns, count: u32| {
+            (0..count).map(|_| u32::from(assembler.has_room_for_hops(at_ns))).sum::<u32>()
+        };
+        assert_eq!(carried(BEGIN, HOPS_PER_WINDOW + 9), HOPS_PER_WINDOW);
+        assert_eq!(carried(BEGIN + WINDOW_NS - 1, 1), 0);
+        assert_eq!(carried(BEGIN + WINDOW_NS, HOPS_PER_WINDOW + 1), HOPS_PER_WINDOW);
+    }
 
     fn call(start: u64, end: u64, enter_ns: u64, exit_ns: u64, pid: u32) -> Call {
         Call { start, end, enter_ns, exit_ns, bytes: end - start, pid }
@@ -301,6 +294,10 @@ mod tests {
             caller: Caller { pid: 1, cgroup: 0 },
             last_ns: 5,
             span: None,
+            packets: None,
+            shifts: [0; 2],
+            retransmits: None,
+            opening: None,
         };
         let mut assembler = Assembler::new("here".to_owned(), 3 << 40, 10);
         assembler.assemble(&context, &Processes::default(), exchange).1

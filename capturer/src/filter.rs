@@ -8,16 +8,10 @@ use proto::v1;
 
 use crate::kernel::{KernelFilter, Net};
 
-/// Client, server, and what is neither.
-const SIDES: usize = 3;
-
 /// The session's wish, compiled.
 #[derive(Debug)]
 pub struct Wanted {
     matching: Match,
-    sample: u64,
-    /// How many passed, by side: a request that is seen on both is two exchanges in a row.
-    passed: [u64; SIDES],
 }
 
 // === impl Wanted ===
@@ -26,7 +20,7 @@ impl Wanted {
     /// Compiles the hub's settings.
     pub fn new(settings: &v1::CapturerSettings) -> Result<Self, FilterError> {
         let matching = Match::try_from(&settings.filter.clone().unwrap_or_default())?;
-        Ok(Self { matching, sample: u64::from(settings.sample.max(1)), passed: [0; SIDES] })
+        Ok(Self { matching })
     }
 
     /// Returns the compiled filter.
@@ -35,20 +29,10 @@ impl Wanted {
         &self.matching
     }
 
-    /// Says whether an exchange goes to the hub: it passes the filter, and is the next one of its side's
-    /// sample.
-    pub fn takes(&mut self, exchange: &v1::Exchange) -> bool {
-        if !self.matching.passes(exchange) {
-            return false;
-        }
-        let side = match exchange.side() {
-            v1::Side::Client => 0,
-            v1::Side::Server => 1,
-            v1::Side::Unspecified => 2,
-        };
-        let Some(passed) = self.passed.get_mut(side) else { return true };
-        *passed += 1;
-        (*passed - 1).is_multiple_of(self.sample)
+    /// Says whether an exchange goes to the hub.
+    #[must_use]
+    pub fn takes(&self, exchange: &v1::Exchange) -> bool {
+        self.matching.passes(exchange)
     }
 }
 
@@ -65,6 +49,8 @@ pub fn kernel_filter(matching: &Match) -> KernelFilter {
         remote_nets: remote.networks.into_iter().map(net).collect(),
         cgroups: false,
         no_attempts: !matching.wants_protocol(decoders::Attempt::PROTOCOL),
+        packets: false,
+        sample: 0,
     }
 }
 
@@ -153,30 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_takes_every_nth_that_passes() {
+    fn what_a_library_tries_as_it_connects_is_no_error() {
         let filter = v1::Filter { errors: v1::Errors::WithoutHandshake.into(), ..v1::Filter::default() };
-        let settings =
-            v1::CapturerSettings { filter: Some(filter), sample: 3, ..v1::CapturerSettings::default() };
-        let mut wanted = Wanted::new(&settings).unwrap();
+        let settings = v1::CapturerSettings { filter: Some(filter), ..v1::CapturerSettings::default() };
+        let wanted = Wanted::new(&settings).unwrap();
         let error = v1::Exchange { error: true, ..v1::Exchange::default() };
-        let taken: Vec<bool> = (0..7).map(|_| wanted.takes(&error)).collect();
-        assert_eq!(taken, [true, false, false, true, false, false, true]);
-        assert!(!wanted.takes(&v1::Exchange::default()));
-        let handshake = v1::Exchange { handshake: true, ..error };
-        assert!((0..3).all(|_| !wanted.takes(&handshake)), "what a library tries as it connects is no error");
-    }
-
-    #[test]
-    fn a_sample_takes_as_much_of_either_side() {
-        let settings = v1::CapturerSettings { sample: 2, ..v1::CapturerSettings::default() };
-        let mut wanted = Wanted::new(&settings).unwrap();
-        let mut taken = [0, 0];
-        for _ in 0..100 {
-            for (side, count) in [v1::Side::Client, v1::Side::Server].into_iter().zip(&mut taken) {
-                let exchange = v1::Exchange { side: side.into(), ..v1::Exchange::default() };
-                *count += u32::from(wanted.takes(&exchange));
-            }
-        }
-        assert_eq!(taken, [50, 50]);
+        assert!(wanted.takes(&error) && !wanted.takes(&v1::Exchange::default()));
+        assert!(!wanted.takes(&v1::Exchange { handshake: true, ..error }));
     }
 }

@@ -4,6 +4,8 @@
 //! Nothing is pinned or mounted: when the value goes, everything in the kernel goes.
 
 pub mod btf;
+mod counted;
+mod direct;
 mod environment;
 mod error;
 mod hooks;
@@ -12,6 +14,7 @@ mod pieces;
 mod programs;
 mod records;
 mod rings;
+mod sources;
 
 use std::{
     fs,
@@ -21,10 +24,12 @@ use std::{
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use capturer_ebpf::{
     layout::{Attempt, Verdict, phase},
-    settings::{Offsets, total},
+    settings::{DECISION_SLOTS, OVER, Offsets, total},
 };
 
-use programs::{Programs, map_error};
+use counted::Counted;
+use error::map_error;
+use programs::Programs;
 use rings::Rings;
 
 pub use capturer_ebpf::settings::STREAMS;
@@ -44,18 +49,17 @@ pub struct Settings {
     pub streams: u32,
     /// A BTF file to use instead of the kernel's own.
     pub btf: Option<PathBuf>,
-    /// Where bytes are seen.
-    pub source: Source,
+    /// Where bytes are seen; the best that the kernel has, where nobody says.
+    pub source: Option<Source>,
     /// What is captured at all.
     pub filter: KernelFilter,
 }
 
 /// Where bytes are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The best that the kernel has.
-    #[default]
-    Auto,
+    /// Where sockets move them, since Linux 6.5: only processes that use sockets pay.
+    Socket,
     /// The entries and returns of system calls.
     Syscall,
 }
@@ -79,6 +83,10 @@ pub struct KernelFilter {
     pub cgroups: bool,
     /// Whether connections that are over before a byte goes either way are left out.
     pub no_attempts: bool,
+    /// Whether packets are followed: where they cross interfaces and come into sockets.
+    pub packets: bool,
+    /// One connection in so many is captured; 0 captures all.
+    pub sample: u32,
 }
 
 /// Addresses that share a prefix.
@@ -116,18 +124,25 @@ pub struct Totals {
 /// none.
 pub struct Prepared {
     kernel: Kernel,
-    begun: Array<MapData, u64>,
+    /// What was asked for.
+    source: Option<Source>,
     filter: KernelFilter,
 }
 
 /// The programs, attached.
 pub struct Kernel {
     programs: Programs,
+    source: Source,
     rings: Rings,
     verdicts: HashMap<MapData, u64, [u64; 3]>,
+    /// How often anything was decided about connections, by slot, and about processes and groups.
+    decisions: Counted,
+    standings: Counted,
     excluded: HashMap<MapData, u32, u8>,
     cgroups: HashMap<MapData, u64, u8>,
     opened: HashMap<MapData, u64, records::OpenedWords>,
+    /// When the capture began, or that it is over.
+    begun: Array<MapData, u64>,
     totals: PerCpuArray<MapData, u64>,
     /// Misses when the programs were unloaded.
     missed: Option<u64>,
@@ -148,20 +163,21 @@ impl KernelFilter {
 // === impl Prepared ===
 
 impl Prepared {
-    /// Returns whether the programs serve this filter.
+    /// Returns whether the programs see bytes where it is asked for, and serve this filter.
     #[must_use]
-    pub fn is_for(&self, filter: &KernelFilter) -> bool {
-        self.filter.serves(filter)
+    pub fn is_for(&self, source: Option<Source>, filter: &KernelFilter) -> bool {
+        let seen = source == self.source || source == Some(self.kernel.source);
+        seen && self.filter.serves(filter)
     }
 
     /// Attaches the programs; calls are followed from the moment when all are.
     pub fn attach(self) -> Result<Kernel, KernelError> {
-        let Self { mut kernel, mut begun, filter: _ } = self;
+        let Self { mut kernel, source: _, filter: _ } = self;
         // Before anything is seen: the capturer does not watch itself.
         kernel.exclude(std::process::id());
         kernel.programs.attach()?;
         // Until now the programs followed no call.
-        begun.set(0, environment::now(), 0).map_err(map_error("BEGUN"))?;
+        kernel.begun.set(0, environment::now(), 0).map_err(map_error("BEGUN"))?;
         Ok(kernel)
     }
 }
@@ -176,27 +192,49 @@ impl Kernel {
 
     /// Loads the programs.
     pub fn prepare(settings: &Settings) -> Result<Prepared, KernelError> {
-        let Settings { ring_bytes, streams, btf, source: Source::Auto | Source::Syscall, filter } = settings;
+        let Settings { ring_bytes, streams, btf, source: asked, filter } = settings;
         let btf = btf.as_deref().unwrap_or(Path::new(BTF_PATH));
-        let offsets = read_offsets(btf, filter.cgroups)?;
+        let Types { source, offsets, direct } = read_types(btf, *asked, filter.cgroups)?;
         environment::lift_memory_limit();
-        let (mut programs, buffers) = Programs::load(&offsets, filter, *ring_bytes, *streams, btf)?;
+        let load = |direct| Programs::load(&offsets, source, filter, [*ring_bytes, *streams], direct);
+        let (mut programs, buffers) = match load(direct) {
+            Err(error) if direct.is_some() => {
+                tracing::debug!(%error, "this kernel does not let programs read by themselves");
+                load(None)?
+            }
+            loaded => loaded?,
+        };
         let verdicts = HashMap::try_from(programs.take("VERDICTS")?).map_err(map_error("VERDICTS"))?;
         let excluded = HashMap::try_from(programs.take("EXCLUDED")?).map_err(map_error("EXCLUDED"))?;
         let cgroups = HashMap::try_from(programs.take("CGROUPS")?).map_err(map_error("CGROUPS"))?;
         let opened = HashMap::try_from(programs.take("OPENED")?).map_err(map_error("OPENED"))?;
         let totals = PerCpuArray::try_from(programs.take("TOTALS")?).map_err(map_error("TOTALS"))?;
         let begun = Array::try_from(programs.take("BEGUN")?).map_err(map_error("BEGUN"))?;
+        let decisions = Counted::new(programs.take("DECISIONS")?, "DECISIONS", DECISION_SLOTS)?;
+        let standings = Counted::new(programs.take("STANDINGS")?, "STANDINGS", 1)?;
         let rings = Rings::new(buffers);
-        let kernel = Self { programs, rings, verdicts, excluded, cgroups, opened, totals, missed: None };
+        let kernel = Self {
+            programs,
+            source,
+            rings,
+            verdicts,
+            decisions,
+            standings,
+            excluded,
+            cgroups,
+            opened,
+            begun,
+            totals,
+            missed: None,
+        };
         environment::release_memory();
-        Ok(Prepared { kernel, begun, filter: filter.clone() })
+        Ok(Prepared { kernel, source: *asked, filter: filter.clone() })
     }
 
     /// The name of the byte source in use.
     #[must_use]
     pub fn source(&self) -> &'static str {
-        "syscall"
+        self.source.name()
     }
 
     /// Waits until some ring has records; needs a tokio runtime. May be dropped while it waits.
@@ -213,7 +251,10 @@ impl Kernel {
 
     /// Tells the kernel what was decided about a connection.
     pub fn decide(&mut self, connection: u64, verdict: Verdict) -> Result<(), KernelError> {
-        self.verdicts.insert(connection, records::verdict(verdict), 0).map_err(map_error("VERDICTS"))
+        self.verdicts.insert(connection, records::verdict(verdict), 0).map_err(map_error("VERDICTS"))?;
+        // In this order: whoever sees the count sees the verdict.
+        let slot = connection & u64::from(DECISION_SLOTS - 1);
+        self.decisions.count(u32::try_from(slot).unwrap_or_default())
     }
 
     /// Keeps back everything of a process: its sockets, and their peers on this machine.
@@ -221,6 +262,7 @@ impl Kernel {
         if let Err(error) = self.excluded.insert(pid, 1, 0) {
             tracing::warn!(pid, %error, "a process of a session cannot be excluded");
         }
+        self.stand();
     }
 
     /// Follows a process again that was excluded; what its id names now is another process.
@@ -228,13 +270,23 @@ impl Kernel {
         if let Err(error) = self.excluded.remove(&pid) {
             tracing::debug!(pid, %error, "was not excluded");
         }
+        self.stand();
     }
 
     /// Tells the kernel what was decided about a control group, one of [`placement`].
     ///
     /// [`placement`]: capturer_ebpf::layout::placement
     pub fn place(&mut self, cgroup: u64, placement: u8) -> Result<(), KernelError> {
-        self.cgroups.insert(cgroup, placement, 0).map_err(map_error("CGROUPS"))
+        self.cgroups.insert(cgroup, placement, 0).map_err(map_error("CGROUPS"))?;
+        self.stand();
+        Ok(())
+    }
+
+    /// Lets the programs look again at whose calls are followed.
+    fn stand(&mut self) {
+        if let Err(error) = self.standings.count(0) {
+            tracing::warn!(%error, "what was decided about a process is seen late");
+        }
     }
 
     /// Returns the connections that processes ask for and that nobody has answered yet.
@@ -252,9 +304,10 @@ impl Kernel {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let miss = self.missed.unwrap_or_else(|| self.programs.misses());
+        let packets = self.total(total::PACKETS);
         Totals {
-            seen: self.total(total::SEEN) + miss,
-            delivered: self.total(total::DELIVERED),
+            seen: self.total(total::SEEN) + packets + miss,
+            delivered: self.total(total::DELIVERED) + packets,
             filtered: self.total(total::FILTERED),
             ring: self.total(total::RING),
             miss: self.total(total::MISS) + miss,
@@ -266,6 +319,10 @@ impl Kernel {
     /// Stops new events, and returns once those on their way are counted and in the rings, which can still be drained.
     pub fn detach(&mut self) {
         if self.missed.is_none() {
+            // At one moment, as it began: programs are detached one after the other.
+            if let Err(error) = self.begun.set(0, OVER, 0) {
+                tracing::warn!(%error, "the capture's last moments may be seen in part");
+            }
             self.missed = Some(self.programs.detach());
         }
     }
@@ -275,14 +332,48 @@ impl Kernel {
     }
 }
 
-/// Checks what the kernel is and finds the fields that the programs read.
-fn read_offsets(btf: &Path, cgroups: bool) -> Result<Offsets, KernelError> {
+// === impl Source ===
+
+impl Source {
+    /// The name by which users choose it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Syscall => "syscall",
+        }
+    }
+
+    /// Returns whether the running kernel has it.
+    pub fn is_there(self) -> Result<bool, KernelError> {
+        match read_types(Path::new(BTF_PATH), Some(self), false) {
+            Ok(_) => Ok(true),
+            Err(KernelError::NoSockets) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the kernel's types say.
+struct Types {
+    source: Source,
+    offsets: Offsets,
+    /// What programs read memory by, if they may.
+    direct: Option<u32>,
+}
+
+/// Checks what the kernel is, and finds where it lets bytes be seen and the fields that the programs read.
+fn read_types(btf: &Path, asked: Option<Source>, cgroups: bool) -> Result<Types, KernelError> {
     environment::check()?;
     let path = btf.to_owned();
     let data = fs::read(&path).map_err(|source| KernelError::NoBtf { path: path.clone(), source })?;
-    btf::Btf::parse(data)
-        .and_then(|btf| offsets::resolve(&btf, environment::controller(), cgroups))
-        .map_err(|source| KernelError::Btf { path, source })
+    let types = btf::Btf::parse(data).map_err(|source| KernelError::Btf { path: path.clone(), source })?;
+    let source = sources::choose(&types, asked)?;
+    let offsets = offsets::resolve(&types, source, environment::controller(), cgroups)
+        .map_err(|source| KernelError::Btf { path, source })?;
+    // The numbers of another file's functions are not the kernel's.
+    let direct = if btf == Path::new(BTF_PATH) { direct::function(&types) } else { None };
+    Ok(Types { source, offsets, direct })
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct Call {
     pub start: u64,
     /// First position after it.
     pub end: u64,
-    /// When it entered.
+    /// When it entered; when it returned, where nothing was seen of it before that.
     pub enter_ns: u64,
     /// When it returned.
     pub exit_ns: u64,
@@ -40,12 +40,29 @@ pub struct Call {
     pub pid: u32,
 }
 
+/// A call that is kept, or several in a row that were joined: which of these moved what is forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    call: Call,
+    joined: bool,
+}
+
 /// The calls of one direction, in position order.
 #[derive(Debug, Default)]
 pub struct Calls {
-    calls: VecDeque<Call>,
+    calls: VecDeque<Kept>,
     /// Whether each call is a datagram, which is a message by itself.
     datagrams: bool,
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Returns when it entered, if that was seen.
+    #[must_use]
+    pub fn entered(&self) -> Option<u64> {
+        (self.enter_ns < self.exit_ns).then_some(self.enter_ns)
+    }
 }
 
 // === impl Calls ===
@@ -59,7 +76,7 @@ impl Calls {
 
     /// Adds a call; positions must not fall behind the last one's end, or the call is left out.
     pub fn push(&mut self, call: Call) {
-        if self.calls.back().is_some_and(|last| call.start < last.end) || call.start >= call.end {
+        if self.calls.back().is_some_and(|last| call.start < last.call.end) || call.start >= call.end {
             return;
         }
         if self.datagrams && self.calls.len() >= DATAGRAMS {
@@ -67,20 +84,23 @@ impl Calls {
         } else if !self.datagrams && self.calls.len() >= CALLS {
             self.join();
         }
-        self.calls.push_back(call);
+        self.calls.push_back(Kept { call, joined: false });
     }
 
-    /// Returns the call that moved the byte at `position`.
+    /// Returns the call that moved the byte at `position`, if that is still known.
     #[must_use]
     pub fn at(&self, position: u64) -> Option<&Call> {
-        let index = self.calls.partition_point(|call| call.end <= position);
-        self.calls.get(index).filter(|call| call.start <= position)
+        let index = self.calls.partition_point(|kept| kept.call.end <= position);
+        let Kept { call, joined } = self.calls.get(index)?;
+        (call.start <= position && !joined).then_some(call)
     }
 
-    /// Returns the calls that moved bytes of `start..end`, in order.
+    /// Returns the calls that moved bytes of `start..end`, in order. Joined ones that moved others too are left out.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = &Call> {
-        let from = self.calls.partition_point(|call| call.end <= start);
-        self.calls.range(from..).take_while(move |call| call.start < end)
+        let from = self.calls.partition_point(|kept| kept.call.end <= start);
+        let reached = self.calls.range(from..).take_while(move |kept| kept.call.start < end);
+        let known = move |Kept { call, joined }: &&Kept| !joined || start <= call.start && call.end <= end;
+        reached.filter(known).map(|kept| &kept.call)
     }
 
     /// Returns the calls of a message as the wire lists them; `time` says which end of a call counts.
@@ -113,7 +133,7 @@ impl Calls {
 
     /// Forgets the calls wholly below `floor`.
     pub fn prune(&mut self, floor: u64) {
-        while self.calls.front().is_some_and(|call| call.end <= floor) {
+        while self.calls.front().is_some_and(|kept| kept.call.end <= floor) {
             self.calls.pop_front();
         }
     }
@@ -132,17 +152,18 @@ impl Calls {
 
     /// Joins neighbours in the middle, halving it.
     fn join(&mut self) {
-        let mut kept: VecDeque<Call> = VecDeque::with_capacity(CALLS);
+        let mut kept: VecDeque<Kept> = VecDeque::with_capacity(CALLS);
         let back = self.calls.len().saturating_sub(BACK_CALLS);
-        for (index, call) in self.calls.drain(..).enumerate() {
+        for (index, next) in self.calls.drain(..).enumerate() {
             let joins = index > FRONT_CALLS && index < back && index % 2 == 1;
             match kept.back_mut() {
-                Some(last) if joins && last.end == call.start => {
-                    last.end = call.end;
-                    last.exit_ns = last.exit_ns.max(call.exit_ns);
-                    last.bytes += call.bytes;
+                Some(Kept { call: last, joined }) if joins && last.end == next.call.start => {
+                    last.end = next.call.end;
+                    last.exit_ns = last.exit_ns.max(next.call.exit_ns);
+                    last.bytes += next.call.bytes;
+                    *joined = true;
                 }
-                _ => kept.push_back(call),
+                _ => kept.push_back(next),
             }
         }
         self.calls = kept;
@@ -207,6 +228,24 @@ mod tests {
         let listed = calls.listed(0, u64::MAX, &Clock::sampled(), |call| call.exit_ns);
         assert_eq!(listed.len(), LISTED_CALLS);
         assert_eq!(listed.iter().map(|event| event.bytes).sum::<u64>(), 6_400 * 16_384);
+    }
+
+    #[test]
+    fn a_message_among_joined_calls_has_no_call_rather_than_that_of_another() {
+        let mut calls = Calls::default();
+        // Requests of ten bytes, each with a call of its own.
+        for index in 0..600 {
+            calls.push(call(index * 10, 10, 1_000 * index));
+        }
+        let mut known = 0;
+        for index in 0..600 {
+            let (start, end) = (index * 10, index * 10 + 10);
+            for call in calls.at(start).into_iter().chain(calls.at(end - 1)).chain(calls.within(start, end)) {
+                assert_eq!((call.enter_ns, call.bytes), (1_000 * index, 10));
+                known += 1;
+            }
+        }
+        assert!((3 * BACK_CALLS..3 * CALLS).contains(&known), "{known}");
     }
 
     #[test]

@@ -35,9 +35,12 @@ impl Pipeline {
     pub fn new(settings: &v1::CapturerSettings, node: String, proc: PathBuf) -> Result<Self, FilterError> {
         let wanted = Wanted::new(settings)?;
         let selection = Selection::new(Rules::of(settings, wanted.matching()), proc.clone());
-        let assembler = Assembler::new(node, settings.id_base, settings.sample);
+        let tracing = settings.tracing.unwrap_or_default();
+        let assembler =
+            Assembler::new(node, settings.id_base, settings.sample).with_socket_hops(tracing.socket_hops);
+        let tracker = Tracker::new(decoder_options(settings, wanted.matching()));
         Ok(Self {
-            tracker: Tracker::new(decoder_options(settings, wanted.matching())),
+            tracker: if tracing.without_packets { tracker } else { tracker.with_packets() },
             owners: Owners::new(selection, assembler, proc),
             wanted,
             notices: 0,
@@ -63,6 +66,10 @@ impl Pipeline {
                 self.owners.attempted(&attempt);
                 self.tracker.attempted(&attempt, &mut self.owners);
             }
+            Record::Packet(packet) => self.tracker.packets(|packets| packets.crossed(&packet)),
+            Record::Arrival(arrival) => self.tracker.packets(|packets| packets.arrived(&arrival)),
+            Record::Retransmit(again) => self.tracker.packets(|packets| packets.sent_again(&again)),
+            Record::Connected(connected) => self.tracker.packets(|packets| packets.connected(&connected)),
             Record::Cgroup { id, at_ns, path } => {
                 self.notices += 1;
                 self.owners.announced(id, Place::from_inside(path.from_inside()), at_ns);

@@ -8,7 +8,7 @@ use tokio::io::duplex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, AgentError};
-use crate::kernel::{Kernel, KernelFilter, STREAMS, Settings, Source};
+use crate::kernel::{Kernel, KernelFilter, STREAMS, Settings};
 
 /// Why a capturer's pod ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +61,9 @@ pub async fn run(file: &Path) -> Result<(), PodError> {
     let launch = launch(file, env::var(NODE_VARIABLE).ok())?;
     // While the hub starts, so that it need not be waited for later, and so that what this kernel lacks is said at once.
     // Most sessions ask the kernel for pods and nothing else.
-    let filter = KernelFilter { cgroups: true, ..KernelFilter::default() };
+    let filter = KernelFilter { cgroups: true, packets: true, ..KernelFilter::default() };
     let CapturerLaunch { ring_bytes, btf, .. } = launch.clone();
-    let settings = Settings { ring_bytes, streams: STREAMS, btf, source: Source::Auto, filter };
+    let settings = Settings { ring_bytes, streams: STREAMS, btf, source: None, filter };
     let prepared = Kernel::prepare(&settings).map_err(AgentError::Kernel)?;
     let started = tokio::select! {
         started = Agent::start(launch, None, Some(prepared)) => started,

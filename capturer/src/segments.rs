@@ -75,6 +75,15 @@ pub struct Timing {
     pub marks: usize,
 }
 
+/// The time of a connection over which nothing went, `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub begun_ns: u64,
+    /// When it ended, or was seen last.
+    pub ended_ns: u64,
+}
+
 const CLIENT: [Segment; 6] =
     [Segment::Send, Segment::Network, Segment::Transfer, Segment::Receive, Segment::Queue, Segment::Read];
 const SERVER: [Segment; 4] = [Segment::Receive, Segment::Queue, Segment::Internal, Segment::Send];

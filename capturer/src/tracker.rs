@@ -10,6 +10,7 @@ pub mod stream;
 
 mod attempts;
 mod connection;
+mod leaving;
 mod unfollowed;
 
 use std::collections::{HashMap, HashSet};
@@ -18,12 +19,17 @@ use std::sync::Arc;
 use capturer_ebpf::layout::{self, flag};
 use decoders::{Options, Outcome, Side};
 
+pub use crate::context::{Caller, ExchangeContext};
+use crate::direction::OUT;
 use crate::kernel::Run;
 use crate::ledger::Events;
-use crate::marks::Calls;
+use crate::packets::Packets;
+use crate::path;
+pub use crate::segments::Span;
 use attempts::Attempts;
 pub use attempts::{GIVEN_UP_NS, HUNG_NS};
-use connection::Tracked;
+use connection::{Tracked, number};
+pub use leaving::{LEAVING, WAIT_NS};
 use reorder::{EventKind, ReorderBuffer, TimedEvent};
 use stream::CallEvent;
 pub use unfollowed::UNFOLLOWED;
@@ -45,38 +51,8 @@ pub const DATAGRAM_IDLE_NS: u64 = 60_000_000_000;
 /// How often connections are asked what has waited too long.
 const EXPIRE_EVERY_NS: u64 = 50_000_000;
 
-/// Who made a call, as the kernel says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// The process.
-    pub pid: u32,
-    /// Its control group.
-    pub cgroup: u64,
-}
-
-/// What an exchange is found on.
-#[derive(Clone, Copy, Debug)]
-pub struct ExchangeContext<'a> {
-    /// The connection.
-    pub connection: &'a layout::Connection,
-    /// Its calls, by direction.
-    pub calls: &'a [Calls; 2],
-    /// Who used it last.
-    pub caller: Caller,
-    /// When it was last used.
-    pub last_ns: u64,
-    /// When it began and ended, where no call says so.
-    pub span: Option<Span>,
-}
-
-/// The time of a connection over which nothing went, `CLOCK_MONOTONIC` nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// When it began.
-    pub begun_ns: u64,
-    /// When it ended, or was seen last.
-    pub ended_ns: u64,
-}
+/// How often silent UDP peers are looked for.
+const IDLE_EVERY_NS: u64 = 1_000_000_000;
 
 /// The stage behind the tracker: it says whose calls are followed, and takes what is found.
 pub trait NextStage {
@@ -104,10 +80,20 @@ pub struct Tracker {
     pending_bytes: usize,
     unfollowed: Unfollowed,
     attempts: Attempts,
+    /// Absent where packets are not followed.
+    packets: Option<Packets>,
+    /// Connections with exchanges that are to leave this machine.
+    leaving: HashSet<u64>,
+    /// Connections in which something waits that time alone may end.
+    timed: HashSet<u64>,
+    /// Connections of datagrams, whose end nobody tells.
+    datagrams: HashSet<u64>,
     options: Arc<Options>,
     events: Events,
     decisions: Vec<(u64, layout::Verdict)>,
     expired_ns: u64,
+    idle_ns: u64,
+    now_ns: u64,
 }
 
 // === impl Tracker ===
@@ -123,10 +109,30 @@ impl Tracker {
             pending_bytes: 0,
             unfollowed: Unfollowed::default(),
             attempts: Attempts::default(),
+            packets: None,
+            leaving: HashSet::new(),
+            timed: HashSet::new(),
+            datagrams: HashSet::new(),
             options,
             events: Events::default(),
             decisions: Vec::new(),
             expired_ns: 0,
+            idle_ns: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// Follows packets too.
+    #[must_use]
+    pub fn with_packets(self) -> Self {
+        Self { packets: Some(Packets::default()), ..self }
+    }
+
+    /// Takes what is told of packets.
+    pub fn packets(&mut self, take: impl FnOnce(&mut Packets)) {
+        self.events.notices += 1;
+        if let Some(packets) = &mut self.packets {
+            take(packets);
         }
     }
 
@@ -159,25 +165,33 @@ impl Tracker {
 
     /// Deals with what is due at `now_ns`; `drained` says that the rings were empty.
     pub fn advance(&mut self, now_ns: u64, drained: bool, next: &mut impl NextStage) {
+        self.now_ns = now_ns;
         let watermark = self.reorder.watermark(now_ns, drained);
         while let Some(timed) = self.reorder.pop(watermark) {
-            self.arrive(timed, watermark, next);
+            self.arrive(timed, self.reorder.passed_ns(watermark), next);
         }
         let stalled: Vec<u64> = self.stalled.iter().copied().collect();
         for id in stalled {
             self.with(id, |tracked, events| tracked.advance(watermark, false, events));
             self.settle(id, next);
         }
+        let leaving: Vec<u64> = self.leaving.iter().copied().collect();
+        for id in leaving {
+            self.let_go(id, next);
+        }
         if watermark.saturating_sub(self.expired_ns) >= EXPIRE_EVERY_NS {
             self.expired_ns = watermark;
             self.expire(watermark, next);
+            if let Some(packets) = &mut self.packets {
+                packets.expire(watermark);
+            }
         }
     }
 
     /// Ends everything: what waits is dealt with, requests without a response come out.
     pub fn finish(&mut self, now_ns: u64, next: &mut impl NextStage) {
         while let Some(timed) = self.reorder.pop(u64::MAX) {
-            self.arrive(timed, now_ns, next);
+            self.arrive(timed, self.reorder.passed_ns(now_ns), next);
         }
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
@@ -218,7 +232,7 @@ impl Tracker {
     /// Returns whether something waits for its time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.reorder.is_empty() || !self.stalled.is_empty()
+        !self.reorder.is_empty() || !self.stalled.is_empty() || !self.leaving.is_empty()
     }
 
     /// Returns how many connections are decoded.
@@ -265,7 +279,13 @@ impl Tracker {
             let side = next.side(connection, caller, event.exit_ns);
             let late = self.unfollowed.was_resumed(id);
             let tracked = Tracked::new(*connection, caller, side, Arc::clone(&self.options), late);
+            if tracked.stream.is_none() {
+                self.datagrams.insert(id);
+            }
             self.connections.insert(id, tracked);
+            if let Some(packets) = &mut self.packets {
+                packets.claim(id, now_ns);
+            }
         }
         let crowded = self.pending_bytes > PENDING_BYTES;
         self.with(id, |tracked, events| tracked.take(connection, event, now_ns, crowded, events));
@@ -304,13 +324,58 @@ impl Tracker {
         let Some(tracked) = self.connections.get_mut(&id) else { return };
         while let Some(outcome) = tracked.decoding.conversation.take() {
             match outcome {
-                Outcome::Exchange(exchange) => next.exchange(&tracked.context(), exchange),
+                Outcome::Exchange(exchange) => {
+                    tracked.leaving.push(exchange, self.now_ns);
+                }
                 Outcome::Unparsable { .. } => tracked.decoding.unparsable(&mut self.events),
                 Outcome::Unpaired => next.unpaired(tracked.caller),
                 Outcome::Gap => next.gap(tracked.caller),
             }
         }
-        tracked.decoding.prune();
+        if tracked.decoding.conversation.is_timed() {
+            self.timed.insert(id);
+        }
+        self.let_go(id, next);
+    }
+
+    /// Passes on the exchanges of a connection whose last byte has left, in order.
+    fn let_go(&mut self, id: u64, next: &mut impl NextStage) {
+        let Some(tracked) = self.connections.get_mut(&id) else {
+            self.leaving.remove(&id);
+            return;
+        };
+        if tracked.leaving.is_empty() {
+            // Packets are asked only for exchanges: they are looked through when one is told.
+            tracked.prune(None);
+            return;
+        }
+        let mut leaving = std::mem::take(&mut tracked.leaving);
+        loop {
+            let vain = leaving.is_vain();
+            let context = tracked.context(self.packets.as_ref().and_then(|packets| packets.of(id)));
+            let has_left = |exchange: &decoders::Exchange| {
+                let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+                vain || !path::is_under_way(&context, exchange.side, request, response)
+            };
+            let Some(exchange) = leaving.pop(self.now_ns, has_left) else { break };
+            tell(tracked, self.packets.as_mut(), exchange, next);
+        }
+        if leaving.is_empty() {
+            self.leaving.remove(&id);
+        } else {
+            self.leaving.insert(id);
+        }
+        tracked.leaving = leaving;
+        tracked.prune(self.packets.as_mut());
+    }
+
+    /// Passes on all exchanges of a connection that ends or is followed no longer.
+    fn let_all_go(&mut self, id: u64, next: &mut impl NextStage) {
+        let Some(tracked) = self.connections.get_mut(&id) else { return };
+        let mut leaving = std::mem::take(&mut tracked.leaving);
+        while let Some(exchange) = leaving.pop_any() {
+            tell(tracked, self.packets.as_mut(), exchange, next);
+        }
     }
 
     /// The connection ended.
@@ -320,6 +385,7 @@ impl Tracker {
             tracked.decoding.conversation.end(at_ns);
         });
         self.harvest(id, next);
+        self.let_all_go(id, next);
         self.remove(id);
     }
 
@@ -330,11 +396,18 @@ impl Tracker {
             tracked.decoding.conversation.stop();
         });
         self.harvest(id, next);
+        self.let_all_go(id, next);
         self.remove(id);
     }
 
     fn remove(&mut self, id: u64) -> Option<Tracked> {
         self.stalled.remove(&id);
+        self.leaving.remove(&id);
+        self.timed.remove(&id);
+        self.datagrams.remove(&id);
+        if let Some(packets) = &mut self.packets {
+            packets.forget(id);
+        }
         let tracked = self.connections.remove(&id)?;
         self.pending_bytes = self.pending_bytes.saturating_sub(tracked.pending_bytes());
         Some(tracked)
@@ -368,21 +441,41 @@ impl Tracker {
     }
 
     fn expire(&mut self, now_ns: u64, next: &mut impl NextStage) {
-        let mut silent = Vec::new();
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
-        for id in ids {
+        for id in std::mem::take(&mut self.timed) {
             self.with(id, |tracked, _| tracked.decoding.conversation.expire(now_ns));
             self.harvest(id, next);
-            let Some(tracked) = self.connections.get(&id) else { continue };
-            let idle = now_ns.saturating_sub(tracked.last_ns) > DATAGRAM_IDLE_NS;
-            if tracked.stream.is_none() && idle {
-                silent.push(id);
-            }
         }
+        if now_ns.saturating_sub(self.idle_ns) < IDLE_EVERY_NS {
+            return;
+        }
+        self.idle_ns = now_ns;
+        let last_ns = |id: &u64| self.connections.get(id).map_or(0, |tracked| tracked.last_ns);
+        let silent = |id: &&u64| now_ns.saturating_sub(last_ns(id)) > DATAGRAM_IDLE_NS;
+        let silent: Vec<u64> = self.datagrams.iter().filter(silent).copied().collect();
         for id in silent {
             self.stop(id, now_ns, next);
         }
     }
+}
+
+/// Passes an exchange on, with what its packets tell of it.
+fn tell(
+    tracked: &Tracked,
+    packets: Option<&mut Packets>,
+    exchange: decoders::Exchange,
+    next: &mut impl NextStage,
+) {
+    let id = tracked.connection.id;
+    let mut seen = packets.and_then(|packets| packets.of_mut(id));
+    let opening = seen.as_mut().and_then(|seen| seen.take_opening());
+    let (own, _) = path::sides(exchange.side, exchange.request.as_ref(), exchange.response.as_ref());
+    let shifts = tracked.context(None).shifts;
+    let retransmits = seen
+        .as_mut()
+        .map(|seen| own.map_or(0, |message| seen.take_sent_again(number(message.end, shifts[OUT]))));
+    let context = tracked.context(seen.as_deref());
+    let retransmits = retransmits.filter(|_| context.packets.is_some());
+    next.exchange(&ExchangeContext { retransmits, opening, ..context }, exchange);
 }
 
 #[cfg(test)]

@@ -153,6 +153,7 @@ impl Uplink {
             kernel,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: RandomState::new().hash_one(std::process::id()),
+            boot: boot(),
             ..CapturerHello::default()
         };
         let now = Instant::now();
@@ -281,6 +282,12 @@ impl Uplink {
             self.backlog.mark_sent();
         }
     }
+}
+
+/// Names the kernel's boot; empty where that cannot be read.
+fn boot() -> String {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

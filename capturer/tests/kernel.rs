@@ -1,4 +1,7 @@
 //! The kernel programs against real sockets of this process; needs root.
+//!
+//! All of it runs once for each source of bytes: as it is where sockets tell what they move, and as a part of
+//! `kernel_syscalls` where system calls do.
 #![expect(clippy::print_stdout, reason = "says why a test could not run")]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
 #![expect(unsafe_code, reason = "calls that the standard library does not make")]
@@ -22,6 +25,14 @@ mod frames;
 mod group;
 #[path = "kernel/large.rs"]
 mod large;
+#[path = "kernel/packets.rs"]
+mod packets;
+#[path = "kernel/places.rs"]
+mod places;
+#[path = "kernel/sample.rs"]
+mod sample;
+#[path = "kernel/uring.rs"]
+mod uring;
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +44,27 @@ use std::{
 };
 
 use capturer::kernel::{Kernel, KernelFilter, Record, Run, STREAMS, Settings, Source, Totals};
-use capturer_ebpf::layout::{Attempt, Ended, Moved, Verdict, direction, flag, verdict};
+use capturer_ebpf::layout::{
+    Arrival, Attempt, Connected, Ended, Moved, Packet, Verdict, direction, flag, verdict,
+};
+
+/// The source of bytes that these tests are about.
+fn source() -> Source {
+    if env!("CARGO_CRATE_NAME") == "kernel" { Source::Socket } else { Source::Syscall }
+}
+
+/// Whether the tests cannot run here, and says why.
+fn skipped() -> bool {
+    let why = if !nix::unistd::geteuid().is_root() {
+        "needs root"
+    } else if !source().is_there().expect("a kernel that serves") {
+        "this kernel's sockets do not tell what they move"
+    } else {
+        return false;
+    };
+    println!("skipped: {why}");
+    true
+}
 
 /// What one capture saw of its port.
 #[derive(Default)]
@@ -43,6 +74,9 @@ struct Seen {
     pieces: Vec<Vec<Run>>,
     ended: Vec<Ended>,
     attempts: Vec<Attempt>,
+    packets: Vec<Packet>,
+    arrivals: Vec<Arrival>,
+    connected: Vec<Connected>,
     /// Control groups: id, and names from the inside out.
     cgroups: Vec<(u64, Vec<String>)>,
 }
@@ -59,7 +93,10 @@ impl Seen {
             Record::Cgroup { id, path, .. } => {
                 self.cgroups.push((id, path.from_inside().map(str::to_owned).collect()));
             }
-            Record::Exec(_) | Record::Exit(_) => {}
+            Record::Packet(packet) => self.packets.push(packet),
+            Record::Arrival(arrival) => self.arrivals.push(arrival),
+            Record::Connected(connected) => self.connected.push(connected),
+            Record::Retransmit(_) | Record::Exec(_) | Record::Exit(_) => {}
         }
     }
 
@@ -104,8 +141,7 @@ impl Capture {
 
     /// Attaches for what a filter asks for; `None` without root.
     fn by(filter: KernelFilter, ring_bytes: u32) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root");
+        if skipped() {
             return None;
         }
         Some(Self::prepare(filter, ring_bytes)())
@@ -113,7 +149,7 @@ impl Capture {
 
     /// Loads for what a filter asks for; what is returned attaches.
     fn prepare(filter: KernelFilter, ring_bytes: u32) -> impl FnOnce() -> Self {
-        Self::with(&Settings { ring_bytes, streams: STREAMS, btf: None, source: Source::Auto, filter })
+        Self::with(&Settings { ring_bytes, streams: STREAMS, btf: None, source: Some(source()), filter })
     }
 
     /// Loads with these settings; what is returned attaches.
@@ -201,7 +237,8 @@ fn a_read_that_was_blocked_before_is_seen() {
         .iter()
         .find(|(head, _)| head.direction == direction::IN && head.connection.remote_port == port);
     let (head, payload) = read.expect("the read is seen");
-    assert_ne!(head.flags & flag::NO_ENTER, 0);
+    // Where sockets tell, it is a read like any other.
+    assert_eq!(head.flags & flag::NO_ENTER != 0, source() == Source::Syscall);
     assert_eq!(payload, b"hello, blocked reader");
 }
 

@@ -8,7 +8,10 @@ use anyhow::{Context, Result};
 pub const FILE: &str = "kyanos.v1.rs";
 
 /// Messages that also travel as JSON, in what a parent tells its children.
-const SERDE_MESSAGES: [&str; 3] = ["Filter", "FieldTest", "Redaction"];
+const SERDE_MESSAGES: [&str; 4] = ["Filter", "FieldTest", "Redaction", "Tracing"];
+
+/// Fields whose bytes are shared by all that hold them.
+const SHARED_FIELDS: &str = ".kyanos.v1.WatchResponse.exchanges";
 
 /// Returns the folder where the generated file is kept.
 #[must_use]
@@ -33,7 +36,7 @@ pub fn generate_into(out: &Path) -> Result<()> {
             "#[derive(serde::Serialize, serde::Deserialize)]\n#[serde(default)]",
         );
     }
-    builder.compile_fds(descriptors).context("generating code")
+    builder.bytes(SHARED_FIELDS).compile_fds(descriptors).context("generating code")
 }
 
 /// The folder of the crate `proto`.

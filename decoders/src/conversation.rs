@@ -309,6 +309,12 @@ impl Conversation {
         }
     }
 
+    /// Returns whether something waits that time alone may end: whether [`expire`](Self::expire) is to be called.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        matches!(&self.state, State::Decoding(session) if session.is_timed())
+    }
+
     /// The connection ended: open messages come out, and waiting requests as errors, since nobody will answer them.
     pub fn end(&mut self, at_ns: u64) {
         let _ = at_ns;

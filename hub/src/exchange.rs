@@ -40,6 +40,8 @@ pub fn within(exchange: &Arc<v1::Exchange>, payload_bytes: usize) -> Arc<v1::Exc
 pub fn memory(exchange: &v1::Exchange) -> usize {
     /// What the allocator adds to the many small strings.
     const ALLOCATOR_OVERHEAD: usize = 256;
+    /// What it adds to one of them.
+    const NAME_OVERHEAD: usize = 16;
     let message = |message: &Option<v1::Message>| {
         message.as_ref().map_or(0, |message| {
             message.payload.capacity() + message.syscalls.capacity() * size_of::<v1::SyscallEvent>()
@@ -55,9 +57,11 @@ pub fn memory(exchange: &v1::Exchange) -> usize {
         + message(&exchange.request)
         + message(&exchange.response)
         + attributes
-        + exchange.hops.capacity() * (size_of::<v1::Hop>() + ALLOCATOR_OVERHEAD)
+        + exchange.hops.capacity() * size_of::<v1::Hop>()
+        + exchange.hops.iter().map(|hop| hop.name.capacity() + NAME_OVERHEAD).sum::<usize>()
         + exchange.operation.capacity()
         + exchange.target.capacity()
+        + exchange.ways.as_ref().map_or(0, |ways| ways.node.capacity())
 }
 
 /// A copy whose payloads are shortened, and marked where they were.
@@ -89,6 +93,10 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake,
         announced,
         reason,
+        connect_ns,
+        zero_windows,
+        place,
+        ways,
     } = exchange;
     v1::Exchange {
         id: *id,
@@ -116,6 +124,10 @@ pub fn shortened(exchange: &v1::Exchange, payload_bytes: usize) -> v1::Exchange 
         handshake: *handshake,
         announced: announced.clone(),
         reason: *reason,
+        connect_ns: *connect_ns,
+        zero_windows: *zero_windows,
+        place: *place,
+        ways: ways.clone(),
     }
 }
 

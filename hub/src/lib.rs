@@ -9,6 +9,8 @@ pub mod account;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod exchange;
+#[cfg(feature = "server")]
+pub mod join;
 #[cfg(all(feature = "server", unix))]
 pub mod launch;
 #[cfg(feature = "server")]

@@ -4,6 +4,7 @@
 
 mod departed;
 mod relayed;
+mod room;
 mod stat;
 mod watch;
 
@@ -18,6 +19,7 @@ use proto::v1;
 use tokio::time::Instant;
 
 use self::departed::Departed;
+use self::room::Room;
 pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
@@ -38,6 +40,7 @@ pub const MAX_VIEWERS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Live {
     inner: Mutex<Inner>,
+    room: Room,
     /// Whom labels are asked of, in a cluster.
     workloads: OnceLock<Arc<Workloads>>,
 }
@@ -150,7 +153,8 @@ impl Live {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
         let resumes = request.resume.is_some();
-        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes, resumes))
+        let place = self.room.enter();
+        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes, resumes, place))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.

@@ -2,6 +2,7 @@
 
 pub mod capturers;
 mod drain;
+mod joins;
 pub mod leaders;
 mod passed;
 mod sight;
@@ -33,6 +34,7 @@ use self::viewers::Viewers;
 use crate::account;
 use crate::account::losses::Recorded;
 use crate::clock::{Clock, Moment, epoch_ns};
+use crate::join::Joins;
 use crate::live::Live;
 use crate::peers::{HubState, Peers};
 use crate::store::engine::{AnyArchive, Engine};
@@ -60,6 +62,7 @@ pub struct Session {
     payload_bytes: u32,
     redaction: v1::Redaction,
     sample: u32,
+    tracing: v1::Tracing,
     /// Whether processes are told apart by pods.
     cluster: bool,
     /// Whether the store alone knows what bases were given.
@@ -76,6 +79,8 @@ pub struct Session {
     pub peers: Peers,
     /// What hubs agree on through the database, where there are several.
     shared: Option<Shared>,
+    /// Both sides of exchanges brought together, before anybody sees them.
+    joins: Joins,
     /// Exchanges of which a mark was observed out of order and moved.
     clamped: AtomicU64,
     /// Who leads, where there are several hubs.
@@ -163,6 +168,7 @@ impl Session {
             payload_bytes: launch.payload_bytes,
             redaction: launch.redaction.clone(),
             sample: launch.sample,
+            tracing: launch.tracing,
             cluster: matches!(launch.place, HubPlace::Cluster { .. }),
             store_remembers: AtomicBool::new(false),
             pods_only,
@@ -172,6 +178,7 @@ impl Session {
             live: Live::default(),
             peers: Peers::default(),
             shared,
+            joins: Joins::default(),
             clamped: AtomicU64::new(0),
             leaders: Leaders::default(),
             workloads: OnceLock::new(),
@@ -192,6 +199,7 @@ impl Session {
         });
         tokio::spawn(record(Arc::downgrade(&session)));
         tokio::spawn(sight::look(Arc::downgrade(&session)));
+        tokio::spawn(joins::give_up(Arc::downgrade(&session)));
         let knowing = session.is_known.clone();
         tokio::spawn(async move {
             known.await;
@@ -222,6 +230,7 @@ impl Session {
     /// Notes a capturer's connection and gives it its ids, with several hubs by agreement: a process keeps what any of
     /// them gave it, and a new one gets what none gave before, which takes as long as the database is away.
     pub async fn connect(&self, hello: v1::CapturerHello) -> Result<Claim, CapturersError> {
+        self.joins.know_clock(&hello.node, &hello.boot);
         let Some(shared) = &self.shared else { return self.capturers.connect(hello) };
         let known = self.capturers.base_of(&hello.node, hello.instance).or(hello.id_base.map(Base::from));
         let base = match known {
@@ -278,6 +287,7 @@ impl Session {
             sample: self.sample,
             cluster: self.cluster,
             host_processes: !(self.cluster && self.pods_only),
+            tracing: Some(self.tracing),
         }
     }
 
@@ -304,13 +314,7 @@ impl Session {
         }
         let clamped = batch.exchanges.iter().filter(|exchange| exchange.clamped).count();
         self.clamped.fetch_add(clamped as u64, Ordering::Relaxed);
-        let exchanges: Vec<_> = batch.exchanges.into_iter().map(Arc::new).collect();
-        if !exchanges.is_empty() {
-            self.live.publish(&exchanges);
-            if let Some(writer) = &self.writer {
-                writer.offer(&exchanges);
-            }
-        }
+        self.joins.take(batch.exchanges, |exchange| self.remote(exchange), |passed| self.give_on(passed));
         Ok(self.capturers.taken(node, connection, sequence, last))
     }
 
@@ -426,13 +430,18 @@ impl Session {
             payload_bytes: self.payload_bytes,
             clamped: self.clamped.load(Ordering::Relaxed),
             sight: None,
-            waiting: self.writer.as_ref().map(Writer::waiting).unwrap_or_default(),
+            waiting: self
+                .writer
+                .as_ref()
+                .map(|writer| writer.waiting() + self.joins.waiting())
+                .unwrap_or_default(),
         }
     }
 
     /// Takes nothing more and closes the store: writes what waits until the deadline, and removes the embedded database's file unless kept.
     pub async fn close(&self, keep: bool, deadline: Instant) {
         self.closing.send_replace(true);
+        self.joins.close(|passed| self.give_on(passed));
         if let Some(writer) = &self.writer {
             // What is removed anyway need not be written, but its engine must have let go of the file: one that finds it
             // gone would make it again.

@@ -6,6 +6,7 @@
 
 mod distribution;
 mod group;
+mod metric;
 mod pending;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use proto::v1;
 
 pub use self::distribution::{Distribution, RELATIVE_ERROR};
 pub use self::group::{Field, MAX_KEY_CHARS};
+use self::metric::value;
 use self::pending::Pending;
 use crate::exchange;
 
@@ -343,24 +345,6 @@ impl Group {
             distributions: distributions.map(|(metric, values)| values.summary(*metric)).collect(),
             samples: self.samples.iter().map(|(_, exchange)| exchange.clone()).collect(),
         }
-    }
-}
-
-/// The value of a metric, where it is known.
-fn value(metric: v1::Metric, exchange: &v1::Exchange) -> Option<u64> {
-    let segments = exchange.segments.as_ref();
-    match metric {
-        v1::Metric::Unspecified | v1::Metric::TotalTime => segments.map(|segments| segments.total_ns),
-        v1::Metric::RequestSize => exchange.request.as_ref().map(|message| message.bytes),
-        v1::Metric::ResponseSize => exchange.response.as_ref().map(|message| message.bytes),
-        v1::Metric::NetworkTime => segments.and_then(|segments| {
-            segments.network_ns.map(|network| network.saturating_add(segments.transfer_ns.unwrap_or(0)))
-        }),
-        v1::Metric::InternalTime => segments.and_then(|segments| segments.internal_ns),
-        v1::Metric::SocketTime => segments.and_then(|segments| {
-            let parts = [segments.receive_ns, segments.queue_ns, segments.read_ns];
-            parts.into_iter().flatten().reduce(u64::saturating_add)
-        }),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod groups;
 mod refusal;
 mod status;
 pub(crate) mod target;
+mod trace;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use cluster::{ClusterArgs, DeployArgs, PodArgs};
 pub(crate) use filter::FilterArgs;
 pub(crate) use refusal::Outcome;
 pub(crate) use target::TargetArgs;
+pub(crate) use trace::TraceArgs;
 
 /// Commands that run a session and filter its traffic.
 pub(crate) const CAPTURING_COMMANDS: [&str; 3] = ["watch", "stat", "overview"];
@@ -137,7 +139,7 @@ pub(crate) struct SessionArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Capture")]
 pub(crate) struct CaptureArgs {
-    /// Keep every Nth exchange
+    /// Capture one connection in N
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "session")]
     pub(crate) sample: u32,
     /// Bytes of each event ring, a power of two
@@ -167,6 +169,8 @@ pub(crate) struct CaptureArgs {
     /// Further HTTP headers to redact
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "session")]
     pub(crate) redact_header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
     /// Stop after N exchanges
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -252,7 +256,7 @@ pub(crate) struct OutputArgs {
     /// Payload bytes shown per message, in JSON too
     #[arg(long, value_name = "BYTES", value_parser = values::bytes32, default_value = DEFAULT_PRINT_BYTES)]
     pub(crate) max_print_bytes: u32,
-    /// Show each exchange as a block with request, response and segments
+    /// Show each exchange as a block: its path, request and response
     #[arg(long)]
     pub(crate) detail: bool,
     /// Leave requests' and responses' text out
@@ -281,8 +285,8 @@ pub(crate) struct StatArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Aggregation")]
 pub(crate) struct AggregateArgs {
-    /// What is measured, several by commas: t|total-time, q|reqsize, p|respsize, n|network-time, i|internal-time, s|socket-time
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
+    /// What is measured
+    #[arg(short, long, value_name = "LIST", help = values::metric_help(), value_delimiter = ',', value_parser = values::metric, default_value = "total-time")]
     pub(crate) metric: Vec<Metric>,
     /// What rows are of
     #[arg(short, long, value_name = "GROUPS", help = groups::help(), value_parser = groups::groups, default_value = "remote-ip")]
@@ -319,6 +323,9 @@ pub(crate) struct OverviewArgs {
     /// Workloads whose pods are meant, as --workload takes them
     #[arg(value_name = "KIND/NAME")]
     pub(crate) workloads: Vec<String>,
+    /// Show how much of the time is network, waiting, and the remote's work
+    #[arg(long)]
+    pub(crate) time_share: bool,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_parser = formats::of(formats::FINITE), default_value = "table")]
     pub(crate) output: Format,
@@ -334,7 +341,7 @@ pub(crate) struct QueryArgs {
     pub(crate) sql: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
-    /// Ready-made question: slow, errors, top, services, loss, or FILE.sql
+    /// Ready-made question: slow, errors, top, services, loss, where, or FILE.sql
     #[arg(long, value_name = "NAME|FILE.sql", conflicts_with = "sql")]
     pub(crate) report: Option<String>,
     /// Session to ask; the only live one by default

@@ -26,6 +26,9 @@ const MAX_MESSAGE: usize = 64 << 20;
 /// Bytes in flight per stream: a second of full load, so that a busy terminal does not stall the hub.
 const STREAM_WINDOW: u32 = 4 << 20;
 
+/// What to try where a hub cannot be understood.
+const SAME_VERSION_HINT: &str = "use the plugin of the version that started the session";
+
 /// How often the hub hears that this plugin lives.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(10);
 
@@ -268,8 +271,14 @@ fn readable(balances: &[v1::Balance]) -> Result<(), Failure> {
 }
 
 fn unreadable(error: AccountError) -> Failure {
-    Failure::new(format!("the hub's account cannot be read: {error}"))
-        .hint("use the plugin of the version that started the session")
+    Failure::new(format!("the hub's account cannot be read: {error}")).hint(SAME_VERSION_HINT)
+}
+
+/// Decodes the exchanges of a response.
+pub(crate) fn exchanges(response: &v1::WatchResponse) -> Result<Vec<v1::Exchange>, Failure> {
+    response.decoded().map_err(|error| {
+        Failure::new(format!("the hub's exchanges cannot be read: {error}")).hint(SAME_VERSION_HINT)
+    })
 }
 
 /// How the viewer service is reached, whatever the bytes go over.

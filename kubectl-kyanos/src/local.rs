@@ -232,6 +232,7 @@ impl Local {
             filter: self.wanted.filter.clone(),
             redaction: self.wanted.redaction.clone(),
             sample: self.wanted.sample,
+            tracing: self.wanted.tracing,
             hubs: 1,
         }
     }

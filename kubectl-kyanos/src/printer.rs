@@ -213,7 +213,8 @@ impl Writer {
                 Style::Lines(screen) => show(out, screen, &screen.renderer().line(exchange)),
                 Style::Blocks(screen, bytes) => {
                     let line = screen.renderer().line(exchange);
-                    show(out, screen, &format!("{line}\n{}", detail::block(exchange, *bytes)))
+                    let block = detail::block(exchange, *bytes, screen.width());
+                    show(out, screen, &format!("{line}\n{block}"))
                 }
             };
             written.map_err(|error| ended(&error))?;

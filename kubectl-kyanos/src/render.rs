@@ -4,6 +4,7 @@ pub(crate) mod detail;
 pub(crate) mod fit;
 pub(crate) mod json;
 pub(crate) mod line;
+pub(crate) mod path;
 pub(crate) mod result;
 pub(crate) mod screen;
 pub(crate) mod session;

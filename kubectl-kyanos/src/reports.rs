@@ -6,12 +6,13 @@ use crate::failure::Failure;
 use crate::suggestion::suggest;
 
 /// Names and statements.
-pub(crate) const REPORTS: [(&str, &str); 5] = [
+pub(crate) const REPORTS: [(&str, &str); 6] = [
     ("slow", include_str!("reports/slow.sql")),
     ("errors", include_str!("reports/errors.sql")),
     ("top", include_str!("reports/top.sql")),
     ("services", include_str!("reports/services.sql")),
     ("loss", include_str!("reports/loss.sql")),
+    ("where", include_str!("reports/where.sql")),
 ];
 
 /// Returns the statement of a report by its name, or of the user's own file.

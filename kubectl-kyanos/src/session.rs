@@ -38,8 +38,10 @@ pub(crate) struct Wanted {
     pub(crate) filter: v1::Filter,
     /// What is hidden.
     pub(crate) redaction: v1::Redaction,
-    /// Keep every Nth exchange.
+    /// Capture one connection in N.
     pub(crate) sample: u32,
+    /// What of the kernel is traced.
+    pub(crate) tracing: v1::Tracing,
     /// Bytes of each event ring.
     pub(crate) ring_bytes: u32,
     /// Type information of the kernel.

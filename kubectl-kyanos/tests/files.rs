@@ -70,7 +70,7 @@ fn a_saved_store_is_asked_without_a_session() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["operation"].to_string())
         .collect();
     assert_eq!(operations, ["\"GET /3\"", "\"GET /2\"", "\"GET /1\""]);
-    for report in ["errors", "top", "services", "loss"] {
+    for report in ["errors", "top", "services", "loss", "where"] {
         let answer = ask(&["--report", report]);
         assert!(answer.status.success(), "{report}: {}", text(&answer.stderr));
     }

@@ -42,6 +42,8 @@ pub enum Kind {
     Address,
     /// A number of 64 bits that names something: text in JSON, whose readers know fewer bits, and never null there.
     Id,
+    /// As [`Self::Id`], of something that there may be none of: null then in JSON too.
+    OtherId,
     /// A number from 0.
     Count,
     /// A number from 1.
@@ -119,6 +121,7 @@ impl Kind {
             Self::Operation => Some(OPERATION_CHARS),
             Self::Address => Some(ADDRESS_CHARS),
             Self::Id
+            | Self::OtherId
             | Self::Count
             | Self::Positive
             | Self::Port

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1::{Filter, Redaction};
+use crate::v1::{Filter, Redaction, Tracing};
 
 /// Identity of one end of a mutually authenticated connection, PEM encoded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,8 +106,10 @@ pub struct HubLaunch {
     pub filter: Filter,
     /// What capturers hide.
     pub redaction: Redaction,
-    /// Keep every Nth exchange; 0 and 1 keep all.
+    /// Capture one connection in N; 0 and 1 capture all.
     pub sample: u32,
+    /// What of the kernel is traced.
+    pub tracing: Tracing,
     /// Hubs of the session: more than one agree by Lease and database, and one leads.
     pub hubs: u32,
 }

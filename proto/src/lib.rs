@@ -4,9 +4,11 @@
 pub mod account;
 pub mod causes;
 pub mod columns;
+mod encoded;
 pub mod ends;
 pub mod filter;
 mod grouping;
+pub mod hop;
 pub mod id;
 pub mod launch;
 pub mod reason;
@@ -17,7 +19,7 @@ pub mod store_state;
 mod words;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 7;
+pub const WIRE_REVISION: u32 = 8;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";

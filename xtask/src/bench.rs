@@ -5,6 +5,7 @@ mod cluster;
 mod load;
 mod memory;
 mod observer;
+mod price;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +53,11 @@ pub struct BenchOptions {
 enum OtherBench {
     /// A session on simulated clusters of many sizes: real hubs and store, nodes and Kubernetes API simulated.
     Cluster(cluster::ClusterBenchOptions),
+    /// What capturing takes from those who are captured and from those who are not, beside the limits that are set.
+    Price(price::PriceOptions),
+    /// Hold connections that rest, for the price of them.
+    #[command(hide = true)]
+    Rest(price::RestOptions),
 }
 
 fn rounds(text: &str) -> Result<usize, String> {
@@ -60,8 +66,11 @@ fn rounds(text: &str) -> Result<usize, String> {
 
 /// Measures costs and memory; fails when memory exceeds its limit.
 pub fn run(choice: &BenchOptions) -> Result<ExitCode> {
-    if let Some(OtherBench::Cluster(choice)) = &choice.other {
-        return cluster::run(choice);
+    match &choice.other {
+        Some(OtherBench::Cluster(choice)) => return cluster::run(choice),
+        Some(OtherBench::Price(choice)) => return price::run(choice),
+        Some(OtherBench::Rest(choice)) => return price::hold(choice),
+        None => {}
     }
     run::need_root("bench")?;
     setup::run(setup::Purpose::Test)?;
@@ -155,7 +164,7 @@ fn costs(load: &Load, observers: &[Observer], rounds: usize) -> Result<()> {
 
 fn memory_under_load(load: &Load, folder: &Path, length: Duration) -> Result<Memory> {
     eprintln!("watching memory for {} s at full load …", length.as_secs());
-    let capture = BenchCapture::start(folder, load.port())?;
+    let capture = BenchCapture::start(folder, load.port(), &[])?;
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (rate, memory) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| memory::largest(&stop));

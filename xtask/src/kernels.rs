@@ -60,7 +60,7 @@ pub fn run(only: &[String]) -> Result<ExitCode> {
     }
     if wanted("own") {
         let smoke = smoke::run(&workspace::binary("kubectl-kyanos")?);
-        count("own", smoke.and_then(|smoke| Ok(format!("{smoke}; {}", calls::run(&tests)?))));
+        count("own", smoke.and_then(|smoke| Ok(format!("{smoke}; {}", calls::run_own(&tests)?))));
     }
     println!("{passed} passed, {failed} failed");
     if passed + failed == 0 {

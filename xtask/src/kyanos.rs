@@ -1,8 +1,10 @@
 //! Kyanos itself, run as a user would run it, and what it said.
 
 mod report;
+mod time;
 
 pub use report::{Balance, Report};
+pub use time::{Hop, PARTS};
 
 use std::collections::BTreeSet;
 use std::fs::File;

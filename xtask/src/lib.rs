@@ -25,5 +25,6 @@ pub mod run;
 pub mod servers;
 pub mod setup;
 pub mod suite;
+pub mod topology;
 pub mod workload;
 pub mod workspace;

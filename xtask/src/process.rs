@@ -38,6 +38,7 @@ pub struct Plan {
     program: std::path::PathBuf,
     user: Option<(u32, u32)>,
     stop: Signal,
+    /// A command that enters or makes namespaces and then becomes what follows.
     namespaces: Vec<String>,
 }
 
@@ -76,7 +77,16 @@ impl Plan {
     /// Runs it in new namespaces, given as flags of `unshare`.
     #[must_use]
     pub fn unshare(mut self, flags: &[&str]) -> Self {
-        self.namespaces = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        self.namespaces =
+            std::iter::once("unshare".to_owned()).chain(flags).chain(["--".to_owned()]).collect();
+        self
+    }
+
+    /// Runs it in the network namespace that is open at a path.
+    #[must_use]
+    pub fn inside(mut self, netns: &str) -> Self {
+        self.namespaces = vec!["nsenter".to_owned(), format!("--net={netns}"), "--".to_owned()];
         self
     }
 
@@ -87,12 +97,13 @@ impl Plan {
     #[must_use]
     pub fn command(&self) -> Command {
         let signal = self.stop.as_str().trim_start_matches("SIG");
-        let mut command = if self.namespaces.is_empty() {
-            Command::new("setpriv")
-        } else {
-            let mut command = Command::new("unshare");
-            command.args(&self.namespaces).args(["--", "setpriv"]);
-            command
+        let mut command = match self.namespaces.split_first() {
+            None => Command::new("setpriv"),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg("setpriv");
+                command
+            }
         };
         if let Some((user, group)) = self.user {
             command.args([

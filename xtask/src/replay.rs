@@ -16,6 +16,7 @@ mod spoken;
 mod streams;
 mod witness;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ use decoders::Side;
 
 use compare::{Comparison, Condition};
 pub use player::{Score, play as player};
+use read::{Content, Packet};
 pub use report::Output;
 use report::ReplayReport;
 use spoken::Spoken;
@@ -83,6 +85,21 @@ enum Late {
     Messages(usize),
     /// Half of each stream's.
     Half,
+}
+
+/// One TCP segment of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedSegment {
+    /// Nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Whom it is for.
+    pub destination: SocketAddr,
+    /// Sequence number of its first byte.
+    pub sequence: u32,
+    /// Its payload.
+    pub bytes: Vec<u8>,
 }
 
 /// Replays captures; fails where something is missing or too much.
@@ -187,6 +204,23 @@ fn late(text: &str) -> Result<Late, String> {
         return Ok(Late::Half);
     }
     text.parse().map(Late::Messages).map_err(|_unused| "expected a number of messages, or `half`".to_owned())
+}
+
+/// Returns the TCP segments of a capture in the order in which they were captured.
+pub fn segments(file: &Path) -> Result<Vec<CapturedSegment>> {
+    let mut segments = Vec::new();
+    for Packet { number: _, at_ns, source, destination, content } in read::read(file)?.packets {
+        if let Content::Tcp(segment) = content {
+            segments.push(CapturedSegment {
+                at_ns,
+                source,
+                destination,
+                sequence: segment.sequence,
+                bytes: segment.bytes,
+            });
+        }
+    }
+    Ok(segments)
 }
 
 // === impl Late ===

@@ -3,5 +3,6 @@
 pub mod dns;
 pub mod http;
 pub mod mysql;
+pub mod paused;
 pub mod redis;
 pub mod socket;

@@ -16,6 +16,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -142,6 +143,23 @@ impl Btf {
             }
         }
         Err(BtfError::MissingField { structure: enumeration.to_owned(), field: name.to_owned() })
+    }
+
+    /// Whether anything has this name: also what is neither a structure nor an enumeration.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        let strings = self.data.get(self.strings..).unwrap_or_default();
+        strings.split(|byte| *byte == 0).any(|string| string == name.as_bytes())
+    }
+
+    /// Returns the number of a function.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |id: &u32| {
+            let found = self.type_of(*id).ok()?;
+            (found.kind == KIND_FUNC && self.string(found.name).ok()? == name.as_bytes()).then_some(())
+        };
+        (1..u32::try_from(self.types.len()).ok()?).find(|id| is_it(id).is_some())
     }
 
     fn named(&self, name: &str) -> Result<Vec<u32>, BtfError> {

@@ -23,6 +23,12 @@ pub(super) fn check() -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Whether the running kernel is older than a release.
+pub(super) fn is_before(release: (u32, u32)) -> bool {
+    let running = read("/proc/sys/kernel/osrelease").ok().and_then(|text| version(&text));
+    running < Some(release)
+}
+
 /// Major and minor number of a release such as `6.1.0-18-amd64`.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit());

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use aya::{EbpfError, programs::ProgramError};
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use proto::causes;
 
 use super::btf::BtfError;
@@ -25,6 +25,9 @@ pub enum KernelError {
     /// The kernel is locked down so that programs may not read its memory.
     #[error("the kernel is locked down (lockdown=confidentiality)")]
     LockedDown,
+    /// The kernel's sockets do not tell of what they move.
+    #[error("the kernel's sockets do not tell what they move, as those of Linux 6.5 and newer do")]
+    NoSockets,
     /// The kernel's type information could not be read.
     #[error("cannot read the kernel's type information at `{}`", path.display())]
     NoBtf {
@@ -67,7 +70,7 @@ pub enum KernelError {
         /// The map's name.
         name: &'static str,
         /// What the kernel said.
-        source: Box<aya::maps::MapError>,
+        source: Box<MapError>,
     },
     /// Waiting for a ring failed.
     #[error("cannot wait for the rings")]
@@ -128,12 +131,20 @@ impl KernelError {
             Self::Btf { .. } => {
                 "give the type information of exactly this kernel with `--btf FILE`".to_owned()
             }
+            Self::NoSockets => {
+                "leave out `--source socket`: system calls tell the same, at a higher price".to_owned()
+            }
             Self::Load { .. } | Self::Program { .. } => {
                 "please report this with the kernel's version; `-d` shows what the verifier said".to_owned()
             }
             Self::Missing { .. } | Self::Map { .. } | Self::Wait { .. } | Self::Proc { .. } => return None,
         })
     }
+}
+
+/// Says that a map could not be used.
+pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
+    move |source| KernelError::Map { name, source: Box::new(source) }
 }
 
 /// Whether the cause of an error is that the system answered `errno`.

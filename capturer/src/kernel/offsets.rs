@@ -2,7 +2,10 @@
 
 use capturer_ebpf::settings::{ABSENT, Offsets};
 
-use super::btf::{Btf, BtfError};
+use super::{
+    Source,
+    btf::{Btf, BtfError},
+};
 
 /// Bytes of a pointer; all kernels that run such programs have 64 bits.
 const POINTER_BYTES: u32 = 8;
@@ -11,7 +14,12 @@ const POINTER_BYTES: u32 = 8;
 ///
 /// `controller` is the controller of the first version whose hierarchy names containers, where there is one. Kernels may
 /// be built without control groups, unless `cgroups` says that they are needed.
-pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Result<Offsets, BtfError> {
+pub(super) fn resolve(
+    btf: &Btf,
+    source: Source,
+    controller: Option<&str>,
+    cgroups: bool,
+) -> Result<Offsets, BtfError> {
     let at = |structure, field| btf.offset(structure, field);
     // Fields that kernels may be built without.
     let optional = |structure, field| btf.offset(structure, field).unwrap_or(ABSENT);
@@ -19,7 +27,7 @@ pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Res
         Err(_) if !cgroups => Ok(ABSENT),
         found => found,
     };
-    Ok(Offsets {
+    let offsets = Offsets {
         task_files: at("task_struct", "files")?,
         task_group_leader: at("task_struct", "group_leader")?,
         task_thread_pid: at("task_struct", "thread_pid")?,
@@ -69,6 +77,46 @@ pub(super) fn resolve(btf: &Btf, controller: Option<&str>, cgroups: bool) -> Res
         // Since Linux 6.15 with underscores: it changes under those who do not hold its lock.
         kernfs_parent: at("kernfs_node", "parent").or_else(|_renamed| group("kernfs_node", "__parent"))?,
         message_left: optional("msghdr", "msg_iter.count"),
+        skb_dev: at("sk_buff", "dev")?,
+        skb_len: at("sk_buff", "len")?,
+        skb_head: at("sk_buff", "head")?,
+        skb_data: at("sk_buff", "data")?,
+        skb_protocol: at("sk_buff", "protocol")?,
+        skb_network_header: at("sk_buff", "network_header")?,
+        skb_nfct: optional("sk_buff", "_nfct"),
+        skb_seq: at("sk_buff", "cb")? + at("tcp_skb_cb", "seq")?,
+        skb_end_seq: at("sk_buff", "cb")? + at("tcp_skb_cb", "end_seq")?,
+        dev_name: at("net_device", "name")?,
+        dev_net: optional("net_device", "nd_net.net"),
+        tcp_rcv_nxt: at("tcp_sock", "rcv_nxt")?,
+        tcp_total_retrans: at("tcp_sock", "total_retrans")?,
+        ct_status: optional("nf_conn", "status"),
+        ct_tuples: match (at("nf_conn", "tuplehash"), at("nf_conntrack_tuple_hash", "tuple")) {
+            (Ok(hashes), Ok(tuple)) => hashes + tuple,
+            (Err(_), _) | (_, Err(_)) => ABSENT,
+        },
+        ct_tuple_size: btf.size("nf_conntrack_tuple_hash").unwrap_or(ABSENT),
+        ..Offsets::default()
+    };
+    at_sockets(btf, source, &offsets)
+}
+
+/// Adds the fields that the source at sockets reads.
+fn at_sockets(btf: &Btf, source: Source, offsets: &Offsets) -> Result<Offsets, BtfError> {
+    let at = |structure, field| match source {
+        Source::Socket => btf.offset(structure, field),
+        Source::Syscall => Ok(ABSENT),
+    };
+    Ok(Offsets {
+        task_flags: at("task_struct", "flags")?,
+        skb_sk: at("sk_buff", "sk")?,
+        sock_socket: at("sock", "sk_socket")?,
+        socket_file: at("socket", "file")?,
+        message_name: at("msghdr", "msg_name")?,
+        message_name_len: at("msghdr", "msg_namelen")?,
+        message_flags: at("msghdr", "msg_flags")?,
+        message_sends: at("msghdr", "msg_iter.data_source")?,
+        ..*offsets
     })
 }
 

@@ -1,13 +1,15 @@
 //! Loading and attaching the programs. Raw tracepoints need neither tracefs nor bpffs, and nothing is pinned.
 
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod stacks;
 
 use std::path::Path;
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, LpmTrie, Map, MapData, MapError, RingBuf, lpm_trie::Key},
+    maps::{HashMap, LpmTrie, Map, MapData, RingBuf, lpm_trie::Key},
 };
 use capturer_ebpf::{
     layout::COMM_LEN,
@@ -15,9 +17,9 @@ use capturer_ebpf::{
 };
 
 use super::{
-    KernelFilter, Net, environment,
-    error::KernelError,
-    hooks::{self, HOOKS, Hook},
+    BTF_PATH, KernelFilter, Net, Source, direct, environment,
+    error::{KernelError, map_error},
+    hooks::{self, Hook},
     records,
 };
 
@@ -27,7 +29,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_3"];
 
 /// Maps that have an entry for each socket of a stream.
-const STREAM_MAPS: [&str; 2] = ["CONNECTIONS", "OPENED"];
+const STREAM_MAPS: [&str; 4] = ["CONNECTIONS", "OPENED", "FLOWS", "SOCKETS"];
 
 /// Smallest ring that holds a record of the smallest class.
 const SMALLEST_RING: u32 = 4096;
@@ -38,29 +40,32 @@ const LARGEST_RING: u32 = 1 << 30;
 /// The programs and maps in the kernel; they go when this is dropped.
 pub(super) struct Programs {
     ebpf: Ebpf,
-    /// What of [`HOOKS`] was loaded.
+    /// What was loaded.
     hooks: Vec<Hook>,
 }
 
 // === impl Programs ===
 
 impl Programs {
-    /// Creates the maps, for so many `streams`, and loads the programs, which do nothing yet; `btf` has the types of this
-    /// kernel.
+    /// Creates the maps, rings of so many bytes and room for so many streams, and loads the programs, which do nothing yet;
+    /// `direct` is what they read memory by, if they may.
     pub(super) fn load(
         offsets: &Offsets,
+        source: Source,
         filter: &KernelFilter,
-        ring_bytes: u32,
-        streams: u32,
-        btf: &Path,
+        [ring_bytes, streams]: [u32; 2],
+        direct: Option<u32>,
     ) -> Result<(Self, Vec<RingBuf<MapData>>), KernelError> {
         let rings = environment::cpus()?.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
         let ring_bytes = ring_size(ring_bytes);
         let limits = Limits {
             pid_namespace: environment::pid_namespace()?,
             rings,
+            ring_bytes,
             largest_class: largest_class(ring_bytes),
-            filters: bits(filter),
+            filters: bits(filter) | if source == Source::Socket { filter::SOCKETS } else { 0 },
+            sample: filter.sample,
+            direct: u32::from(direct.is_some()),
         };
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -72,20 +77,24 @@ impl Programs {
         for name in STREAM_MAPS {
             loader.map_max_entries(name, streams);
         }
-        let ebpf = loader.load(OBJECT).map_err(KernelError::of_load)?;
+        let object = direct::object(OBJECT, direct);
+        let ebpf = loader.load(records::bytes_of(&object)).map_err(KernelError::of_load)?;
         let mut programs = Self { ebpf, hooks: Vec::new() };
         programs.set_filter(filter)?;
         let mut buffers = Vec::new();
         for (name, _) in RING_NAMES.iter().zip(0..rings) {
             buffers.push(RingBuf::try_from(programs.take(name)?).map_err(map_error(name))?);
         }
-        programs.hooks = hooks::load(&mut programs.ebpf, &HOOKS, btf)?;
+        let chosen = hooks::chosen(source, filter.packets);
+        // Those that may read by themselves need to know no types for it.
+        let types = if direct.is_none() { Some(Path::new(BTF_PATH)) } else { None };
+        programs.hooks = hooks::load(&mut programs.ebpf, &chosen, types)?;
         Ok((programs, buffers))
     }
 
     /// Attaches every program.
     pub(super) fn attach(&mut self) -> Result<(), KernelError> {
-        hooks::attach(&mut self.ebpf, &self.hooks)
+        hooks::attach(&mut self.ebpf, &self.hooks).map(drop)
     }
 
     /// Unloads every program, waits for those that run, and returns the misses in the end; maps and rings stay.
@@ -166,6 +175,8 @@ fn bits(filter: &KernelFilter) -> u32 {
         remote_nets,
         cgroups,
         no_attempts,
+        packets,
+        sample: _,
     } = filter;
     let bit = |bit, set: bool| if set { bit } else { 0 };
     bit(filter::PIDS, !pids.is_empty())
@@ -176,6 +187,7 @@ fn bits(filter: &KernelFilter) -> u32 {
         | bit(filter::REMOTE_NETS, !remote_nets.is_empty())
         | bit(filter::CGROUPS, *cgroups)
         | bit(filter::NO_ATTEMPTS, *no_attempts)
+        | bit(filter::PACKETS, *packets)
 }
 
 /// A command name as the kernel keeps it: cut to 15 bytes, NUL padded.
@@ -185,10 +197,6 @@ fn comm_key(comm: &str) -> [u8; COMM_LEN] {
         *slot = byte;
     }
     key
-}
-
-pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
-    move |source| KernelError::Map { name, source: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::{ffi::CStr, mem::offset_of};
 
 use capturer_ebpf::{
     layout::{
-        Attempt, CGROUP_NAME_LEN, Cgroup, Ended, Framing, Kind, Moved, Opened, Piece, Process, Verdict,
+        Arrival, Attempt, CGROUP_NAME_LEN, Cgroup, Connected, Ended, Framing, Kind, Moved, Opened, Packet,
+        Piece, Process, Retransmit, Verdict,
     },
     settings::{Limits, Offsets},
 };
@@ -28,6 +29,14 @@ pub enum Record<'a> {
     Ended(Ended),
     /// A connection was over before a byte went either way.
     Attempt(Attempt),
+    /// A packet crossed an interface.
+    Packet(Packet),
+    /// Bytes came into a socket.
+    Arrival(Arrival),
+    /// Bytes were sent again.
+    Retransmit(Retransmit),
+    /// A connection took so long to open.
+    Connected(Connected),
     /// A process runs another program.
     Exec(Process),
     /// A process ended.
@@ -57,6 +66,10 @@ impl Plain for Piece {}
 impl Plain for Ended {}
 impl Plain for Attempt {}
 impl Plain for Opened {}
+impl Plain for Packet {}
+impl Plain for Arrival {}
+impl Plain for Retransmit {}
+impl Plain for Connected {}
 impl Plain for Process {}
 impl Plain for Verdict {}
 impl Plain for Limits {}
@@ -79,6 +92,14 @@ pub(super) fn parse<'a>(data: &'a [u8], pieces: &mut Pieces) -> Option<Record<'a
         read(data).map(Record::Ended)
     } else if kind == Kind::Attempt as u8 {
         read(data).map(Record::Attempt)
+    } else if kind == Kind::Packet as u8 {
+        read(data).map(Record::Packet)
+    } else if kind == Kind::Arrival as u8 {
+        read(data).map(Record::Arrival)
+    } else if kind == Kind::Retransmit as u8 {
+        read(data).map(Record::Retransmit)
+    } else if kind == Kind::Connected as u8 {
+        read(data).map(Record::Connected)
     } else if kind == Kind::Exec as u8 {
         read(data).map(Record::Exec)
     } else if kind == Kind::Exit as u8 {
@@ -140,6 +161,12 @@ pub(super) fn limits(limits: &Limits) -> &[u8] {
     bytes(limits)
 }
 
+/// Returns words as the bytes that they are.
+pub(super) fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: words have no padding, and are borrowed for as long as the slice.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
 fn bytes<T: Plain>(value: &T) -> &[u8] {
     // SAFETY: the structure is plain numbers without padding, borrowed for as long as the slice.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
@@ -159,7 +186,7 @@ mod tests {
         data[4] = 9;
         assert!(parse(&data).is_none());
         assert!(parse(&data[..20]).is_none());
-        assert!(parse(&[9; 64]).is_none());
+        assert!(parse(&[99; 64]).is_none());
         assert!(parse(&[]).is_none());
     }
 

@@ -54,6 +54,10 @@ impl Attempts {
             caller,
             last_ns: ended_ns,
             span: Some(Span { begun_ns: attempt.begun_ns, ended_ns }),
+            packets: None,
+            shifts: [0; 2],
+            retransmits: None,
+            opening: None,
         };
         let side = if connection.role == role::SERVER { Side::Server } else { Side::Client };
         let server = server(&connection, side);

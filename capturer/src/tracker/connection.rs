@@ -5,11 +5,13 @@ use std::sync::Arc;
 use capturer_ebpf::layout::{self, flag, transport};
 use decoders::{Context, Conversation, Direction, Framing, Options, Side, Transport, Verdict, registry};
 
+use super::leaving::Leaving;
 use super::stream::{CallEvent, Fate, Sink, Stream};
 use super::{Caller, ExchangeContext};
 use crate::direction::{IN, OUT};
 use crate::ledger::Events;
 use crate::marks::{Call, Calls};
+use crate::packets::{Packets, Seen};
 
 /// A skip shorter than this is not worth a call into the kernel: payload is cut to a budget anyway.
 const WORTH_SKIPPING: u64 = 16 << 10;
@@ -24,6 +26,8 @@ pub(super) struct Tracked {
     /// Absent for datagrams.
     pub(super) stream: Option<Stream>,
     pub(super) decoding: Decoding,
+    /// Exchanges whose end is still to leave this machine.
+    pub(super) leaving: Leaving,
     /// Whether it is followed from somewhere within, though the kernel counted from its beginning.
     late: bool,
 }
@@ -89,11 +93,12 @@ impl Tracked {
                 readable: 0,
                 bases: [None; 2],
             },
+            leaving: Leaving::default(),
             late,
         }
     }
 
-    /// Takes an event; `now_ns` is the time up to which all events are known.
+    /// Takes an event; `now_ns` is the time up to which all events were taken.
     pub(super) fn take(
         &mut self,
         connection: &layout::Connection,
@@ -129,9 +134,34 @@ impl Tracked {
     }
 
     /// Returns what an exchange found now is found on.
-    pub(super) fn context(&self) -> ExchangeContext<'_> {
-        let Self { connection, caller, last_ns, decoding, .. } = self;
-        ExchangeContext { connection, calls: &decoding.calls, caller: *caller, last_ns: *last_ns, span: None }
+    pub(super) fn context<'a>(&'a self, packets: Option<&'a Seen>) -> ExchangeContext<'a> {
+        let Self { connection, caller, last_ns, decoding, stream, .. } = self;
+        let shifts = stream.as_ref().map_or([0; 2], Stream::shifts);
+        ExchangeContext {
+            connection,
+            calls: &decoding.calls,
+            caller: *caller,
+            last_ns: *last_ns,
+            span: None,
+            // Packets know sequence numbers and nothing else.
+            packets: packets.filter(|_| connection.coordinate == layout::coordinate::SEQUENCE),
+            shifts,
+            retransmits: None,
+            opening: None,
+        }
+    }
+
+    /// Forgets the calls and packets that no later exchange can need.
+    pub(super) fn prune(&mut self, packets: Option<&mut Packets>) {
+        if !self.leaving.is_empty() {
+            return;
+        }
+        let [sent, received] = self.decoding.prune();
+        let [out, inward] = self.stream.as_ref().map_or([0; 2], Stream::shifts);
+        if let Some(packets) = packets {
+            let floor = |position: Option<u64>, shift| position.map(|position| number(position, shift));
+            packets.prune(self.connection.id, [floor(sent, out), floor(received, inward)]);
+        }
     }
 
     /// Returns how many calls wait.
@@ -157,11 +187,18 @@ impl Decoding {
         counter.saturating_sub(*base.get_or_insert(counter))
     }
 
-    /// Forgets the calls that no later exchange can need.
-    pub(super) fn prune(&mut self) {
-        for (direction, calls) in [Direction::Out, Direction::In].into_iter().zip(&mut self.calls) {
-            calls.prune(self.conversation.floor(direction));
+    /// Forgets the calls that no later exchange can need; returns up to where that is, by direction, where anything was seen
+    /// of it.
+    fn prune(&mut self) -> [Option<u64>; 2] {
+        let floors = [Direction::Out, Direction::In].map(|direction| self.conversation.floor(direction));
+        for (calls, floor) in self.calls.iter_mut().zip(floors) {
+            calls.prune(floor);
         }
+        // What is not reached is not answered either: its packets came first.
+        let [out, inward] = floors;
+        let [sent, received] = self.reached;
+        let seen = |floor: u64, reached: u64| (reached > 0).then(|| floor.min(reached));
+        [seen(out, sent), seen(inward, received)]
     }
 
     /// Counts one call as unreadable, if one is left that could be.
@@ -297,6 +334,12 @@ fn framing_of(protocol: &str, keep: usize) -> layout::Framing {
             keep,
         },
     }
+}
+
+/// Returns the sequence number of a position.
+pub(super) fn number(position: u64, shift: u64) -> u32 {
+    let [_, _, _, _, low @ ..] = position.wrapping_add(shift).to_be_bytes();
+    u32::from_be_bytes(low)
 }
 
 fn direction(index: usize) -> Direction {

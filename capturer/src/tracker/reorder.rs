@@ -86,6 +86,13 @@ impl ReorderBuffer {
         Some(entry.timed)
     }
 
+    /// Returns up to when everything has been taken out, at most `watermark_ns`: what is held is known, but whom it is
+    /// for has not got it yet.
+    #[must_use]
+    pub fn passed_ns(&self, watermark_ns: u64) -> u64 {
+        self.heap.peek().map_or(watermark_ns, |next| next.0.timed.at_ns.min(watermark_ns))
+    }
+
     /// Returns how many calls are held.
     #[must_use]
     pub fn calls(&self) -> usize {
@@ -159,9 +166,11 @@ mod tests {
         assert_eq!(reorder.watermark(HORIZON_NS + 15, true), 15);
         assert_eq!(reorder.watermark(u64::MAX, false), 0, "rings that hold more decide by what was read");
         assert_eq!(reorder.pop(15).unwrap().at_ns, 10);
+        assert_eq!((reorder.passed_ns(15), reorder.passed_ns(25)), (15, 20));
         assert!(reorder.pop(15).is_none());
         assert_eq!(reorder.pop(40).unwrap().at_ns, 20);
         assert_eq!(reorder.pop(40).unwrap().at_ns, 30);
+        assert_eq!(reorder.passed_ns(25), 25);
         assert!(reorder.is_empty());
         assert_eq!(reorder.bytes(), 0);
     }

@@ -34,7 +34,7 @@ pub use event::CallEvent;
 use half::HalfStream;
 pub use payload::Payload;
 
-/// How long a connection waits for a missing range. Only threads that share a socket are reported out of order, by as
+/// How long a connection waits for a missing range after the return of the call behind it. Only threads that share a socket are reported out of order, by as
 /// much as a thread is kept from its return by the scheduler.
 pub const WAIT_NS: u64 = 50_000_000;
 
@@ -80,7 +80,6 @@ pub struct Stream {
     halves: [HalfStream; 2],
     pending: VecDeque<Pending>,
     pending_bytes: usize,
-    stalled_ns: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -121,12 +120,11 @@ impl Stream {
             halves: Default::default(),
             pending: VecDeque::new(),
             pending_bytes: 0,
-            stalled_ns: None,
         }
     }
 
     /// Takes the next event in time order and passes on what has become contiguous; `now_ns` is the time up to which
-    /// all events are known.
+    /// all events were taken.
     pub fn take(&mut self, event: CallEvent, now_ns: u64, sink: &mut impl Sink) {
         // What was due before it does not depend on it.
         self.advance(now_ns, false, sink);
@@ -151,20 +149,18 @@ impl Stream {
 
     /// Passes on what has waited long enough; with `force` everything.
     pub fn advance(&mut self, now_ns: u64, force: bool, sink: &mut impl Sink) {
-        while !self.pending.is_empty() {
+        while let Some(oldest) = self.pending.front() {
+            // What lies before its bytes entered the kernel before it returned. Each event waits from its own time on: one
+            // that begins to wait only when another has ended would fall ever further behind.
+            let waited_ns = now_ns.saturating_sub(oldest.event.exit_ns);
             if let Some(index) = self.ready(now_ns) {
                 self.perform(index, now_ns, sink);
-                self.stalled_ns = None;
-                continue;
-            }
-            let since = *self.stalled_ns.get_or_insert(now_ns);
-            if !force && !self.is_full() && now_ns.saturating_sub(since) < WAIT_NS {
+            } else if force || waited_ns >= WAIT_NS || self.is_full() {
+                self.give_up(sink);
+            } else {
                 return;
             }
-            self.give_up(sink);
-            self.stalled_ns = None;
         }
-        self.stalled_ns = None;
     }
 
     fn is_full(&self) -> bool {
@@ -178,6 +174,13 @@ impl Stream {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Returns what to add to a position to get a sequence number, by direction: of the bytes that were passed on last.
+    #[must_use]
+    pub fn shifts(&self) -> [u64; 2] {
+        let [out, inward] = &self.halves;
+        [out.shift, inward.shift]
     }
 
     /// Returns how many events wait, and their bytes.

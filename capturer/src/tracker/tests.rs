@@ -106,3 +106,118 @@ fn connections_end_with_their_callers_and_go_on_with_them() {
     assert_eq!(count(&next), [2, 2]);
     assert_eq!(tracker.events().filtered, 2);
 }
+
+/// A packet of connection 1 crosses an interface, from or to another machine.
+fn packet(direction: usize, seq: usize, len: usize, at_ns: u64) -> layout::Packet {
+    let (connections, flags) =
+        if direction == OUT { ([1, 0], layout::packet::TRANSMIT) } else { ([0, 1], 0) };
+    layout::Packet {
+        kind: layout::Kind::Packet as u8,
+        flags,
+        reserved: 0,
+        netns: 4,
+        connections,
+        at_ns,
+        seq: u32::try_from(seq).unwrap(),
+        bytes: u32::try_from(len).unwrap(),
+        sockets: [0; 2],
+        name: [b'e'; layout::INTERFACE_NAME_LEN],
+    }
+}
+
+/// A server reads a request and writes the answer to it, in as many rounds.
+fn serve(tracker: &mut Tracker, rounds: std::ops::Range<usize>) {
+    for round in rounds {
+        for (direction, payload) in [(IN, REQUEST), (OUT, RESPONSE)] {
+            let before = round * payload.len();
+            let at_ns = 1_000_000 * (round * 2 + usize::from(direction == OUT)) as u64;
+            let [s0, len] = [1_000 + before, payload.len()].map(|number| u32::try_from(number).unwrap());
+            let head = layout::Moved {
+                captured: len,
+                connection: layout::Connection { role: layout::role::SERVER, ..fixtures::connection(1) },
+                enter_ns: at_ns,
+                exit_ns: at_ns + 1,
+                moved: len.into(),
+                counter: before as u64,
+                s0,
+                s1: s0 + len,
+                ..fixtures::head(u8::try_from(direction).unwrap())
+            };
+            tracker.moved(&head, payload, Vec::new());
+        }
+    }
+}
+
+#[test]
+fn an_answer_waits_until_it_has_left_and_those_behind_it_wait_too() {
+    let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
+    tracker.packets(|packets| packets.crossed(&packet(IN, 1_000, 3 * REQUEST.len(), 0)));
+    serve(&mut tracker, 0..3);
+    tracker.advance(20_000_000, true, &mut next);
+    assert_eq!((next.exchanges.len(), tracker.is_waiting()), (0, true));
+    // The second answer's packet is seen, the first one's is not.
+    let len = RESPONSE.len();
+    tracker.packets(|packets| packets.crossed(&packet(OUT, 1_000 + len, len, 21_000_000)));
+    tracker.advance(25_000_000, true, &mut next);
+    assert_eq!(next.exchanges.len(), 0);
+    tracker.packets(|packets| packets.crossed(&packet(OUT, 1_000, len, 26_000_000)));
+    tracker.advance(30_000_000, true, &mut next);
+    assert_eq!(next.exchanges.len(), 2);
+    tracker.advance(20_000_000 + WAIT_NS, true, &mut next);
+    assert_eq!((next.exchanges.len(), tracker.is_waiting()), (3, false), "no longer than that");
+    // Where packets leave unseen, nothing waits again.
+    tracker.packets(|packets| packets.crossed(&packet(IN, 1_000 + 3 * REQUEST.len(), REQUEST.len(), 0)));
+    serve(&mut tracker, 3..4);
+    tracker.advance(21_000_000 + WAIT_NS, true, &mut next);
+    assert_eq!(next.exchanges.len(), 4);
+}
+
+#[test]
+fn what_waits_to_leave_comes_out_at_the_end() {
+    let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
+    tracker.packets(|packets| packets.crossed(&packet(IN, 1_000, REQUEST.len(), 0)));
+    serve(&mut tracker, 0..1);
+    tracker.advance(20_000_000, true, &mut next);
+    assert_eq!(next.exchanges.len(), 0);
+    tracker.finish(20_000_000, &mut next);
+    assert_eq!((next.exchanges.len(), tracker.is_waiting()), (1, false));
+}
+
+#[test]
+fn many_that_wait_let_the_oldest_go() {
+    let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
+    let rounds = LEAVING + 40;
+    tracker.packets(|packets| packets.crossed(&packet(IN, 1_000, rounds * REQUEST.len(), 0)));
+    serve(&mut tracker, 0..rounds);
+    let end_ns = 2_000_000 * rounds as u64 + reorder::HORIZON_NS;
+    tracker.advance(end_ns, true, &mut next);
+    assert_eq!(next.exchanges.len(), 40);
+    let Events { placed, notices, .. } = tracker.events();
+    assert_eq!((placed, notices), (2 * rounds as u64, 1));
+}
+
+#[test]
+fn packets_that_come_before_the_first_call_of_their_direction_are_kept() {
+    let (mut tracker, mut next) = (tracker().with_packets(), Noted::default());
+    // Joined within an answer: nothing is known of the other direction's numbers, to which 0 is ahead.
+    let (s0, len) = (3_000_000_000, u32::try_from(RESPONSE.len()).unwrap());
+    let head = layout::Moved {
+        captured: len,
+        connection: layout::Connection { role: layout::role::UNKNOWN, ..fixtures::connection(1) },
+        enter_ns: 1,
+        exit_ns: 2,
+        moved: len.into(),
+        s0,
+        s1: s0 + len,
+        ..fixtures::head(layout::direction::IN)
+    };
+    tracker.moved(&head, RESPONSE, Vec::new());
+    tracker.advance(1_000_000_000, true, &mut next);
+    tracker.packets(|packets| packets.crossed(&packet(OUT, 3_000_000_000, REQUEST.len(), 1_000_000_000)));
+    // Nothing is due but what looks for waits that are over.
+    tracker.advance(1_200_000_000, true, &mut next);
+    let packets = tracker.packets.as_ref().unwrap();
+    let passage = packets.of(1).unwrap().passage(OUT).unwrap();
+    let position = passage.position(3_000_000_000);
+    assert_eq!(passage.crossings()[0].at(position), Some(1_000_000_000));
+}

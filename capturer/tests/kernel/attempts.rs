@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capturer::kernel::{KernelFilter, Settings, Source};
+use capturer::kernel::{KernelFilter, Settings};
 use capturer_ebpf::layout::{Attempt, COMM_LEN, phase, placement, role};
 
-use super::{Capture, group::Group};
+use super::{Capture, group::Group, skipped};
 
 const LOOPBACK: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 
@@ -332,10 +332,9 @@ fn connections_beyond_the_most_that_are_known_are_counted() {
     const KNOWN: u32 = 128;
     const CALLS: usize = 300;
     let to = closed("127.0.0.1:0");
-    let settings =
-        Settings { ring_bytes: 4 << 20, streams: KNOWN, btf: None, source: Source::Auto, filter: all() };
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+    let source = Some(super::source());
+    let settings = Settings { ring_bytes: 4 << 20, streams: KNOWN, btf: None, source, filter: all() };
+    if skipped() {
         return;
     }
     let mut capture = Capture::with(&settings)();
@@ -433,8 +432,7 @@ fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
 
 #[test]
 fn a_host_that_has_gone_is_told_by_silence_or_by_the_network() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+    if skipped() {
         return;
     }
     in_a_namespace(|| {

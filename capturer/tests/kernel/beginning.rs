@@ -11,7 +11,7 @@ use std::{
 use capturer::kernel::KernelFilter;
 use capturer_ebpf::layout::{Moved, direction};
 
-use super::{Capture, Seen, pair};
+use super::{Capture, Seen, pair, skipped};
 
 /// The only descriptor that a child keeps besides its standard ones.
 const SOCKET: i32 = 3;
@@ -81,8 +81,7 @@ fn calls(seen: &Seen, pid: u32) -> Vec<(u8, u64)> {
 /// stand one request too early for as long as the connection lives.
 #[test]
 fn a_capture_begins_at_one_moment() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+    if skipped() {
         return;
     }
     for _ in 0..3 {

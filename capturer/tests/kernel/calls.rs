@@ -5,7 +5,8 @@ use std::{
     mem::MaybeUninit,
     net::{TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    ptr,
+    ptr, thread,
+    time::Duration,
 };
 
 use capturer_ebpf::layout::{coordinate, direction, flag};
@@ -80,6 +81,59 @@ fn files_sent_have_a_length_and_no_text() {
     let (head, payload) = seen.moved.iter().find(|(head, _)| head.direction == direction::OUT).unwrap();
     assert_ne!(head.flags & flag::NO_PAYLOAD, 0);
     assert_eq!((head.moved, head.s1.wrapping_sub(head.s0), payload.len()), (5000, 5000, 0));
+}
+
+/// Proxies move bodies so, and what comes between is still looked at.
+#[test]
+fn spliced_bytes_have_a_length_and_no_text() {
+    let (mut client, mut server, port) = pair("127.0.0.1:0");
+    let server_port = server.local_addr().unwrap().port();
+    let Some(capture) = Capture::start(port, 4 << 20) else { return };
+    let mut ends = [0; 2];
+    // SAFETY: the array takes two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: the descriptors were made just now and belong to nobody else.
+    let [from, to] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    let splice = |from: i32, to: i32, len: usize| {
+        let mut left = len;
+        while left > 0 {
+            // SAFETY: no memory is passed.
+            left -= checked(unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), left, 0) });
+        }
+    };
+    client.write_all(b"head").unwrap();
+    server.read_exact(&mut [0; 4]).unwrap();
+    client.write_all(&[b'b'; 3_000]).unwrap();
+    splice(server.as_raw_fd(), to.as_raw_fd(), 3_000);
+    splice(from.as_raw_fd(), server.as_raw_fd(), 3_000);
+    client.read_exact(&mut [0; 3_000]).unwrap();
+    client.write_all(b"tail").unwrap();
+    server.read_exact(&mut [0; 4]).unwrap();
+    drop((client, server));
+    thread::sleep(Duration::from_millis(20));
+    let (seen, _) = capture.finish();
+    for (port, direction, expected) in [
+        (server_port, direction::IN, [(4, 0), (3_000, flag::NO_PAYLOAD), (4, 0)].as_slice()),
+        (server_port, direction::OUT, &[(3_000, flag::NO_PAYLOAD)]),
+        (port, direction::IN, &[(3_000, 0)]),
+    ] {
+        let mut moved: Vec<(u64, u16)> = Vec::new();
+        for (head, text) in &seen.moved {
+            if head.connection.local_port != port || head.direction != direction {
+                continue;
+            }
+            let kind = head.flags & flag::NO_PAYLOAD;
+            assert_eq!((head.flags & flag::UNANCHORED, text.is_empty()), (0, kind != 0), "{head:?}");
+            assert_eq!(u64::from(head.s1.wrapping_sub(head.s0)), head.moved, "{head:?}");
+            match moved.last_mut() {
+                // A pipe has room for some of it at a time.
+                Some((len, last)) if kind != 0 && *last == kind => *len += head.moved,
+                _ => moved.push((head.moved, kind)),
+            }
+        }
+        assert_eq!(moved, expected, "{port} {direction}");
+    }
+    assert!(seen.ended.iter().all(|ended| ended.unseen_out == 0 && ended.unseen_in == 0));
 }
 
 #[test]

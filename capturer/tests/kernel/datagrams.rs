@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
 };
 
-use capturer_ebpf::layout::{direction, transport};
+use capturer_ebpf::layout::{direction, flag, transport};
 
 use super::{
     Capture,
@@ -112,6 +112,87 @@ fn messages(socket: RawFd, outwards: bool, buffers: usize, texts: &mut [Vec<u8>]
     };
     headers.truncate(checked(moved as isize));
     headers.iter().map(|header| header.msg_len as usize).collect()
+}
+
+/// A socket that takes from anybody knows each sender by its address alone, whatever call receives.
+#[test]
+fn the_sender_of_each_datagram_is_known_whatever_call_receives() {
+    for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let server = UdpSocket::bind(address).unwrap();
+        let port = server.local_addr().unwrap().port();
+        let Some(capture) = Capture::start(port, RING) else { return };
+        let (near, to) =
+            if address.starts_with("[::1") { ("[::1]:0", "::1") } else { ("127.0.0.1:0", "127.0.0.1") };
+        let mut expected = Vec::new();
+        for (call, buffers, room) in [
+            (Call::Addressed, 1, 100),
+            (Call::Message, 1, 100),
+            (Call::Message, 40, 900),
+            (Call::Messages(1), 3, 100),
+            (Call::Message, 2, 11),
+        ] {
+            for _ in 0..3 {
+                let client = UdpSocket::bind(near).unwrap();
+                client.send_to(b"who is it?!", (to, port)).unwrap();
+                let mut bytes = vec![0; room];
+                assert_eq!(receive_from(server.as_raw_fd(), call, buffers, &mut bytes), 11);
+                expected.push(client.local_addr().unwrap().port());
+            }
+        }
+        let (seen, _) = capture.finish();
+        let came = seen
+            .moved
+            .iter()
+            .filter(|(head, _)| head.direction == direction::IN && head.connection.local_port == port);
+        let ports: Vec<u16> = came.clone().map(|(head, _)| head.connection.remote_port).collect();
+        assert_eq!(ports, expected, "{address}");
+        assert!(came.clone().all(|(head, text)| head.flags & flag::CUT == 0 && text == b"who is it?!"));
+        let family = if near.starts_with('[') { 6 } else { 4 };
+        assert!(came.clone().all(|(head, _)| head.connection.family == family), "{address}");
+    }
+}
+
+#[test]
+fn a_datagram_that_is_cut_says_so() {
+    let (client, server) = (datagrams(), datagrams());
+    client.connect(server.local_addr().unwrap()).unwrap();
+    let Some(capture) = Capture::start(server.local_addr().unwrap().port(), RING) else { return };
+    for room in [7, 8] {
+        client.send(b"eight by").unwrap();
+        let mut bytes = vec![0; room];
+        assert_eq!(receive_from(server.as_raw_fd(), Call::Message, 1, &mut bytes), room);
+    }
+    let (seen, _) = capture.finish();
+    let came = seen.moved.iter().filter(|(head, _)| head.direction == direction::IN);
+    let came: Vec<(u64, bool)> = came.map(|(head, _)| (head.moved, head.flags & flag::CUT != 0)).collect();
+    assert_eq!(came, [(7, true), (8, false)]);
+}
+
+/// Receives by one call that asks who sent it.
+fn receive_from(socket: RawFd, call: Call, buffers: usize, bytes: &mut [u8]) -> usize {
+    let mut address = [0_u64; 16];
+    let mut len = u32::try_from(size_of_val(&address)).unwrap();
+    let (at, room) = (bytes.as_mut_ptr().cast(), bytes.len());
+    let mut parts = vectors(bytes, buffers);
+    let mut message = header(&mut parts);
+    message.msg_name = address.as_mut_ptr().cast();
+    message.msg_namelen = len;
+    // SAFETY: bytes, buffers, headers and addresses live through the calls.
+    checked(unsafe {
+        match call {
+            Call::Message => libc::recvmsg(socket, &raw mut message, 0),
+            Call::Messages(_) => {
+                let mut headers = [libc::mmsghdr { msg_hdr: message, msg_len: 0 }];
+                let flags = libc::MSG_WAITFORONE as _;
+                let moved = libc::recvmmsg(socket, headers.as_mut_ptr(), 1, flags, std::ptr::null_mut());
+                assert_eq!(moved, 1);
+                headers[0].msg_len.try_into().unwrap()
+            }
+            Call::Plain | Call::Addressed | Call::Vectors => {
+                libc::recvfrom(socket, at, room, 0, address.as_mut_ptr().cast(), &raw mut len)
+            }
+        }
+    })
 }
 
 fn any_call(dice: &mut Dice) -> (Call, usize) {

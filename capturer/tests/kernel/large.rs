@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use capturer::kernel::Source;
 use capturer_ebpf::layout::{Verdict, direction, flag, verdict};
 
 use super::{Capture, Seen, pair};
@@ -138,32 +139,56 @@ impl Seen {
     }
 }
 
-/// Checks that the calls of one direction are the stream, and that each holds what it has to.
-fn check(seen: &Seen, port: u16, direction: u8, expected: &[usize], what: &str) {
+/// The events of each call of one direction, by index. A call on several messages is as many events where sockets tell.
+fn calls(seen: &Seen, port: u16, direction: u8, expected: &[usize], what: &str) -> Vec<Vec<usize>> {
     let of_direction = |index: &usize| {
         let head = &seen.moved[*index].0;
         head.connection.local_port == port && head.direction == direction
     };
-    let calls: Vec<usize> = (0..seen.moved.len()).filter(of_direction).collect();
-    let moved: Vec<usize> = calls.iter().map(|index| seen.moved[*index].0.moved as usize).collect();
-    assert_eq!(moved, expected, "{what}");
+    let mut events = (0..seen.moved.len()).filter(of_direction).peekable();
+    let calls = expected.iter().map(|len| {
+        let mut left = *len;
+        let mut call = Vec::new();
+        while left > 0 {
+            let index = events.next().unwrap_or_else(|| panic!("{what}: {left} of {len} were not seen"));
+            let moved = seen.moved[index].0.moved as usize;
+            assert!(moved <= left, "{what}: {moved} bytes are more than {left} of {len}");
+            call.push(index);
+            left -= moved;
+        }
+        assert!(super::source() == Source::Socket || call.len() == 1, "{what}: {} events", call.len());
+        call
+    });
+    let calls = calls.collect();
+    assert_eq!(events.peek(), None, "{what}: more than was moved");
+    calls
+}
+
+/// Checks that the calls of one direction are the stream, and that each holds what it has to.
+fn check(seen: &Seen, port: u16, direction: u8, expected: &[usize], what: &str) {
     let mut position = 0;
-    for (index, len) in calls.into_iter().zip(expected.iter().copied()) {
-        let head = &seen.moved[index].0;
-        assert_eq!(head.flags & (flag::FAULT | flag::NO_PAYLOAD), 0, "{what}");
-        assert_eq!(head.counter as usize, position, "{what}");
+    for (call, len) in calls(seen, port, direction, expected, what).into_iter().zip(expected.iter().copied())
+    {
         let mut covered = 0;
         let (mut reached, mut end_covered) = (0, 0);
-        for (offset, bytes) in seen.runs(index) {
-            assert!(offset + bytes.len() <= len, "{what}: {offset} + {} of {len}", bytes.len());
-            let wrong = (position + offset..).zip(bytes).position(|(at, byte)| truth(at) != *byte);
-            assert_eq!(wrong, None, "{what}: a wrong byte behind {offset} of {len}");
-            if offset <= covered {
-                covered = covered.max(offset + bytes.len());
+        let mut before = 0;
+        for index in call {
+            let head = &seen.moved[index].0;
+            assert_eq!(head.flags & (flag::FAULT | flag::NO_PAYLOAD), 0, "{what}");
+            assert_eq!(head.counter as usize, position + before, "{what}");
+            for (offset, bytes) in seen.runs(index) {
+                let offset = before + offset;
+                assert!(offset + bytes.len() <= len, "{what}: {offset} + {} of {len}", bytes.len());
+                let wrong = (position + offset..).zip(bytes).position(|(at, byte)| truth(at) != *byte);
+                assert_eq!(wrong, None, "{what}: a wrong byte behind {offset} of {len}");
+                if offset <= covered {
+                    covered = covered.max(offset + bytes.len());
+                }
+                let joined = if offset == reached { end_covered } else { 0 };
+                reached = offset + bytes.len();
+                end_covered = joined + bytes.len();
             }
-            let joined = if offset == reached { end_covered } else { 0 };
-            reached = offset + bytes.len();
-            end_covered = joined + bytes.len();
+            before += head.moved as usize;
         }
         if len <= WHOLE {
             assert_eq!(covered, len, "{what}: captured whole");
@@ -307,7 +332,14 @@ fn a_call_is_captured_from_where_it_is_needed() {
         let (seen, _) = capture.finish();
         let sent: Vec<usize> =
             (0..seen.moved.len()).filter(|index| seen.moved[*index].0.direction == direction::OUT).collect();
-        let runs = seen.runs(sent[1]);
+        // Behind the first byte, all in one call.
+        let runs: Vec<(usize, &[u8])> = sent[1..]
+            .iter()
+            .flat_map(|index| {
+                let before = seen.moved[*index].0.counter as usize - 1;
+                seen.runs(*index).into_iter().map(move |(offset, bytes)| (before + offset, bytes))
+            })
+            .collect();
         let total: usize = runs.iter().map(|(_, bytes)| bytes.len()).sum();
         assert_eq!((runs[0].0, total), (90_000, 10_000), "{call:?}");
         for (offset, bytes) in runs {

@@ -250,6 +250,11 @@ impl Session {
         }
     }
 
+    /// Whether something waits that time alone may end.
+    pub(super) fn is_timed(&self) -> bool {
+        self.early.is_some() || self.transport == Transport::Udp && self.pairing.len() > 0
+    }
+
     pub(super) fn expire(&mut self, now_ns: u64, outcomes: &mut VecDeque<Outcome>) {
         self.if_asked(outcomes, |session, outcomes| session.release_expired(now_ns, outcomes));
     }

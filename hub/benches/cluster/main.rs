@@ -167,6 +167,7 @@ fn launch(size: &Size, store: StoreChoice, identity: Identity) -> Result<HubLaun
         filter: v1::Filter::default(),
         redaction: v1::Redaction::default(),
         sample: 0,
+        tracing: v1::Tracing::default(),
         hubs: u32::try_from(size.hubs).context("so many hubs")?,
     })
 }

@@ -242,6 +242,7 @@ impl Capturer {
             source: "syscall".to_owned(),
             instance: self.number as u64 + 1,
             id_base: self.id_base,
+            boot: String::new(),
         }
     }
 

@@ -142,7 +142,7 @@ async fn follow(
     let mut seen = HashSet::new();
     while let Some(response) = stream.message().await? {
         received.fetch_add(response.exchanges.len() as u64, Ordering::Relaxed);
-        for exchange in &response.exchanges {
+        for exchange in response.decoded()? {
             let Some(origin) = &exchange.origin else { continue };
             if !seen.contains(&origin.node) {
                 seen.insert(origin.node.clone());

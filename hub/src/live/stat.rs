@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prost::Message as _;
 use proto::account::Balance;
 use proto::v1;
 use tokio::sync::watch;
@@ -162,7 +163,10 @@ impl Takes<v1::WatchResponse> for Stat {
         let mut counts = self.counts();
         counts.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
-            counts.table.add(&Arc::new(exchange));
+            match v1::Exchange::decode(exchange) {
+                Ok(exchange) => counts.table.add(&Arc::new(exchange)),
+                Err(_) => counts.lost += 1,
+            }
         }
         self.look(&counts);
         end

@@ -55,7 +55,7 @@ async fn a_slow_viewer_loses_and_knows_how_much() {
     let slow = live.watch(&all(false)).unwrap();
     let count = watch::BUFFER_EXCHANGES as u64 * 3;
     live.publish(&exchanges(0..count, 0));
-    live.publish(&exchanges(0..200, watch::BUFFER_BYTES / 50));
+    live.publish(&exchanges(0..200, room::MOST_BYTES / 50));
     live.close();
     let mut received = 0;
     let balance = loop {
@@ -81,7 +81,7 @@ async fn what_decoders_found_out_reaches_viewers_also_where_payloads_are_cut() {
         ..Default::default()
     };
     live.publish(&[Arc::new(exchange.clone())]);
-    let found = cut.next(1, 1 << 20).await.exchanges.remove(0);
+    let found = cut.next(1, 1 << 20).await.decoded().unwrap().remove(0);
     assert!(found.request.as_ref().unwrap().truncated);
     assert_eq!(v1::Exchange { request: exchange.request.clone(), ..found }, exchange);
 }
@@ -95,10 +95,11 @@ async fn filters_and_payload_limits_are_each_viewers_own() {
     live.publish(&exchanges(0..10, 50));
     let response = errors.next(100, 1 << 20).await;
     assert_eq!(response.exchanges.len(), 5);
-    let message = response.exchanges[0].request.as_ref().unwrap();
+    let exchanges = response.decoded().unwrap();
+    let message = exchanges[0].request.as_ref().unwrap();
     assert!(message.payload.is_empty() && message.truncated);
     assert_eq!(response.balance.unwrap().filtered, 5);
-    let message = whole.next(100, 1 << 20).await.exchanges[0].request.clone().unwrap();
+    let message = whole.next(100, 1 << 20).await.decoded().unwrap()[0].request.clone().unwrap();
     assert!(message.payload.len() == 50 && !message.truncated);
 }
 
@@ -162,10 +163,43 @@ async fn what_was_sent_is_kept_as_short_as_it_was_sent() {
     }
     watch.leave();
     watch.go_on(0);
-    let again = watch.next(1000, 1 << 20).await;
-    let ids: Vec<u64> = again.exchanges.iter().map(|exchange| exchange.id).collect();
+    let again = watch.next(1000, 1 << 20).await.decoded().unwrap();
+    let ids: Vec<u64> = again.iter().map(|exchange| exchange.id).collect();
     assert_eq!(ids, (0..COUNT).collect::<Vec<_>>());
-    let request = again.exchanges[0].request.as_ref().unwrap();
+    let request = again[0].request.as_ref().unwrap();
     assert_eq!((request.payload.len(), request.truncated), (10, true));
     assert_eq!((balanced(&watch.balance()), watch.balance().delivered), (0, COUNT));
+}
+
+#[tokio::test]
+async fn hops_count_in_what_a_viewer_may_have_waiting_and_in_one_response() {
+    const RESPONSE_BYTES: usize = 256 << 10;
+    const COUNT: u64 = 32_000;
+    let hop =
+        v1::Hop { place: v1::HopPlace::Nic.into(), name: "cali0123456789a".to_owned(), ..Default::default() };
+    let one = Arc::new(v1::Exchange { hops: vec![hop; 64], ..Default::default() });
+    let bytes = watch::memory(&prost::Message::encode_to_vec(one.as_ref()).into());
+    let live = Live::default();
+    let slow = live.watch(&v1::WatchRequest { resume: Some(v1::Resume::default()), ..all(false) }).unwrap();
+    for _ in 0..COUNT {
+        live.publish(std::slice::from_ref(&one));
+    }
+    live.close();
+    let mut received = 0;
+    let balance = loop {
+        let response = slow.next(512, RESPONSE_BYTES).await;
+        assert!(prost::Message::encoded_len(&response) <= RESPONSE_BYTES + bytes);
+        assert!(response.decoded().unwrap().iter().all(|exchange| exchange.hops.len() == 64));
+        received += response.exchanges.len();
+        if response.end {
+            break Balance::try_from(response.balance.unwrap()).unwrap();
+        }
+    };
+    assert_eq!(received, room::MOST_BYTES / bytes, "as many as have room, and no more");
+    assert_eq!((balance.seen, balanced(&balance)), (COUNT, COUNT - received as u64));
+    // What is kept in case the stream breaks is bounded, too: the rest of it would be lost.
+    slow.leave();
+    slow.go_on(0);
+    let kept = slow.next(usize::MAX, usize::MAX).await.exchanges.len();
+    assert_eq!(kept, watch::SENT_BYTES / bytes);
 }

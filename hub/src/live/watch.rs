@@ -3,20 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+use prost::Message as _;
 use proto::account::Balance;
 use proto::v1;
 use tokio::sync::Notify;
 
 use super::relayed::{Relay, Relayed, Takes};
+use super::room::Place;
 use super::{Consumer, Joined, Wanted};
 use crate::account::viewer;
-use crate::exchange;
+use crate::exchange::{self, CROWDED_PAYLOAD};
 
 /// Exchanges that wait for a viewer.
-pub(super) const BUFFER_EXCHANGES: usize = 16_384;
-
-/// Bytes that wait for a viewer; most are shared with the other viewers and the store.
-pub(super) const BUFFER_BYTES: usize = 6 << 20;
+pub(super) const BUFFER_EXCHANGES: usize = 65_536;
 
 /// Exchanges that were sent and are kept in case the stream breaks, and their bytes: what fits into the windows and
 /// buffers between hub and plugin.
@@ -24,6 +24,9 @@ pub(super) const SENT_EXCHANGES: usize = 16_384;
 
 /// Bytes of those.
 pub(super) const SENT_BYTES: usize = 2 << 20;
+
+/// What an exchange takes in memory beside its encoded bytes: its place in the line, and what the allocator adds.
+const BESIDE_BYTES: usize = 96;
 
 /// What one viewer gets: what passes its filter, as fast as it reads, and the count of what it missed.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ pub struct Watch {
     payload_bytes: usize,
     /// Whether its stream is opened again when it breaks.
     resumes: bool,
+    place: Place,
     buffer: Mutex<Buffer>,
     filled: Notify,
 }
@@ -42,7 +46,7 @@ struct Buffer {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     /// What was sent last.
-    sent: VecDeque<(usize, Arc<v1::Exchange>)>,
+    sent: VecDeque<Bytes>,
     sent_bytes: usize,
     /// Exchanges that were sent, those that are sent again counted once.
     position: u64,
@@ -56,20 +60,35 @@ struct Buffer {
     relayed: Relayed,
 }
 
-/// An exchange that waits.
+/// An exchange that waits, encoded as it is sent: that is a third of what it takes as a value, and is done once.
 #[derive(Debug)]
 struct Waiting {
-    bytes: usize,
-    exchange: Arc<v1::Exchange>,
+    exchange: Bytes,
     /// It was sent before, and counted.
     again: bool,
+}
+
+/// Encodes an exchange with payloads of at most so many bytes.
+fn encoded(exchange: &Arc<v1::Exchange>, payload_bytes: usize) -> Bytes {
+    exchange::within(exchange, payload_bytes).encode_to_vec().into()
+}
+
+/// Bytes that an encoded exchange takes in memory.
+pub(super) fn memory(exchange: &Bytes) -> usize {
+    exchange.len().saturating_add(BESIDE_BYTES)
 }
 
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize, resumes: bool) -> Self {
-        Self { joined, filter, payload_bytes, resumes, buffer: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(
+        joined: Joined,
+        filter: Wanted,
+        payload_bytes: usize,
+        resumes: bool,
+        place: Place,
+    ) -> Self {
+        Self { joined, filter, payload_bytes, resumes, place, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Its number.
@@ -110,30 +129,22 @@ impl Watch {
         if buffer.waiting.is_empty() && !buffer.is_over() {
             return None;
         }
-        let (mut bytes, mut taken) = (0_usize, Vec::new());
-        while taken.len() < most && bytes < most_bytes {
-            let Some(Waiting { bytes: size, exchange, again }) = buffer.waiting.pop_front() else { break };
+        let (mut bytes, mut exchanges) = (0_usize, Vec::new());
+        while exchanges.len() < most && bytes < most_bytes {
+            let Some(Waiting { exchange, again }) = buffer.waiting.pop_front() else { break };
+            let size = memory(&exchange);
             buffer.bytes = buffer.bytes.saturating_sub(size);
             bytes = bytes.saturating_add(size);
             buffer.position += 1;
             buffer.delivered += u64::from(!again);
-            taken.push(exchange);
+            if self.resumes {
+                buffer.keep(exchange.clone());
+            }
+            exchanges.push(exchange);
         }
         let end = buffer.is_over() && buffer.waiting.is_empty();
         let balance = Some(self.ledger(&buffer).into());
         drop(buffer);
-        let sent = taken.iter().map(|exchange| exchange::within(exchange, self.payload_bytes));
-        let exchanges = if self.resumes {
-            let sent: Vec<Arc<v1::Exchange>> = sent.collect();
-            let exchanges = sent.iter().map(|exchange| v1::Exchange::clone(exchange)).collect();
-            let mut buffer = self.buffer();
-            for exchange in sent {
-                buffer.keep(exchange);
-            }
-            exchanges
-        } else {
-            sent.map(Arc::unwrap_or_clone).collect()
-        };
         Some(v1::WatchResponse { exchanges, balance, end, began_at: self.joined.began_at, hub: 0 })
     }
 
@@ -183,14 +194,13 @@ impl Buffer {
         self.closed && !self.relayed.is_open()
     }
 
-    /// Keeps what is sent, as it is sent: with payloads as short as the viewer wants them.
-    fn keep(&mut self, exchange: Arc<v1::Exchange>) {
-        let bytes = exchange::memory(&exchange);
-        self.sent.push_back((bytes, exchange));
-        self.sent_bytes = self.sent_bytes.saturating_add(bytes);
+    /// Keeps what is sent.
+    fn keep(&mut self, exchange: Bytes) {
+        self.sent_bytes = self.sent_bytes.saturating_add(memory(&exchange));
+        self.sent.push_back(exchange);
         while self.sent.len() > SENT_EXCHANGES || self.sent_bytes > SENT_BYTES {
-            let Some((bytes, _)) = self.sent.pop_front() else { break };
-            self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
+            let Some(oldest) = self.sent.pop_front() else { break };
+            self.sent_bytes = self.sent_bytes.saturating_sub(memory(&oldest));
         }
     }
 
@@ -199,10 +209,10 @@ impl Buffer {
         let mut missing = self.position.saturating_sub(received);
         self.position = self.position.min(received);
         while missing > 0
-            && let Some((bytes, exchange)) = self.sent.pop_back()
+            && let Some(exchange) = self.sent.pop_back()
         {
-            self.bytes = self.bytes.saturating_add(bytes);
-            self.waiting.push_front(Waiting { bytes, exchange, again: true });
+            self.bytes = self.bytes.saturating_add(memory(&exchange));
+            self.waiting.push_front(Waiting { exchange, again: true });
             missing -= 1;
         }
         self.lose_sent(missing);
@@ -216,15 +226,45 @@ impl Buffer {
         self.lost = self.lost.saturating_add(count);
     }
 
-    fn put(&mut self, exchange: &Arc<v1::Exchange>) {
-        let place = exchange::fitting(exchange, self.bytes, BUFFER_BYTES);
-        match place.filter(|_| self.waiting.len() < BUFFER_EXCHANGES) {
-            Some((bytes, exchange)) => {
-                self.bytes += bytes;
-                self.waiting.push_back(Waiting { bytes, exchange, again: false });
-            }
-            None => self.lost += 1,
+    /// Lets an exchange wait in `room` bytes with its payloads shortened to so many, or as short as is left room for.
+    fn put(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize, room: usize) {
+        if self.is_crowded(room) || !self.push(encoded(exchange, payload_bytes), room / 2) {
+            self.crowd(exchange, payload_bytes, room);
         }
+    }
+
+    /// Lets an exchange wait in `room` bytes that another hub encoded.
+    fn put_encoded(&mut self, exchange: Bytes, room: usize) {
+        if !self.is_crowded(room) && self.push(exchange.clone(), room / 2) {
+            return;
+        }
+        match v1::Exchange::decode(exchange) {
+            Ok(exchange) => self.crowd(&Arc::new(exchange), CROWDED_PAYLOAD, room),
+            Err(_) => self.lost += 1,
+        }
+    }
+
+    /// Lets an exchange wait in the second half, where payloads are shortened: one without its whole payload is worth
+    /// more than none.
+    fn crowd(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize, room: usize) {
+        if !self.push(encoded(exchange, payload_bytes.min(CROWDED_PAYLOAD)), room) {
+            self.lost += 1;
+        }
+    }
+
+    fn is_crowded(&self, room: usize) -> bool {
+        self.bytes > room / 2
+    }
+
+    /// Says whether there was room below so many bytes.
+    fn push(&mut self, exchange: Bytes, limit: usize) -> bool {
+        let bytes = self.bytes.saturating_add(memory(&exchange));
+        if bytes > limit || self.waiting.len() >= BUFFER_EXCHANGES {
+            return false;
+        }
+        self.bytes = bytes;
+        self.waiting.push_back(Waiting { exchange, again: false });
+        true
     }
 }
 
@@ -239,10 +279,11 @@ impl Takes<v1::WatchResponse> for Watch {
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
         let v1::WatchResponse { exchanges, balance, end, began_at, hub: _ } = response;
+        let room = self.place.bytes();
         let mut buffer = self.buffer();
         buffer.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
-            buffer.put(&Arc::new(exchange));
+            buffer.put_encoded(exchange, room);
         }
         drop(buffer);
         self.filled.notify_one();
@@ -263,10 +304,11 @@ impl Drop for Watch {
 
 impl Consumer for Watch {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]) {
+        let room = self.place.bytes();
         let mut buffer = self.buffer();
         for exchange in exchanges {
             if self.filter.passes(exchange) {
-                buffer.put(exchange);
+                buffer.put(exchange, self.payload_bytes, room);
             } else {
                 buffer.filtered += 1;
             }

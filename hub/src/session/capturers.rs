@@ -160,6 +160,7 @@ impl Capturers {
             source: _,
             instance,
             id_base: _,
+            boot: _,
         } = hello;
         let now = self.clock.now();
         let capturer = match nodes.entry(node.clone()) {
@@ -221,6 +222,12 @@ impl Capturers {
         let mut nodes = self.nodes();
         let process = nodes.get_mut(node).and_then(Capturer::process_mut);
         process.map_or(number, |process| *process.noted.get_or_insert(number))
+    }
+
+    /// Whether a node has a capturer here that captures.
+    #[must_use]
+    pub fn is_capturing(&self, node: &str) -> bool {
+        self.nodes().get(node).is_some_and(|capturer| capturer.connected && capturer.capturing)
     }
 
     /// Notes the end of a connection, unless a newer one replaced it.

@@ -122,6 +122,7 @@ impl Session {
     async fn drain_own(&self, timeout: Duration, deadline: Instant, lag: Lag) -> Vec<String> {
         let confirmed = self.capturers.drained(Instant::now() + timeout.mul_f64(CAPTURERS_SHARE)).await;
         self.sight.is_over();
+        self.joins.close(|passed| self.give_on(passed));
         self.live.close();
         self.note_capturers();
         // Beside each other: a viewer that does not read leaves the store its time.

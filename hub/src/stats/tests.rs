@@ -423,3 +423,87 @@ fn groups_beyond_the_limit_stay_apart_when_hubs_are_merged() {
     assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 2 * (MAX_GROUPS as u64 + 5));
     assert_eq!(merged.groups_over_limit(), MAX_GROUPS as u64 + 10);
 }
+
+fn timed(side: v1::Side, segments: v1::Segments, ways: Option<v1::Ways>) -> v1::Exchange {
+    v1::Exchange { side: side.into(), segments: Some(segments), ways, ..Default::default() }
+}
+
+#[test]
+fn parts_of_the_time_are_of_their_side_and_what_is_unknown_is_left_out() {
+    use v1::Metric::{
+        ConnectTime, HandlingTime, InternalTime, NetworkTime, QueueTime, RemoteTime, Retransmits, SocketTime,
+        TotalTime, TransferTime, UndividedTime, WaysTime,
+    };
+    let seen = v1::Segments {
+        total_ns: 111,
+        send_ns: Some(1),
+        network_ns: Some(80),
+        transfer_ns: Some(10),
+        receive_ns: Some(2),
+        queue_ns: Some(15),
+        internal_ns: None,
+        read_ns: Some(3),
+    };
+    let ways = |request_ns, response_ns| Some(v1::Ways { request_ns, response_ns, ..Default::default() });
+    let alone =
+        v1::Exchange { connect_ns: Some(9), retransmits: Some(0), ..timed(v1::Side::Client, seen, None) };
+    for (metric, expected) in [
+        (TotalTime, Some(111)),
+        (NetworkTime, Some(90)),
+        (InternalTime, None),
+        (SocketTime, Some(20)),
+        (QueueTime, Some(15)),
+        (TransferTime, Some(10)),
+        (ConnectTime, Some(9)),
+        (Retransmits, Some(0)),
+        (WaysTime, None),
+        (RemoteTime, None),
+        (UndividedTime, Some(90)),
+        (HandlingTime, Some(6)),
+    ] {
+        assert_eq!(value(metric, &alone), expected, "{metric:?}");
+    }
+    // Both ways are 30 of 80, whatever the clocks are apart; no part is less than nothing or more than the whole.
+    for (ways, both, work) in
+        [(ways(20, 10), 30, 50), (ways(-70, 100), 30, 50), (ways(-9, 2), 0, 80), (ways(70, 70), 80, 0)]
+    {
+        let joined = timed(v1::Side::Client, seen, ways);
+        assert_eq!(value(WaysTime, &joined), Some(both + 10));
+        assert_eq!(value(RemoteTime, &joined), Some(work));
+        assert_eq!(value(UndividedTime, &joined), None);
+        let parts = [WaysTime, RemoteTime, UndividedTime, QueueTime, HandlingTime];
+        let sum: u64 = parts.into_iter().filter_map(|metric| value(metric, &joined)).sum();
+        assert_eq!(Some(sum), value(TotalTime, &joined), "the parts make the whole");
+    }
+    let work = v1::Segments { total_ns: 9, internal_ns: Some(9), ..Default::default() };
+    let seen_there = timed(v1::Side::Server, work, ways(1, 1));
+    for metric in [NetworkTime, TransferTime, QueueTime, SocketTime, WaysTime, UndividedTime, HandlingTime] {
+        assert_eq!(value(metric, &seen_there), None, "{metric:?}");
+    }
+    assert_eq!((value(InternalTime, &seen_there), value(RemoteTime, &seen_there)), (Some(9), Some(9)));
+    for metric in [TotalTime, QueueTime, ConnectTime, Retransmits, RemoteTime, UndividedTime] {
+        assert_eq!(value(metric, &v1::Exchange::default()), None, "{metric:?}");
+    }
+}
+
+#[test]
+fn what_is_unknown_counts_as_an_exchange_and_not_as_a_value() {
+    let metrics = vec![v1::Metric::QueueTime.into(), v1::Metric::Retransmits.into()];
+    let mut table = table(&v1::StatRequest { metrics, ..Default::default() });
+    for (queue_ns, retransmits, sample_weight) in [(Some(0), Some(2), 1), (None, None, 3), (Some(8), None, 2)]
+    {
+        let segments = Some(v1::Segments { total_ns: 8, queue_ns, ..Default::default() });
+        let side = v1::Side::Client.into();
+        table.add(&Arc::new(v1::Exchange {
+            segments,
+            retransmits,
+            sample_weight,
+            side,
+            ..Default::default()
+        }));
+    }
+    let row = table.rows().remove(0);
+    let [queue, retransmits] = row.distributions[..] else { unreachable!() };
+    assert_eq!((row.count, queue.count, retransmits.count), (6, 3, 1));
+    assert!(queue.min.abs() < f64::EPSILON && (queue.sum - 16.0).abs() < f64::EPSILON);
+}

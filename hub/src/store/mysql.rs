@@ -3,6 +3,7 @@
 mod archive;
 mod conflict;
 mod shared;
+mod size;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,11 +35,11 @@ const PACKET_SHARE: usize = 2;
 /// Bytes kept free beside the two payloads of a row.
 const ROW_RESERVE: usize = 16 * 1024;
 
+/// Exchanges that one transaction removes: with their hops these are as many rows as a cluster of databases takes at once.
+const TRIM_EXCHANGES: u64 = 1000;
+
 /// What the smallest servers allow, taken where the server does not say.
 const LEAST_PACKET: usize = 1 << 20;
-
-/// Bytes a row takes beside its payloads, for the size of a session.
-const ROW_OVERHEAD: usize = 600;
 
 /// Errors that pass: a table or database gone (opening makes it again), shutting down, too many connections, lock waits, deadlocks, disk full, fail-over, killed, and a node of a cluster that has lost the others (1047).
 const PASSING_ERRORS: [u16; 19] = [
@@ -167,6 +168,20 @@ impl MysqlStore {
         self.connection.as_mut().ok_or_else(|| StoreError::Unreachable { reason: "not connected".to_owned() })
     }
 
+    async fn trim_portion(&mut self, exchanges: u64) -> Result<u64, StoreError> {
+        let session = self.scope.session.clone();
+        let connection = self.connection()?;
+        let mut tries = Tries::new();
+        let result = loop {
+            let result = trim(connection, &session, exchanges).await;
+            if !tries.again(&result) {
+                break result;
+            }
+            tries.pause().await;
+        };
+        self.seen(result)
+    }
+
     /// A connection whose error left it in doubt is not used again.
     fn seen<T>(&mut self, result: Result<T, Error>) -> Result<T, StoreError> {
         result.map_err(|error| {
@@ -222,26 +237,22 @@ impl Store for MysqlStore {
 
     async fn size(&mut self) -> Result<u64, StoreError> {
         let session = self.scope.session.clone();
-        let sql = format!(
-            "SELECT CAST(COALESCE(SUM(COALESCE(OCTET_LENGTH(request), 0) + COALESCE(OCTET_LENGTH(response), 0)
-             + {ROW_OVERHEAD}), 0) AS UNSIGNED) FROM exchanges WHERE session = ?"
-        );
-        let result = self.connection()?.exec_first::<u64, _, _>(sql, (session,)).await;
-        Ok(self.seen(result)?.unwrap_or(0))
+        let result = size::of(self.connection()?, &session).await;
+        self.seen(result)
     }
 
     async fn trim(&mut self, exchanges: u64) -> Result<u64, StoreError> {
-        let session = self.scope.session.clone();
-        let connection = self.connection()?;
-        let mut tries = Tries::new();
-        let result = loop {
-            let result = trim(connection, &session, exchanges).await;
-            if !tries.again(&result) {
-                break result;
+        let mut removed = 0_u64;
+        while removed < exchanges {
+            match self.trim_portion((exchanges - removed).min(TRIM_EXCHANGES)).await {
+                Ok(0) => break,
+                Ok(went) => removed = removed.saturating_add(went),
+                // What went is counted: whoever goes on meets the error again.
+                Err(_) if removed > 0 => break,
+                Err(error) => return Err(error),
             }
-            tries.pause().await;
-        };
-        self.seen(result)
+        }
+        Ok(removed)
     }
 
     async fn close(&mut self) {
@@ -305,7 +316,9 @@ async fn write(connection: &mut Conn, scope: &Scope, packet: usize, batch: &Batc
         rows.push(cells);
     }
     let stored = insert(&mut transaction, &EXCHANGES, packet, rows).await?;
-    let hops = exchanges.iter().flat_map(|exchange| row::hops(scope, Dialect::Mysql, exchange)).collect();
+    let hops: Vec<_> =
+        exchanges.iter().flat_map(|exchange| row::hops(scope, Dialect::Mysql, exchange)).collect();
+    bytes = hops.iter().map(|cells| row::size(cells)).fold(bytes, usize::saturating_add);
     insert(&mut transaction, &HOPS, packet, hops).await?;
     for capturer in capturers {
         let cells = row::capturer(scope, Dialect::Mysql, capturer);

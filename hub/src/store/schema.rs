@@ -10,7 +10,7 @@ use proto::columns::{
 };
 
 /// Newest schema version; a database with a higher one is refused.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Table that holds the versions a database went through.
 pub const VERSION_TABLE: &str = "kyanos_schema";
@@ -243,16 +243,17 @@ fn sql_type(kind: Kind, dialect: Dialect) -> String {
         ) => "TEXT".to_owned(),
         (
             Dialect::Sqlite,
-            Kind::Id | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed | Kind::Flag,
+            Kind::Id | Kind::OtherId | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed | Kind::Flag,
         ) => "INTEGER".to_owned(),
         (Dialect::Sqlite, Kind::Payload) => "BLOB".to_owned(),
         (Dialect::Mysql, Kind::Name) => format!("VARCHAR({NAME_CHARS})"),
         (Dialect::Mysql, Kind::Word(chars) | Kind::Choice(chars, _)) => format!("VARCHAR({chars})"),
         (Dialect::Mysql, Kind::Operation) => format!("VARCHAR({OPERATION_CHARS})"),
         (Dialect::Mysql, Kind::Address) => format!("VARCHAR({ADDRESS_CHARS})"),
-        (Dialect::Mysql, Kind::Id | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed) => {
-            "BIGINT".to_owned()
-        }
+        (
+            Dialect::Mysql,
+            Kind::Id | Kind::OtherId | Kind::Count | Kind::Positive | Kind::Port | Kind::Signed,
+        ) => "BIGINT".to_owned(),
         (Dialect::Mysql, Kind::Flag) => "TINYINT".to_owned(),
         (Dialect::Mysql, Kind::Time) => "DATETIME(6)".to_owned(),
         (Dialect::Mysql, Kind::Payload) => "LONGBLOB".to_owned(),

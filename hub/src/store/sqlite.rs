@@ -98,6 +98,7 @@ impl Database {
                 written.bytes = written.bytes.saturating_add(row::size(&cells) as u64);
                 for cells in row::hops(&self.scope, Dialect::Sqlite, exchange) {
                     execute(&mut insert_hop, &cells)?;
+                    written.bytes = written.bytes.saturating_add(row::size(&cells) as u64);
                 }
             }
             let mut replace = transaction.prepare_cached(&CAPTURERS.replace())?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the tests lean on, too, fails them")]
 
 mod authority;
+mod joins;
 mod peers;
 mod process;
 mod resume;
@@ -52,8 +53,13 @@ fn launch(authority: &Authority, store: StoreChoice) -> HubLaunch {
         filter: v1::Filter { protocols: vec!["http".to_owned()], ..Default::default() },
         redaction: v1::Redaction::default(),
         sample: 0,
+        tracing: tracing(),
         hubs: 1,
     }
+}
+
+fn tracing() -> v1::Tracing {
+    v1::Tracing { without_packets: true, socket_hops: true, source: v1::ByteSource::Syscall.into() }
 }
 
 async fn begin(authority: &Authority, store: StoreChoice) -> (std::sync::Arc<Session>, Ports) {
@@ -204,6 +210,7 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     let mut capturer = Capturer::connect(&authority, ports).await;
     let v1::uplink_response::Kind::Settings(settings) = capturer.next().await else { panic!() };
     assert_eq!(settings.filter.unwrap().protocols, ["http"]);
+    assert_eq!(settings.tracing, Some(tracing()), "capturers are told what the starter asked for");
     capturer.sender.send(batch(1, 0..10, false)).await.unwrap();
     assert_eq!(capturer.next().await, v1::uplink_response::Kind::Acknowledged(1));
 
@@ -238,11 +245,11 @@ async fn an_exchange_reaches_viewers_statistics_and_store_once() {
     let mut ids = Vec::new();
     let balance = loop {
         let response = watched.message().await.unwrap().unwrap();
-        for exchange in &response.exchanges {
+        for exchange in &response.decoded().unwrap() {
             let message = exchange.response.as_ref().unwrap();
             assert_eq!((message.payload.len(), message.truncated), (8, true));
         }
-        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
         if response.end {
             break response.balance.unwrap();
         }

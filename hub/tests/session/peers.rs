@@ -169,8 +169,10 @@ async fn viewers_of_the_leader_get_what_every_hub_sees() {
     let mut ids = Vec::new();
     let balance = loop {
         let response = watched.message().await.unwrap().unwrap();
-        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
-        assert!(response.exchanges.iter().all(|one| one.response.as_ref().unwrap().payload.len() == 8));
+        ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
+        assert!(
+            response.decoded().unwrap().iter().all(|one| one.response.as_ref().unwrap().payload.len() == 8)
+        );
         if response.end {
             break response.balance.unwrap();
         }
@@ -229,7 +231,7 @@ async fn a_hub_that_comes_later_is_seen_from_its_start_and_one_that_goes_is_not_
     let mut ids = Vec::new();
     while ids.len() < 3 {
         let response = tokio::time::timeout(SOON, watched.message()).await.unwrap().unwrap().unwrap();
-        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
     }
     assert_eq!(ids, [7, 8, 9]);
     several.connected(2).await;
@@ -312,7 +314,7 @@ async fn what_comes_while_a_link_to_a_living_hub_is_broken_is_lost_and_nothing_c
     let mut ids = Vec::new();
     while ids.len() < 10 {
         let response = tokio::time::timeout(SOON, watched.message()).await.unwrap().unwrap().unwrap();
-        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
     }
     while counted.message().await.unwrap().unwrap().balance.unwrap().delivered < 10 {}
     // The link breaks; what the hub takes meanwhile goes to its own viewers, of which there are none.
@@ -329,7 +331,7 @@ async fn what_comes_while_a_link_to_a_living_hub_is_broken_is_lost_and_nothing_c
     drained(&mut viewer).await;
     let balance = loop {
         let response = tokio::time::timeout(SOON, watched.message()).await.unwrap().unwrap().unwrap();
-        ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
         if response.end {
             break Balance::try_from(response.balance.unwrap()).unwrap();
         }

@@ -33,7 +33,7 @@ impl Viewer {
     async fn take(&mut self) -> Balance {
         let response = tokio::time::timeout(Duration::from_secs(5), self.stream.message()).await;
         let response = response.unwrap().unwrap().unwrap();
-        self.ids.extend(response.exchanges.iter().map(|exchange| exchange.id));
+        self.ids.extend(response.decoded().unwrap().iter().map(|exchange| exchange.id));
         let balance = Balance::try_from(response.balance.unwrap()).unwrap();
         assert!(balance.holds(), "{balance:?}");
         let Consumer::Viewer(viewer) = balance.consumer else { panic!("{balance:?}") };

@@ -44,7 +44,7 @@ pub(crate) async fn every_field_passes_a_hub(path: &Path) {
     assert_eq!(hub.take_batch("here", claim.connection, sent).unwrap(), 1);
     let seen = viewer.next(fulls.len(), usize::MAX).await;
     let seen = v1::WatchResponse::decode(seen.encode_to_vec().as_slice()).unwrap();
-    assert_eq!(seen.exchanges, exchanges);
+    assert_eq!(seen.decoded().unwrap(), exchanges);
     stored(&hub, fulls.len() as u64).await;
     hub.close(true, Instant::now() + SOON).await;
     are_stored(&Sqlite(path.to_owned()).archive("hub").await, "hub", &fulls).await;

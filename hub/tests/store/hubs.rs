@@ -29,6 +29,7 @@ pub(crate) fn launch(session: &str, place: HubPlace, store: StoreChoice) -> HubL
         filter: v1::Filter::default(),
         redaction: v1::Redaction::default(),
         sample: 0,
+        tracing: proto::v1::Tracing::default(),
         hubs: 1,
     }
 }

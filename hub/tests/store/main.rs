@@ -11,8 +11,10 @@ mod fields;
 #[path = "../../../proto/tests/samples/full.rs"]
 mod full;
 mod galera;
+mod hops;
 mod hubs;
 mod migration;
+mod reports;
 mod server;
 
 use std::path::PathBuf;
@@ -106,7 +108,12 @@ fn exchange(id: u64, payload: &[u8]) -> Arc<v1::Exchange> {
         error: true,
         request: message(payload),
         segments: Some(v1::Segments { total_ns: 5_000_000_000, internal_ns: Some(3), ..Default::default() }),
-        hops: vec![v1::Hop { at_ns: -3, place: "process".to_owned(), bytes: 9, ..Default::default() }],
+        hops: vec![v1::Hop {
+            at_ns: -3,
+            place: v1::HopPlace::Process.into(),
+            bytes: 9,
+            ..Default::default()
+        }],
         ..Default::default()
     })
 }
@@ -154,7 +161,9 @@ async fn suite(engine: &impl Engine) {
     a_huge_payload_keeps_its_row(engine).await;
     repeating_changes_nothing(engine).await;
     capturers_and_losses_are_rows(engine).await;
+    reports::reports_are_answered(engine).await;
     trimming_is_of_this_session(engine).await;
+    hops::many_hops_are_kept_counted_and_trimmed(engine).await;
     a_reader_cannot_write(engine).await;
     many_rows_stream(engine).await;
     a_pull_is_the_whole_session(engine).await;

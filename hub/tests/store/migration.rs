@@ -39,18 +39,27 @@ const HUBS: usize = 8;
 /// The columns that version 2 brought.
 const BROUGHT: &str = "handshake, announced_addr, announced_port, reason";
 
+/// The columns that version 4 brought.
+const FOURTH: &str =
+    "connect_ns, zero_windows, clamped, request_way_ns, response_way_ns, way_error_ns, peer_node, peer_id";
+
+/// The newest version.
+const NEWEST: i64 = 4;
+
 pub(crate) fn make_sqlite(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.execute_batch(&format!("PRAGMA auto_vacuum=INCREMENTAL; {SQLITE} {ROWS};")).unwrap();
 }
 
-/// Makes a server's database one of version 2 again, as far as losses go.
+/// Makes a server's database one of version 2 again, with two columns that a hub brought before it ended.
 pub(crate) async fn make_second(server: &Server) {
     let undo = [
         "DELETE FROM kyanos_schema WHERE version >= 3",
         "DELETE FROM losses WHERE session != 'old'",
         "ALTER TABLE losses DROP PRIMARY KEY, ADD PRIMARY KEY (session, at_ns, node, stage)",
         "ALTER TABLE losses DROP COLUMN unit",
+        "ALTER TABLE exchanges DROP COLUMN connect_ns, DROP COLUMN zero_windows, DROP COLUMN clamped,
+         DROP COLUMN request_way_ns, DROP COLUMN response_way_ns, DROP COLUMN way_error_ns",
     ];
     run(server, &undo).await;
 }
@@ -70,14 +79,33 @@ pub(crate) async fn run(server: &Server, statements: &[&str]) {
     connection.disconnect().await.unwrap();
 }
 
-/// An exchange with all that version 2 can say.
+/// An exchange with all that later versions can say.
 fn newer(id: u64) -> Arc<v1::Exchange> {
     Arc::new(v1::Exchange {
         handshake: true,
         announced: Some(v1::Endpoint { address: vec![203, 0, 113, 7], port: 5000, ..Default::default() }),
         reason: v1::Reason::Unreadable.into(),
+        connect_ns: Some(7),
+        zero_windows: Some(0),
+        clamped: true,
+        ways: Some(v1::Ways { request_ns: -3, response_ns: 9, error_ns: 4, node: "there".to_owned(), id: 8 }),
         ..v1::Exchange::clone(&exchange(id, b"x"))
     })
+}
+
+/// Rows of earlier versions know nothing of what version 4 brought, and those of [`newer`] have all of it.
+async fn the_fourth_version_is_there(archive: &impl Archive, old: usize, session: &str, new: usize) {
+    let of = async |session: &str| {
+        query(archive, &format!("SELECT {FOURTH} FROM exchanges WHERE session = '{session}'"))
+            .await
+            .unwrap()
+            .1
+    };
+    let unknown = [None, None, integer(0), None, None, None, None, None];
+    assert_eq!(of("old").await, vec![unknown; old]);
+    let known =
+        [integer(7), integer(0), integer(1), integer(-3), integer(9), integer(4), text("there"), integer(8)];
+    assert_eq!(of(session).await, vec![known; new]);
 }
 
 /// Hubs that start together bring one database up, and none of them fails.
@@ -94,7 +122,7 @@ pub(crate) async fn hubs_bring_it_up_together(engine: &impl Engine) {
     opening.join_all().await;
     let archive = engine.archive("brought").await;
     let version = "SELECT COUNT(*), MAX(version) FROM kyanos_schema";
-    assert_eq!(first(&archive, version).await, [integer(3), integer(3)]);
+    assert_eq!(first(&archive, version).await, [integer(NEWEST), integer(NEWEST)]);
     losses_have_a_unit(&archive).await;
     let (_, rows) =
         query(&archive, &format!("SELECT {BROUGHT} FROM exchanges WHERE session = 'old'")).await.unwrap();
@@ -109,6 +137,7 @@ pub(crate) async fn hubs_bring_it_up_together(engine: &impl Engine) {
     for row in rows {
         assert_eq!(row, [integer(1), text("203.0.113.7"), integer(5000), text("unreadable")]);
     }
+    the_fourth_version_is_there(&archive, 2, "brought", HUBS).await;
     // The new columns are the last ones, as in a database that is made anew.
     let (columns, _) = query(&archive, "SELECT * FROM exchanges WHERE 1 = 0").await.unwrap();
     let expected: Vec<&str> = hub::store::schema::EXCHANGES.column_names().collect();
@@ -137,13 +166,14 @@ pub(crate) async fn the_second_version_is_brought_up(engine: &impl Engine) {
     store.open().await.unwrap();
     let loss = |unit, total| LossRow { at_ns: 9, node: "here".to_owned(), stage: Stage::Gap, unit, total };
     let losses = vec![loss(Unit::Event, 1), loss(Unit::Exchange, 2)];
-    store.write(Arc::new(Batch { losses, ..Batch::default() })).await.unwrap();
+    store.write(Arc::new(Batch { exchanges: vec![newer(1)], losses, ..Batch::default() })).await.unwrap();
     store.close().await;
     let archive = engine.archive("third").await;
     losses_have_a_unit(&archive).await;
     let sql = "SELECT unit, total FROM losses WHERE session = 'third' ORDER BY unit";
     let (_, rows) = query(&archive, sql).await.unwrap();
     assert_eq!(rows, [[text("events"), integer(1)], [text("exchanges"), integer(2)]]);
+    the_fourth_version_is_there(&archive, 2, "third", 1).await;
     let (columns, _) = query(&archive, "SELECT * FROM losses WHERE 1 = 0").await.unwrap();
     assert_eq!(columns, hub::store::schema::LOSSES.column_names().collect::<Vec<_>>());
     engine.close(archive).await;
@@ -173,10 +203,10 @@ pub(crate) async fn half_a_step_is_completed(server: &Server) {
 
 /// A newer version's database stays as it is.
 pub(crate) async fn a_newer_one_is_refused(engine: &impl Engine, note: impl AsyncFn(&str)) {
-    note("INSERT INTO kyanos_schema (version) VALUES (4)").await;
+    note("INSERT INTO kyanos_schema (version) VALUES (5)").await;
     let error = engine.store(scope("newer")).open().await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 4, known: 3 }), "{error:?}");
-    note("DELETE FROM kyanos_schema WHERE version = 4").await;
+    assert!(matches!(error, StoreError::Newer { found: 5, known: 4 }), "{error:?}");
+    note("DELETE FROM kyanos_schema WHERE version = 5").await;
     engine.store(scope("newer")).open().await.unwrap();
 }
 
@@ -217,6 +247,7 @@ async fn a_saved_file_of_the_version_before_reads_as_one_of_this() {
     let archive = SqliteArchive::new(path.clone(), "old".to_owned());
     let sql = format!("SELECT id, {BROUGHT} FROM exchanges WHERE error AND NOT handshake");
     assert_eq!(first(&archive, &sql).await, [integer(1), integer(0), None, None, None]);
+    the_fourth_version_is_there(&archive, 2, "none", 0).await;
     let (columns, rows) = query(&archive, "SELECT * FROM exchanges ORDER BY id").await.unwrap();
     assert_eq!((columns.len(), rows.len()), (hub::store::schema::EXCHANGES.columns.len(), 2));
     let error = query(&archive, "DELETE FROM exchanges").await.unwrap_err();

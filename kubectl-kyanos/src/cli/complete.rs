@@ -132,7 +132,7 @@ fn values(arg: &Arg, prefix: &str) -> (Vec<(String, String)>, u8) {
     }
     let listed: Vec<String> = match arg.get_long() {
         Some("group-by") => super::groups::names(),
-        Some("metric") => crate::metric::METRICS.map(|(name, _, _)| name.to_owned()).to_vec(),
+        Some("metric") => crate::metric::METRICS.map(|(name, ..)| name.to_owned()).to_vec(),
         _ => Vec::new(),
     };
     let mut words: Vec<(String, String)> =

@@ -97,7 +97,7 @@ fn what_comes_later_does_not_exist_yet() {
         "--selector=x",
         "--workload=x",
         "--hub-image=x",
-        "--trace-dev-event",
+        "--trace-ssl-event",
         "--node=x",
         "--hub-replicas=2",
         "--apikeys=1",
@@ -200,6 +200,9 @@ fn what_only_a_starter_can_set_is_refused_when_joining() {
         "--btf /a",
         "--redact=false",
         "--redact-header x",
+        "--trace-dev-event=false",
+        "--trace-socket-event",
+        "--source syscall",
     ];
     for command in CAPTURING_COMMANDS {
         assert!(parse(words(&format!("{command} --local --session b"))).is_ok(), "{command}");
@@ -277,6 +280,42 @@ fn switches_take_a_value() {
         assert_eq!(refused(line).exit, USAGE, "{line}");
     }
     assert_eq!(refused("watch --local=maybe").exit, USAGE);
+}
+
+#[test]
+fn what_is_traced_is_said_by_flags() {
+    use proto::v1::{ByteSource, Tracing};
+    let tracing = |line: &str| match parse(words(line)) {
+        Ok((Cli { command: Commands::Watch(args) }, _)) => args.capturing.capture.trace.tracing(),
+        Ok((Cli { command: Commands::Stat(args) }, _)) => args.capturing.capture.trace.tracing(),
+        Ok((Cli { command: Commands::Overview(args) }, _)) => args.capturing.capture.trace.tracing(),
+        other => unreachable!("`{line}` gave {other:?}"),
+    };
+    let all = Tracing::default();
+    let from = |source: ByteSource| Tracing { source: source.into(), ..all };
+    for (line, expected) in [
+        ("watch --local", all),
+        ("watch -A --trace-dev-event", all),
+        ("watch --local --trace-dev-event=true --trace-socket-event=false --source auto", all),
+        ("stat --local --trace-dev-event=false", Tracing { without_packets: true, ..all }),
+        ("overview --trace-socket-event", Tracing { socket_hops: true, ..all }),
+        ("watch --local --trace-socket-event=true http", Tracing { socket_hops: true, ..all }),
+        ("watch --local --source socket", from(ByteSource::Socket)),
+        ("stat --source=syscall", from(ByteSource::Syscall)),
+    ] {
+        assert_eq!(tracing(line), expected, "{line}");
+    }
+    for line in [
+        "watch --local --trace-dev-event=maybe",
+        "watch --local --trace-dev-event=",
+        "watch --local --trace-socket-event=2",
+        "watch --local --source",
+        "watch --local --source kprobe",
+        "query --source auto",
+    ] {
+        assert_eq!(refused(line).exit, USAGE, "{line}");
+    }
+    assert_eq!(refused("watch --local --source sockets").hint.as_deref(), Some("did you mean `socket`?"));
 }
 
 #[test]

@@ -142,12 +142,25 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, String> {
 pub(crate) fn metric(text: &str) -> Result<Metric, WrongWord> {
     METRICS
         .iter()
-        .find(|(name, short, _)| *name == text || *short == text)
-        .map(|(_, _, metric)| Metric(*metric))
+        .find(|(name, short, ..)| *name == text || *short == Some(text))
+        .map(|(_, _, metric, _)| Metric(*metric))
         .ok_or_else(|| {
-            let names = METRICS.map(|(name, short, _)| format!("{short}|{name}")).join(", ");
-            suggest(text, METRICS.map(|(name, _, _)| name).as_slice(), &format!("one of {names}"))
+            suggest(text, METRICS.map(|(name, ..)| name).as_slice(), &format!("one of {}", metrics()))
         })
+}
+
+/// Returns the help of `--metric`.
+pub(crate) fn metric_help() -> String {
+    format!("What is measured, several by commas: {}", metrics())
+}
+
+/// Names all metrics with their letters.
+fn metrics() -> String {
+    let words = METRICS.map(|(name, short, ..)| match short {
+        Some(short) => format!("{short}|{name}"),
+        None => name.to_owned(),
+    });
+    words.join(", ")
 }
 
 /// Parses which errors are wanted.

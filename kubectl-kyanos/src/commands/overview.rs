@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::metric::Metric;
 use crate::render::result::Format;
-use crate::render::stat::{Layout, Sort};
+use crate::render::stat::{Layout, Shows, Sort, shares};
 
 /// Rows shown.
 const SHOWN_ROWS: usize = 200;
@@ -27,9 +27,14 @@ pub(crate) async fn run(
     let site = setup::site(asked, None, matches, true, console).await?;
     let groups =
         groups::groups("source/destination/protocol").map_err(|error| Failure::new(error.to_string()))?;
+    let (shows, sort, metrics) = if args.time_share {
+        (Shows::Shares, Sort::Total, shares::METRICS.map(|(metric, ..)| Metric(metric)).to_vec())
+    } else {
+        (Shows::Summary, Sort::Count, vec![Metric(v1::Metric::TotalTime)])
+    };
     let request = v1::StatRequest {
         filter: Some(site.filter.clone()),
-        metrics: vec![v1::Metric::TotalTime.into()],
+        metrics: metrics.iter().map(|metric| metric.0.into()).collect(),
         group_by: groups.fields(),
         samples: 0,
         interval_ns: 0,
@@ -40,10 +45,11 @@ pub(crate) async fn run(
     };
     let layout = Layout {
         groups: groups.names(),
-        metrics: vec![Metric(v1::Metric::TotalTime)],
-        sort: Sort::Count,
+        metrics,
+        sort,
         limit: SHOWN_ROWS,
         wide: args.output == Format::Wide,
+        shows,
     };
     let shape = Shape { format: args.output, interval: None, layout };
     let view = Stat::new(request, shape, console);

@@ -156,6 +156,7 @@ fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wan
             headers: capture.redact_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
         },
         sample: capture.sample,
+        tracing: capture.trace.tracing(),
         ring_bytes: capture.ring_size,
         btf: capture.btf.clone(),
     })

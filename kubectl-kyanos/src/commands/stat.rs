@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::metric::Metric;
 use crate::render::json::JsonRenderer;
 use crate::render::result::{Format, json, yaml};
-use crate::render::stat::{Layout, Sort};
+use crate::render::stat::{Layout, Shows, Sort};
 use crate::sight::News;
 use crate::stdout::{print_part, terminal_width};
 
@@ -62,6 +62,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         sort: aggregate.sort.unwrap_or(if largest { Sort::Max } else { Sort::Count }),
         limit: usize::try_from(aggregate.limit).unwrap_or(usize::MAX),
         wide: aggregate.output == Format::Wide,
+        shows: Shows::Metrics,
     };
     let shape = Shape { format: aggregate.output, interval: aggregate.interval, layout };
     let view = Stat::new(request, shape, console);
@@ -177,7 +178,7 @@ impl Stat {
             Format::Json => Ok(format!("{}\n", json(&self.layout.values(&rows, &self.renderer))?)),
             Format::Yaml => yaml(&self.layout.values(&rows, &self.renderer)),
             Format::Table | Format::Wide | Format::Csv => {
-                let table = self.layout.table(&rows, terminal_width());
+                let table = self.layout.table(&rows, &response.rows, terminal_width());
                 if response.groups_over_limit == 0 {
                     return Ok(table);
                 }
@@ -317,6 +318,7 @@ mod tests {
             sort: Sort::Count,
             limit: 1,
             wide: false,
+            shows: Shows::Metrics,
         };
         let shape = Shape { format, interval, layout };
         let mut stat = Stat::new(v1::StatRequest::default(), shape, &Console::new(false, false));

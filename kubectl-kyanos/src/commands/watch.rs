@@ -178,7 +178,8 @@ impl View for Watch {
     }
 
     fn take(&mut self, item: Self::Item) -> Result<Flow, Failure> {
-        let v1::WatchResponse { mut exchanges, balance, end, began_at, hub } = item;
+        let mut exchanges = client::exchanges(&item)?;
+        let v1::WatchResponse { exchanges: _, balance, end, began_at, hub } = item;
         if let Some(balance) = balance {
             self.viewed.take(hub, began_at, client::ledger(balance)?, exchanges.len() as u64);
         }

@@ -1,4 +1,4 @@
-//! One exchange as a block: its line, its segments, request and response.
+//! One exchange as a block: its line, its path with where the time went, request and response.
 
 use std::fmt::Write;
 
@@ -6,10 +6,14 @@ use proto::columns::exchange::is_encrypted;
 use proto::{ends, reason, v1};
 
 use super::text::{lines, one_line, payload};
-use super::{line, units};
+use super::{line, path, units};
 
-/// Appends the block below an exchange's line; `print_bytes` of `None` leaves payloads out.
-pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> String {
+/// Cells of a path's line where no terminal says how many it has.
+const PATH_WIDTH: usize = 80;
+
+/// Returns the block below an exchange's line; `print_bytes` of `None` leaves payloads out. The path is as wide as the
+/// terminal at most.
+pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>, width: Option<usize>) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -35,6 +39,12 @@ pub(crate) fn block(exchange: &v1::Exchange, print_bytes: Option<usize>) -> Stri
             .collect();
         row("segments", &format!("{} = {}", units::duration(segments.total_ns), parts.join(" + ")));
     }
+    row("clamped", if exchange.clamped { "yes: what was observed out of order was moved" } else { "" });
+    row("tcp", &tcp(exchange));
+    row("other side", &other_side(exchange));
+    let width = width.unwrap_or(PATH_WIDTH);
+    text.push_str(&path::path(exchange, width));
+    text.push_str(&path::hops(exchange, width));
     message(&mut text, "request", exchange.request.as_ref(), "none", print_bytes);
     let absent = reason::word(exchange.reason()).unwrap_or("none");
     message(&mut text, "response", exchange.response.as_ref(), absent, print_bytes);
@@ -64,6 +74,23 @@ fn pod(origin: &v1::Origin) -> String {
 fn announced(exchange: &v1::Exchange) -> String {
     let Some(client) = &exchange.announced else { return String::new() };
     format!("{} (by a proxy, as its client)", ends::named(client))
+}
+
+/// Says what of the connection took time, as far as it was observed.
+fn tcp(exchange: &v1::Exchange) -> String {
+    let count = |name: &str, found: Option<u32>| found.map(|found| format!("{name} {found}"));
+    let parts = [
+        exchange.connect_ns.map(|ns| format!("connect {}", units::duration(ns))),
+        count("retransmits", exchange.retransmits),
+        count("zero windows", exchange.zero_windows),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Names the exchange that the other side saw.
+fn other_side(exchange: &v1::Exchange) -> String {
+    let Some(ways) = &exchange.ways else { return String::new() };
+    format!("{} on {}", ways.id, ways.node)
 }
 
 fn message(

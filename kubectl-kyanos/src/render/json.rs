@@ -3,6 +3,7 @@
 mod columns;
 
 use proto::columns::exchange::is_encrypted;
+use proto::hop::{direction_word, message_word, place_word};
 use proto::v1;
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ struct Document<'a> {
     columns: Columns<'a>,
     segments: Segments,
     hops: Vec<Hop<'a>>,
+    ways: Option<Ways<'a>>,
     #[serde(flatten)]
     aliases: Aliases,
 }
@@ -65,12 +67,23 @@ struct Segments {
 #[derive(Serialize)]
 struct Hop<'a> {
     at_ns: i64,
-    place: &'a str,
-    name: &'a str,
-    netns: u32,
-    direction: &'a str,
-    message: &'a str,
+    place: &'static str,
+    name: Option<&'a str>,
+    netns: Option<u32>,
+    direction: &'static str,
+    message: &'static str,
     bytes: u64,
+}
+
+/// How the network divides, as far as the other side was seen.
+#[derive(Serialize)]
+struct Ways<'a> {
+    request_ns: i64,
+    response_ns: i64,
+    error_ns: u64,
+    node: Option<&'a str>,
+    /// Text, as every identifier is.
+    id: String,
 }
 
 #[derive(Serialize)]
@@ -92,7 +105,7 @@ struct NicEvent {
 struct NicAttributes {
     ifname: String,
     netns: u32,
-    direction: String,
+    direction: &'static str,
 }
 
 // === impl JsonRenderer ===
@@ -117,6 +130,7 @@ impl JsonRenderer {
             columns: Columns::new(&self.session, self.print_bytes, exchange),
             segments,
             hops: exchange.hops.iter().map(hop).collect(),
+            ways: exchange.ways.as_ref().map(ways),
             aliases: aliases(exchange, segments),
         }
     }
@@ -143,8 +157,8 @@ fn aliases(exchange: &v1::Exchange, segments: Segments) -> Aliases {
         resp_plain_text_size_bytes: response.and_then(|message| message.plain_bytes),
         req_syscall_events: syscall_events(request),
         resp_syscall_events: syscall_events(response),
-        req_nic_events: nic_events(exchange, "request"),
-        resp_nic_events: nic_events(exchange, "response"),
+        req_nic_events: nic_events(exchange, v1::HopMessage::Request),
+        resp_nic_events: nic_events(exchange, v1::HopMessage::Response),
     }
 }
 
@@ -189,8 +203,27 @@ fn together(parts: [Option<u64>; 3]) -> Option<u64> {
 }
 
 fn hop(hop: &v1::Hop) -> Hop<'_> {
-    let v1::Hop { at_ns, place, name, netns, direction, message, bytes } = hop;
-    Hop { at_ns: *at_ns, place, name, netns: *netns, direction, message, bytes: *bytes }
+    let v1::Hop { at_ns, place: _, name, netns, direction: _, message: _, bytes } = hop;
+    Hop {
+        at_ns: *at_ns,
+        place: place_word(hop.place()),
+        name: (!name.is_empty()).then_some(name),
+        netns: (*netns != 0).then_some(*netns),
+        direction: direction_word(hop.direction()),
+        message: message_word(hop.message()),
+        bytes: *bytes,
+    }
+}
+
+fn ways(ways: &v1::Ways) -> Ways<'_> {
+    let v1::Ways { request_ns, response_ns, error_ns, node, id } = ways;
+    Ways {
+        request_ns: *request_ns,
+        response_ns: *response_ns,
+        error_ns: *error_ns,
+        node: (!node.is_empty()).then_some(node),
+        id: id.to_string(),
+    }
 }
 
 fn syscall_events(message: Option<&v1::Message>) -> Vec<SyscallEvent> {
@@ -198,18 +231,18 @@ fn syscall_events(message: Option<&v1::Message>) -> Vec<SyscallEvent> {
     events.iter().map(|event| SyscallEvent { byte_size: event.bytes, timestamp: event.time_ns }).collect()
 }
 
-fn nic_events(exchange: &v1::Exchange, message: &str) -> Vec<NicEvent> {
+fn nic_events(exchange: &v1::Exchange, message: v1::HopMessage) -> Vec<NicEvent> {
     exchange
         .hops
         .iter()
-        .filter(|hop| hop.place == "nic" && hop.message == message)
+        .filter(|hop| hop.place() == v1::HopPlace::Nic && hop.message() == message)
         .map(|hop| NicEvent {
             byte_size: hop.bytes,
             timestamp: exchange.start_ns.saturating_add_signed(hop.at_ns),
             attributes: NicAttributes {
                 ifname: hop.name.clone(),
                 netns: hop.netns,
-                direction: hop.direction.clone(),
+                direction: direction_word(hop.direction()),
             },
         })
         .collect()

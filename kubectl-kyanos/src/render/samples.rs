@@ -1,6 +1,6 @@
 //! Exchanges that tests render.
 
-use proto::v1;
+use proto::{hop, v1};
 
 /// A request from 127.0.0.1 with an answer and every segment of a client that can be.
 pub(crate) fn client() -> v1::Exchange {
@@ -34,11 +34,11 @@ pub(crate) fn client() -> v1::Exchange {
         }),
         hops: vec![v1::Hop {
             at_ns: 10,
-            place: "nic".to_owned(),
+            place: v1::HopPlace::Nic.into(),
             name: "lo".to_owned(),
             netns: 4_026_531_840,
-            direction: "out".to_owned(),
-            message: "request".to_owned(),
+            direction: v1::HopDirection::Out.into(),
+            message: v1::HopMessage::Request.into(),
             bytes: 26,
         }],
         sample_weight: 1,
@@ -136,6 +136,91 @@ pub(crate) fn announced() -> v1::Exchange {
         request: Some(message(b"select $$")),
         response: None,
         ..client()
+    }
+}
+
+/// What a pod asked another one through a Service, with every place of its path observed.
+pub(crate) fn traced_client() -> v1::Exchange {
+    v1::Exchange {
+        side: v1::Side::Client.into(),
+        local: Some(end([10, 0, 0, 4], 41_234)),
+        segments: Some(v1::Segments {
+            total_ns: 10_000_000,
+            send_ns: Some(12_000),
+            network_ns: Some(8_000_000),
+            transfer_ns: Some(1_200_000),
+            receive_ns: Some(8_000),
+            queue_ns: Some(760_000),
+            internal_ns: None,
+            read_ns: Some(20_000),
+        }),
+        hops: vec![
+            hop(0, ["process", "python3", "out", "request"], 26),
+            hop(4_000, ["nic", "veth1a2b", "in", "request"], 26),
+            hop(7_000, ["nic", "cni0", "out", "request"], 26),
+            hop(12_000, ["nic", "eth0", "out", "request"], 26),
+            hop(8_012_000, ["nic", "eth0", "in", "response"], 1448),
+            hop(9_212_000, ["nic", "eth0", "in", "response"], 600),
+            hop(9_215_000, ["nic", "cni0", "in", "response"], 2048),
+            hop(9_218_000, ["nic", "veth1a2b", "in", "response"], 2048),
+            hop(9_220_000, ["socket", "", "in", "response"], 2048),
+        ],
+        retransmits: Some(1),
+        connect_ns: Some(1_230_000),
+        zero_windows: Some(0),
+        ..in_pod()
+    }
+}
+
+/// The same with the other side seen on another node.
+pub(crate) fn joined_client() -> v1::Exchange {
+    v1::Exchange { ways: Some(ways("node-2", 7)), ..traced_client() }
+}
+
+/// What a pod served, with every place of its path observed, and the other side too.
+pub(crate) fn traced_server() -> v1::Exchange {
+    v1::Exchange {
+        segments: Some(v1::Segments {
+            total_ns: 6_000_000,
+            receive_ns: Some(9_000),
+            queue_ns: Some(1_491_000),
+            internal_ns: Some(4_470_000),
+            send_ns: Some(30_000),
+            ..v1::Segments::default()
+        }),
+        hops: vec![
+            hop(0, ["nic", "eth0", "in", "request"], 26),
+            hop(3_000, ["nic", "veth77", "in", "request"], 26),
+            hop(5_980_000, ["nic", "veth77", "out", "response"], 2048),
+            hop(6_000_000, ["nic", "eth0", "out", "response"], 2048),
+        ],
+        retransmits: Some(0),
+        clamped: true,
+        ways: Some(ways("node-1", 9)),
+        ..in_pod()
+    }
+}
+
+/// What is known of a client where packets are not followed.
+pub(crate) fn untraced_client() -> v1::Exchange {
+    let segments =
+        v1::Segments { total_ns: 5_000_000, network_ns: Some(5_000_000), ..v1::Segments::default() };
+    v1::Exchange { segments: Some(segments), hops: Vec::new(), ..client() }
+}
+
+fn ways(node: &str, id: u64) -> v1::Ways {
+    v1::Ways { request_ns: 950_000, response_ns: 1_050_000, error_ns: 40_000, node: node.to_owned(), id }
+}
+
+fn hop(at_ns: i64, [place, name, direction, message]: [&str; 4], bytes: u64) -> v1::Hop {
+    v1::Hop {
+        at_ns,
+        place: hop::place_named(place).into(),
+        name: name.to_owned(),
+        netns: 4_026_531_840,
+        direction: hop::direction_named(direction).into(),
+        message: hop::message_named(message).into(),
+        bytes,
     }
 }
 

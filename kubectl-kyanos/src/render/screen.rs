@@ -28,6 +28,11 @@ impl Screen {
         &self.renderer
     }
 
+    /// Characters of the terminal's line, where there is one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.size.map(|(width, _)| width)
+    }
+
     /// Takes the terminal's characters and lines as they are now.
     pub(crate) fn measured(&mut self, size: (usize, usize)) {
         self.size = Some(size);

@@ -1,5 +1,7 @@
 //! Aggregates as a table or as values.
 
+pub(crate) mod shares;
+
 use std::fmt::Write;
 
 use proto::{side, v1};
@@ -7,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::json::JsonRenderer;
 use super::line::{self, Who};
+use super::summary::exchanges;
 use super::table::{Cell, Table};
 use super::text::{both_ends, one_line};
 use super::units::{count, duration, size, whole};
-use crate::metric::Metric;
+use crate::metric::{Metric, Unit};
 
 /// Characters of a group's key in a table.
 const KEY_WIDTH: usize = 60;
@@ -34,6 +37,19 @@ pub(crate) struct Layout {
     pub(crate) limit: usize,
     /// More columns.
     pub(crate) wide: bool,
+    /// What of the rows is shown.
+    pub(crate) shows: Shows,
+}
+
+/// What is shown of each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// The distribution of each metric, and how many exchanges it leaves out.
+    Metrics,
+    /// The distribution of each metric alone.
+    Summary,
+    /// The parts of the time, as metrics of [`shares::METRICS`].
+    Shares,
 }
 
 /// Order of rows, largest first.
@@ -72,7 +88,10 @@ impl Sort {
 
 impl Layout {
     /// Orders rows and keeps those that are shown.
+    ///
+    /// A row of a side that has none of the metrics says nothing.
     pub(crate) fn order(&self, mut rows: Vec<v1::StatRow>) -> Vec<v1::StatRow> {
+        rows.retain(|row| self.metrics.iter().any(|metric| metric.is_of(row.side())));
         rows.sort_by(|left, right| {
             self.rank(right).total_cmp(&self.rank(left)).then_with(|| left.keys.cmp(&right.keys))
         });
@@ -80,8 +99,12 @@ impl Layout {
         rows
     }
 
-    /// Renders rows as a table, with a line above each metric where there are several.
-    pub(crate) fn table(&self, rows: &[v1::StatRow], width: Option<usize>) -> String {
+    /// Renders rows that are in order as a table, with a line above each metric where there are several; of `all` rows
+    /// it says what is left out.
+    pub(crate) fn table(&self, rows: &[v1::StatRow], all: &[v1::StatRow], width: Option<usize>) -> String {
+        if self.shows == Shows::Shares {
+            return self.shares_table(rows, width);
+        }
         let mut text = String::new();
         for (place, metric) in self.metrics.iter().enumerate() {
             if self.metrics.len() > 1 {
@@ -89,6 +112,9 @@ impl Layout {
                 text.push('\n');
             }
             text.push_str(&self.metric_table(rows, place, *metric, width));
+            if self.shows == Shows::Metrics {
+                text.push_str(&left_out(all, place, *metric, width));
+            }
         }
         for row in rows.iter().filter(|row| !row.samples.is_empty()) {
             text.push_str(&samples(row, width));
@@ -102,11 +128,14 @@ impl Layout {
     }
 
     fn value(&self, row: &v1::StatRow, renderer: &JsonRenderer) -> Value {
+        // The others are parts of the first.
+        let shown = if self.shows == Shows::Shares { 1 } else { usize::MAX };
         let metrics: Map<String, Value> = self
             .metrics
             .iter()
             .zip(&row.distributions)
-            .map(|(metric, found)| (metric.name().to_owned(), distribution(found)))
+            .take(shown)
+            .map(|(metric, found)| (metric.name().to_owned(), distribution(found, row.count)))
             .collect();
         let mut value = json!({
             "keys": row.keys,
@@ -115,6 +144,9 @@ impl Layout {
             "errors": row.errors,
             "metrics": metrics,
         });
+        if self.shows == Shows::Shares {
+            value["time_share"] = shares::values(row);
+        }
         if !row.samples.is_empty() {
             value["samples"] = row.samples.iter().map(|exchange| renderer.value(exchange)).collect();
         }
@@ -137,7 +169,7 @@ impl Layout {
         let mut table = Table::new(&titles, width.filter(|_| !self.wide));
         let (first, then) = self.claims();
         table.claim(first, then);
-        for row in rows {
+        for row in rows.iter().filter(|row| metric.is_of(row.side())) {
             let mut cells: Vec<Cell> =
                 row.keys.iter().map(|key| Cell::from(both_ends(key, KEY_WIDTH))).collect();
             cells.push(side::word(row.side()).unwrap_or("-").into());
@@ -179,27 +211,47 @@ impl Layout {
 }
 
 fn figures(found: &v1::Distribution, metric: Metric, wide: bool) -> Vec<String> {
-    let shown = |value: f64| {
-        if found.count == 0 {
-            return "-".to_owned();
-        }
-        if metric.is_size() { size(whole(value)) } else { duration(whole(value)) }
+    let shown = |value: f64| match metric.unit() {
+        _ if found.count == 0 => "-".to_owned(),
+        Unit::Bytes => size(whole(value)),
+        Unit::Time => duration(whole(value)),
+        Unit::Count => count(whole(value)),
     };
-    let mut figures: Vec<String> =
-        [average(found).unwrap_or_default(), found.p50, found.p90, found.p95, found.p99, found.max]
-            .into_iter()
-            .map(shown)
-            .collect();
+    // What happens once in a hundred exchanges is not 0 of it.
+    let average = match average(found).unwrap_or_default() {
+        average if metric.unit() == Unit::Count && found.count > 0 => format!("{average:.2}"),
+        average => shown(average),
+    };
+    let mut figures = vec![average];
+    figures.extend([found.p50, found.p90, found.p95, found.p99, found.max].map(shown));
     if wide {
         figures.extend([shown(found.min), shown(found.sum), count(found.count)]);
     }
     figures
 }
 
-fn distribution(found: &v1::Distribution) -> Value {
+/// Says how many exchanges a metric's table does not count, because their side has no such part or it was not observed.
+fn left_out(all: &[v1::StatRow], place: usize, metric: Metric, width: Option<usize>) -> String {
+    let (of_it, of_the_other): (Vec<_>, Vec<_>) = all.iter().partition(|row| metric.is_of(row.side()));
+    let known = |row: &v1::StatRow| row.distributions.get(place).map_or(0, |found| found.count);
+    let unseen: u64 = of_it.iter().map(|row| row.count.saturating_sub(known(row))).sum();
+    let without: u64 = of_the_other.iter().map(|row| row.count).sum();
+    let name = metric.name();
+    let mut text = String::new();
+    for (number, why) in [(unseen, "it was not observed"), (without, "their side has none")] {
+        if number > 0 {
+            let line = format!("{name} leaves out {}: {why}", exchanges(number));
+            writeln!(text, "{}", one_line(&line, width.unwrap_or(usize::MAX))).ok();
+        }
+    }
+    text
+}
+
+fn distribution(found: &v1::Distribution, all: u64) -> Value {
     let known = |value: f64| if found.count == 0 { Value::Null } else { json!(value) };
     json!({
         "count": found.count,
+        "left_out": all.saturating_sub(found.count),
         "sum": found.sum,
         "min": known(found.min),
         "max": known(found.max),

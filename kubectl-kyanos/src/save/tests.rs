@@ -53,7 +53,7 @@ async fn saved_lines_are_live_lines() {
     let mut client = samples::client();
     // Unsigned where SQL has none: what the kernel gives fits.
     client.connection_id = 7;
-    client.hops.push(v1::Hop { at_ns: -5, place: "socket".to_owned(), ..client.hops[0].clone() });
+    client.hops.push(v1::Hop { at_ns: -5, place: v1::HopPlace::Socket.into(), ..client.hops[0].clone() });
     let mut unanswered = samples::unanswered();
     unanswered.connection_id = 8;
     let mut announced = samples::announced();

@@ -3,7 +3,7 @@
 mod read;
 mod take;
 
-use self::read::{end, message, origin, part};
+use self::read::{end, message, origin, part, travel};
 use self::take::{address, named, port};
 use super::found::Found;
 use super::{Cell, Column, Field, Kind, SESSION, columns};
@@ -346,6 +346,72 @@ pub const FIELDS: &[ExchangeField] = &[
         .since(2),
         |of| reason::word(of.exchange.reason()).map_or(Cell::Null, Cell::Text),
         |to, found| to.exchange.reason = reason::named(&found.text()).into(),
+    ),
+    field(
+        Column::optional(
+            "connect_ns",
+            Kind::Count,
+            "Nanoseconds from the SYN to the established connection, in the first exchange of a connection that was opened during the capture; else null",
+        )
+        .since(4),
+        |of| Cell::maybe(of.exchange.connect_ns),
+        |to, found| to.exchange.connect_ns = found.number(),
+    ),
+    field(
+        Column::optional(
+            "zero_windows",
+            Kind::Count,
+            "How often a receiver announced that it had no room; null where not observed",
+        )
+        .since(4),
+        |of| Cell::maybe(of.exchange.zero_windows.map(u64::from)),
+        |to, found| to.exchange.zero_windows = found.small(),
+    ),
+    field(
+        Column::required("clamped", Kind::Flag, "Whether a mark was observed out of order and moved").since(4),
+        |of| Cell::Flag(of.exchange.clamped),
+        |to, found| to.exchange.clamped = found.is(),
+    ),
+    field(
+        Column::optional(
+            "request_way_ns",
+            Kind::Signed,
+            "Nanoseconds from the client's boundary interface to the server's, negative within way_error_ns; null where not both sides were seen",
+        )
+        .since(4),
+        |of| of.ways(|ways| Cell::Signed(ways.request_ns)),
+        |to, found| travel(to, found.signed(), |ways| &mut ways.request_ns),
+    ),
+    field(
+        Column::optional(
+            "response_way_ns",
+            Kind::Signed,
+            "Nanoseconds from the server's boundary interface to the client's, negative within way_error_ns; null where not both sides were seen",
+        )
+        .since(4),
+        |of| of.ways(|ways| Cell::Signed(ways.response_ns)),
+        |to, found| travel(to, found.signed(), |ways| &mut ways.response_ns),
+    ),
+    field(
+        Column::optional(
+            "way_error_ns",
+            Kind::Count,
+            "Nanoseconds that the clocks of both nodes may be apart unnoticed: what one way has too much the other has too little",
+        )
+        .since(4),
+        |of| of.ways(|ways| Cell::Number(ways.error_ns)),
+        |to, found| travel(to, found.number(), |ways| &mut ways.error_ns),
+    ),
+    field(
+        Column::optional("peer_node", Kind::Name, "Node of the exchange's other side, where that was seen").since(4),
+        |of| of.ways(|ways| Cell::text(&ways.node)),
+        |to, found| travel(to, Some(found.text()), |ways| &mut ways.node),
+    ),
+    field(
+        Column::optional("peer_id", Kind::OtherId, "Identifier of the exchange's other side, where that was seen")
+            .since(4),
+        |of| of.ways(|ways| Cell::Number(ways.id)),
+        |to, found| travel(to, found.number(), |ways| &mut ways.id),
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::{Cell, Column, Field, Kind, SESSION, columns};
-use crate::v1;
+use crate::{hop, v1};
 
 /// A hop and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,9 @@ pub const FIELDS: &[HopField] = &[
         |to, found| to.at_ns = found.signed().unwrap_or_default(),
     ),
     field(
-        Column::required("place", Kind::Word(16), "Kind of place: process, nic or socket"),
-        |of| Cell::Text(&of.hop.place),
-        |to, found| to.place = found.text(),
+        Column::required("place", Kind::Choice(16, &hop::PLACE_WORDS), "Kind of place"),
+        |of| Cell::Text(hop::place_word(of.hop.place())),
+        |to, found| to.place = hop::place_named(&found.text()).into(),
     ),
     field(
         Column::optional("name", Kind::Name, "Name of the place, such as the interface"),
@@ -56,14 +56,14 @@ pub const FIELDS: &[HopField] = &[
         |to, found| to.netns = found.small().unwrap_or_default(),
     ),
     field(
-        Column::optional("direction", Kind::Word(8), "Direction of the bytes: out or in"),
-        |of| Cell::text(&of.hop.direction),
-        |to, found| to.direction = found.text(),
+        Column::optional("direction", Kind::Choice(8, &hop::DIRECTION_WORDS), "Direction of the bytes"),
+        |of| Cell::text(hop::direction_word(of.hop.direction())),
+        |to, found| to.direction = hop::direction_named(&found.text()).into(),
     ),
     field(
-        Column::optional("message", Kind::Word(16), "Which message: request or response"),
-        |of| Cell::text(&of.hop.message),
-        |to, found| to.message = found.text(),
+        Column::optional("message", Kind::Choice(16, &hop::MESSAGE_WORDS), "Which message"),
+        |of| Cell::text(hop::message_word(of.hop.message())),
+        |to, found| to.message = hop::message_named(&found.text()).into(),
     ),
     field(
         Column::optional("bytes", Kind::Count, "Bytes carried"),

@@ -320,6 +320,48 @@ pub struct Exchange {
     /// Why there is no response.
     #[prost(enumeration = "Reason", tag = "25")]
     pub reason: i32,
+    /// From the SYN to the established connection in nanoseconds; only in the first exchange of a connection that was opened
+    /// while the capture ran.
+    #[prost(uint64, optional, tag = "26")]
+    pub connect_ns: ::core::option::Option<u64>,
+    /// How often a receiver of the exchange announced that it has no room; absent when not observed.
+    #[prost(uint32, optional, tag = "27")]
+    pub zero_windows: ::core::option::Option<u32>,
+    /// Where the exchange lies in both streams, by which its two sides find each other; absent without sequence numbers.
+    #[prost(message, optional, tag = "28")]
+    pub place: ::core::option::Option<Place>,
+    /// How the network part divides between the ways of request and response; only where both sides were seen.
+    #[prost(message, optional, tag = "29")]
+    pub ways: ::core::option::Option<Ways>,
+}
+/// Place is where an exchange lies in the streams of its TCP connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    /// Sequence number of the request's first byte.
+    #[prost(uint32, tag = "1")]
+    pub request: u32,
+    /// Sequence number of the response's first byte.
+    #[prost(uint32, tag = "2")]
+    pub response: u32,
+}
+/// Ways is the time between the two sides of an exchange, each way, with the clocks of their nodes brought together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ways {
+    /// From the client's boundary NIC to the server's, in nanoseconds; negative within the error.
+    #[prost(sint64, tag = "1")]
+    pub request_ns: i64,
+    /// From the server's boundary NIC to the client's, in nanoseconds; negative within the error.
+    #[prost(sint64, tag = "2")]
+    pub response_ns: i64,
+    /// How far the offset between the clocks may be off, in nanoseconds; what one way has too much the other has too little.
+    #[prost(uint64, tag = "3")]
+    pub error_ns: u64,
+    /// The other side's node.
+    #[prost(string, tag = "4")]
+    pub node: ::prost::alloc::string::String,
+    /// The other side's exchange.
+    #[prost(uint64, tag = "5")]
+    pub id: u64,
 }
 /// Attribute is one protocol field by name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -451,21 +493,21 @@ pub struct Hop {
     /// Nanoseconds since the exchange's start; negative when before it.
     #[prost(sint64, tag = "1")]
     pub at_ns: i64,
-    /// "process", "nic" or "socket".
-    #[prost(string, tag = "2")]
-    pub place: ::prost::alloc::string::String,
-    /// Name of the place, e.g. the interface.
+    /// What kind of place.
+    #[prost(enumeration = "HopPlace", tag = "2")]
+    pub place: i32,
+    /// Name of the place: of the interface, or the process's command.
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
     /// Network namespace inode.
     #[prost(uint32, tag = "4")]
     pub netns: u32,
-    /// "out" or "in".
-    #[prost(string, tag = "5")]
-    pub direction: ::prost::alloc::string::String,
-    /// "request" or "response".
-    #[prost(string, tag = "6")]
-    pub message: ::prost::alloc::string::String,
+    /// Which way the bytes went there.
+    #[prost(enumeration = "HopDirection", tag = "5")]
+    pub direction: i32,
+    /// Of which message they are.
+    #[prost(enumeration = "HopMessage", tag = "6")]
+    pub message: i32,
     /// Bytes carried.
     #[prost(uint64, tag = "7")]
     pub bytes: u64,
@@ -623,6 +665,109 @@ impl Component {
             "COMPONENT_UNSPECIFIED" => Some(Self::Unspecified),
             "COMPONENT_KUBELET" => Some(Self::Kubelet),
             "COMPONENT_API_SERVER" => Some(Self::ApiServer),
+            _ => None,
+        }
+    }
+}
+/// HopPlace says what kind of place a hop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HopPlace {
+    /// Not known.
+    Unspecified = 0,
+    /// The process: a call moved bytes.
+    Process = 1,
+    /// A network interface: a packet crossed it.
+    Nic = 2,
+    /// The socket: bytes became ready to be read.
+    Socket = 3,
+}
+impl HopPlace {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOP_PLACE_UNSPECIFIED",
+            Self::Process => "HOP_PLACE_PROCESS",
+            Self::Nic => "HOP_PLACE_NIC",
+            Self::Socket => "HOP_PLACE_SOCKET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOP_PLACE_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOP_PLACE_PROCESS" => Some(Self::Process),
+            "HOP_PLACE_NIC" => Some(Self::Nic),
+            "HOP_PLACE_SOCKET" => Some(Self::Socket),
+            _ => None,
+        }
+    }
+}
+/// HopDirection says which way bytes went at a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HopDirection {
+    /// Not known.
+    Unspecified = 0,
+    /// Written by the process, or sent by the interface.
+    Out = 1,
+    /// Read by the process, or received by the interface or the socket.
+    In = 2,
+}
+impl HopDirection {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOP_DIRECTION_UNSPECIFIED",
+            Self::Out => "HOP_DIRECTION_OUT",
+            Self::In => "HOP_DIRECTION_IN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOP_DIRECTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOP_DIRECTION_OUT" => Some(Self::Out),
+            "HOP_DIRECTION_IN" => Some(Self::In),
+            _ => None,
+        }
+    }
+}
+/// HopMessage says of which message a hop's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HopMessage {
+    /// Not known.
+    Unspecified = 0,
+    /// The request.
+    Request = 1,
+    /// The response.
+    Response = 2,
+}
+impl HopMessage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOP_MESSAGE_UNSPECIFIED",
+            Self::Request => "HOP_MESSAGE_REQUEST",
+            Self::Response => "HOP_MESSAGE_RESPONSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOP_MESSAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOP_MESSAGE_REQUEST" => Some(Self::Request),
+            "HOP_MESSAGE_RESPONSE" => Some(Self::Response),
             _ => None,
         }
     }
@@ -834,6 +979,9 @@ pub struct CapturerHello {
     /// Upper bits of exchange ids that a hub of the session gave this process; absent before the first settings.
     #[prost(uint64, optional, tag = "8")]
     pub id_base: ::core::option::Option<u64>,
+    /// Names the kernel's boot: nodes that share one have one clock; empty where unknown.
+    #[prost(string, tag = "9")]
+    pub boot: ::prost::alloc::string::String,
 }
 /// Batch is what a capturer gathered since the last one.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -966,7 +1114,7 @@ pub struct CapturerSettings {
     /// Whether and what to redact.
     #[prost(message, optional, tag = "5")]
     pub redaction: ::core::option::Option<Redaction>,
-    /// Keep every Nth exchange; 0 and 1 keep all.
+    /// Capture one connection in N; 0 and 1 capture all.
     #[prost(uint32, tag = "6")]
     pub sample: u32,
     /// Whether processes are told apart by pods: NodePods follow, and only what they say of this node's pods is captured.
@@ -975,6 +1123,24 @@ pub struct CapturerSettings {
     /// Whether processes outside pods are captured, in a cluster.
     #[prost(bool, tag = "8")]
     pub host_processes: bool,
+    /// What of the kernel is traced.
+    #[prost(message, optional, tag = "9")]
+    pub tracing: ::core::option::Option<Tracing>,
+}
+/// Tracing says what of the kernel is traced besides the calls that move bytes, and where those are seen.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tracing {
+    /// Packets are not followed: no hops, and the segments that calls alone show.
+    #[prost(bool, tag = "1")]
+    pub without_packets: bool,
+    /// Arrivals in sockets and copies to processes are hops too.
+    #[prost(bool, tag = "2")]
+    pub socket_hops: bool,
+    /// Where bytes are seen.
+    #[prost(enumeration = "ByteSource", tag = "3")]
+    pub source: i32,
 }
 /// Redaction says what is replaced by `\[redacted\]` before anything leaves the node.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -987,6 +1153,39 @@ pub struct Redaction {
     /// Further HTTP header names, lower case.
     #[prost(string, repeated, tag = "2")]
     pub headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// ByteSource is where in the kernel the bytes of calls are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ByteSource {
+    /// The best that the kernel has.
+    Unspecified = 0,
+    /// Where sockets send and receive; since Linux 6.5.
+    Socket = 1,
+    /// Where system calls enter and return.
+    Syscall = 2,
+}
+impl ByteSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BYTE_SOURCE_UNSPECIFIED",
+            Self::Socket => "BYTE_SOURCE_SOCKET",
+            Self::Syscall => "BYTE_SOURCE_SYSCALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BYTE_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BYTE_SOURCE_SOCKET" => Some(Self::Socket),
+            "BYTE_SOURCE_SYSCALL" => Some(Self::Syscall),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod ingest_client {
@@ -1505,9 +1704,10 @@ pub struct Resume {
 /// WatchResponse is what a viewer receives.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchResponse {
-    /// Exchanges, oldest first.
-    #[prost(message, repeated, tag = "1")]
-    pub exchanges: ::prost::alloc::vec::Vec<Exchange>,
+    /// Exchanges, oldest first, each an encoded Exchange: a hub encodes it once and keeps it so while it waits, and over the
+    /// wire it looks like the message itself.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub exchanges: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// Ledger of this viewer so far.
     #[prost(message, optional, tag = "2")]
     pub balance: ::core::option::Option<Balance>,
@@ -1813,6 +2013,22 @@ pub enum Metric {
     InternalTime = 5,
     /// Receive, queue and read segments, nanoseconds.
     SocketTime = 6,
+    /// Queue segment, nanoseconds.
+    QueueTime = 7,
+    /// Transfer segment, nanoseconds; of clients.
+    TransferTime = 8,
+    /// From the SYN to the established connection, nanoseconds; of the first exchange of a connection.
+    ConnectTime = 9,
+    /// TCP retransmissions, a count.
+    Retransmits = 10,
+    /// Both ways between a client and its server with the transfer, nanoseconds; of clients whose other side was seen too.
+    WaysTime = 11,
+    /// Work of the server, nanoseconds: its internal segment, or what a client's network has beyond both ways.
+    RemoteTime = 12,
+    /// Network with the remote's work and transfer, nanoseconds; of clients whose other side was not seen.
+    UndividedTime = 13,
+    /// Send, receive and read segments, nanoseconds.
+    HandlingTime = 14,
 }
 impl Metric {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1828,6 +2044,14 @@ impl Metric {
             Self::NetworkTime => "METRIC_NETWORK_TIME",
             Self::InternalTime => "METRIC_INTERNAL_TIME",
             Self::SocketTime => "METRIC_SOCKET_TIME",
+            Self::QueueTime => "METRIC_QUEUE_TIME",
+            Self::TransferTime => "METRIC_TRANSFER_TIME",
+            Self::ConnectTime => "METRIC_CONNECT_TIME",
+            Self::Retransmits => "METRIC_RETRANSMITS",
+            Self::WaysTime => "METRIC_WAYS_TIME",
+            Self::RemoteTime => "METRIC_REMOTE_TIME",
+            Self::UndividedTime => "METRIC_UNDIVIDED_TIME",
+            Self::HandlingTime => "METRIC_HANDLING_TIME",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1840,6 +2064,14 @@ impl Metric {
             "METRIC_NETWORK_TIME" => Some(Self::NetworkTime),
             "METRIC_INTERNAL_TIME" => Some(Self::InternalTime),
             "METRIC_SOCKET_TIME" => Some(Self::SocketTime),
+            "METRIC_QUEUE_TIME" => Some(Self::QueueTime),
+            "METRIC_TRANSFER_TIME" => Some(Self::TransferTime),
+            "METRIC_CONNECT_TIME" => Some(Self::ConnectTime),
+            "METRIC_RETRANSMITS" => Some(Self::Retransmits),
+            "METRIC_WAYS_TIME" => Some(Self::WaysTime),
+            "METRIC_REMOTE_TIME" => Some(Self::RemoteTime),
+            "METRIC_UNDIVIDED_TIME" => Some(Self::UndividedTime),
+            "METRIC_HANDLING_TIME" => Some(Self::HandlingTime),
             _ => None,
         }
     }

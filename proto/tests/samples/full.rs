@@ -3,8 +3,8 @@
 //! Structs are written out without `..`: a field that comes to the wire does not compile here until it says which column
 //! holds it, or that none does, and then the tests that use this ask for that column.
 
-use proto::v1;
 use proto::v1::value::Kind;
+use proto::{hop, v1};
 
 /// Name of a field that no column holds.
 const NONE: &str = "";
@@ -90,6 +90,14 @@ impl Fill {
         self.next(name, |last| (text(last), Kind::Text(text(last))))
     }
 
+    /// One of these words after the other.
+    fn word(&mut self, name: &'static str, words: &[&'static str]) -> &'static str {
+        self.next(name, |last| {
+            let word = words[last as usize % words.len()];
+            (word, Kind::Text(word.to_owned()))
+        })
+    }
+
     fn bytes(&mut self, name: &'static str) -> Vec<u8> {
         let bytes = |last: u32| [format!("{last} {name} ").as_bytes(), b"\xff"].concat();
         self.next(name, |last| (bytes(last), Kind::Blob(bytes(last))))
@@ -160,11 +168,15 @@ impl Fill {
             retransmits: Some(self.small("retransmits")),
             sample_weight: self.small("sample_weight"),
             attributes: self.list(|fill| v1::Attribute { name: fill.text(NONE), value: fill.text(NONE) }),
-            clamped: self.flag(NONE),
+            clamped: self.flag("clamped"),
             handshake: self.flag("handshake"),
             announced: Some(self.end(["announced_addr", "announced_port", NONE, NONE, NONE])),
             reason: self
                 .next("reason", |_| (v1::Reason::Unreadable.into(), Kind::Text("unreadable".to_owned()))),
+            connect_ns: Some(self.number("connect_ns")),
+            zero_windows: Some(self.small("zero_windows")),
+            place: self.place(),
+            ways: Some(self.ways()),
         };
         (exchange, values)
     }
@@ -219,16 +231,31 @@ impl Fill {
         }
     }
 
+    fn place(&mut self) -> Option<v1::Place> {
+        let place = v1::Place { request: self.small(NONE), response: self.small(NONE) };
+        self.whole.then_some(place)
+    }
+
+    fn ways(&mut self) -> v1::Ways {
+        v1::Ways {
+            request_ns: self.number("request_way_ns").cast_signed(),
+            response_ns: self.number("response_way_ns").cast_signed(),
+            error_ns: self.number("way_error_ns"),
+            node: self.text("peer_node"),
+            id: self.number("peer_id"),
+        }
+    }
+
     /// A hop, and its own values.
     fn hop(&mut self) -> (v1::Hop, Values) {
         let before = std::mem::take(&mut self.values);
         let hop = v1::Hop {
             at_ns: self.number("at_ns").cast_signed(),
-            place: self.text("place"),
+            place: hop::place_named(self.word("place", &hop::PLACE_WORDS)).into(),
             name: self.text("name"),
             netns: self.small("netns"),
-            direction: self.text("direction"),
-            message: self.text("message"),
+            direction: hop::direction_named(self.word("direction", &hop::DIRECTION_WORDS)).into(),
+            message: hop::message_named(self.word("message", &hop::MESSAGE_WORDS)).into(),
             bytes: self.number("bytes"),
         };
         (hop, std::mem::replace(&mut self.values, before))

@@ -16,6 +16,9 @@ const LARGE_VALUE_BYTES: usize = 3_000_000;
 /// Large results of one measurement: some seconds of them.
 const LARGE_RESULTS: u32 = 3_000;
 
+/// Small commands of one measurement: some seconds of them.
+const SMALL_COMMANDS: u32 = 200_000;
+
 /// Requests a second of the paced load: few enough that everything is delivered, so that equal work is compared.
 const PACED_REQUESTS_A_SECOND: u32 = 6_400;
 
@@ -31,6 +34,8 @@ pub(super) enum Load {
     Paced(Nginx, Duration),
     /// Redis and one value of 3 MB, asked by redis-benchmark over two connections.
     LargeResult(Redis),
+    /// Redis and small values, asked by redis-benchmark over 50 connections.
+    SmallCommands(Redis),
 }
 
 /// How fast a server answered.
@@ -50,6 +55,10 @@ impl Load {
 
     pub(super) fn paced(length: Duration) -> Result<Self> {
         Ok(Self::Paced(Nginx::start_with("access_log off;")?, length))
+    }
+
+    pub(super) fn small_commands() -> Result<Self> {
+        Ok(Self::SmallCommands(Redis::start()?))
     }
 
     pub(super) fn large_result() -> Result<Self> {
@@ -82,13 +91,24 @@ impl Load {
             Self::LargeResult(_) => {
                 format!("a result of 3 MB: Redis, redis-benchmark with 2 connections, {LARGE_RESULTS} times")
             }
+            Self::SmallCommands(_) => {
+                format!("a small value: Redis, redis-benchmark with 50 connections, {SMALL_COMMANDS} times")
+            }
+        }
+    }
+
+    /// Process ids of those who serve.
+    pub(super) fn servers(&self) -> Result<Vec<u32>> {
+        match self {
+            Self::SmallFile(nginx, _) | Self::Paced(nginx, _) => nginx.workers(),
+            Self::LargeResult(redis) | Self::SmallCommands(redis) => Ok(vec![redis.id()]),
         }
     }
 
     pub(super) fn port(&self) -> u16 {
         match self {
             Self::SmallFile(nginx, _) | Self::Paced(nginx, _) => nginx.port(),
-            Self::LargeResult(redis) => redis.port(),
+            Self::LargeResult(redis) | Self::SmallCommands(redis) => redis.port(),
         }
     }
 
@@ -97,7 +117,10 @@ impl Load {
         match self {
             Self::SmallFile(nginx, length) => wrk(nginx, *length),
             Self::Paced(nginx, length) => h2load(nginx, *length),
-            Self::LargeResult(redis) => benchmark(redis),
+            Self::LargeResult(redis) => benchmark(redis, LARGE_RESULTS, &["-c", "2"], &["GET", "large"]),
+            Self::SmallCommands(redis) => {
+                benchmark(redis, SMALL_COMMANDS, &["-c", "50", "-d", "16"], &["GET", "small"])
+            }
         }
     }
 }
@@ -133,15 +156,15 @@ fn h2load(nginx: &Nginx, length: Duration) -> Result<Rate> {
     Ok(Rate { requests_per_second: requests / length.as_secs_f64(), requests })
 }
 
-fn benchmark(redis: &Redis) -> Result<Rate> {
+fn benchmark(redis: &Redis, count: u32, how: &[&str], what: &[&str]) -> Result<Rate> {
     let program = run::find("redis-benchmark").context("`redis-benchmark` is not installed")?;
     let mut command = Command::new(program);
-    command.args(["-p", &redis.port().to_string(), "-c", "2", "-n", &LARGE_RESULTS.to_string()]);
-    command.args(["--csv", "GET", "large"]).stderr(Stdio::inherit());
+    command.args(["-p", &redis.port().to_string(), "-n", &count.to_string(), "--csv"]);
+    command.args(how).args(what).stderr(Stdio::inherit());
     let text = run::output(&mut command)?;
     // "GET large","1234.56",… below a line of titles.
     let rate = text.lines().last().and_then(|line| line.split(',').nth(1)).unwrap_or_default();
     let requests_per_second =
         rate.trim_matches('"').parse().with_context(|| format!("redis-benchmark reports no rate: {text}"))?;
-    Ok(Rate { requests_per_second, requests: f64::from(LARGE_RESULTS) })
+    Ok(Rate { requests_per_second, requests: f64::from(count) })
 }

@@ -33,7 +33,8 @@ pub(super) fn largest(stop: &AtomicBool) -> Result<Memory> {
     Ok(largest)
 }
 
-fn held(pid: u32) -> Result<u64> {
+/// Returns the bytes that a process holds now.
+pub(super) fn held(pid: u32) -> Result<u64> {
     let folder = Path::new("/proc").join(pid.to_string());
     let read =
         |name: &str| std::fs::read_to_string(folder.join(name)).context("a process of the session is gone");

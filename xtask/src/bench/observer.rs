@@ -55,21 +55,14 @@ impl Observer {
         match self {
             Self::Nobody => load.run().map(|rate| measured(rate, Duration::ZERO, String::new())),
             Self::Kyanos { folder, .. } => {
-                let capture = BenchCapture::start(folder, load.port())?;
+                let capture = BenchCapture::start(folder, load.port(), &[])?;
                 let before = capture.cpu_time()?;
                 let rate = load.run()?;
                 let spent = capture.cpu_time()?.saturating_sub(before);
                 Ok(measured(rate, spent, capture.end()?))
             }
             Self::Tcpdump => {
-                let folder = scratch("tcpdump")?;
-                let plan = Plan::new("tcpdump")?.stop_by(Signal::SIGINT);
-                let mut command = plan.command();
-                command.args(["-i", "lo", "-w", "/dev/null", "tcp", "port", &load.port().to_string()]);
-                let log = folder.path().join("log");
-                let mut tcpdump = plan.start(&mut command, &log)?;
-                let listens = || std::fs::read_to_string(&log).unwrap_or_default().contains("listening on");
-                wait_until("tcpdump to listen", Duration::from_secs(10), listens)?;
+                let mut tcpdump = tcpdump(load.port())?;
                 let before = session::cpu_time(tcpdump.id())?;
                 let rate = load.run()?;
                 let spent = session::cpu_time(tcpdump.id())?.saturating_sub(before);
@@ -85,17 +78,30 @@ fn measured(rate: Rate, spent: Duration, said: String) -> Measured {
     Measured { requests_per_second, us_per_request: spent.as_secs_f64() * 1e6 / requests.max(1.0), said }
 }
 
+/// Starts a `tcpdump -w` of a port on loopback, which keeps nothing.
+pub(super) fn tcpdump(port: u16) -> Result<Process> {
+    let folder = scratch("tcpdump")?;
+    let plan = Plan::new("tcpdump")?.stop_by(Signal::SIGINT);
+    let mut command = plan.command();
+    command.args(["-i", "lo", "-w", "/dev/null", "tcp", "port", &port.to_string()]);
+    let log = folder.path().join("log");
+    let tcpdump = plan.start(&mut command, &log)?;
+    let listens = || std::fs::read_to_string(&log).unwrap_or_default().contains("listening on");
+    wait_until("tcpdump to listen", Duration::from_secs(10), listens)?;
+    Ok(tcpdump)
+}
+
 // === impl BenchCapture ===
 
 impl BenchCapture {
-    /// Captures a server's port with the programs of a folder.
-    pub(super) fn start(programs: &Path, port: u16) -> Result<Self> {
+    /// Captures a server's port with the programs of a folder, and further arguments.
+    pub(super) fn start(programs: &Path, port: u16, arguments: &[&str]) -> Result<Self> {
         let folder = scratch("bench")?;
         let log = folder.path().join("errors.log");
         let plan = Plan::at(&programs.join("kubectl-kyanos")).stop_by(Signal::SIGINT);
         let mut command = plan.command();
         command.args(["watch", "--local", "--name", SESSION_NAME, "--output", "json", "--side", "server"]);
-        command.args(["--local-ports", &port.to_string()]);
+        command.args(["--local-ports", &port.to_string()]).args(arguments);
         command.stdout(File::create("/dev/null")?).stderr(File::create(&log)?);
         let mut plugin = plan.spawn(&mut command)?;
         let mut running = true;
@@ -121,7 +127,7 @@ impl BenchCapture {
     }
 
     /// Returns the CPU time that plugin, hub and capturer have used.
-    fn cpu_time(&self) -> Result<Duration> {
+    pub(super) fn cpu_time(&self) -> Result<Duration> {
         let session::Pids { capturer, hub } = session::pids()?;
         let mut total = session::cpu_time(self.plugin.id())?;
         for pid in [capturer, hub] {

@@ -18,13 +18,23 @@ pub(super) const ARGUMENTS: [&str; 6] =
 /// What its last line begins with.
 const RESULT_PREFIX: &str = "test result: ";
 
-/// Builds the test program.
+/// The test program for the source of bytes that every kernel has, and that for newer ones.
+const EVERYWHERE: &str = "kernel_syscalls";
+const NEWER: &str = "kernel";
+
+/// Builds the test program for kernels of any age.
 pub(super) fn build() -> Result<PathBuf> {
-    suite::program_of("capturer", "kernel")
+    suite::program_of("capturer", EVERYWHERE)
 }
 
-/// Runs the tests on this machine's kernel; returns a line to show.
-pub(super) fn run(program: &Path) -> Result<String> {
+/// Runs the tests on this machine's kernel, for both sources of bytes; returns a line to show.
+pub(super) fn run_own(everywhere: &Path) -> Result<String> {
+    let newer = suite::program_of("capturer", NEWER)?;
+    Ok(format!("{} at system calls; {} at sockets", run(everywhere)?, run(&newer)?))
+}
+
+/// Runs the tests of one program on this machine's kernel; returns a line to show.
+fn run(program: &Path) -> Result<String> {
     let output = Command::new(program).args(ARGUMENTS).output();
     let output = output.with_context(|| format!("running `{}`", program.display()))?;
     let said: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();

@@ -36,6 +36,10 @@ pub struct Request {
     pub request_length: u64,
     /// Address and port of the client.
     pub client_port: u16,
+    /// Milliseconds from its first bytes to the log line (`$request_time`).
+    pub took_ms: u64,
+    /// Milliseconds until the server behind had answered with a head (`$upstream_header_time`), where one was asked.
+    pub header_took_ms: Option<u64>,
 }
 
 // === impl Nginx ===
@@ -87,6 +91,15 @@ impl Nginx {
         self.process.id()
     }
 
+    /// Returns the process ids of its workers, which serve.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        let id = self.id();
+        let path = format!("/proc/{id}/task/{id}/children");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading `{path}`"))?;
+        let workers: Result<Vec<u32>, _> = text.split_ascii_whitespace().map(str::parse).collect();
+        workers.with_context(|| format!("process ids in `{path}`"))
+    }
+
     /// Returns the address of a path, such as `http://127.0.0.1:20000/hello`.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
@@ -124,7 +137,16 @@ fn request(line: &str) -> Result<Request> {
         bytes_sent: number("bytes_sent")?,
         request_length: number("request_length")?,
         client_port: number("client_port")?.try_into()?,
+        took_ms: milliseconds(&text("took"))?,
+        // Empty where none was asked, a line where it did not answer.
+        header_took_ms: milliseconds(&text("header_took")).ok(),
     })
+}
+
+/// Reads seconds with three digits behind the point.
+fn milliseconds(text: &str) -> Result<u64> {
+    let (seconds, fraction) = text.split_once('.').with_context(|| format!("the time `{text}`"))?;
+    Ok(seconds.parse::<u64>()? * 1_000 + fraction.parse::<u64>()?)
 }
 
 fn configuration(folder: &str, port: u16, directives: &str) -> String {
@@ -145,7 +167,8 @@ error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
   log_format witness escape=json '{{"method":"$request_method","path":"$request_uri","status":"$status",'
-    '"bytes_sent":"$bytes_sent","request_length":"$request_length","client_port":"$remote_port"}}';
+    '"bytes_sent":"$bytes_sent","request_length":"$request_length","client_port":"$remote_port","took":"$request_time",'
+    '"header_took":"$upstream_header_time"}}';
   access_log {folder}/access.log witness;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;

@@ -95,7 +95,13 @@ impl Redis {
 
 /// Follows `MONITOR` on the Unix socket until the server ends.
 fn monitor(socket: &std::path::Path, into: Arc<Mutex<Vec<Command>>>) -> Result<()> {
-    let mut stream = UnixStream::connect(socket).context("connecting to Redis's Unix socket")?;
+    // It listens there after it listens on its port.
+    let mut stream = None;
+    wait_until("Redis to listen on its Unix socket", Duration::from_secs(10), || {
+        stream = UnixStream::connect(socket).ok();
+        stream.is_some()
+    })?;
+    let mut stream = stream.context("connecting to Redis's Unix socket")?;
     stream.write_all(b"MONITOR\r\n")?;
     let mut lines = BufReader::new(stream);
     let mut first = String::new();

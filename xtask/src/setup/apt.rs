@@ -24,7 +24,7 @@ enum Sign {
     Package,
 }
 
-const NEEDED_PACKAGES: [(Purpose, &str, Sign); 23] = [
+const NEEDED_PACKAGES: [(Purpose, &str, Sign); 25] = [
     // What compiles: a linker, the C compiler for SQLite, and the LLVM that links kernel programs.
     (Purpose::Build, "gcc", Sign::Program("cc")),
     (Purpose::Build, "libc6-dev", Sign::Package),
@@ -46,6 +46,9 @@ const NEEDED_PACKAGES: [(Purpose, &str, Sign); 23] = [
     (Purpose::Test, "curl", Sign::Program("curl")),
     (Purpose::Test, "iproute2", Sign::Program("ip")),
     (Purpose::Test, "bpftool", Sign::Program("bpftool")),
+    // Networks of namespaces, and the witness of what passes there.
+    (Purpose::Test, "nftables", Sign::Program("nft")),
+    (Purpose::Test, "tcpdump", Sign::Program("tcpdump")),
     // The witness of replays, and with it a program that captures.
     (Purpose::Replay, "tshark", Sign::Program("tshark")),
     // What boots other kernels.

@@ -97,7 +97,7 @@ fn loaded(programs: &[(&str, &str)]) -> Option<Ebpf> {
 }
 
 fn hook(program: &'static str, attach: Attach, required: bool) -> Hook {
-    Hook { program, attach, required, counts_misses: true }
+    Hook { program, attach, required, counts_misses: true, instead_of: None }
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_hook_of_each_kind_is_a_row() {
         hook("raw", Attach::Raw("sched_process_exit"), true),
         hook("typed", Attach::Typed("sched_process_exit"), true),
     ];
-    let hooks = load(&mut ebpf, &rows, Path::new(BTF_PATH)).unwrap();
+    let hooks = load(&mut ebpf, &rows, Some(Path::new(BTF_PATH))).unwrap();
     assert_eq!(hooks, rows);
     attach(&mut ebpf, &hooks).unwrap();
     assert_eq!(misses(&ebpf, &hooks), 0, "both tell");
@@ -124,8 +124,8 @@ fn only_a_required_place_must_be_there() {
         for required in [false, true] {
             let Some(mut ebpf) = loaded(&[(section, "nowhere")]) else { return };
             let rows = [hook("nowhere", place, required)];
-            let attached =
-                load(&mut ebpf, &rows, Path::new(BTF_PATH)).and_then(|hooks| attach(&mut ebpf, &hooks));
+            let attached = load(&mut ebpf, &rows, Some(Path::new(BTF_PATH)))
+                .and_then(|hooks| attach(&mut ebpf, &hooks).map(drop));
             match attached {
                 Ok(()) => assert!(!required, "{place:?}"),
                 Err(KernelError::Program { program: "nowhere", .. }) => assert!(required, "{place:?}"),
@@ -136,10 +136,22 @@ fn only_a_required_place_must_be_there() {
 }
 
 #[test]
+fn a_place_is_taken_only_where_the_one_before_it_is_not_there() {
+    for (first, expected) in [("sched_process_exit", "first"), ("no_such", "second")] {
+        let Some(mut ebpf) = loaded(&[("raw_tp", "first"), ("raw_tp", "second")]) else { return };
+        let second = hook("second", Attach::Raw("sched_process_exec"), false);
+        let rows = [hook("first", Attach::Raw(first), false), Hook { instead_of: Some("first"), ..second }];
+        let hooks = load(&mut ebpf, &rows, Some(Path::new(BTF_PATH))).unwrap();
+        let attached = attach(&mut ebpf, &hooks).unwrap();
+        assert_eq!(attached, [expected], "{first}");
+    }
+}
+
+#[test]
 fn a_row_without_its_program_is_a_defect_of_the_build() {
     let Some(mut ebpf) = loaded(&[("raw_tp", "raw")]) else { return };
     for row in [hook("typo", Attach::Raw("sys_exit"), false), hook("raw", Attach::Typed("sys_exit"), false)] {
-        let error = load(&mut ebpf, &[row], Path::new(BTF_PATH)).unwrap_err();
+        let error = load(&mut ebpf, &[row], Some(Path::new(BTF_PATH))).unwrap_err();
         assert!(matches!(error, KernelError::Missing { .. }), "{error}");
     }
 }
@@ -152,8 +164,10 @@ fn every_program_has_its_row() {
     }
     let ebpf = EbpfLoader::new().btf(None).load(OBJECT).unwrap();
     let mut programs: Vec<&str> = ebpf.programs().map(|(name, _)| name).collect();
-    let mut rows: Vec<&str> = HOOKS.iter().map(|hook| hook.program).collect();
+    let rows = |source| chosen(source, true).into_iter().map(|hook| hook.program);
+    let mut rows: Vec<&str> = rows(Source::Syscall).chain(rows(Source::Socket)).collect();
     programs.sort_unstable();
     rows.sort_unstable();
+    rows.dedup();
     assert_eq!(programs, rows);
 }

@@ -11,6 +11,8 @@ pub(super) struct HalfStream {
     pub(super) next: Option<u64>,
     /// What to take from a sequence number to get a position: the numbers before it that were no bytes.
     pub(super) eaten: u64,
+    /// The same of the bytes that were passed on last: a FIN that their read ate lies behind them.
+    pub(super) shift: u64,
     /// Everything from here to `next` was placed.
     pub(super) known_from: u64,
     /// Up to here, what is missing will not come.
@@ -44,6 +46,7 @@ impl HalfStream {
             Place::Within { .. } | Place::Nowhere => return,
         };
         let position = start.wrapping_sub(self.eaten);
+        self.shift = self.eaten;
         if self.next.is_none() {
             self.known_from = start;
             if unseen > 0 && unseen <= position {
@@ -95,6 +98,7 @@ impl HalfStream {
         let Some(next) = self.next else { return };
         let next = next.wrapping_sub(self.eaten).wrapping_add(self.offset);
         self.eaten = self.offset;
+        self.shift = self.eaten;
         self.next = Some(next);
         self.known_from = next;
         self.lost_until = 0;
@@ -105,6 +109,7 @@ impl HalfStream {
         let position = self.next.unwrap_or(start).wrapping_sub(self.eaten);
         sink.gap(event.direction, position, event.at_ns(), None);
         self.eaten = start.wrapping_sub(position);
+        self.shift = self.eaten;
         self.next = Some(start);
         self.known_from = start;
         self.lost_until = 0;

@@ -94,7 +94,8 @@ fn a_missing_range_is_waited_for_then_a_gap() {
     let mut stream = stream();
     let mut kept = Kept::default();
     stream.take(fixtures::event(OUT, 100, b"abc"), 1_000, &mut kept);
-    stream.take(fixtures::event(OUT, 106, b"ghi"), 2_000, &mut kept);
+    let behind = CallEvent { exit_ns: 2_000, ..fixtures::event(OUT, 106, b"ghi") };
+    stream.take(behind, 2_000, &mut kept);
     stream.take(fixtures::event(IN, 500, b"answer"), 3_000, &mut kept);
     assert_eq!(kept.text(OUT), "abc");
     assert_eq!(kept.text(IN), "", "the other direction waits too");
@@ -105,6 +106,21 @@ fn a_missing_range_is_waited_for_then_a_gap() {
     stream.take(fixtures::event(OUT, 103, b"def"), 4_000, &mut kept);
     assert_eq!(kept.count(Fate::Late), 1);
     assert_eq!(kept.count(Fate::Placed), 3);
+}
+
+#[test]
+fn a_connection_that_loses_much_does_not_fall_behind() {
+    const EVERY_NS: u64 = 5_000_000;
+    let mut stream = stream();
+    let mut kept = Kept::default();
+    // Of every two bytes one is lost.
+    for number in 0..1_000 {
+        let at_ns = u64::from(number) * EVERY_NS;
+        let event = CallEvent { enter_ns: at_ns, exit_ns: at_ns, ..fixtures::event(OUT, 2 * number, b"x") };
+        stream.take(event, at_ns, &mut kept);
+        assert!(stream.pending().0 as u64 <= WAIT_NS / EVERY_NS, "{number}: {:?}", stream.pending());
+    }
+    assert_eq!(kept.count(Fate::Late) + kept.count(Fate::Unanchored), 0);
 }
 
 #[test]
@@ -168,7 +184,8 @@ fn a_first_call_that_was_kept_waiting_is_not_taken_for_the_beginning() {
 fn a_beginning_that_is_lost_is_waited_for_then_a_gap() {
     let mut kept = Kept::default();
     let mut stream = stream();
-    stream.take(CallEvent { counter: 3, ..fixtures::event(OUT, 103, b"def") }, 200, &mut kept);
+    let first = CallEvent { counter: 3, exit_ns: 200, ..fixtures::event(OUT, 103, b"def") };
+    stream.take(first, 200, &mut kept);
     assert!(stream.is_waiting());
     stream.advance(200 + WAIT_NS, false, &mut kept);
     assert_eq!(kept.text(OUT), "<3>def");
@@ -180,6 +197,21 @@ fn a_fin_or_urgent_byte_is_no_position() {
     eaten.s1 += 1;
     let kept = run([eaten, fixtures::event(IN, 104, b"def")]);
     assert_eq!(kept.text(IN), "abcdef");
+}
+
+#[test]
+fn a_fin_lies_behind_the_bytes_that_its_read_returned() {
+    let mut kept = Kept::default();
+    let mut stream = stream();
+    let mut last = fixtures::event(IN, 103, b"def");
+    last.s1 += 1;
+    for event in [fixtures::event(IN, 100, b"abc"), last] {
+        stream.take(event, 200, &mut kept);
+        assert_eq!(stream.shifts(), [0, 0], "the packet that brought a byte is found by its number");
+    }
+    // Behind an urgent byte there are more, whose numbers count it.
+    stream.take(fixtures::event(IN, 107, b"ghi"), 200, &mut kept);
+    assert_eq!((stream.shifts(), kept.text(IN).as_str()), ([0, 1], "abcdefghi"));
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn launch() -> HubLaunch {
         filter: v1::Filter::default(),
         redaction: v1::Redaction::default(),
         sample: 0,
+        tracing: v1::Tracing::default(),
         hubs: 1,
     }
 }

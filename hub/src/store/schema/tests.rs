@@ -41,6 +41,14 @@ fn later_columns_are_at_the_end_and_rows_that_are_there_can_have_them() {
              'unanchored', 'unseen', 'unparsable')",
             "UPDATE IGNORE losses SET unit = 'exchanges' WHERE unit = '' AND stage IN ('unpaired', 'uplink', \
              'viewer', 'store')",
+            "ALTER TABLE exchanges ADD COLUMN connect_ns BIGINT",
+            "ALTER TABLE exchanges ADD COLUMN zero_windows BIGINT",
+            "ALTER TABLE exchanges ADD COLUMN clamped TINYINT NOT NULL DEFAULT 0",
+            "ALTER TABLE exchanges ADD COLUMN request_way_ns BIGINT",
+            "ALTER TABLE exchanges ADD COLUMN response_way_ns BIGINT",
+            "ALTER TABLE exchanges ADD COLUMN way_error_ns BIGINT",
+            "ALTER TABLE exchanges ADD COLUMN peer_node VARCHAR(253)",
+            "ALTER TABLE exchanges ADD COLUMN peer_id BIGINT",
         ]
     );
 }

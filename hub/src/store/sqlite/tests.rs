@@ -16,7 +16,7 @@ fn batch(ids: std::ops::Range<u64>) -> Batch {
                 id,
                 start_ns: 1_700_000_000_000_000_000 + id,
                 protocol: "http".to_owned(),
-                hops: vec![v1::Hop { place: "process".to_owned(), at_ns: -5, ..Default::default() }],
+                hops: vec![v1::Hop { place: v1::HopPlace::Process.into(), at_ns: -5, ..Default::default() }],
                 request: Some(v1::Message { payload: vec![b'x'; 600], ..Default::default() }),
                 ..Default::default()
             })

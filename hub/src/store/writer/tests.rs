@@ -1,5 +1,7 @@
 //! Outages, limits and refusals, against a store that does as it is told.
 
+mod hops;
+
 use proto::account::{Stage, Unit};
 
 use super::*;
@@ -22,6 +24,10 @@ struct Inside {
     known: std::collections::HashSet<u64>,
     /// Bytes of the shortest payload.
     shortest: Option<usize>,
+    /// Of all that were stored.
+    hops: usize,
+    /// Bytes of the exchanges of the largest batch.
+    largest_batch: usize,
     losses: Vec<LossRow>,
     closed: bool,
     bytes_each: u64,
@@ -62,9 +68,12 @@ impl Store for Fake {
             return Err(StoreError::Statement { message: "no".to_owned() });
         }
         let mut written = Written::default();
+        let bytes = batch.exchanges.iter().map(|exchange| crate::exchange::memory(exchange)).sum();
+        inside.largest_batch = inside.largest_batch.max(bytes);
         for exchange in &batch.exchanges {
             if inside.known.insert(exchange.id) {
                 inside.ids.push(exchange.id);
+                inside.hops += exchange.hops.len();
                 let payload = exchange.request.as_ref().map(|request| request.payload.len());
                 inside.shortest = inside.shortest.into_iter().chain(payload).min();
                 written.stored += 1;

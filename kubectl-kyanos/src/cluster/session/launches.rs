@@ -79,6 +79,7 @@ impl Launches {
             filter: wanted.filter.clone(),
             redaction: wanted.redaction.clone(),
             sample: wanted.sample,
+            tracing: wanted.tracing,
             hubs: values.hub_replicas,
         })?;
         values.viewer = json(&self.identities.viewer)?;

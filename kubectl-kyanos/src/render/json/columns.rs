@@ -51,7 +51,9 @@ impl Serialize for Shown<'_> {
         match self.cell {
             Cell::Null => serializer.serialize_none(),
             // A reader's numbers may have 53 bits.
-            Cell::Number(number) if self.kind == Kind::Id => serializer.collect_str(&number),
+            Cell::Number(number) if matches!(self.kind, Kind::Id | Kind::OtherId) => {
+                serializer.collect_str(&number)
+            }
             Cell::Number(number) => serializer.serialize_u64(number),
             Cell::Signed(number) => serializer.serialize_i64(number),
             Cell::Flag(flag) => serializer.serialize_bool(flag),

@@ -29,6 +29,11 @@ fn every_object_is_valid() {
         samples::unanswered(),
         samples::push(),
         samples::announced(),
+        samples::traced_client(),
+        samples::joined_client(),
+        samples::traced_server(),
+        samples::untraced_client(),
+        v1::Exchange { ways: Some(v1::Ways::default()), ..v1::Exchange::default() },
         v1::Exchange::default(),
     ] {
         let object = rendered(&exchange);
@@ -39,6 +44,13 @@ fn every_object_is_valid() {
     wrong["pid"] = json!(0);
     assert!(!validator.is_valid(&wrong), "0 is not unknown");
     wrong["pid"] = Value::Null;
+    let mut wrong = rendered(&samples::joined_client());
+    for (key, value) in [("error_ns", json!(-1)), ("id", json!(7)), ("request_ns", Value::Null)] {
+        let right = std::mem::replace(&mut wrong["ways"][key], value);
+        assert!(!validator.is_valid(&wrong), "{key}");
+        wrong["ways"][key] = right;
+    }
+    assert!(validator.is_valid(&wrong));
     wrong["surprise"] = json!(1);
     assert!(!validator.is_valid(&wrong), "nothing is outside the schema");
 }
@@ -63,10 +75,42 @@ fn names_and_aliases_say_the_same() {
 
 #[test]
 fn segments_sum_to_the_total() {
-    let object = rendered(&samples::client());
-    let parts = ["send_ns", "network_ns", "transfer_ns", "receive_ns", "queue_ns", "internal_ns", "read_ns"];
-    let sum: u64 = parts.iter().filter_map(|part| object[part].as_u64()).sum();
-    assert_eq!(Some(sum), object["total_ns"].as_u64());
+    for exchange in [samples::client(), samples::traced_client(), samples::traced_server()] {
+        let object = rendered(&exchange);
+        let parts =
+            ["send_ns", "network_ns", "transfer_ns", "receive_ns", "queue_ns", "internal_ns", "read_ns"];
+        let sum: u64 = parts.iter().filter_map(|part| object[part].as_u64()).sum();
+        assert_eq!(Some(sum), object["total_ns"].as_u64());
+    }
+}
+
+#[test]
+fn what_packets_tell_is_told() {
+    let object = rendered(&samples::joined_client());
+    assert_eq!(object["hops"].as_array().map(Vec::len), Some(9));
+    let first = json!({
+        "at_ns": 4000, "place": "nic", "name": "veth1a2b", "netns": 4_026_531_840_u32, "direction": "in",
+        "message": "request", "bytes": 26,
+    });
+    assert_eq!(object["hops"][1], first);
+    assert_eq!(object["hops"][8]["name"], Value::Null, "a socket has no name");
+    let expected = json!({
+        "request_ns": 950_000, "response_ns": 1_050_000, "error_ns": 40_000, "node": "node-2", "id": "7",
+    });
+    assert_eq!(object["ways"], expected);
+    assert_eq!(object["retransmits"], json!(1));
+    // Of hops at interfaces the original's events are made, by the wall clock; other places are none.
+    let events = |name: &str| object[name].as_array().map(Vec::len);
+    assert_eq!((events("req_nic_events"), events("resp_nic_events")), (Some(3), Some(4)));
+    let event = json!({
+        "ByteSize": 1448, "Timestamp": 1_700_000_000_131_468_789_u64,
+        "Attributes": { "ifname": "eth0", "netns": 4_026_531_840_u32, "direction": "in" },
+    });
+    assert_eq!(object["resp_nic_events"][0], event);
+    let alone = rendered(&samples::traced_client());
+    assert_eq!(alone["ways"], Value::Null, "the other side was not seen");
+    let untraced = rendered(&samples::untraced_client());
+    assert_eq!((&untraced["hops"], &untraced["retransmits"]), (&json!([]), &Value::Null));
 }
 
 #[test]

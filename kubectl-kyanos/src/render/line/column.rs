@@ -36,6 +36,11 @@ pub(super) enum Name {
     Request,
     Response,
     Total,
+    Network,
+    Transfer,
+    Queue,
+    Internal,
+    Retransmits,
     Status,
     Operation,
     Target,
@@ -100,7 +105,7 @@ const SIDE_WIDTH: usize = 6;
 const SHORT_SIDE_WIDTH: usize = 4;
 
 /// Columns from left to right. The last one has no end: of what is left it shows the largest parts.
-pub(super) const COLUMNS: [Column; 21] = [
+pub(super) const COLUMNS: [Column; 26] = [
     column(Name::Pod, "POD", 36, |look, of, _| who(of, look.who)).in_a(Shown::Cluster).cut(Long::Ends),
     column(Name::Time, "TIME", TIME_WIDTH, time),
     column(Name::Process, "PROCESS", 20, |_, of, _| process(of)).in_a(Shown::Local).cut(Long::Ends),
@@ -124,6 +129,17 @@ pub(super) const COLUMNS: [Column; 21] = [
     column(Name::Request, "REQ", 7, |_, of, _| size(of.request.as_ref())).in_a(Shown::Wide).right(),
     column(Name::Response, "RESP", 7, |_, of, _| size(of.response.as_ref())).in_a(Shown::Wide).right(),
     column(Name::Total, "TOTAL", 7, total).right(),
+    column(Name::Network, "NETWORK", 7, |_, of, _| time_of(of, |parts| parts.network_ns))
+        .in_a(Shown::Wide)
+        .right(),
+    column(Name::Transfer, "TRANSFER", 8, |_, of, _| time_of(of, |parts| parts.transfer_ns))
+        .in_a(Shown::Wide)
+        .right(),
+    column(Name::Queue, "QUEUE", 7, |_, of, _| time_of(of, |parts| parts.queue_ns)).in_a(Shown::Wide).right(),
+    column(Name::Internal, "INTERNAL", 8, |_, of, _| time_of(of, |parts| parts.internal_ns))
+        .in_a(Shown::Wide)
+        .right(),
+    column(Name::Retransmits, "RETR", 4, |_, of, _| retransmits(of)).in_a(Shown::Wide).right(),
     column(Name::Status, "STATUS", 10, status),
     column(Name::Operation, "OPERATION", 48, |_, of, _| of.operation.clone()).cut(Long::Begins),
     column(Name::Target, "TARGET", 16, |_, of, _| or_dash(&of.target).to_owned()).in_a(Shown::Wide),
@@ -216,6 +232,15 @@ fn size(message: Option<&v1::Message>) -> String {
 
 fn total(_: &Look, exchange: &v1::Exchange, _: usize) -> String {
     exchange.segments.map_or_else(|| "-".to_owned(), |segments| units::duration(segments.total_ns))
+}
+
+/// A part of the time; one that was not observed is not 0.
+fn time_of(exchange: &v1::Exchange, part: impl FnOnce(v1::Segments) -> Option<u64>) -> String {
+    exchange.segments.and_then(part).map_or_else(|| "-".to_owned(), units::duration)
+}
+
+fn retransmits(exchange: &v1::Exchange) -> String {
+    exchange.retransmits.map_or_else(|| "-".to_owned(), |count| units::count(count.into()))
 }
 
 fn status(_: &Look, exchange: &v1::Exchange, width: usize) -> String {

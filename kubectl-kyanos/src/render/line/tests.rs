@@ -54,6 +54,46 @@ fn a_terminal_s_width_shows_what_matters_first() {
 }
 
 #[test]
+fn wide_says_where_the_time_of_either_side_went() {
+    let mut text = String::new();
+    for (name, who) in [("on one machine", Who::Processes), ("in all namespaces", Who::PodsOfNamespaces)] {
+        let renderer = of(who, true, Some(80));
+        let titles = format!("{name}:\n{}\n", renderer.header());
+        text.push_str(&titles);
+        for exchange in [
+            samples::traced_client(),
+            samples::traced_server(),
+            samples::untraced_client(),
+            samples::unanswered(),
+        ] {
+            text.push_str(&renderer.line(&exchange));
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    written_down::must_be("src/render/line/wide.txt", &text);
+    let wide = of(Who::PodsOfNamespaces, true, None);
+    for (exchange, figures) in [
+        (
+            samples::traced_client(),
+            [("NETWORK", "8.00ms"), ("QUEUE", "760µs"), ("INTERNAL", "-"), ("RETR", "1")],
+        ),
+        (
+            samples::traced_server(),
+            [("NETWORK", "-"), ("QUEUE", "1.49ms"), ("INTERNAL", "4.47ms"), ("RETR", "0")],
+        ),
+        (samples::unanswered(), [("NETWORK", "-"), ("QUEUE", "-"), ("INTERNAL", "-"), ("RETR", "-")]),
+    ] {
+        let line: Vec<char> = wide.line(&exchange).chars().collect();
+        for (title, figure) in figures {
+            let end = at(&wide.header(), title).expect("a title") + title.len();
+            let found: String = line[..end].iter().rev().take_while(|letter| **letter != ' ').collect();
+            assert_eq!(found.chars().rev().collect::<String>(), figure, "{title}");
+        }
+    }
+}
+
+#[test]
 fn a_terminal_s_width_is_kept_and_operation_and_status_stay() {
     for who in [Who::Processes, Who::Pods, Who::PodsOfNamespaces] {
         for width in 1..300 {
@@ -103,11 +143,11 @@ fn errors_are_red_only_where_colours_are_wanted() {
 
 #[test]
 fn a_block_shows_both_messages_and_the_sum() {
-    let block = detail::block(&samples::client(), Some(100));
+    let block = detail::block(&samples::client(), Some(100), None);
     assert!(block.contains("segments   5.00s = network 4.00s + transfer 500ms + receive 0ns"), "{block}");
     assert!(block.contains("  │ GET /orders/7 HTTP/1.1\n"), "{block}");
     assert!(block.contains("\\x00\\xffbody"), "{block}");
-    assert!(detail::block(&samples::unanswered(), None).contains("response   none"));
+    assert!(detail::block(&samples::unanswered(), None, None).contains("response   none"));
 }
 
 #[test]
@@ -116,7 +156,7 @@ fn what_was_found_out_is_shown() {
     announced.status.clear();
     let line = renderer(false, None).line(&announced);
     assert!(line.contains("  unreadable  select $$"), "{line}");
-    let block = detail::block(&announced, Some(100));
+    let block = detail::block(&announced, Some(100), None);
     for row in [
         "  announced  203.0.113.7:5000 (by a proxy, as its client)\n",
         "  handshake  yes: sent by a client library as it connected\n",
@@ -124,7 +164,7 @@ fn what_was_found_out_is_shown() {
     ] {
         assert!(block.contains(row), "{row}{block}");
     }
-    let plain = detail::block(&samples::client(), Some(100));
+    let plain = detail::block(&samples::client(), Some(100), None);
     assert!(!plain.contains("announced") && !plain.contains("handshake"), "{plain}");
 }
 
@@ -178,14 +218,14 @@ fn wide_adds_node_container_workload_and_process() {
 #[test]
 fn one_s_own_end_is_never_a_service() {
     let wide = of(Who::Pods, true, None);
-    let block = detail::block(&samples::in_pod(), None);
+    let block = detail::block(&samples::in_pod(), None, None);
     let mut unnamed = samples::in_pod();
     unnamed.local.as_mut().expect("an end").pod.clear();
     for (text, own) in [
         (wide.line(&samples::in_pod()), "pod/shop/orders-6d5f7c9b8-x2x4z:8080"),
         (block.clone(), "pod/shop/orders-6d5f7c9b8-x2x4z:8080 ↔ svc/shop/redis:6379"),
         (wide.line(&unnamed), "10.0.0.4:8080"),
-        (detail::block(&unnamed, None), "10.0.0.4:8080 ↔ svc/shop/redis:6379"),
+        (detail::block(&unnamed, None, None), "10.0.0.4:8080 ↔ svc/shop/redis:6379"),
     ] {
         assert!(text.contains(own) && text.contains("svc/shop/redis:6379"), "{text}");
         assert!(!text.contains("shop/orders:"), "{text}");
@@ -229,7 +269,7 @@ fn what_changes_the_direction_of_text_reaches_no_terminal() {
             assert!(line.chars().all(|letter| !hidden(letter)), "{line:?}");
         }
     }
-    let block = detail::block(&exchange, Some(1000));
+    let block = detail::block(&exchange, Some(1000), None);
     assert!(block.chars().all(|letter| letter == '\n' || !hidden(letter)), "{block:?}");
     assert!(block.contains("  │ a\\xe2\\x80\\xaeb"), "{block}");
 }

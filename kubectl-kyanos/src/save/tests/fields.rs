@@ -10,8 +10,9 @@ use super::*;
 
 /// What an exchange is in JSON, by the names of its columns.
 fn as_json(full: &Full) -> BTreeMap<&'static str, Value> {
-    const AS_TEXT: [&str; 2] = ["id", "connection_id"];
-    const FLAGS: [&str; 5] = ["tls", "error", "handshake", "request_truncated", "response_truncated"];
+    const AS_TEXT: [&str; 3] = ["id", "connection_id", "peer_id"];
+    const FLAGS: [&str; 6] =
+        ["tls", "error", "handshake", "request_truncated", "response_truncated", "clamped"];
     let mut values = BTreeMap::from([("session", json!(SESSION))]);
     // The start in nanoseconds is the start's time.
     for (name, kind) in full.columns.iter().filter(|(name, _)| *name != "start_ns") {

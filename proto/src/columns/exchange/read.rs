@@ -67,3 +67,10 @@ pub(super) fn part(to: &mut Stored, found: Found<'_>, part: fn(&mut v1::Segments
         *part(segments) = found.number();
     }
 }
+
+/// Puts what is known of both ways there.
+pub(super) fn travel<T>(to: &mut Stored, found: Option<T>, part: fn(&mut v1::Ways) -> &mut T) {
+    if let Some(found) = found {
+        *part(to.exchange.ways.get_or_insert_default()) = found;
+    }
+}

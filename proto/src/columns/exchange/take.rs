@@ -18,6 +18,11 @@ impl<'a> Source<'a> {
         Cell::maybe(self.exchange.segments.as_ref().and_then(part))
     }
 
+    /// Something of both ways.
+    pub(super) fn ways(self, part: fn(&v1::Ways) -> Cell<'_>) -> Cell<'a> {
+        self.exchange.ways.as_ref().map_or(Cell::Null, part)
+    }
+
     /// Something of the request.
     pub(super) fn request(self, part: fn(&v1::Message) -> Cell<'_>) -> Cell<'a> {
         self.exchange.request.as_ref().map_or(Cell::Null, part)

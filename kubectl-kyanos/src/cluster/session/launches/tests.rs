@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::*;
 use crate::cluster::request::Images;
 
+const TRACING: proto::v1::Tracing =
+    proto::v1::Tracing { without_packets: true, socket_hops: false, source: 2 };
+
 fn wanted() -> Wanted {
     Wanted {
         name: Some("abcde".to_owned()),
@@ -20,6 +23,7 @@ fn wanted() -> Wanted {
         filter: proto::v1::Filter::default(),
         redaction: proto::v1::Redaction::default(),
         sample: 1,
+        tracing: TRACING,
         ring_bytes: 4096,
         btf: None,
     }
@@ -62,6 +66,7 @@ fn what_is_printed_holds_no_secret_and_is_read_back_whole() {
     let launch = hub.expect("the hub's Secret")["stringData"]["launch.json"].as_str().expect("a launch");
     let launch: HubLaunch = serde_json::from_str(launch).expect("a launch that the hub reads");
     assert_eq!(launch.session, "abcde");
+    assert_eq!(launch.tracing, TRACING);
 }
 
 #[test]

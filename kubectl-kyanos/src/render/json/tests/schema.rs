@@ -11,10 +11,11 @@ const DECIMAL: &str = "^[0-9]+$";
 const TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{9}Z$";
 
 /// Properties that are no columns: the form's name, what is nested, and the original's names.
-const BY_HAND: [&str; 16] = [
+const BY_HAND: [&str; 17] = [
     "schema",
     "segments",
     "hops",
+    "ways",
     "is_ssl",
     "total_duration_ms",
     "black_box_duration_ms",
@@ -39,7 +40,7 @@ fn property(column: &Column) -> Value {
             let words = words.iter().map(|word| json!(word)).chain([Value::Null]);
             return json!({ "enum": words.collect::<Vec<_>>(), "description": help });
         }
-        Kind::Id => ("string", "; a decimal number", json!({ "pattern": DECIMAL })),
+        Kind::Id | Kind::OtherId => ("string", "; a decimal number", json!({ "pattern": DECIMAL })),
         Kind::Count => ("integer", "", json!({ "minimum": 0 })),
         Kind::Positive => ("integer", "", json!({ "minimum": 1 })),
         Kind::Port => ("integer", "", json!({ "minimum": 1, "maximum": u16::MAX })),
