@@ -4,7 +4,8 @@
 //! `core` is compiled once for them all. Only what the compiler has to say about the programs is printed.
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -52,5 +53,29 @@ fn build() -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("{}\n{said}", output.status);
     }
+    strip(&results.join("programs"))?;
     Ok(said)
+}
+
+/// Takes out of the object what is for debuggers, four fifths of it, of which the kernel's own types are made by now.
+fn strip(object: &Path) -> anyhow::Result<()> {
+    let host = env::var("HOST").context("`HOST` is not set")?;
+    // Through rustup, by which the compiler's tools find the libraries that they share.
+    let compiler = |program: &OsStr| {
+        let mut command = Command::new("rustup");
+        command.args(["run", TOOLCHAIN]).arg(program);
+        command
+    };
+    let root = output(compiler("rustc".as_ref()).args(["--print", "sysroot"]))?;
+    let tool: PathBuf = [root.trim(), "lib", "rustlib", &host, "bin", "rust-objcopy"].iter().collect();
+    output(compiler(tool.as_os_str()).arg("--strip-debug").arg(object)).map(drop)
+}
+
+/// What a command prints, which has to succeed.
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -204,3 +204,6 @@ pub(crate) const MESSAGES_STRIDE: u64 = 64;
 
 /// Most messages of one call that are looked at: twice as many as the kernel sends at once.
 pub(crate) const MAX_MESSAGES: u64 = 2048;
+
+/// As many of them as are looked at in one go: a loop of loops, since verifiers walk through each round of one.
+pub(crate) const GO_MESSAGES: u64 = 32;

@@ -8,12 +8,12 @@ use capturer_ebpf::{
 
 use crate::{
     arguments::{
-        self, Arguments, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC,
-        message_moved,
+        self, Arguments, GO_MESSAGES, MAX_MESSAGES, MESSAGES_STRIDE, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK,
+        MSG_TRUNC, message_moved,
     },
     attempt, beginning, cgroup, connection, datagram, flow,
     gather::CALL_STEPS,
-    kernel::{self, add, load, offset, read_user, store},
+    kernel::{self, add, barrier, load, offset, read_user, store},
     losses,
     memory::{Call, Cursor, Draft, Grip, Message, Protocol, Scratch, Shape, StreamEntry},
     payload, process,
@@ -204,7 +204,7 @@ pub(crate) fn exclude(scratch: &mut Scratch) {
     let (sk, protocol) = (scratch.call.sk, scratch.call.protocol);
     if protocol == Protocol::Udp {
         datagram::exclude(scratch, sk);
-    } else if let Some(entry) = connection::lookup_or_make(scratch, sk, protocol) {
+    } else if let Some(entry) = connection::lookup_or_make(sk, protocol) {
         // SAFETY: a value of the map, valid while this program runs.
         connection::exclude(&mut scratch.tuple, unsafe { &mut *entry }, sk);
     }
@@ -242,7 +242,7 @@ pub(crate) fn appending(sk: u64, message: u64) {
 #[inline(always)]
 fn mark(scratch: &mut Scratch) {
     let (sk, protocol) = (scratch.call.sk, scratch.call.protocol);
-    if connection::lookup_or_make(scratch, sk, protocol).is_none() {
+    if connection::lookup_or_make(sk, protocol).is_none() {
         scratch.call.unmapped = 1;
     }
     if connection::unopened(socket::tcp_state(sk)) {
@@ -407,10 +407,21 @@ fn sum(messages: u64) -> u64 {
 extern "C" fn add_messages(messages: u64) -> u32 {
     let Some(scratch) = scratch(User::Calls) else { return 0 };
     store(&raw mut scratch.bytes, 0);
-    let mut index = 0;
-    while index < MAX_MESSAGES && index < messages {
-        add_message(index);
-        index += 1;
+    let mut first = 0;
+    while first < MAX_MESSAGES && first < messages {
+        add_some(first, messages);
+        first = barrier(first + GO_MESSAGES);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_some(first: u64, messages: u64) -> u32 {
+    let mut step = 0;
+    while step < GO_MESSAGES && first + step < messages {
+        add_message(first + step);
+        step = barrier(step + 1);
     }
     0
 }

@@ -77,13 +77,15 @@ pub(crate) fn refused(decided: u8) -> bool {
 const EEXIST: i32 = -17;
 
 /// Tells the capturer of a group, once; 0 when the map or a ring had no room, which is tried again and so no loss.
+/// Verified once, as [`gather`](crate::gather) says why.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn announce(node: u64, id: u64) -> u64 {
+pub(crate) extern "C" fn announce(node: u64, id: u64) -> u32 {
     if node == 0 {
         return 1;
     }
     if let Err(error) = CGROUPS.insert(&id, &placement::UNDECIDED, u64::from(BPF_NOEXIST)) {
-        return u64::from(error == EEXIST);
+        return u32::from(error == EEXIST);
     }
     let room = rings::reserve(size_of::<Cgroup>() as u64);
     if room.is_null() {

@@ -70,38 +70,33 @@ pub(crate) fn lookup(sk: u64) -> Option<*mut StreamEntry> {
 
 /// The entry of a socket, made at first sight; `None` when the map is full.
 #[inline(always)]
-pub(crate) fn lookup_or_make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> Option<*mut StreamEntry> {
+pub(crate) fn lookup_or_make(sk: u64, protocol: Protocol) -> Option<*mut StreamEntry> {
     if let Some(entry) = CONNECTIONS.get_ptr_mut(sk) {
         return Some(entry);
     }
-    make(scratch, sk, protocol);
+    make(sk, protocol as u32);
     CONNECTIONS.get_ptr_mut(sk)
 }
 
+/// Makes the entry of a socket in the working memory of calls. Verified once, as [`gather`](crate::gather) says why.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn make(scratch: &mut Scratch, sk: u64, protocol: Protocol) -> u64 {
-    let Scratch { entry, tuple, .. } = scratch;
+extern "C" fn make(sk: u64, protocol: u32) -> u32 {
+    let Some(Scratch { entry, tuple, .. }) = scratch(User::Calls) else { return 0 };
+    let protocol = if protocol == Protocol::Tcp as u32 { Protocol::Tcp } else { Protocol::Mptcp };
     let born = socket::tcp_state(sk);
     let open = !unopened(born);
     let opened = opened(sk);
     // One that was seen to open has its id already: packets came before the first call.
     let given = opened.as_ref().map_or(0, |opened| opened.attempt.connection.id);
     let id = if given == 0 { next_id(User::Calls) } else { given };
+    // SAFETY: the entry is a structure of words, all of which may be zero.
+    unsafe { kernel::clear(&raw mut *entry) };
     identify(&mut entry.connection, sk, protocol, id);
-    entry.counter = [0; 2];
-    entry.boundary = [0; 2];
-    entry.covered = [0; 2];
-    entry.first = [0; 2];
-    entry.generation = 0;
-    entry.sighted = [u8::from(open); 2];
-    entry.excluded = 0;
+    let sighted = u8::from(open);
+    entry.sighted = [sighted, sighted];
     entry.fresh = u8::from(!open);
-    entry.reported = 0;
     entry.born = born;
-    entry.closed = 0;
-    entry.last = [0; 2];
-    entry.decision = 0;
-    entry.clear_turns();
     if protocol == Protocol::Tcp && open {
         entry.first = [socket::sequence(sk, direction::OUT), socket::sequence(sk, direction::IN)];
     }

@@ -7,7 +7,7 @@ use capturer_ebpf::{
 
 use crate::{
     arguments::{MESSAGES_STRIDE, message_moved},
-    kernel::{limit, read_user},
+    kernel::{limit, read_user, store},
     memory::{Cursor, Message, Vector},
     rings,
     scratch::{LONGEST_HEADER, User, scratch},
@@ -31,9 +31,10 @@ impl Cursor {
     #[inline(always)]
     pub(crate) fn point(&mut self, buffer: u64, len: u64) {
         self.messages_left = 0;
-        self.vectors_left = 0;
-        self.buffer = buffer;
-        self.buffer_left = len;
+        // Each by itself: what is cleared as a whole is cleared byte by byte.
+        store(&raw mut self.vectors_left, 0);
+        store(&raw mut self.buffer, buffer);
+        store(&raw mut self.buffer_left, len);
         self.message_left = u64::MAX;
     }
 

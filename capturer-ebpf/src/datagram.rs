@@ -10,9 +10,9 @@ use capturer_ebpf::{
 };
 
 use crate::{
-    arguments::{MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
+    arguments::{GO_MESSAGES, MAX_MESSAGES, MESSAGES_STRIDE, MSG_TRUNC, message_moved},
     connection, filters,
-    kernel::{self, add, read_user},
+    kernel::{self, add, barrier, read_user},
     losses,
     memory::{Call, DatagramEntry, DatagramKey, Ends, Message, Scratch, Shape},
     payload, peer,
@@ -73,15 +73,27 @@ pub(crate) fn at_socket(result: u64) -> u64 {
 /// A call on a UDP socket moved so many datagrams.
 #[inline(always)]
 pub(crate) fn many(messages: u64) {
-    let mut index = 0;
-    while index < MAX_MESSAGES && index < messages {
-        one_of_many(index);
-        index += 1;
+    let mut first = 0;
+    while first < MAX_MESSAGES && first < messages {
+        some_of_many(first, messages);
+        first = barrier(first + GO_MESSAGES);
     }
     if messages > MAX_MESSAGES {
         losses::count_many(total::SEEN, messages - MAX_MESSAGES);
         losses::count_many(total::MISS, messages - MAX_MESSAGES);
     }
+}
+
+/// Sends those of the messages of a call that are looked at in one go, from the first of them on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn some_of_many(first: u64, messages: u64) -> u32 {
+    let mut step = 0;
+    while step < GO_MESSAGES && first + step < messages {
+        one_of_many(first + step);
+        step = barrier(step + 1);
+    }
+    0
 }
 
 /// Sends one of the messages of a call. Verified once, as everything below it: see [`gather`](crate::gather).

@@ -26,9 +26,11 @@ use crate::{
     scratch::{FILL_MASK, LARGEST_HEAD, LONGEST_HEADER, PIECE_BYTES, User, gathered, scratch},
 };
 
-/// Steps of one message or stream call: as many buffers as the kernel takes in a call, empty ones and those of further
-/// messages included, and the copying of a whole budget.
-const MAX_STEPS: u32 = 4096;
+/// Steps of one go, and goes of one message or stream call: together as many as the kernel takes buffers in a call, empty
+/// ones and those of further messages included, and the copying of a whole budget. A loop of loops, since verifiers walk
+/// through each round of one; not unrolled ([`barrier`]), since they walk through all ways of calls.
+const GO_STEPS: u64 = 64;
+const MAX_GOES: u64 = 64;
 
 /// Steps of one call, all its messages together: a process with a thousand messages of a thousand buffers each must not
 /// keep its CPU for long.
@@ -39,14 +41,27 @@ const PIECE_HEAD: u64 = size_of::<Piece>() as u64;
 /// Walks through what the cursor of the working memory points at, and sends the draft's record with what it gathered.
 #[inline(always)]
 pub(crate) fn gather() {
-    let mut step = 0;
-    while step < MAX_STEPS {
-        if gather_step() == WALK_OVER {
+    let mut go = 0_u64;
+    while go < MAX_GOES {
+        if gather_steps() == WALK_OVER {
             break;
         }
-        step += 1;
+        go = barrier(go + 1);
     }
     gather_end();
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn gather_steps() -> u32 {
+    let mut step = 0_u64;
+    while step < GO_STEPS {
+        if gather_step() == WALK_OVER {
+            return WALK_OVER;
+        }
+        step = barrier(step + 1);
+    }
+    WALK_ON
 }
 
 #[unsafe(no_mangle)]

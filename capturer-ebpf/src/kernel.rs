@@ -237,11 +237,21 @@ pub(crate) fn current_task() -> u64 {
     unsafe { helper::bpf_get_current_task() }
 }
 
-/// The `task_struct` that runs, as something that [`peek`] takes.
+/// A field of the `task_struct` that runs, read without a helper.
+///
+/// # Safety
+///
+/// The structure has a field of this size so many bytes in.
 #[inline(always)]
-pub(crate) fn typed_task() -> *const u8 {
-    // SAFETY: the helper takes nothing.
-    unsafe { helper::bpf_get_current_task_btf() }.cast_const().cast()
+pub(crate) unsafe fn task_field<T: Copy>(offset: u32) -> T {
+    if limit!(direct) != 0 {
+        // Not by its type: for each pointer that it follows from a typed task, a verifier searches the types of all the
+        // kernel by name.
+        // SAFETY: by the caller's word; the kernel reads zeros where nothing is.
+        return unsafe { cast::<T>(current_task().wrapping_add(u64::from(offset))).read_volatile() };
+    }
+    // SAFETY: the helper takes nothing, and the caller knows the field.
+    unsafe { peek(helper::bpf_get_current_task_btf().cast_const().cast(), offset) }
 }
 
 /// A field of a structure whose type the kernel knows, read without a helper.

@@ -157,6 +157,7 @@ pub(crate) struct Vector {
 
 /// What kind of socket is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Protocol {
     Tcp,
     Mptcp,
@@ -260,21 +261,6 @@ pub(crate) struct StreamEntry {
     pub(crate) ignored: u8,
 }
 
-impl StreamEntry {
-    /// Clears what the source at sockets keeps.
-    #[inline(always)]
-    pub(crate) fn clear_turns(&mut self) {
-        self.caller.thread = 0;
-        self.turns = [Turn::NONE; 2];
-        self.end = [0; 2];
-        self.files = 0;
-        self.descriptor = 0;
-        self.reached = [0; 2];
-        self.crowded = 0;
-        self.ignored = 0;
-    }
-}
-
 /// A socket and a peer.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -349,6 +335,9 @@ pub(crate) struct Cursor {
     /// Bytes that may yet be copied while messages are followed, and how many of those may be followed.
     pub(crate) left: u64,
     pub(crate) frames_left: u64,
+    /// Bytes of the header of the message that is looked at, and of what follows that.
+    pub(crate) header: u64,
+    pub(crate) rest: u64,
     /// Where in the call the bytes gathered begin, and how many they are.
     pub(crate) begin: u64,
     pub(crate) fill: u64,

@@ -210,8 +210,7 @@ pub(crate) fn admit_sender(sk: u64) -> u64 {
     if thread.pid == 0 || standing(thread.pid, thread.cgroup, task) != Standing::Followed {
         return 0;
     }
-    let Some(scratch) = scratch(User::Calls) else { return 0 };
-    let Some(entry) = connection::lookup_or_make(scratch, sk, Protocol::Tcp) else { return 0 };
+    let Some(entry) = connection::lookup_or_make(sk, Protocol::Tcp) else { return 0 };
     // SAFETY: a value of the map, valid while this program runs.
     let entry = unsafe { &mut *entry };
     let at = usize::from(direction::OUT);
@@ -240,7 +239,7 @@ fn splice_moved() -> u64 {
     if socket::protocol(sk) != Some(Protocol::Tcp) {
         return 0;
     }
-    let Some(entry) = connection::lookup_or_make(scratch, sk, Protocol::Tcp) else {
+    let Some(entry) = connection::lookup_or_make(sk, Protocol::Tcp) else {
         losses::lost(total::MAP);
         return 0;
     };
@@ -273,7 +272,7 @@ fn stream_moved(known: Option<&mut StreamEntry>, bytes: u64) -> u64 {
         if !socket::has_file(sk) {
             return 0;
         }
-        let Some(made) = connection::lookup_or_make(scratch, sk, protocol) else {
+        let Some(made) = connection::lookup_or_make(sk, protocol) else {
             losses::lost(total::MAP);
             return 0;
         };

@@ -92,9 +92,11 @@ pub(crate) fn resolve(key: u64, task: u64) -> Option<(Thread, bool)> {
     Some((thread, known))
 }
 
-/// The id of a task in the capturer's PID namespace, 0 when it has none there.
+/// The id of a task in the capturer's PID namespace, 0 when it has none there. Verified once, as
+/// [`gather`](crate::gather) says why.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn visible_id(task: u64) -> u32 {
+pub(crate) extern "C" fn visible_id(task: u64) -> u32 {
     let Some(pid) = follow(task, offset!(task_thread_pid)) else { return 0 };
     let Some(level) = read::<u32>(pid, offset!(pid_level)) else { return 0 };
     for at in 0..MAX_PID_LEVELS {

@@ -29,7 +29,7 @@ pub(crate) fn in_kernel_thread() -> bool {
 fn flags() -> u32 {
     let at = offset!(task_flags);
     // SAFETY: the offset is this field's.
-    unsafe { kernel::peek(kernel::typed_task(), at) }
+    unsafe { kernel::task_field(at) }
 }
 
 /// The kernel's set of control groups of the running thread, 0 for none.
@@ -40,7 +40,7 @@ pub(crate) fn groups() -> u64 {
         return 0;
     }
     // SAFETY: the offset is this field's. As a number: verifiers compare no pointers of this kind.
-    barrier(unsafe { kernel::peek(kernel::typed_task(), at) })
+    barrier(unsafe { kernel::task_field(at) })
 }
 
 /// The call that the running thread is in; `None` when it is in none, or a thread of `io_uring`.
@@ -101,7 +101,7 @@ fn find(call: &Call, task: u64, entry: Option<&mut StreamEntry>) -> (Shape, Argu
 fn is_socket(task: u64, descriptor: u32, sk: u64, entry: Option<&mut StreamEntry>) -> bool {
     let at = offset!(task_files);
     // SAFETY: the offset is this field's. As a number: verifiers compare no pointers of this kind.
-    let files = barrier(unsafe { kernel::peek::<u64>(kernel::typed_task(), at) });
+    let files = barrier(unsafe { kernel::task_field::<u64>(at) });
     let Some(entry) = entry else { return walks_to(task, descriptor, sk) != 0 };
     if entry.files == files && entry.descriptor == descriptor && files != 0 {
         return true;
@@ -114,11 +114,12 @@ fn is_socket(task: u64, descriptor: u32, sk: u64, entry: Option<&mut StreamEntry
     found
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn walks_to(task: u64, descriptor: u32, sk: u64) -> u64 {
+extern "C" fn walks_to(task: u64, descriptor: u32, sk: u64) -> u32 {
     // The compiler compares what is not there, unless it cannot know.
     let found = barrier(socket::of_descriptor(task, u64::from(descriptor)).unwrap_or(0));
-    u64::from(found == sk)
+    u32::from(found == sk)
 }
 
 /// Whether the running thread is in a `splice` that takes from the socket.

@@ -19,8 +19,8 @@ use proto::v1;
 use tokio::time::Instant;
 
 use self::departed::Departed;
-use self::room::Room;
 pub use self::relayed::{Relay, Takes};
+use self::room::Room;
 pub use self::stat::Stat;
 pub use self::watch::Watch;
 use crate::exchange;

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use memchr::{memchr, memmem};
+
 const MAGIC: u16 = 0xeb9f;
 
 const KIND_INT: u32 = 1;
@@ -149,7 +151,7 @@ impl Btf {
     #[must_use]
     pub fn has_name(&self, name: &str) -> bool {
         let strings = self.data.get(self.strings..).unwrap_or_default();
-        strings.split(|byte| *byte == 0).any(|string| string == name.as_bytes())
+        memmem::find(strings, [b"\0", name.as_bytes(), b"\0"].concat().as_slice()).is_some()
     }
 
     /// Returns the number of a function.
@@ -241,7 +243,7 @@ impl Btf {
     fn string(&self, offset: u32) -> Result<&[u8], BtfError> {
         let at = self.strings + offset as usize;
         let rest = self.data.get(at..).ok_or(BtfError::Cut { at })?;
-        let len = rest.iter().position(|byte| *byte == 0).ok_or(BtfError::Cut { at })?;
+        let len = memchr(0, rest).ok_or(BtfError::Cut { at })?;
         rest.get(..len).ok_or(BtfError::Cut { at })
     }
 

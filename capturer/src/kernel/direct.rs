@@ -27,13 +27,13 @@ pub(super) fn function(types: &Btf) -> Option<u32> {
 /// Returns an object file in words, in which programs call this function where they need it.
 pub(super) fn object(bytes: &[u8], function: Option<u32>) -> Vec<u64> {
     let instruction = function.map_or(MOVE, |number| u64::from(number) << 32 | CALL);
-    let words = bytes.chunks(size_of::<u64>()).map(|chunk| {
-        let mut word = [0; size_of::<u64>()];
-        for (byte, from) in word.iter_mut().zip(chunk) {
-            *byte = *from;
-        }
-        u64::from_le_bytes(word)
-    });
+    let (whole, rest) = bytes.as_chunks();
+    let mut last = [0; size_of::<u64>()];
+    for (byte, from) in last.iter_mut().zip(rest) {
+        *byte = *from;
+    }
+    let last = if rest.is_empty() { None } else { Some(&last) };
+    let words = whole.iter().chain(last).map(|word| u64::from_le_bytes(*word));
     words.map(|word| if word == CAST { instruction } else { word }).map(u64::to_le).collect()
 }
 

@@ -4,6 +4,8 @@
 mod reading;
 #[cfg(test)]
 mod stacks;
+#[cfg(test)]
+mod verifying;
 
 use std::path::Path;
 

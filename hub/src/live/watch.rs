@@ -88,7 +88,15 @@ impl Watch {
         resumes: bool,
         place: Place,
     ) -> Self {
-        Self { joined, filter, payload_bytes, resumes, place, buffer: Mutex::default(), filled: Notify::new() }
+        Self {
+            joined,
+            filter,
+            payload_bytes,
+            resumes,
+            place,
+            buffer: Mutex::default(),
+            filled: Notify::new(),
+        }
     }
 
     /// Its number.
