@@ -4,7 +4,6 @@
 
 mod departed;
 mod relayed;
-mod room;
 mod stat;
 mod watch;
 
@@ -20,7 +19,6 @@ use tokio::time::Instant;
 
 use self::departed::Departed;
 pub use self::relayed::{Relay, Takes};
-use self::room::Room;
 pub use self::stat::Stat;
 pub use self::watch::Watch;
 use crate::exchange;
@@ -40,7 +38,6 @@ pub const MAX_VIEWERS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Live {
     inner: Mutex<Inner>,
-    room: Room,
     /// Whom labels are asked of, in a cluster.
     workloads: OnceLock<Arc<Workloads>>,
 }
@@ -153,8 +150,7 @@ impl Live {
         let filter = self.wanted(request.filter.as_ref())?;
         let payload_bytes = usize::try_from(request.payload_bytes).unwrap_or(usize::MAX);
         let resumes = request.resume.is_some();
-        let place = self.room.enter();
-        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes, resumes, place))
+        self.join(request.from_start, |joined| Watch::new(joined, filter, payload_bytes, resumes))
     }
 
     /// Opens statistics; they begin with the session where its beginning is still there.

@@ -55,7 +55,7 @@ async fn a_slow_viewer_loses_and_knows_how_much() {
     let slow = live.watch(&all(false)).unwrap();
     let count = watch::BUFFER_EXCHANGES as u64 * 3;
     live.publish(&exchanges(0..count, 0));
-    live.publish(&exchanges(0..200, room::MOST_BYTES / 50));
+    live.publish(&exchanges(0..200, watch::BUFFER_BYTES / 50));
     live.close();
     let mut received = 0;
     let balance = loop {
@@ -195,7 +195,7 @@ async fn hops_count_in_what_a_viewer_may_have_waiting_and_in_one_response() {
             break Balance::try_from(response.balance.unwrap()).unwrap();
         }
     };
-    assert_eq!(received, room::MOST_BYTES / bytes, "as many as have room, and no more");
+    assert_eq!(received, watch::BUFFER_BYTES / bytes, "as many as have room, and no more");
     assert_eq!((balance.seen, balanced(&balance)), (COUNT, COUNT - received as u64));
     // What is kept in case the stream breaks is bounded, too: the rest of it would be lost.
     slow.leave();

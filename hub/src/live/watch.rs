@@ -10,13 +10,18 @@ use proto::v1;
 use tokio::sync::Notify;
 
 use super::relayed::{Relay, Relayed, Takes};
-use super::room::Place;
 use super::{Consumer, Joined, Wanted};
 use crate::account::viewer;
 use crate::exchange::{self, CROWDED_PAYLOAD};
 
 /// Exchanges that wait for a viewer.
-pub(super) const BUFFER_EXCHANGES: usize = 65_536;
+pub(super) const BUFFER_EXCHANGES: usize = 16_384;
+
+/// Bytes that wait for a viewer.
+pub(super) const BUFFER_BYTES: usize = 6 << 20;
+
+/// Bytes behind which payloads are shortened, so that more exchanges have room.
+const CROWDED_BYTES: usize = BUFFER_BYTES / 6 * 5;
 
 /// Exchanges that were sent and are kept in case the stream breaks, and their bytes: what fits into the windows and
 /// buffers between hub and plugin.
@@ -36,7 +41,6 @@ pub struct Watch {
     payload_bytes: usize,
     /// Whether its stream is opened again when it breaks.
     resumes: bool,
-    place: Place,
     buffer: Mutex<Buffer>,
     filled: Notify,
 }
@@ -81,22 +85,8 @@ pub(super) fn memory(exchange: &Bytes) -> usize {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(
-        joined: Joined,
-        filter: Wanted,
-        payload_bytes: usize,
-        resumes: bool,
-        place: Place,
-    ) -> Self {
-        Self {
-            joined,
-            filter,
-            payload_bytes,
-            resumes,
-            place,
-            buffer: Mutex::default(),
-            filled: Notify::new(),
-        }
+    pub(super) fn new(joined: Joined, filter: Wanted, payload_bytes: usize, resumes: bool) -> Self {
+        Self { joined, filter, payload_bytes, resumes, buffer: Mutex::default(), filled: Notify::new() }
     }
 
     /// Its number.
@@ -234,34 +224,34 @@ impl Buffer {
         self.lost = self.lost.saturating_add(count);
     }
 
-    /// Lets an exchange wait in `room` bytes with its payloads shortened to so many, or as short as is left room for.
-    fn put(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize, room: usize) {
-        if self.is_crowded(room) || !self.push(encoded(exchange, payload_bytes), room / 2) {
-            self.crowd(exchange, payload_bytes, room);
+    /// Lets an exchange wait with its payloads shortened to so many bytes, or as short as is left room for.
+    fn put(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize) {
+        if self.is_crowded() || !self.push(encoded(exchange, payload_bytes), CROWDED_BYTES) {
+            self.crowd(exchange, payload_bytes);
         }
     }
 
-    /// Lets an exchange wait in `room` bytes that another hub encoded.
-    fn put_encoded(&mut self, exchange: Bytes, room: usize) {
-        if !self.is_crowded(room) && self.push(exchange.clone(), room / 2) {
+    /// Lets an exchange wait that another hub encoded.
+    fn put_encoded(&mut self, exchange: Bytes) {
+        if !self.is_crowded() && self.push(exchange.clone(), CROWDED_BYTES) {
             return;
         }
         match v1::Exchange::decode(exchange) {
-            Ok(exchange) => self.crowd(&Arc::new(exchange), CROWDED_PAYLOAD, room),
+            Ok(exchange) => self.crowd(&Arc::new(exchange), CROWDED_PAYLOAD),
             Err(_) => self.lost += 1,
         }
     }
 
-    /// Lets an exchange wait in the second half, where payloads are shortened: one without its whole payload is worth
+    /// Lets an exchange wait in what is left, where payloads are shortened: one without its whole payload is worth
     /// more than none.
-    fn crowd(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize, room: usize) {
-        if !self.push(encoded(exchange, payload_bytes.min(CROWDED_PAYLOAD)), room) {
+    fn crowd(&mut self, exchange: &Arc<v1::Exchange>, payload_bytes: usize) {
+        if !self.push(encoded(exchange, payload_bytes.min(CROWDED_PAYLOAD)), BUFFER_BYTES) {
             self.lost += 1;
         }
     }
 
-    fn is_crowded(&self, room: usize) -> bool {
-        self.bytes > room / 2
+    fn is_crowded(&self) -> bool {
+        self.bytes > CROWDED_BYTES
     }
 
     /// Says whether there was room below so many bytes.
@@ -287,11 +277,10 @@ impl Takes<v1::WatchResponse> for Watch {
 
     fn relay(&self, relay: Relay, response: v1::WatchResponse) -> bool {
         let v1::WatchResponse { exchanges, balance, end, began_at, hub: _ } = response;
-        let room = self.place.bytes();
         let mut buffer = self.buffer();
         buffer.relayed.note(relay, began_at, balance);
         for exchange in exchanges {
-            buffer.put_encoded(exchange, room);
+            buffer.put_encoded(exchange);
         }
         drop(buffer);
         self.filled.notify_one();
@@ -312,11 +301,10 @@ impl Drop for Watch {
 
 impl Consumer for Watch {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]) {
-        let room = self.place.bytes();
         let mut buffer = self.buffer();
         for exchange in exchanges {
             if self.filter.passes(exchange) {
-                buffer.put(exchange, self.payload_bytes, room);
+                buffer.put(exchange, self.payload_bytes);
             } else {
                 buffer.filtered += 1;
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::kernel::{Types, read_types};
 
 /// Instructions through which a verifier may walk for all programs of a source: a million of them take a second.
-const MOST: u64 = 250_000;
+const MOST_INSTRUCTIONS: u64 = 250_000;
 
 #[test]
 fn a_start_waits_little_for_verifiers() {
@@ -34,6 +34,6 @@ fn a_start_waits_little_for_verifiers() {
         }
         let sum: u64 = counts.iter().map(|(_, verified)| verified).sum();
         println!("{source:?}: {sum}, {counts:?}");
-        assert!(sum <= MOST, "{source:?}: {sum}: {counts:?}");
+        assert!(sum <= MOST_INSTRUCTIONS, "{source:?}: {sum}: {counts:?}");
     }
 }
