@@ -164,10 +164,12 @@ impl<'a> Verdict<'a> {
         let stages = self.report.lost().unwrap();
         let lost: u64 = stages.values().sum();
         println!("{} differences, {} shortened, lost {stages:?}", self.missing, self.shortened);
-        assert!(self.missing <= lost + 2 * self.shortened, "{:#?}\n{}", self.findings, self.report.stderr);
-        // At this pace a loss is the machine's hiccup, not a habit.
-        let most = (HTTP + REDIS + MYSQL + POSTGRES + DNS) as u64 / 50;
-        assert!(self.missing <= most, "{} differ; lost {stages:?}", self.missing);
+        let missing = self.missing.saturating_sub(2 * self.shortened);
+        assert!(missing <= lost, "{:#?}\n{}", self.findings, self.report.stderr);
+        // At this pace a loss is the machine's hiccup, not a habit, and so is a plugin that falls behind.
+        let requests = (HTTP + REDIS + MYSQL + POSTGRES + DNS) as u64;
+        assert!(missing <= requests / 50, "{missing} differ; lost {stages:?}");
+        assert!(self.shortened <= requests / 10, "{} of {requests} shortened", self.shortened);
         assert!(self.report.noise.is_empty(), "{:?}", self.report.noise);
     }
 }
