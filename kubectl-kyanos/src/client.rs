@@ -23,8 +23,13 @@ use crate::sight::HubWord;
 /// Largest message a hub sends.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// Bytes in flight per stream: a second of full load, so that a busy terminal does not stall the hub.
-const STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight per stream: a second of full load, so that a busy terminal does not stall the hub. Through the API
+/// server no more, since what is in flight is lost when the stream breaks, as far as the hub has not kept it.
+const FORWARDED_WINDOW: u32 = 4 << 20;
+
+/// The same on this machine, where nothing breaks: what waits for a plugin that gets no CPU waits in its own memory, and
+/// not in the hub's, which is bounded more tightly.
+const LOCAL_WINDOW: u32 = 32 << 20;
 
 /// What to try where a hub cannot be understood.
 const SAME_VERSION_HINT: &str = "use the plugin of the version that started the session";
@@ -95,7 +100,7 @@ impl Client {
     /// Connects to the viewer service on this machine.
     pub(crate) async fn connect(identity: &Identity, port: u16) -> Result<Self, Failure> {
         let patience = Patience::LOOPBACK;
-        let endpoint = endpoint(identity, port, patience)?.tcp_nodelay(true);
+        let endpoint = endpoint(identity, port, patience, LOCAL_WINDOW)?.tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
         Ok(Self::new(channel, patience))
     }
@@ -109,7 +114,7 @@ impl Client {
         tower::BoxError: From<C::Error> + Send,
     {
         let patience = Patience::FORWARDED;
-        let endpoint = endpoint(identity, VIEWER_PORT, patience)?;
+        let endpoint = endpoint(identity, VIEWER_PORT, patience, FORWARDED_WINDOW)?;
         let channel =
             endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(&error))?;
         Ok(Self::new(channel, patience))
@@ -282,7 +287,7 @@ pub(crate) fn exchanges(response: &v1::WatchResponse) -> Result<Vec<v1::Exchange
 }
 
 /// How the viewer service is reached, whatever the bytes go over.
-fn endpoint(identity: &Identity, port: u16, patience: Patience) -> Result<Endpoint, Failure> {
+fn endpoint(identity: &Identity, port: u16, patience: Patience, window: u32) -> Result<Endpoint, Failure> {
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&identity.authority))
         .identity(tonic::transport::Identity::from_pem(&identity.certificate, &identity.key))
@@ -295,8 +300,8 @@ fn endpoint(identity: &Identity, port: u16, patience: Patience) -> Result<Endpoi
         .http2_keep_alive_interval(HEARTBEAT_PERIOD)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW);
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window);
     Ok(endpoint)
 }
 

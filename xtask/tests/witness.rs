@@ -121,15 +121,13 @@ fn ten_thousand_mixed_requests_equal_what_the_servers_recorded() {
 struct Verdict<'a> {
     report: &'a Report,
     missing: u64,
-    /// Requests that say of themselves that they were shortened: one in place of another.
-    shortened: u64,
     findings: Vec<String>,
 }
 
 impl<'a> Verdict<'a> {
     fn new(report: &'a Report) -> Self {
         assert_eq!(report.code(), 130, "{}", report.stderr);
-        Self { report, missing: 0, shortened: 0, findings: Vec::new() }
+        Self { report, missing: 0, findings: Vec::new() }
     }
 
     fn compare(&mut self, protocol: &str, port: u16, logged: &[Fact], fact: impl Fn(&Exchange) -> Fact) {
@@ -144,7 +142,6 @@ impl<'a> Verdict<'a> {
             for line in seen.filter(|line| is_request(line)) {
                 *counts.entry(fact(line)).or_default() -= 1;
                 total += 1;
-                self.shortened += u64::from(line.value["request_truncated"] == true);
             }
             counts.retain(|_, count| *count != 0);
             println!(
@@ -159,17 +156,15 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// Fails unless everything was the same, or no more differs than was counted as lost or marked as shortened.
+    /// Fails unless everything was the same, or no more differs than was counted as lost.
     fn give(self) {
         let stages = self.report.lost().unwrap();
         let lost: u64 = stages.values().sum();
-        println!("{} differences, {} shortened, lost {stages:?}", self.missing, self.shortened);
-        let missing = self.missing.saturating_sub(2 * self.shortened);
-        assert!(missing <= lost, "{:#?}\n{}", self.findings, self.report.stderr);
-        // At this pace a loss is the machine's hiccup, not a habit, and so is a plugin that falls behind.
-        let requests = (HTTP + REDIS + MYSQL + POSTGRES + DNS) as u64;
-        assert!(missing <= requests / 50, "{missing} differ; lost {stages:?}");
-        assert!(self.shortened <= requests / 10, "{} of {requests} shortened", self.shortened);
+        println!("{} differences, lost {stages:?}", self.missing);
+        assert!(self.missing <= lost, "{:#?}\n{}", self.findings, self.report.stderr);
+        // At this pace a loss is the machine's hiccup, not a habit.
+        let most = (HTTP + REDIS + MYSQL + POSTGRES + DNS) as u64 / 50;
+        assert!(self.missing <= most, "{} differ; lost {stages:?}", self.missing);
         assert!(self.report.noise.is_empty(), "{:?}", self.report.noise);
     }
 }
