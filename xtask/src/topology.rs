@@ -56,6 +56,9 @@ pub enum Reach {
     Masquerade,
 }
 
+/// An interface: role of its namespace, and name.
+pub type Crossing = (&'static str, &'static str);
+
 /// The namespaces and what connects them; all is gone once this is dropped.
 #[derive(Debug)]
 pub struct Topology {
@@ -184,9 +187,19 @@ impl Topology {
         host.command(&line).map(drop)
     }
 
-    /// Returns the interfaces that a request crosses from the client to the server, as role of namespace and name.
+    /// Starts a witness of what passes `filter`, a capture filter, at each interface of [`Topology::path`].
+    pub fn witnesses(&self, filter: &str) -> Result<Vec<(Crossing, Tcpdump)>> {
+        let start = |place: Crossing| {
+            let (role, interface) = place;
+            let netns = self.namespace(role).with_context(|| format!("no namespace `{role}`"))?;
+            Ok((place, Tcpdump::start(Some(netns), interface, filter)?))
+        };
+        self.path().into_iter().map(start).collect()
+    }
+
+    /// Returns the interfaces that a request crosses from the client to the server.
     #[must_use]
-    pub fn path(&self) -> Vec<(&'static str, &'static str)> {
+    pub fn path(&self) -> Vec<Crossing> {
         let near = [("client", "eth0"), ("host-a", "veth-c"), ("host-a", "cni0")];
         let far = [("host-b", "cni0"), ("host-b", "veth-s"), ("server", "eth0")];
         let middle: &[(&str, &str)] = match self.kind {

@@ -66,14 +66,7 @@ fn packets_pass_when_tcpdump_says_they_do() {
     const REQUESTS: usize = 40;
     let Some(_alone) = machine().unwrap() else { return };
     let topology = Topology::build(Between::Bridge, Reach::Service, PORT).unwrap();
-    let witnesses: Vec<_> = topology
-        .path()
-        .into_iter()
-        .map(|(role, interface)| {
-            let netns = topology.namespace(role).unwrap();
-            ((role, interface), Tcpdump::start(Some(netns), interface, "tcp").unwrap())
-        })
-        .collect();
+    let witnesses = topology.witnesses("tcp").unwrap();
     let session = Session::watch(&["--pids", &std::process::id().to_string()]).unwrap();
     let pauses = Pauses { handler: Duration::from_millis(2), body: 500, ..Pauses::default() };
     Talk::hold(&topology, "tcpdump", REQUESTS, pauses, || {}).unwrap();

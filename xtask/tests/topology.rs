@@ -51,14 +51,7 @@ fn every_network_carries_requests_along_its_path() {
         (Between::FarCable, Reach::Service),
     ] {
         let topology = Topology::build(between, reach, PORT).unwrap();
-        let witnesses: Vec<_> = topology
-            .path()
-            .into_iter()
-            .map(|(role, interface)| {
-                let netns = topology.namespace(role).unwrap();
-                ((role, interface), Tcpdump::start(Some(netns), interface, "").unwrap())
-            })
-            .collect();
+        let witnesses = topology.witnesses("").unwrap();
         let talk = talk(&topology, 3, Pauses { body: 100, ..Pauses::default() });
         println!("{between:?} {reach:?}: {:.3} ms", talk.median_ms());
         let mut before = 0;
