@@ -31,6 +31,9 @@ const SERVER_SEEN_FROM_FAR: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 2);
 /// Port of the service; the server has another one.
 const SERVICE_PORT: u16 = 80;
 
+/// Bytes that a limited link lets through at once after a rest ([`Topology::limit`]).
+pub const BURST_BYTES: u32 = 8 << 10;
+
 /// What lies between the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
@@ -181,9 +184,11 @@ impl Topology {
         self.cable.as_ref().context("these hosts are connected without a cable")
     }
 
-    /// Limits what a host sends to the other, in Mbit/s; nothing is dropped before it is more than fits a second.
+    /// Limits what a host sends to the other, in Mbit/s; after a rest [`BURST_BYTES`] pass at once. Nothing is dropped before
+    /// it is more than fits a second.
     pub fn limit(&self, host: &Netns, megabits: u32) -> Result<()> {
-        let line = format!("tc qdisc replace dev nic0 root tbf rate {megabits}mbit burst 8kb limit 4mb");
+        let line =
+            format!("tc qdisc replace dev nic0 root tbf rate {megabits}mbit burst {BURST_BYTES} limit 4mb");
         host.command(&line).map(drop)
     }
 

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use xtask::topology::{Between, Netns, Reach, Talk, Tcpdump, Topology, machine};
+use xtask::topology::{BURST_BYTES, Between, Netns, Reach, Talk, Tcpdump, Topology, machine};
 use xtask::workload::paused::Pauses;
 
 const PORT: u16 = 8080;
@@ -103,7 +103,8 @@ fn delays_come_where_they_are_put() {
     bridge.limit(&bridge.host_b, 10).unwrap();
     // 500 KB in 1448 bytes a packet, with 66 bytes of headers each, at 10 Mbit/s.
     let limited = talk(&bridge, 3, Pauses { body: 500_000, ..none });
-    near("limited link", &limited, 500_000.0 * (1514.0 / 1448.0) * 8.0 / 10_000.0);
+    let slowed = 500_000.0 * (1514.0 / 1448.0) - f64::from(BURST_BYTES);
+    near("limited link", &limited, slowed * 8.0 / 10_000.0);
     assert_eq!((limited.client.retransmits, limited.server.retransmits), (0, 0));
     drop(bridge);
     for kind in [Between::Cable, Between::FarCable] {

@@ -26,7 +26,8 @@ pub struct Talk {
 // === impl Talk ===
 
 impl Talk {
-    /// Lets the client ask for `/NAME/NUMBER` so often over one connection; `opened` is called once it is open.
+    /// Lets the client ask for `/NAME/NUMBER` so often over one connection; `opened` is called once it is open at
+    /// both ends.
     pub fn hold(
         topology: &Topology,
         name: &str,
@@ -36,9 +37,10 @@ impl Talk {
     ) -> Result<Self> {
         let port = topology.server_port();
         let listen = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listening in a container");
-        let server = PausedServer::serve(topology.server.run(listen)?, pauses);
+        let mut server = PausedServer::serve(topology.server.run(listen)?, pauses);
         let (taken, client) = topology.client.run(|| {
             let mut stream = paused::connect(topology.target())?;
+            server.wait_accepted()?;
             let retransmits_before = paused::retransmits(&stream)?;
             opened();
             let taken = paused::ask(&mut stream, name, requests, pauses)?;

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ pub struct Pauses {
 /// A server of one connection.
 #[derive(Debug)]
 pub struct PausedServer {
+    accepted: Receiver<()>,
     thread: JoinHandle<Result<Served>>,
 }
 
@@ -73,7 +75,13 @@ impl PausedServer {
     /// Serves the next connection of a listener.
     #[must_use]
     pub fn serve(listener: TcpListener, pauses: Pauses) -> Self {
-        Self { thread: std::thread::spawn(move || serve(&listener, pauses)) }
+        let (tell, accepted) = mpsc::sync_channel(1);
+        Self { accepted, thread: std::thread::spawn(move || serve(&listener, pauses, &tell)) }
+    }
+
+    /// Waits until the connection is open at this end too: the client's is before the handshake's last segment comes here.
+    pub fn wait_accepted(&mut self) -> Result<()> {
+        self.accepted.recv_timeout(PEER_TIMEOUT).context("the server accepted nothing")
     }
 
     /// Waits until the client has closed, and returns what is known then.
@@ -129,8 +137,10 @@ pub fn retransmits(stream: &TcpStream) -> Result<u32> {
     Ok(info.tcpi_total_retrans)
 }
 
-fn serve(listener: &TcpListener, pauses: Pauses) -> Result<Served> {
+fn serve(listener: &TcpListener, pauses: Pauses, accepted: &SyncSender<()>) -> Result<Served> {
     let (mut stream, _) = listener.accept()?;
+    // Nobody may wait for it.
+    let _unheard = accepted.send(());
     stream.set_nodelay(true)?;
     let before = retransmits(&stream)?;
     let mut served = Served::default();
