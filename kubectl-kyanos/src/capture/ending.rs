@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use proto::account::{Balance, Consumer};
 use proto::v1;
+use tokio::time::timeout;
 
 use super::session::Session;
 use super::view::{Flow, Items, View};
@@ -67,7 +68,7 @@ pub(super) async fn end<V: View>(
 ) -> Account {
     let mut client = session.client.clone();
     let mut account = Account::default();
-    if let Ok(Ok(state)) = tokio::time::timeout(LAST_ITEMS_TIMEOUT, client.describe()).await {
+    if let Ok(Ok(state)) = timeout(LAST_ITEMS_TIMEOUT, client.describe()).await {
         account.balances = summary::read(&state.balances);
         account.clamped = state.clamped;
         see(session, &mut account.balances, state.sight);
@@ -82,19 +83,27 @@ pub(super) async fn end<V: View>(
     let resumes = session.resumes();
     let drained = drain(&mut client, by, stored, resumes);
     let rest = rest(view, items, stop.prints_on());
+    let announced = session.announce_end();
     let both = async {
         let mut rest = std::pin::pin!(rest);
         let mut drained = std::pin::pin!(drained);
         tokio::select! {
             shown = &mut rest => {
-                let patience = if stored || shown.is_err() { DRAIN_TIMEOUT } else { LAST_ROWS_TIMEOUT };
-                match tokio::time::timeout(patience, drained).await {
+                let is_brief = !stored && shown.is_ok();
+                let patience = if is_brief { LAST_ROWS_TIMEOUT } else { DRAIN_TIMEOUT };
+                let announced = async {
+                    if is_brief {
+                        timeout(LAST_ROWS_TIMEOUT, announced).await.ok();
+                    }
+                };
+                let (drained, ()) = tokio::join!(timeout(patience, drained), announced);
+                match drained {
                     Ok(drained) => (shown, drained),
                     Err(_elapsed) => (shown, without_store(&mut asked).await),
                 }
             }
             drained = &mut drained => {
-                let shown = tokio::time::timeout(LAST_ITEMS_TIMEOUT, &mut rest).await.unwrap_or(Ok(()));
+                let shown = timeout(LAST_ITEMS_TIMEOUT, &mut rest).await.unwrap_or(Ok(()));
                 (shown, drained)
             }
         }
@@ -202,7 +211,7 @@ pub(super) async fn unexpected_end(session: &mut Session, failure: Option<Failur
     if session.ended_by.is_some() {
         return ended_by(session).await;
     }
-    match tokio::time::timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
+    match timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
         Ok(Some(Notice::Lost(failure))) => Err(failure),
         Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
         Ok(None) | Err(_) => Err(failure.unwrap_or_else(|| Failure::new("the hub ended the stream"))),
@@ -214,7 +223,7 @@ pub(super) async fn ended_by(session: &mut Session) -> Result<Stop, Failure> {
     if let Some(by) = session.ended_by.take() {
         return Ok(Stop::Ended(by));
     }
-    match tokio::time::timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
+    match timeout(LAST_ITEMS_TIMEOUT, session.notices.recv()).await {
         Ok(Some(Notice::Ended(by))) => Ok(Stop::Ended(by)),
         Ok(Some(Notice::Lost(_)) | None) | Err(_) => Ok(Stop::Ended("its starter".to_owned())),
     }

@@ -265,6 +265,20 @@ impl Session {
         }
     }
 
+    /// Asks beforehand for what [`Session::finish`] asks for and a cluster takes its time for. What still runs goes on for
+    /// some seconds.
+    pub(crate) fn announce_end(&self) -> impl Future<Output = ()> + use<> {
+        let announced = match &self.place {
+            Place::Cluster(cluster) => Some(cluster.announce_end()),
+            Place::Local(_) | Place::Joined(_) => None,
+        };
+        async move {
+            if let Some(announced) = announced {
+                announced.await;
+            }
+        }
+    }
+
     /// Ends what this plugin started and removes it.
     pub(crate) async fn finish(self) -> Remains {
         match self.place {

@@ -174,6 +174,17 @@ impl Cluster {
         Kept::Session { name: self.session.name.clone(), ttl: self.ttl }
     }
 
+    /// Asks for the namespace of a session that is not kept to be removed; its pods go on until the cluster comes to it.
+    pub(crate) fn announce_end(&self) -> impl Future<Output = ()> + use<> {
+        let Self { connection, session, keep, .. } = self;
+        let (client, session, keep) = (connection.client.clone(), session.clone(), *keep);
+        async move {
+            if !keep {
+                teardown::announce(&client, &session).await;
+            }
+        }
+    }
+
     /// Removes the session, or of one that is kept the capturers.
     pub(crate) async fn finish(self) -> Remains {
         self.follower.abort();

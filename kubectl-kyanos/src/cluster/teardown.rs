@@ -41,7 +41,7 @@ const LATE_DELETES: u32 = 5;
 const STUCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the namespace is looked at.
-const NAMESPACE_POLL: Duration = Duration::from_millis(250);
+const NAMESPACE_POLL: Duration = Duration::from_millis(100);
 
 /// What deletions were asked for in vain.
 #[derive(Debug, Default)]
@@ -70,6 +70,13 @@ pub(crate) async fn remove(client: &Client, session: &SessionRef) -> Remains {
     let mut removal = Removal::new(client, session);
     let left = removal.run().await;
     Remains { left, unconfirmed: removal.unconfirmed.into_iter().collect(), ..Remains::default() }
+}
+
+/// Asks for the namespace alone, some time before [`remove`]: a cluster removes nothing of it in the first 5 s
+/// (`namespaceDeletionGracePeriod` of its controller), in which what runs there goes on.
+pub(crate) async fn announce(client: &Client, session: &SessionRef) {
+    // What is refused here is asked for again.
+    drop(remove_namespace(client, session).await);
 }
 
 /// Asks once more for what holds a session that has been ending for long, and waits a moment only.

@@ -24,7 +24,7 @@ use xtask::process::wait_until;
 const START: Duration = Duration::from_secs(5);
 
 /// From the signal until nothing is left.
-const TEARDOWN: Duration = Duration::from_secs(8);
+const TEARDOWN: Duration = Duration::from_secs(7);
 
 /// Longest wait for what has no promised time.
 const PATIENCE: Duration = Duration::from_mins(1);

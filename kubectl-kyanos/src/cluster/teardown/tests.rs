@@ -76,6 +76,16 @@ async fn everything_goes_with_its_uid_and_dead_nodes_pods_at_once() {
     }
 }
 
+#[tokio::test]
+async fn announced_is_the_namespace_alone_and_of_this_session_only() {
+    let api = lived_in();
+    announce(&api.client(), &session()).await;
+    let calls = api.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert_eq!((calls[0].verb(), calls[0].path()), ("delete", "/api/v1/namespaces/kyanos-a"));
+    assert_eq!(calls[0].body["preconditions"]["uid"], json!("n"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_hangs_is_named_with_what_holds_it() {
     let api = lived_in().but(scenarios::namespace_hangs_for(Duration::MAX));
