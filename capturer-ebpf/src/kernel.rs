@@ -84,8 +84,16 @@ static OFFSETS: Offsets = Offsets {
 
 /// Set at load.
 #[unsafe(no_mangle)]
-static LIMITS: Limits =
-    Limits { pid_namespace: 0, rings: 0, ring_bytes: 0, largest_class: 0, filters: 0, sample: 0, direct: 0 };
+static LIMITS: Limits = Limits {
+    pid_namespace: 0,
+    rings: 0,
+    ring_bytes: 0,
+    largest_class: 0,
+    filters: 0,
+    sample: 0,
+    direct: 0,
+    lane_slots: 0,
+};
 
 /// The offset of one field, as set at load.
 macro_rules! offset {
@@ -158,18 +166,6 @@ pub(crate) fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     };
     // SAFETY: the helper fills the destination, with zeros when it fails.
     if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
-}
-
-/// Copies `len` bytes of kernel memory, zeros where they cannot be read.
-///
-/// # Safety
-///
-/// There must be room for as many bytes at `to`.
-#[inline(always)]
-pub(crate) unsafe fn read_into(to: *mut u8, len: u32, base: u64, offset: u32) {
-    let from = base.wrapping_add(u64::from(offset));
-    // SAFETY: the helper checks the source address; the caller has the room.
-    let _: i64 = unsafe { helper::bpf_probe_read_kernel(to.cast(), len, from as *const _) };
 }
 
 /// Copies a structure word by word. What the compiler makes of a larger copy is a loop over its bytes, which takes longer

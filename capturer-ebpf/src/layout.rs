@@ -268,6 +268,36 @@ pub struct Packet {
     pub name: [u8; INTERFACE_NAME_LEN],
 }
 
+/// Words of a record in a lane: those of the largest, a [`Packet`].
+pub const LANE_WORDS: usize = size_of::<Packet>() / size_of::<u64>();
+
+/// One record of a lane: memory in which a CPU tells of packets, and which the capturer reads by itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneSlot {
+    /// A [`Packet`] or an [`Arrival`], by its first byte.
+    pub words: [u64; LANE_WORDS],
+    /// All words and the number of records that were written before, combined by exclusive or: a slot of which another
+    /// CPU sees only parts yet does not match.
+    pub check: u64,
+}
+
+/// How far a lane is written and read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneEnds {
+    /// Records that were ever written.
+    pub written: u64,
+    /// 1 while one is being written.
+    pub busy: u64,
+    /// Zero: what is written by others has a cache line of its own.
+    pub reserved: [u64; 6],
+    /// Records that the capturer took.
+    pub read: u64,
+    /// Zero.
+    pub unused: [u64; 7],
+}
+
 /// Bytes came into a socket, in order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ mod frames;
 mod gather;
 mod header;
 mod kernel;
+mod lane;
 mod losses;
 mod memory;
 mod moved;

@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 
 use capturer_ebpf::{
-    layout::{Arrival, Connected, INTERFACE_NAME_LEN, Kind, Packet, Retransmit, packet},
+    layout::{Arrival, Connected, Kind, Packet, Retransmit, packet},
     settings::{ABSENT, total},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     alias, beginning, flow,
     header::{self, Segment},
     kernel::{self, Structure, offset, read},
-    losses,
+    lane, losses,
     memory::{Flow, Tuple},
     nat, rings,
     socket::loopback_words,
@@ -47,12 +47,13 @@ pub(crate) fn received<S: Structure>(skb: S) {
 #[inline(always)]
 fn crossed<S: Structure>(skb: S, device: Option<S>, at: u64, flags: u8) {
     let mut ends = MaybeUninit::<Tuple>::uninit();
+    // Not by value, which the compiler would clear once more, byte by byte.
     // SAFETY: the stack is aligned to eight bytes, and a tuple is five words of which zeros are a value.
-    let mut ends = unsafe {
+    let ends = unsafe {
         kernel::clear(ends.as_mut_ptr());
-        ends.assume_init()
+        ends.assume_init_mut()
     };
-    let Some(segment) = header::segment(skb, at, &mut ends) else { return };
+    let Some(segment) = header::segment(skb, at, ends) else { return };
     if !beginning::begun() {
         return;
     }
@@ -61,22 +62,22 @@ fn crossed<S: Structure>(skb: S, device: Option<S>, at: u64, flags: u8) {
     if loopback_words(ends.remote) {
         ends.netns = netns;
     }
-    let sender = flow::order(&mut ends);
+    let sender = flow::order(ends);
     if segment.opens {
         // Both sets of ends are to be known when the first bytes come.
-        if flags & packet::TRANSMIT != 0 && alias::lookup(&ends).is_none() {
+        if flags & packet::TRANSMIT != 0 && alias::lookup(ends).is_none() {
             nat::learn(skb.address());
         }
         return;
     }
-    let found = flow::lookup(&ends);
+    let found = flow::lookup(ends);
     let mut owners = found.as_ref().map_or(Owners::NONE, |flow| Owners::of(flow, sender));
     let whole = owners.sender != 0 && owners.receiver != 0;
     // Whoever is known by these ends has no others, unless the packet itself says so.
     let has_others = found.is_none_or(|flow| flow.translated != 0)
         || flags & packet::TRANSMIT != 0 && nat::is_translated(skb);
     if !whole && has_others {
-        owners = owners.or(translated(skb, &ends, sender, flags));
+        owners = owners.or(translated(skb, ends, sender, flags));
     }
     if owners.sender | owners.receiver != 0 {
         report(device, netns, flags, &segment, &owners);
@@ -144,15 +145,33 @@ fn translated(skb: impl Structure, ends: &Tuple, sender: usize, flags: u8) -> Ow
 
 #[inline(always)]
 fn report(device: impl Structure, netns: u32, flags: u8, segment: &Segment, owners: &Owners) {
+    if let Some(lane) = lane::next() {
+        write(lane.room().cast(), device, netns, flags, segment, owners);
+        lane.written();
+        return;
+    }
     let room = rings::reserve_spare(size_of::<Packet>() as u64);
     if room.is_null() {
         losses::lost(total::RING);
         return;
     }
-    let record = room.cast::<Packet>();
+    write(room.cast(), device, netns, flags, segment, owners);
+    rings::submit(room);
+    losses::count(total::PACKETS);
+}
+
+#[inline(always)]
+fn write(
+    record: *mut Packet,
+    device: impl Structure,
+    netns: u32,
+    flags: u8,
+    segment: &Segment,
+    owners: &Owners,
+) {
     let at = offset!(dev_name);
-    // SAFETY: the room was reserved with this type's size; records are aligned to eight bytes. It is written field by
-    // field, and the name by the kernel itself: a copy from the stack costs more than all of it.
+    // SAFETY: there is room for this type, aligned to eight bytes. It is written field by field, the name in words: a copy
+    // from the stack costs more than all of it.
     unsafe {
         (*record).kind = Kind::Packet as u8;
         (*record).flags = flags | if segment.zero_window { packet::ZERO_WINDOW } else { 0 };
@@ -163,10 +182,10 @@ fn report(device: impl Structure, netns: u32, flags: u8, segment: &Segment, owne
         (*record).seq = segment.seq;
         (*record).bytes = segment.bytes;
         (*record).sockets = [owners.sender_netns, owners.receiver_netns];
-        kernel::read_into((&raw mut (*record).name).cast(), INTERFACE_NAME_LEN as u32, device.address(), at);
+        let name = (&raw mut (*record).name).cast::<u64>();
+        name.write(read(device.address(), at).unwrap_or(0));
+        name.add(1).write(read(device.address(), at + 8).unwrap_or(0));
     }
-    rings::submit(room);
-    losses::count(total::PACKETS);
 }
 
 /// Inode of an interface's network namespace, 0 when the kernel has none.
@@ -220,6 +239,12 @@ pub(crate) fn probed(sk: u64, skb: u64) {
 #[inline(always)]
 fn arrived(arrival: Arrival) {
     if !beginning::begun() {
+        return;
+    }
+    if let Some(lane) = lane::next() {
+        // SAFETY: a slot has room for a packet, which is larger.
+        unsafe { lane.room().cast::<Arrival>().write(arrival) };
+        lane.written();
         return;
     }
     let room = rings::reserve_spare(size_of::<Arrival>() as u64);

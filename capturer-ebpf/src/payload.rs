@@ -31,7 +31,8 @@ pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
     head.enter_ns = call.enter_ns;
     head.exit_ns = kernel::now();
     head.moved = bytes;
-    head.counter = 0;
+    // Side by side, these would be cleared byte by byte.
+    kernel::store(&raw mut head.counter, 0);
     head.s0 = 0;
     head.s1 = 0;
     head.pid = call.pid;
@@ -39,7 +40,8 @@ pub(crate) fn fill(draft: &mut Draft, call: &Call, bytes: u64) -> u64 {
     head.cgroup = call.cgroup;
     head.offset = 0;
     head.pieces = 0;
-    head.comm = process::comm(kernel::current_task());
+    // SAFETY: the head is aligned to eight bytes, and so is the name in it.
+    unsafe { process::write_comm(kernel::current_task(), &raw mut head.comm) };
     0
 }
 

@@ -170,18 +170,51 @@ pub(crate) fn wanted(pid: u32, task: u64) -> bool {
 /// The command name of a task's thread group.
 #[inline(always)]
 pub(crate) fn comm(task: u64) -> [u8; COMM_LEN] {
-    let leader = follow(task, offset!(task_group_leader)).unwrap_or(task);
-    let mut name = MaybeUninit::<[u64; COMM_LEN / 8]>::uninit();
-    let from = leader.wrapping_add(u64::from(offset!(task_comm)));
-    // Up to the terminator, since the kernel may leave bytes of an older name behind it.
-    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has; as many bytes either
-    // way.
+    let mut name = MaybeUninit::<[u8; COMM_LEN]>::uninit();
+    // SAFETY: the stack is aligned to eight bytes.
     unsafe {
-        kernel::clear(name.as_mut_ptr());
-        let _: i64 =
-            helper::bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), COMM_LEN as u32, from as *const _);
-        core::mem::transmute::<[u64; COMM_LEN / 8], [u8; COMM_LEN]>(name.assume_init())
+        write_comm(task, name.as_mut_ptr());
+        name.assume_init()
     }
+}
+
+/// Writes the command name of a task's thread group, up to its terminator: the kernel may leave bytes of an older name
+/// behind it.
+///
+/// # Safety
+///
+/// The place must be aligned to eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn write_comm(task: u64, to: *mut [u8; COMM_LEN]) {
+    let leader = follow(task, offset!(task_group_leader)).unwrap_or(task);
+    let (to, at) = (to.cast::<[u64; COMM_LEN / 8]>(), offset!(task_comm));
+    if limit!(direct) != 0 {
+        let first = read::<u64>(leader, at).unwrap_or(0);
+        let second = read::<u64>(leader, at + 8).unwrap_or(0);
+        let second = if first_zero(first) == 0 { until_zero(second) } else { 0 };
+        // SAFETY: a name is two words, as the caller's place has them.
+        unsafe { to.write_volatile([until_zero(first), second]) };
+        return;
+    }
+    let from = leader.wrapping_add(u64::from(at));
+    // SAFETY: the helper checks the source address and writes at most as many bytes as the name has.
+    unsafe {
+        kernel::clear(to);
+        let _: i64 = helper::bpf_probe_read_kernel_str(to.cast(), COMM_LEN as u32, from as *const _);
+    }
+}
+
+/// The highest bit of the first byte of a word that is zero; none where there is none.
+#[inline(always)]
+fn first_zero(word: u64) -> u64 {
+    let zeros = word.wrapping_sub(u64::from_ne_bytes([1; 8])) & !word & u64::from_ne_bytes([0x80; 8]);
+    zeros & zeros.wrapping_neg()
+}
+
+/// A word without what is behind its first byte that is zero; the target is little-endian.
+#[inline(always)]
+fn until_zero(word: u64) -> u64 {
+    word & (first_zero(word) >> 7).wrapping_sub(1)
 }
 
 /// `sched_process_exec`: a process runs another program.

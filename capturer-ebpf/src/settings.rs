@@ -184,6 +184,8 @@ pub struct Limits {
     pub sample: u32,
     /// 1 where the programs may read the kernel's memory by themselves.
     pub direct: u32,
+    /// Records that a CPU's lane holds, a power of two ([`lane_slots`]).
+    pub lane_slots: u32,
 }
 
 /// Bits of [`Limits::filters`].
@@ -215,6 +217,29 @@ pub const RINGS: u32 = 4;
 
 /// CPUs that share a ring.
 pub const CPUS_PER_RING: u32 = 8;
+
+/// Records that all lanes hold together, where that is not too few for each.
+const ALL_LANE_SLOTS: u32 = 32_768;
+
+/// Most records that the lane of a CPU holds: those of 10 ms, after which they are read at the latest, at 200,000 packets a
+/// second.
+const MOST_LANE_SLOTS: u32 = 2_048;
+
+/// Fewest records that it holds.
+const FEWEST_LANE_SLOTS: u32 = 256;
+
+/// Records that the lane of a CPU holds on a machine of so many CPUs.
+#[must_use]
+pub const fn lane_slots(cpus: u32) -> u32 {
+    let share = ALL_LANE_SLOTS / if cpus == 0 { 1 } else { cpus };
+    if share >= MOST_LANE_SLOTS {
+        MOST_LANE_SLOTS
+    } else if share <= FEWEST_LANE_SLOTS {
+        FEWEST_LANE_SLOTS
+    } else {
+        1 << share.ilog2()
+    }
+}
 
 /// Payload bytes of the largest record, by how large the rings are. The largest holds a chunk of 64 KiB with its framing.
 pub const CLASSES: [u32; 6] = [256, 1024, 4096, 16 * 1024, 64 * 1024, 128 * 1024];

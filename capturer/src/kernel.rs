@@ -9,6 +9,7 @@ mod direct;
 mod environment;
 mod error;
 mod hooks;
+mod lanes;
 mod offsets;
 mod pieces;
 mod programs;
@@ -29,7 +30,8 @@ use capturer_ebpf::{
 
 use counted::Counted;
 use error::map_error;
-use programs::Programs;
+use lanes::Lanes;
+use programs::{LANE_ENDS, LANES, Programs};
 use rings::Rings;
 
 pub use capturer_ebpf::settings::STREAMS;
@@ -134,6 +136,7 @@ pub struct Kernel {
     programs: Programs,
     source: Source,
     rings: Rings,
+    lanes: Lanes,
     verdicts: HashMap<MapData, u64, [u64; 3]>,
     /// How often anything was decided about connections, by slot, and about processes and groups.
     decisions: Counted,
@@ -213,10 +216,12 @@ impl Kernel {
         let decisions = Counted::new(programs.take("DECISIONS")?, "DECISIONS", DECISION_SLOTS)?;
         let standings = Counted::new(programs.take("STANDINGS")?, "STANDINGS", 1)?;
         let rings = Rings::new(buffers);
+        let lanes = Lanes::new(programs.take(LANES)?, programs.take(LANE_ENDS)?)?;
         let kernel = Self {
             programs,
             source,
             rings,
+            lanes,
             verdicts,
             decisions,
             standings,
@@ -246,7 +251,8 @@ impl Kernel {
     /// themselves; none once the programs are detached means that the rings are empty. Records of one CPU are in order,
     /// those of several rings are not.
     pub fn drain(&mut self, take: &mut dyn FnMut(Record<'_>), budget: usize) -> usize {
-        self.rings.drain(take, budget)
+        // Packets last: what led to a call was written before the call was.
+        self.rings.drain(take, budget) + self.lanes.drain(take)
     }
 
     /// Tells the kernel what was decided about a connection.
@@ -304,12 +310,13 @@ impl Kernel {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let miss = self.missed.unwrap_or_else(|| self.programs.misses());
-        let packets = self.total(total::PACKETS);
+        let torn = self.lanes.torn();
+        let packets = self.total(total::PACKETS) + self.lanes.written();
         Totals {
             seen: self.total(total::SEEN) + packets + miss,
-            delivered: self.total(total::DELIVERED) + packets,
+            delivered: self.total(total::DELIVERED) + packets - torn,
             filtered: self.total(total::FILTERED),
-            ring: self.total(total::RING),
+            ring: self.total(total::RING) + torn,
             miss: self.total(total::MISS) + miss,
             fault: self.total(total::FAULT),
             map: self.total(total::MAP),

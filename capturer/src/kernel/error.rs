@@ -72,6 +72,14 @@ pub enum KernelError {
         /// What the kernel said.
         source: Box<MapError>,
     },
+    /// A map could not be read as memory.
+    #[error("cannot share the map `{name}`")]
+    Shared {
+        /// The map's name.
+        name: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Waiting for a ring failed.
     #[error("cannot wait for the rings")]
     Wait {
@@ -137,7 +145,11 @@ impl KernelError {
             Self::Load { .. } | Self::Program { .. } => {
                 "please report this with the kernel's version; `-d` shows what the verifier said".to_owned()
             }
-            Self::Missing { .. } | Self::Map { .. } | Self::Wait { .. } | Self::Proc { .. } => return None,
+            Self::Missing { .. }
+            | Self::Map { .. }
+            | Self::Shared { .. }
+            | Self::Wait { .. }
+            | Self::Proc { .. } => return None,
         })
     }
 }

@@ -15,7 +15,9 @@ use aya::{
 };
 use capturer_ebpf::{
     layout::COMM_LEN,
-    settings::{CLASSES, CPUS_PER_RING, Limits, NET_KEY_LEN, Offsets, RINGS, filter, record_bytes},
+    settings::{
+        CLASSES, CPUS_PER_RING, Limits, NET_KEY_LEN, Offsets, RINGS, filter, lane_slots, record_bytes,
+    },
 };
 
 use super::{
@@ -32,6 +34,10 @@ const RING_NAMES: [&str; RINGS as usize] = ["RING_0", "RING_1", "RING_2", "RING_
 
 /// Maps that have an entry for each socket of a stream.
 const STREAM_MAPS: [&str; 4] = ["CONNECTIONS", "OPENED", "FLOWS", "SOCKETS"];
+
+/// The lanes of packets, and how far these are written and read.
+pub(super) const LANES: &str = "LANES";
+pub(super) const LANE_ENDS: &str = "LANE_ENDS";
 
 /// Smallest ring that holds a record of the smallest class.
 const SMALLEST_RING: u32 = 4096;
@@ -58,7 +64,9 @@ impl Programs {
         [ring_bytes, streams]: [u32; 2],
         direct: Option<u32>,
     ) -> Result<(Self, Vec<RingBuf<MapData>>), KernelError> {
-        let rings = environment::cpus()?.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
+        let cpus = environment::cpus()?;
+        let rings = cpus.div_ceil(CPUS_PER_RING).clamp(1, RINGS);
+        let lane_slots = lane_slots(cpus);
         let ring_bytes = ring_size(ring_bytes);
         let limits = Limits {
             pid_namespace: environment::pid_namespace()?,
@@ -68,6 +76,7 @@ impl Programs {
             filters: bits(filter) | if source == Source::Socket { filter::SOCKETS } else { 0 },
             sample: filter.sample,
             direct: u32::from(direct.is_some()),
+            lane_slots,
         };
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -78,6 +87,10 @@ impl Programs {
         }
         for name in STREAM_MAPS {
             loader.map_max_entries(name, streams);
+        }
+        if filter.packets {
+            loader.map_max_entries(LANES, cpus.saturating_mul(lane_slots));
+            loader.map_max_entries(LANE_ENDS, cpus);
         }
         let object = direct::object(OBJECT, direct);
         let ebpf = loader.load(records::bytes_of(&object)).map_err(KernelError::of_load)?;
