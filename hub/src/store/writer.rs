@@ -22,8 +22,8 @@ use super::earlier::Earlier;
 use super::{CapturerRow, LossRow, SPOOL_BYTES, Store, StoreError};
 
 /// Bytes that wait in memory to be written; what comes on top goes to disk where there is one, and else is lost and
-/// counted. With what is kept around it this is a third of the memory goal of a hub.
-pub const BUFFER_BYTES: usize = 12 << 20;
+/// counted. With what is kept around it this is a quarter of the memory goal of a hub.
+pub const BUFFER_BYTES: usize = 8 << 20;
 
 /// Loss rows that wait to be written: totals only grow, so the newest say all.
 pub const BUFFER_LOSSES: usize = 1024;
@@ -32,7 +32,7 @@ pub const BUFFER_LOSSES: usize = 1024;
 pub const BATCH_ROWS: usize = 512;
 
 /// Bytes after which a transaction takes no further exchange.
-pub const BATCH_BYTES: usize = 2 << 20;
+pub const BATCH_BYTES: usize = 1 << 20;
 
 /// How long a batch waits to fill: readers of the store are this far behind.
 const BATCH_LINGER: Duration = Duration::from_millis(50);

@@ -179,7 +179,7 @@ async fn what_does_not_fit_is_counted_and_memory_stays_bounded() {
     writer.offer(&exchanges(0..40_000, CROWDED_PAYLOAD));
     assert!(writer.shared.queue().bytes <= BUFFER_BYTES);
     let lost = writer.totals().lost;
-    assert!((25_000..35_000).contains(&lost), "{lost}");
+    assert!((35_000..38_000).contains(&lost), "{lost}");
     fake.inside().down = false;
     assert!(writer.flush(soon()).await);
     balanced(&writer);
@@ -432,11 +432,11 @@ async fn a_disk_that_takes_nothing_costs_no_more_than_having_none() {
     fake.inside().down = true;
     let spool = Spool::unwritable(folder.path());
     let writer = Writer::start_with(std::future::ready(()), fake.clone(), 0, None, Some(spool));
-    offer_steadily(&writer, 0..5_000, CROWDED_PAYLOAD).await;
-    assert_eq!((writer.waiting(), writer.totals().lost), (5_000, 0));
+    offer_steadily(&writer, 0..2_500, CROWDED_PAYLOAD).await;
+    assert_eq!((writer.waiting(), writer.totals().lost), (2_500, 0));
     fake.inside().down = false;
     assert!(writer.flush(soon()).await);
-    assert_eq!(fake.inside().ids, (0..5_000).collect::<Vec<_>>());
+    assert_eq!(fake.inside().ids, (0..2_500).collect::<Vec<_>>());
     balanced(&writer);
 }
 
