@@ -16,6 +16,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use super::{
     error::{KernelError, map_error},
     pieces::Pieces,
+    programs::{LANE_ENDS, LANES},
     records::{self, Record, parse},
 };
 
@@ -45,7 +46,7 @@ struct Shared<T> {
 impl Lanes {
     /// Reads the lanes in these maps.
     pub(super) fn new(slots: Map, ends: Map) -> Result<Self, KernelError> {
-        let (slots, ends) = (Shared::new(slots, "LANES")?, Shared::new(ends, "LANE_ENDS")?);
+        let (slots, ends) = (Shared::new(slots, LANES)?, Shared::new(ends, LANE_ENDS)?);
         Ok(Self::over(slots, ends))
     }
 

@@ -228,6 +228,12 @@ mod tests {
     }
 
     #[test]
+    fn lanes_are_powers_of_two_and_all_of_them_bounded() {
+        assert_eq!([1, 16, 17, 64, 100].map(lane_slots), [2048, 2048, 1024, 512, 256]);
+        assert_eq!([128, 4096].map(lane_slots), [256, 256]);
+    }
+
+    #[test]
     fn comm_keys_are_what_the_kernel_keeps() {
         assert_eq!(&comm_key("nginx"), b"nginx\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(&comm_key("a-very-long-command-name"), b"a-very-long-com\0");
