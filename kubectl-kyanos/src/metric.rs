@@ -44,6 +44,11 @@ impl Metric {
         self.known().and_then(|(_, only)| only).is_none_or(|only| only == side)
     }
 
+    /// Whether packets say more of it than the calls that sent and received.
+    pub(crate) fn needs_packets(self) -> bool {
+        !matches!(self.0, v1::Metric::TotalTime | v1::Metric::RequestSize | v1::Metric::ResponseSize)
+    }
+
     /// What its numbers are.
     pub(crate) fn unit(self) -> Unit {
         match self.0 {

@@ -13,12 +13,16 @@ use std::{
 
 use capturer::kernel::KernelFilter;
 use capturer_ebpf::layout::{Connected, Moved, Packet, direction, packet};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use super::{Capture, Seen, pair, skipped};
 
 /// What is asked and answered over every connection here.
 const REQUEST: &[u8] = b"how long is the way?";
 const RESPONSE: &[u8] = b"that depends on what lies between";
+
+/// Bytes that a call takes of a ring: its record, a payload of 64 bytes at least, and eight of the ring's own.
+const CALL_RECORD: usize = size_of::<Moved>() + if REQUEST.len() > 64 { REQUEST.len() } else { 64 } + 8;
 
 fn capture() -> Option<Capture> {
     let filter = KernelFilter { pids: vec![process::id()], packets: true, ..KernelFilter::default() };
@@ -84,15 +88,51 @@ fn packets_take_no_room_of_calls_in_a_ring_that_fills() {
     }
     let (seen, totals) = capture.finish();
     assert!(!seen.packets.is_empty() && seen.packets.len() < exchanges * 2, "{totals:?}");
-    // A record has a payload of 64 bytes at least, and eight of the ring's own.
-    let record = size_of::<Moved>() + REQUEST.len().max(64) + 8;
-    let room = RING as usize / record;
+    let room = RING as usize / CALL_RECORD;
     assert!(seen.moved.len() > room * 3 / 4, "{} calls of {room}, {totals:?}", seen.moved.len());
     assert!(totals.ring > 0, "{totals:?}");
     assert_eq!(
         totals.seen,
         totals.delivered + totals.filtered + totals.ring + totals.miss + totals.map + totals.fault
     );
+}
+
+#[test]
+fn packets_that_a_full_lane_gives_to_the_ring_leave_its_last_quarter_to_calls() {
+    const RING: u32 = 2 << 20;
+    if skipped() {
+        return;
+    }
+    let (mut client, mut server, _) = pair("127.0.0.1:0");
+    let filter = KernelFilter { pids: vec![process::id()], packets: true, ..KernelFilter::default() };
+    let Some(capture) = Capture::by(filter, RING) else { return };
+    // Nobody reads meanwhile: the CPU's lane fills first, then its ring.
+    let talk = thread::spawn(move || {
+        stay_on_one_cpu();
+        let mut got = vec![0; REQUEST.len()];
+        for _ in 0..6_000 {
+            client.write_all(REQUEST).unwrap();
+            server.read_exact(&mut got).unwrap();
+        }
+    });
+    talk.join().unwrap();
+    let (seen, totals) = capture.finish();
+    assert!(totals.ring > 0, "the ring did not fill: {totals:?}");
+    let last = seen.packets.iter().map(|packet| packet.at_ns).max().unwrap();
+    let calls_alone = seen.moved.iter().filter(|(head, _)| head.enter_ns > last).count();
+    // What a quarter of the ring holds, by the largest record of these calls.
+    let quarter = RING as usize / 4 / CALL_RECORD;
+    assert!(
+        calls_alone > quarter * 9 / 10,
+        "{calls_alone} calls after the last packet, of {quarter}: {totals:?}"
+    );
+}
+
+/// Binds this thread to the CPU that it runs on.
+fn stay_on_one_cpu() {
+    let mut cpu = CpuSet::new();
+    cpu.set(sched_getcpu());
+    sched_setaffinity(None, &cpu).unwrap();
 }
 
 #[test]

@@ -286,9 +286,9 @@ fn switches_take_a_value() {
 fn what_is_traced_is_said_by_flags() {
     use proto::v1::{ByteSource, Tracing};
     let tracing = |line: &str| match parse(words(line)) {
-        Ok((Cli { command: Commands::Watch(args) }, _)) => args.capturing.capture.trace.tracing(),
-        Ok((Cli { command: Commands::Stat(args) }, _)) => args.capturing.capture.trace.tracing(),
-        Ok((Cli { command: Commands::Overview(args) }, _)) => args.capturing.capture.trace.tracing(),
+        Ok((Cli { command: Commands::Watch(args) }, _)) => args.capturing.capture.trace.tracing(true),
+        Ok((Cli { command: Commands::Stat(args) }, _)) => args.capturing.capture.trace.tracing(false),
+        Ok((Cli { command: Commands::Overview(args) }, _)) => args.capturing.capture.trace.tracing(true),
         other => unreachable!("`{line}` gave {other:?}"),
     };
     let all = Tracing::default();
@@ -297,11 +297,13 @@ fn what_is_traced_is_said_by_flags() {
         ("watch --local", all),
         ("watch -A --trace-dev-event", all),
         ("watch --local --trace-dev-event=true --trace-socket-event=false --source auto", all),
-        ("stat --local --trace-dev-event=false", Tracing { without_packets: true, ..all }),
+        ("watch --local --trace-dev-event=false", Tracing { without_packets: true, ..all }),
+        ("stat --local", Tracing { without_packets: true, ..all }),
+        ("stat --local --trace-dev-event", all),
         ("overview --trace-socket-event", Tracing { socket_hops: true, ..all }),
         ("watch --local --trace-socket-event=true http", Tracing { socket_hops: true, ..all }),
         ("watch --local --source socket", from(ByteSource::Socket)),
-        ("stat --source=syscall", from(ByteSource::Syscall)),
+        ("overview --source=syscall", from(ByteSource::Syscall)),
     ] {
         assert_eq!(tracing(line), expected, "{line}");
     }

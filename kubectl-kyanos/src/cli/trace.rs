@@ -15,20 +15,19 @@ const SOURCES: [(&str, v1::ByteSource); 3] = [
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Capture")]
 pub(crate) struct TraceArgs {
-    /// Follow packets over network interfaces, by which the network's time is known [default: true]
+    /// Follow packets over network interfaces, by which the network's time is known [default: where it is shown or
+    /// stored]
     #[arg(
         long,
         value_name = "BOOL",
         action = ArgAction::Set,
         num_args = 0..=1,
         require_equals = true,
-        default_value = "true",
         default_missing_value = "true",
-        hide_default_value = true,
         hide_possible_values = true,
         conflicts_with = "session"
     )]
-    pub(crate) trace_dev_event: bool,
+    pub(crate) trace_dev_event: Option<bool>,
     /// Note arrivals in sockets and copies to processes as hops too
     #[arg(long, conflicts_with = "session")]
     pub(crate) trace_socket_event: bool,
@@ -40,11 +39,11 @@ pub(crate) struct TraceArgs {
 // === impl TraceArgs ===
 
 impl TraceArgs {
-    /// What capturers are told.
-    pub(crate) fn tracing(self) -> v1::Tracing {
+    /// What capturers are told; `packets` says whether what is shown or stored needs them.
+    pub(crate) fn tracing(self, packets: bool) -> v1::Tracing {
         let Self { trace_dev_event, trace_socket_event, source } = self;
         v1::Tracing {
-            without_packets: !trace_dev_event,
+            without_packets: !trace_dev_event.unwrap_or(packets),
             socket_hops: trace_socket_event,
             source: source.into(),
         }

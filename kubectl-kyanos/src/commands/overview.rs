@@ -53,7 +53,7 @@ pub(crate) async fn run(
     };
     let shape = Shape { format: args.output, interval: None, layout };
     let view = Stat::new(request, shape, console);
-    let needs = Needs { print_bytes: 0, stores: false };
+    let needs = Needs { print_bytes: 0, stores: false, packets: args.time_share };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     Box::pin(capture::run(plan, view, console)).await
 }

@@ -49,6 +49,8 @@ pub(crate) struct Needs {
     pub(crate) print_bytes: u32,
     /// Whether it stores without being asked.
     pub(crate) stores: bool,
+    /// Whether it shows what is known by packets alone.
+    pub(crate) packets: bool,
 }
 
 fn pods_asked(asked: &CapturingArgs, everywhere: bool) -> selection::Asked<'_> {
@@ -136,10 +138,8 @@ fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wan
         SessionStore::Own => OWN_STORE_LIMIT,
         SessionStore::Given(_) => 0,
     };
-    let stored_bytes = match store {
-        SessionStore::Given(StoreChoice::None) => 0,
-        SessionStore::Own | SessionStore::Given(_) => session.max_store_bytes,
-    };
+    let stored = !matches!(store, SessionStore::Given(StoreChoice::None));
+    let stored_bytes = if stored { session.max_store_bytes } else { 0 };
     Ok(Wanted {
         name: session.name.clone(),
         store_limit: session.store_limit.unwrap_or(own_limit),
@@ -156,7 +156,7 @@ fn wanted(asked: &CapturingArgs, filter: v1::Filter, needs: Needs) -> Result<Wan
             headers: capture.redact_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
         },
         sample: capture.sample,
-        tracing: capture.trace.tracing(),
+        tracing: capture.trace.tracing(needs.packets || stored),
         ring_bytes: capture.ring_size,
         btf: capture.btf.clone(),
     })
@@ -214,7 +214,7 @@ fn store_of(session: &SessionArgs, stores: bool) -> Result<SessionStore, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{CaptureArgs, PlaceArgs};
+    use crate::cli::{CaptureArgs, PlaceArgs, TraceArgs};
     use crate::failure::USAGE;
 
     fn refused(flags: &CapturingArgs, word: &str) {
@@ -256,5 +256,22 @@ mod tests {
         let capture = CaptureArgs { btf: Some("vmlinux".into()), ..CaptureArgs::default() };
         refused(&CapturingArgs { capture: capture.clone(), ..CapturingArgs::default() }, "--btf");
         assert!(check(&CapturingArgs { place: local(), capture, ..CapturingArgs::default() }).is_ok());
+    }
+
+    #[test]
+    fn packets_are_followed_where_they_are_shown_stored_or_asked_for() {
+        let follows = |session: &SessionArgs, flag: Option<bool>, packets: bool| {
+            let trace = TraceArgs { trace_dev_event: flag, ..TraceArgs::default() };
+            let capture = CaptureArgs { trace, ..CaptureArgs::default() };
+            let asked = CapturingArgs { session: session.clone(), capture, ..CapturingArgs::default() };
+            let needs = Needs { print_bytes: 0, stores: false, packets };
+            !wanted(&asked, v1::Filter::default(), needs).expect("a session").tracing.without_packets
+        };
+        let shown = SessionArgs::default();
+        let kept = SessionArgs { keep: true, ..SessionArgs::default() };
+        let given = SessionArgs { store: Some("sqlite:kept.db".to_owned()), ..SessionArgs::default() };
+        assert!(!follows(&shown, None, false));
+        assert!(follows(&shown, None, true) && follows(&kept, None, false) && follows(&given, None, false));
+        assert!(follows(&shown, Some(true), false) && !follows(&kept, Some(false), true));
     }
 }

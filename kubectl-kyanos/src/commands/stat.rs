@@ -56,6 +56,8 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
         from_now: false,
         resume: None,
     };
+    // An example is shown whole, with all of its times.
+    let packets = samples > 0 || metrics.iter().any(|metric| metric.needs_packets());
     let layout = Layout {
         groups: aggregate.group_by.names(),
         metrics,
@@ -67,7 +69,7 @@ pub(crate) async fn run(args: StatArgs, matches: &ArgMatches, console: &mut Cons
     let shape = Shape { format: aggregate.output, interval: aggregate.interval, layout };
     let view = Stat::new(request, shape, console);
     let print_bytes = if samples > 0 { EXAMPLE_BYTES } else { 0 };
-    let needs = Needs { print_bytes, stores: false };
+    let needs = Needs { print_bytes, stores: false, packets };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     Box::pin(capture::run(plan, view, console)).await
 }

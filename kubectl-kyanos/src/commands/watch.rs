@@ -40,7 +40,7 @@ pub(crate) async fn run(args: WatchArgs, matches: &ArgMatches, console: &mut Con
     let site = setup::site(asked, args.protocol.as_deref(), matches, false, console).await?;
     let filter = site.filter.clone();
     let output = Output::new(&args.output, who(asked.place.local, &filter))?;
-    let needs = Needs { print_bytes: output.print_bytes(), stores: true };
+    let needs = Needs { print_bytes: output.print_bytes(), stores: true, packets: true };
     let Some(plan) = setup::plan(asked, site, needs, console)? else { return Ok(0) };
     let view = Watch {
         filter,

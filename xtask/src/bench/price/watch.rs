@@ -56,9 +56,7 @@ impl Watch {
         for source in sources {
             for packets in [true, false] {
                 let mut arguments = Vec::from_iter(source);
-                if !packets {
-                    arguments.push("--trace-dev-event=false");
-                }
+                arguments.push(if packets { "--trace-dev-event=true" } else { "--trace-dev-event=false" });
                 let named = source.map_or("capture", |source| source.trim_start_matches("--"));
                 let name = format!("{named}{}", if packets { "" } else { ", no packets" });
                 all.push(Self::Capture(CaptureWatch {
