@@ -4,9 +4,10 @@ pub mod cgroups;
 pub mod listening;
 pub mod pods;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use capturer_ebpf::layout::COMM_LEN;
+use foldhash::HashMap;
 
 /// Processes remembered at most; beyond it the table starts anew.
 pub const PROCESSES: usize = 16_384;

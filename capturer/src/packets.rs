@@ -6,9 +6,8 @@
 
 mod passage;
 
-use std::collections::{HashMap, HashSet};
-
 use capturer_ebpf::layout;
+use foldhash::{HashMap, HashSet};
 
 use crate::direction::{IN, OUT};
 use crate::segments::Span;

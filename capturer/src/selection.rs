@@ -4,12 +4,13 @@
 //! what the hub says of it, in a pod that is not (yet) in the table it is undecided for a while, outside pods it is a
 //! host process. Nodes that share a kernel see each other's pods, which are in no table but their own node's.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use capturer_ebpf::layout::placement;
+use foldhash::HashMap;
 use proto::filter::Match;
 use proto::v1;
 
@@ -118,7 +119,7 @@ impl Selection {
             proc,
             pods: Pods::default(),
             complete_ns: None,
-            known: HashMap::new(),
+            known: HashMap::default(),
             order: VecDeque::new(),
             changes: Vec::new(),
             unsettled: false,

@@ -13,11 +13,11 @@ mod connection;
 mod leaving;
 mod unfollowed;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use capturer_ebpf::layout::{self, flag};
 use decoders::{Options, Outcome, Side};
+use foldhash::{HashMap, HashSet};
 
 pub use crate::context::{Caller, ExchangeContext};
 use crate::direction::OUT;
@@ -104,15 +104,15 @@ impl Tracker {
     pub fn new(options: Arc<Options>) -> Self {
         Self {
             reorder: ReorderBuffer::default(),
-            connections: HashMap::new(),
-            stalled: HashSet::new(),
+            connections: HashMap::default(),
+            stalled: HashSet::default(),
             pending_bytes: 0,
             unfollowed: Unfollowed::default(),
             attempts: Attempts::default(),
             packets: None,
-            leaving: HashSet::new(),
-            timed: HashSet::new(),
-            datagrams: HashSet::new(),
+            leaving: HashSet::default(),
+            timed: HashSet::default(),
+            datagrams: HashSet::default(),
             options,
             events: Events::default(),
             decisions: Vec::new(),

@@ -4,8 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use proto::causes::with_causes;
 use tracing_subscriber::EnvFilter;
+
+/// Every exchange is a few dozen pieces of memory that live for milliseconds.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Exit code of a wrong command line.
 const USAGE_EXIT_CODE: u8 = 2;

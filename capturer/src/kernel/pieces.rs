@@ -4,9 +4,8 @@
 //! waits for a clock here. Where the last record found no room in the ring (it is counted there) its pieces are dropped
 //! when their thread's next record comes, or when they are the oldest of too many.
 
-use std::collections::HashMap;
-
 use capturer_ebpf::layout::{Moved, Piece};
+use foldhash::HashMap;
 
 /// Calls of a ring whose pieces are held at a time: a ring has the records of at most eight CPUs, each in one call,
 /// besides those whose last record was lost.

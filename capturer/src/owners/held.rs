@@ -1,7 +1,6 @@
 //! What was found of control groups about which is not decided yet.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use prost::Message;
 use proto::v1;
 

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use capturer_ebpf::layout;
+use slab::Slab;
 
 use super::stream::CallEvent;
 
@@ -44,16 +45,20 @@ pub struct TimedEvent {
 /// The reorder buffer.
 #[derive(Debug, Default)]
 pub struct ReorderBuffer {
-    heap: BinaryHeap<Reverse<Entry>>,
+    /// What is held, where it stays while the heap is put in order.
+    held: Slab<TimedEvent>,
+    heap: BinaryHeap<Reverse<Turn>>,
     serial: u64,
     bytes: usize,
     newest_ns: u64,
 }
 
-#[derive(Debug)]
-struct Entry {
+/// When it is whose turn: by time, and of one time as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    at_ns: u64,
     serial: u64,
-    timed: TimedEvent,
+    place: usize,
 }
 
 // === impl ReorderBuffer ===
@@ -64,7 +69,9 @@ impl ReorderBuffer {
         self.bytes += timed.weight();
         self.newest_ns = self.newest_ns.max(seen_ns);
         self.serial += 1;
-        self.heap.push(Reverse(Entry { serial: self.serial, timed }));
+        let at_ns = timed.at_ns;
+        let place = self.held.insert(timed);
+        self.heap.push(Reverse(Turn { at_ns, serial: self.serial, place }));
     }
 
     /// Returns up to when everything that happened is known: of drained rings a horizon ago, else a horizon before
@@ -77,26 +84,27 @@ impl ReorderBuffer {
 
     /// Takes the oldest event out if it happened up to `watermark_ns`, or if too much is held.
     pub fn pop(&mut self, watermark_ns: u64) -> Option<TimedEvent> {
-        let due = self.heap.peek()?.0.timed.at_ns <= watermark_ns || self.bytes > HELD_BYTES;
+        let due = self.heap.peek()?.0.at_ns <= watermark_ns || self.bytes > HELD_BYTES;
         if !due {
             return None;
         }
-        let Reverse(entry) = self.heap.pop()?;
-        self.bytes -= entry.timed.weight();
-        Some(entry.timed)
+        let Reverse(turn) = self.heap.pop()?;
+        let timed = self.held.try_remove(turn.place)?;
+        self.bytes -= timed.weight();
+        Some(timed)
     }
 
     /// Returns up to when everything has been taken out, at most `watermark_ns`: what is held is known, but whom it is
     /// for has not got it yet.
     #[must_use]
     pub fn passed_ns(&self, watermark_ns: u64) -> u64 {
-        self.heap.peek().map_or(watermark_ns, |next| next.0.timed.at_ns.min(watermark_ns))
+        self.heap.peek().map_or(watermark_ns, |next| next.0.at_ns.min(watermark_ns))
     }
 
     /// Returns how many calls are held.
     #[must_use]
     pub fn calls(&self) -> usize {
-        self.heap.iter().filter(|entry| matches!(entry.0.timed.kind, EventKind::Moved(_))).count()
+        self.held.iter().filter(|(_, timed)| matches!(timed.kind, EventKind::Moved(_))).count()
     }
 
     /// Returns whether nothing is held.
@@ -120,29 +128,7 @@ impl TimedEvent {
             EventKind::Moved(event) => event.payload.weight(),
             EventKind::Ended { .. } => 0,
         };
-        size_of::<Entry>() + payload
-    }
-}
-
-// === impl Entry ===
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.timed.at_ns, self.serial).cmp(&(other.timed.at_ns, other.serial))
+        size_of::<Turn>() + size_of::<Self>() + payload
     }
 }
 

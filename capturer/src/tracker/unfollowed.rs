@@ -1,6 +1,8 @@
 //! Connections that are not followed: their calls come until the kernel has heard of it, and they may be followed again.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use super::Caller;
 
