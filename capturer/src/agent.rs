@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::clock::monotonic_ns;
 use crate::filter::kernel_filter;
+use crate::folds::Folds;
 use crate::kernel::{Kernel, KernelError, Prepared, STREAMS, Settings, Source};
 use crate::ledger;
 use crate::ourselves::sessions::Sessions;
@@ -80,6 +81,7 @@ pub enum End {
 pub struct Agent {
     kernel: Kernel,
     pipeline: Pipeline,
+    folds: Folds,
     uplink: Uplink,
     sessions: Option<Sessions>,
     consumer: Consumer,
@@ -161,6 +163,7 @@ impl Agent {
         let mut agent = Self {
             kernel,
             pipeline,
+            folds: Folds::default(),
             uplink,
             sessions: sessions.map(Sessions::new),
             consumer: Consumer::Capturer(node),
@@ -250,10 +253,15 @@ impl Agent {
     }
 
     fn upload(&mut self) {
+        let now = Instant::now();
         while let Some(exchange) = self.pipeline.exchange() {
+            let Some(exchange) = self.folds.take(exchange, now) else { continue };
             if !self.uplink.push(exchange) {
-                self.pipeline.refused();
+                self.pipeline.refused(1);
             }
+        }
+        if self.folds.is_due(now) {
+            self.send_folds();
         }
         if self.phase == Phase::Finished {
             return;
@@ -262,11 +270,29 @@ impl Agent {
         self.uplink.flush(|| pipeline.ledger().balances(consumer, &totals(kernel), false));
     }
 
+    /// Sends the sums that are there.
+    fn send_folds(&mut self) {
+        let folds = self.folds.drain();
+        let exchanges = folds.iter().map(|fold| fold.exchanges).sum();
+        if !folds.is_empty() && !self.uplink.fold(folds) {
+            self.pipeline.refused(exchanges);
+        }
+    }
+
     fn obey(&mut self, command: Command) -> Result<(), AgentError> {
         match command {
             Command::Settings(settings) => {
                 tracing::info!("connected to the hub");
                 self.pipeline.rebase(settings.id_base);
+                self.send_folds();
+                self.folds.rest();
+            }
+            Command::Folding(folding) => {
+                tracing::debug!(?folding, "told what is wanted");
+                self.send_folds();
+                if let Err(error) = self.folds.follow(&folding) {
+                    tracing::warn!(%error, "whole exchanges are sent instead");
+                }
             }
             Command::Pods(pods) => {
                 tracing::debug!(
@@ -347,6 +373,7 @@ impl Agent {
         self.pipeline.finish(now_ns);
         self.phase = Phase::Finished;
         self.upload();
+        self.send_folds();
         let balances = self.pipeline.ledger().balances(&self.consumer, &totals(&self.kernel), true);
         tracing::debug!(kernel = ?totals(&self.kernel), ledger = ?self.pipeline.ledger(), "the final totals");
         self.uplink.finish(balances);
@@ -384,7 +411,11 @@ async fn first_settings(uplink: &mut Uplink) -> Result<Box<CapturerSettings>, Up
                 tracing::info!(%error, "waiting for the hub");
                 said = true;
             }
-            Command::Acknowledged | Command::Drain | Command::Moved | Command::Pods(_) => {}
+            Command::Acknowledged
+            | Command::Drain
+            | Command::Moved
+            | Command::Pods(_)
+            | Command::Folding(_) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod filter;
 #[cfg(test)]
 mod fixtures;
+pub mod folds;
 pub mod identity;
 pub mod kernel;
 pub mod ledger;

@@ -136,9 +136,9 @@ impl Pipeline {
         None
     }
 
-    /// Counts an exchange that the full buffer did not take.
-    pub fn refused(&mut self) {
-        self.owners.totals().uplink += 1;
+    /// Counts exchanges that the full buffer did not take.
+    pub fn refused(&mut self, exchanges: u64) {
+        self.owners.totals().uplink += exchanges;
     }
 
     /// Returns what the kernel is to be told, by connection.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use proto::account::Balance;
 use proto::causes::with_causes;
-use proto::v1::{self, CapturerHello, CapturerSettings, NodePods, uplink_request};
+use proto::v1::{self, CapturerHello, CapturerSettings, Folding, NodePods, uplink_request};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -80,6 +80,8 @@ pub enum Command {
     Acknowledged,
     /// Whose processes are whose, or what changed about it.
     Pods(NodePods),
+    /// From now on these sums are wanted, or exchanges again. Every connection begins with exchanges.
+    Folding(Folding),
     /// Detach, drain, send the final batch.
     Drain,
     /// The connection is lost; another attempt follows unless the error is final.
@@ -200,6 +202,7 @@ impl Uplink {
                             return Command::Acknowledged;
                         }
                         Said::Pods(pods) => return Command::Pods(pods),
+                        Said::Folding(folding) => return Command::Folding(folding),
                         Said::Drain => return Command::Drain,
                         Said::Move(hub) => {
                             *batches = None;
@@ -224,6 +227,12 @@ impl Uplink {
     #[must_use]
     pub fn push(&mut self, exchange: v1::Exchange) -> bool {
         self.backlog.push(exchange, Instant::now())
+    }
+
+    /// Takes sums; `false` when the backlog is full.
+    #[must_use]
+    pub fn fold(&mut self, folds: Vec<v1::Fold>) -> bool {
+        self.backlog.fold(folds, Instant::now())
     }
 
     /// Closes and sends the open batch if it is due; `balances` are made only then.

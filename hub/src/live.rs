@@ -3,6 +3,7 @@
 //! The data path holds viewers weakly: one that is gone costs nothing.
 
 mod departed;
+mod folding;
 mod relayed;
 mod stat;
 mod watch;
@@ -18,6 +19,7 @@ use proto::v1;
 use tokio::time::Instant;
 
 use self::departed::Departed;
+use self::folding::Foldings;
 pub use self::relayed::{Relay, Takes};
 pub use self::stat::Stat;
 pub use self::watch::Watch;
@@ -38,6 +40,7 @@ pub const MAX_VIEWERS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Live {
     inner: Mutex<Inner>,
+    foldings: Foldings,
     /// Whom labels are asked of, in a cluster.
     workloads: OnceLock<Arc<Workloads>>,
 }
@@ -105,6 +108,14 @@ struct Opening {
 /// What takes exchanges; taking never waits.
 trait Consumer: std::fmt::Debug + Send + Sync {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]);
+    /// Takes sums, which are lost to whom they are not for.
+    fn fold(&self, folds: &[v1::Fold]) {
+        self.missed(exchanges_in(folds));
+    }
+    /// The sums that suffice it, where any do.
+    fn sums(&self) -> Option<v1::Folding> {
+        None
+    }
     /// Counts exchanges that it was not to take.
     fn pass_over(&self, count: u64);
     /// Counts exchanges that were gone before they could be taken.
@@ -122,18 +133,56 @@ trait Consumer: std::fmt::Debug + Send + Sync {
 // === impl Live ===
 
 impl Live {
+    /// Nobody watches yet. Where sums may be all that is wanted of exchanges, `tested` is the filter that all passed.
+    #[must_use]
+    pub fn new(tested: Option<v1::Filter>) -> Self {
+        Self { foldings: Foldings::of(tested), ..Self::default() }
+    }
+
     /// Hands exchanges to all viewers.
     pub fn publish(&self, exchanges: &[Arc<v1::Exchange>]) {
         let mut inner = self.inner();
         inner.published = inner.published.saturating_add(exchanges.len() as u64);
         inner.opening.keep(exchanges);
+        self.each(&mut inner, |consumer| consumer.take(exchanges));
+    }
+
+    /// Hands sums to all viewers.
+    pub fn fold(&self, folds: &[v1::Fold]) {
+        let mut inner = self.inner();
+        let exchanges = exchanges_in(folds);
+        inner.published = inner.published.saturating_add(exchanges);
+        inner.opening.pass_over(exchanges);
+        self.each(&mut inner, |consumer| consumer.fold(folds));
+    }
+
+    /// What capturers are to send, and every change of it.
+    #[must_use]
+    pub fn folding(&self) -> tokio::sync::watch::Receiver<v1::Folding> {
+        self.foldings.wanted()
+    }
+
+    fn each(&self, inner: &mut Inner, tell: impl Fn(&dyn Consumer)) {
+        let before = inner.consumers.len();
         inner.consumers.retain(|consumer| match consumer.upgrade() {
             Some(consumer) => {
-                consumer.take(exchanges);
+                tell(&*consumer);
                 true
             }
             None => false,
         });
+        if inner.consumers.len() != before {
+            self.refold(inner);
+        }
+    }
+
+    /// Wants sums where they suffice the only viewer, else exchanges.
+    fn refold(&self, inner: &Inner) {
+        let sole = match &inner.consumers[..] {
+            [sole] => sole.upgrade(),
+            _ => None,
+        };
+        self.foldings.want(sole.and_then(|sole| sole.sums()));
     }
 
     /// Counts exchanges that are for no viewer.
@@ -157,7 +206,8 @@ impl Live {
     pub fn stat(&self, request: &v1::StatRequest) -> Result<Arc<Stat>, LiveError> {
         let filter = self.wanted(request.filter.as_ref())?;
         let table = Aggregates::try_from(request)?;
-        self.join(!request.from_now, |joined| Stat::new(joined, filter, table))
+        let sums = self.foldings.sums(request);
+        self.join(!request.from_now, |joined| Stat::new(joined, filter, table, sums))
     }
 
     /// Asks for labels here from now on.
@@ -207,6 +257,7 @@ impl Live {
         }
         let kept: Weak<C> = Arc::downgrade(&consumer);
         inner.consumers.push(kept);
+        self.refold(&inner);
         Ok(consumer)
     }
 
@@ -299,6 +350,13 @@ impl Opening {
     }
 
     /// How many there were, those included that are not kept any more.
+    /// Counts exchanges of which nothing is kept.
+    fn pass_over(&mut self, exchanges: u64) {
+        if !self.is_over() {
+            self.dropped = self.dropped.saturating_add(exchanges);
+        }
+    }
+
     fn exchanges(&self) -> u64 {
         self.dropped.saturating_add(self.kept.len() as u64)
     }
@@ -313,6 +371,11 @@ impl Opening {
     fn end(&mut self) {
         *self = Self { over: true, ..Self::default() };
     }
+}
+
+/// How many exchanges were folded into sums.
+fn exchanges_in(folds: &[v1::Fold]) -> u64 {
+    folds.iter().map(|fold| fold.exchanges).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -1,23 +1,18 @@
 //! Aggregates: counts, errors and distributions per group and side.
 //!
 //! Quantiles are nearest-rank: quantile q of n values is the ⌈q·n⌉-th smallest. A sketch gives it within
-//! [`RELATIVE_ERROR`]; count, sum, least and largest are exact. Sides are never mixed, and an exchange whose value is
+//! [`RELATIVE_ERROR`](proto::stats::RELATIVE_ERROR); count, sum, least and largest are exact. Sides are never mixed, and an exchange whose value is
 //! unknown is left out of that metric's distribution.
 
-mod distribution;
-mod group;
-mod metric;
 mod pending;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use proto::filter::counts_as_error;
+use proto::stats::{Distribution, Field, UnknownField, UnknownMetric, metrics, value};
 use proto::v1;
 
-pub use self::distribution::{Distribution, RELATIVE_ERROR};
-pub use self::group::{Field, MAX_KEY_CHARS};
-use self::metric::value;
 use self::pending::Pending;
 use crate::exchange;
 
@@ -45,24 +40,18 @@ pub const OTHER_KEY: &str = "(other)";
 /// Why aggregates cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AggregatesError {
-    /// The grouping field is not known: hub and plugin differ in version.
-    #[error("unknown grouping field number {number}")]
-    Group {
-        /// As given.
-        number: i32,
-    },
+    /// What to group by is not known.
+    #[error(transparent)]
+    Group(#[from] UnknownField),
     /// Too many grouping fields.
     #[error("{levels} levels of grouping, expected at most {MAX_LEVELS}")]
     Levels {
         /// As given.
         levels: usize,
     },
-    /// The metric does not exist.
-    #[error("unknown metric number {number}")]
-    Metric {
-        /// As given.
-        number: i32,
-    },
+    /// What to measure is not known.
+    #[error(transparent)]
+    Metric(#[from] UnknownMetric),
 }
 
 /// One viewer's aggregates.
@@ -71,11 +60,8 @@ pub struct Aggregates {
     metrics: Vec<v1::Metric>,
     fields: Vec<Field>,
     samples: usize,
-    groups: HashMap<(Vec<String>, v1::Side), Group>,
-    other: HashMap<v1::Side, Group>,
-    bins: usize,
+    groups: Groups,
     all_samples: usize,
-    over_limit: u64,
     counted: u64,
     /// Exchanges to count at most.
     limit: u64,
@@ -83,6 +69,18 @@ pub struct Aggregates {
     surplus: u64,
     /// Server sides that wait to see whether the client's side comes too.
     pending: Option<Pending>,
+}
+
+/// Groups by their keys, as many as fit.
+#[derive(Clone, Debug, Default)]
+struct Groups {
+    named: HashMap<(Vec<String>, v1::Side), Group>,
+    /// Those that did not fit.
+    other: HashMap<v1::Side, Group>,
+    /// Exchanges in these.
+    over_limit: u64,
+    /// Bins of all sketches.
+    bins: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +100,7 @@ impl TryFrom<&v1::StatRequest> for Aggregates {
     fn try_from(request: &v1::StatRequest) -> Result<Self, AggregatesError> {
         let v1::StatRequest {
             filter: _,
-            metrics,
+            metrics: numbers,
             group_by,
             samples,
             interval_ns: _,
@@ -115,24 +113,12 @@ impl TryFrom<&v1::StatRequest> for Aggregates {
         if fields.len() > MAX_LEVELS {
             return Err(AggregatesError::Levels { levels: fields.len() });
         }
-        let mut wanted = Vec::new();
-        for number in metrics {
-            let metric =
-                v1::Metric::try_from(*number).map_err(|error| AggregatesError::Metric { number: error.0 })?;
-            wanted.push(if metric == v1::Metric::Unspecified { v1::Metric::TotalTime } else { metric });
-        }
-        if wanted.is_empty() {
-            wanted.push(v1::Metric::TotalTime);
-        }
         Ok(Self {
-            metrics: wanted,
+            metrics: metrics(numbers)?,
             fields,
             samples: usize::try_from((*samples).min(MAX_SAMPLES)).unwrap_or_default(),
-            groups: HashMap::new(),
-            other: HashMap::new(),
-            bins: 0,
+            groups: Groups::default(),
             all_samples: 0,
-            over_limit: 0,
             counted: 0,
             limit: if *count == 0 { u64::MAX } else { *count },
             surplus: 0,
@@ -178,34 +164,43 @@ impl Aggregates {
             return;
         }
         self.counted += 1;
-        let keys: Vec<String> = self.fields.iter().map(|field| field.key(exchange)).collect();
-        let side = exchange.side();
-        let full = self.groups.len() >= MAX_GROUPS || self.bins >= MAX_BINS;
-        let id = (keys, side);
-        let group = if full && !self.groups.contains_key(&id) {
-            self.over_limit += 1;
-            self.other.entry(side).or_insert_with(|| Group::new(self.metrics.len()))
-        } else {
-            self.groups.entry(id).or_insert_with(|| Group::new(self.metrics.len()))
-        };
+        let id = self.id(exchange);
+        let group = self.groups.of(id, 1, self.metrics.len());
         let weight = u64::from(exchange.sample_weight.max(1));
         group.count += weight;
         group.errors += if counts_as_error(exchange) { weight } else { 0 };
+        let mut bins = 0;
         for (metric, distribution) in self.metrics.iter().zip(&mut group.distributions) {
             if let Some(value) = value(*metric, exchange) {
-                self.bins += distribution.add(value, weight);
+                bins += distribution.add(value, weight);
             }
         }
         let first = self.metrics.first().and_then(|metric| value(*metric, exchange));
         if let Some(value) = first.filter(|_| self.samples > 0) {
             self.all_samples += group.sample(value, exchange, self.samples, self.all_samples);
         }
+        self.groups.bins += bins;
+    }
+
+    /// Counts exchanges that a capturer folded.
+    pub fn fold(&mut self, fold: &v1::Fold) {
+        let Some(like) = &fold.like else { return };
+        self.counted = self.counted.saturating_add(fold.exchanges);
+        let id = self.id(like);
+        let group = self.groups.of(id, fold.exchanges, self.metrics.len());
+        let bins = group.merge(fold.count, fold.errors, &fold.distributions);
+        self.groups.bins = self.groups.bins.saturating_add(bins);
+    }
+
+    /// The keys and the side of an exchange.
+    fn id(&self, exchange: &v1::Exchange) -> (Vec<String>, v1::Side) {
+        (self.fields.iter().map(|field| field.key(exchange)).collect(), exchange.side())
     }
 
     /// One row per group and side, by descending count.
     #[must_use]
     pub fn rows(&self) -> Vec<v1::StatRow> {
-        let other = self.other.iter().map(|(side, group)| {
+        let other = self.groups.other.iter().map(|(side, group)| {
             let mut keys = vec![String::new(); self.fields.len().max(1)];
             if let Some(first) = keys.first_mut() {
                 OTHER_KEY.clone_into(first);
@@ -214,6 +209,7 @@ impl Aggregates {
         });
         let mut rows: Vec<_> = self
             .groups
+            .named
             .iter()
             .map(|((keys, side), group)| group.row(keys.clone(), *side, &self.metrics))
             .collect();
@@ -225,8 +221,9 @@ impl Aggregates {
     /// What was counted, to be merged by another hub.
     #[must_use]
     pub fn part(&self) -> Vec<v1::PartialGroup> {
-        let named = self.groups.iter().map(|((keys, side), group)| group.part(keys.clone(), *side, false));
-        let other = self.other.iter().map(|(side, group)| group.part(Vec::new(), *side, true));
+        let groups = &self.groups;
+        let named = groups.named.iter().map(|((keys, side), group)| group.part(keys.clone(), *side, false));
+        let other = groups.other.iter().map(|(side, group)| group.part(Vec::new(), *side, true));
         named.chain(other).collect()
     }
 
@@ -238,17 +235,14 @@ impl Aggregates {
             fields: self.fields.clone(),
             samples: self.samples,
             groups: self.groups.clone(),
-            other: self.other.clone(),
-            bins: self.bins,
             all_samples: self.all_samples,
-            over_limit: self.over_limit,
             counted: self.counted,
             limit: self.limit,
             surplus: self.surplus,
             pending: None,
         };
         for part in parts {
-            merged.over_limit = merged.over_limit.saturating_add(part.groups_over_limit);
+            merged.groups.over_limit = merged.groups.over_limit.saturating_add(part.groups_over_limit);
             for group in &part.groups {
                 merged.merge(group);
             }
@@ -257,31 +251,24 @@ impl Aggregates {
     }
 
     fn merge(&mut self, part: &v1::PartialGroup) {
-        let id = (part.keys.clone(), part.side());
-        let full = self.groups.len() >= MAX_GROUPS || self.bins >= MAX_BINS;
-        let has_none = part.other || (full && !self.groups.contains_key(&id));
-        let fresh = || Group::new(self.metrics.len());
-        let group = if has_none {
-            self.over_limit = self.over_limit.saturating_add(if part.other { 0 } else { part.count });
-            self.other.entry(id.1).or_insert_with(fresh)
+        let (id, metrics) = ((part.keys.clone(), part.side()), self.metrics.len());
+        let group = if part.other {
+            self.groups.other(id.1, metrics)
         } else {
-            self.groups.entry(id).or_insert_with(fresh)
+            self.groups.of(id, part.count, metrics)
         };
-        group.count = group.count.saturating_add(part.count);
-        group.errors = group.errors.saturating_add(part.errors);
-        for (distribution, part) in group.distributions.iter_mut().zip(&part.distributions) {
-            self.bins = self.bins.saturating_add(distribution.merge(part));
-        }
+        let bins = group.merge(part.count, part.errors, &part.distributions);
         for v1::Sample { value, exchange } in &part.samples {
             let Some(exchange) = exchange.as_ref().filter(|_| self.samples > 0) else { continue };
             self.all_samples += group.sample(*value, exchange, self.samples, self.all_samples);
         }
+        self.groups.bins = self.groups.bins.saturating_add(bins);
     }
 
     /// Exchanges counted in the row [`OTHER_KEY`].
     #[must_use]
     pub fn groups_over_limit(&self) -> u64 {
-        self.over_limit
+        self.groups.over_limit
     }
 
     /// Exchanges counted.
@@ -297,12 +284,44 @@ impl Aggregates {
     }
 }
 
+// === impl Groups ===
+
+impl Groups {
+    /// The group to count so many exchanges in: one of their own, while there is room.
+    fn of(&mut self, id: (Vec<String>, v1::Side), exchanges: u64, metrics: usize) -> &mut Group {
+        let full = self.named.len() >= MAX_GROUPS || self.bins >= MAX_BINS;
+        if full && !self.named.contains_key(&id) {
+            self.over_limit = self.over_limit.saturating_add(exchanges);
+            return self.other(id.1, metrics);
+        }
+        self.named.entry(id).or_insert_with(|| Group::new(metrics))
+    }
+
+    fn other(&mut self, side: v1::Side, metrics: usize) -> &mut Group {
+        self.other.entry(side).or_insert_with(|| Group::new(metrics))
+    }
+}
+
 // === impl Group ===
 
 impl Group {
     fn new(metrics: usize) -> Self {
         let distributions = std::iter::repeat_with(Distribution::new).take(metrics).collect();
         Self { count: 0, errors: 0, distributions, samples: Vec::new() }
+    }
+
+    /// Adds what was counted elsewhere; returns by how many bins the sketches grew.
+    fn merge(&mut self, count: u64, errors: u64, distributions: &[v1::PartialDistribution]) -> usize {
+        self.count = self.count.saturating_add(count);
+        self.errors = self.errors.saturating_add(errors);
+        let mut bins = 0_usize;
+        for (distribution, part) in self.distributions.iter_mut().zip(distributions) {
+            match distribution.merge(part) {
+                Ok(more) => bins = bins.saturating_add(more),
+                Err(error) => tracing::warn!(%error, "quantiles lack what was counted elsewhere"),
+            }
+        }
+        bins
     }
 
     /// Keeps the largest; returns how many samples came on top.

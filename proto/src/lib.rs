@@ -15,11 +15,13 @@ pub mod reason;
 pub mod refusal;
 pub mod selector;
 pub mod side;
+#[cfg(feature = "stats")]
+pub mod stats;
 pub mod store_state;
 mod words;
 
 /// Revision of the wire; raised at every incompatible change of the `.proto` files.
-pub const WIRE_REVISION: u32 = 8;
+pub const WIRE_REVISION: u32 = 9;
 
 /// Name in every certificate of a session, and the one that clients verify.
 pub const SERVER_NAME: &str = "kyanos";

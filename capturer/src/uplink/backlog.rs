@@ -33,6 +33,7 @@ const BALANCE_BYTES: usize = 4 << 10;
 #[derive(Debug, Default)]
 pub struct Backlog {
     open: Vec<v1::Exchange>,
+    open_folds: Vec<v1::Fold>,
     open_bytes: usize,
     opened: Option<Instant>,
     sealed: VecDeque<Sealed>,
@@ -67,11 +68,24 @@ impl Backlog {
         true
     }
 
+    /// Takes sums; `false` when there is no room for them.
+    #[must_use]
+    pub fn fold(&mut self, folds: Vec<v1::Fold>, now: Instant) -> bool {
+        let len: usize = folds.iter().map(|fold| fold.encoded_len() + 8).sum();
+        if self.bytes() + len + BALANCE_BYTES > BACKLOG_BYTES {
+            return false;
+        }
+        self.opened.get_or_insert(now);
+        self.open_bytes += len;
+        self.open_folds.extend(folds);
+        true
+    }
+
     /// Returns whether the open batch is to be closed now.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
         let rested = |since: Option<Instant>, time| since.is_none_or(|since| now - since >= time);
-        if self.open.is_empty() {
+        if !self.is_open() {
             return rested(self.last_sealed, BALANCE_EVERY);
         }
         self.open_bytes >= BATCH_BYTES
@@ -79,11 +93,11 @@ impl Backlog {
             || rested(self.last_sealed, BATCH_LINGER)
     }
 
-    /// Closes the open batch; without exchanges only if the balances changed, if it is the last one, or as a sign of life.
+    /// Closes the open batch; with nothing in it only if the balances changed, if it is the last one, or as a sign of life.
     pub fn seal(&mut self, balances: Vec<Balance>, last: bool, now: Instant) {
         self.last_sealed = Some(now);
         let rests = self.last_made.is_some_and(|made| now - made < ALIVE_EVERY);
-        if self.open.is_empty() && balances == self.balances && !last && rests {
+        if !self.is_open() && balances == self.balances && !last && rests {
             return;
         }
         self.last_made = Some(now);
@@ -92,6 +106,7 @@ impl Backlog {
         let batch = v1::Batch {
             sequence: self.sequence,
             exchanges: std::mem::take(&mut self.open),
+            folds: std::mem::take(&mut self.open_folds),
             balances: balances.into_iter().map(v1::Balance::from).collect(),
             r#final: last,
         };
@@ -142,13 +157,13 @@ impl Backlog {
     /// Returns whether everything was acknowledged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.sealed.is_empty()
+        !self.is_open() && self.sealed.is_empty()
     }
 
     /// Returns whether a batch is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.open.is_empty()
+        !self.open.is_empty() || !self.open_folds.is_empty()
     }
 
     /// Returns the bytes held.

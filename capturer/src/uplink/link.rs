@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use proto::launch::Identity;
-use proto::v1::{CapturerSettings, NodePods, Refusal, UplinkResponse, uplink_response};
+use proto::v1::{CapturerSettings, Folding, NodePods, Refusal, UplinkResponse, uplink_response};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,6 +46,8 @@ pub(super) enum Said {
     Acknowledged(u64),
     /// Pods of this node.
     Pods(NodePods),
+    /// Sums are wanted, or exchanges again.
+    Folding(Folding),
     /// The capture is to end.
     Drain,
     /// Another hub takes over, at this address.
@@ -96,6 +98,7 @@ async fn converse(
             }
             Some(uplink_response::Kind::Acknowledged(sequence)) => Said::Acknowledged(sequence),
             Some(uplink_response::Kind::Pods(pods)) => Said::Pods(pods),
+            Some(uplink_response::Kind::Folding(folding)) => Said::Folding(folding),
             Some(uplink_response::Kind::Drain(_)) => Said::Drain,
             Some(uplink_response::Kind::Move(to)) => Said::Move(to.hub),
             None => continue,

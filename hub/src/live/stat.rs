@@ -19,6 +19,8 @@ pub struct Stat {
     joined: Joined,
     filter: Wanted,
     counts: Mutex<Counts>,
+    /// The sums that suffice it.
+    sums: Option<v1::Folding>,
     /// Whether as many as wanted are counted, or the session ended here and at every other hub.
     over: watch::Sender<bool>,
 }
@@ -40,7 +42,7 @@ struct Counts {
 // === impl Stat ===
 
 impl Stat {
-    pub(super) fn new(joined: Joined, filter: Wanted, table: Aggregates) -> Self {
+    pub(super) fn new(joined: Joined, filter: Wanted, table: Aggregates, sums: Option<v1::Folding>) -> Self {
         let counts = Counts {
             table,
             filtered: 0,
@@ -51,7 +53,7 @@ impl Stat {
             relayed: Relayed::default(),
             parts: BTreeMap::new(),
         };
-        Self { joined, filter, counts: Mutex::new(counts), over: watch::Sender::new(false) }
+        Self { joined, filter, counts: Mutex::new(counts), sums, over: watch::Sender::new(false) }
     }
 
     /// Its number.
@@ -217,6 +219,22 @@ impl Consumer for Stat {
             }
         }
         self.look(&counts);
+    }
+
+    fn fold(&self, folds: &[v1::Fold]) {
+        let mut counts = self.counts();
+        for fold in folds {
+            // What was folded for another viewer may measure something else.
+            if self.sums.as_ref().is_some_and(|sums| sums.number == fold.folding) {
+                counts.table.fold(fold);
+            } else {
+                counts.lost = counts.lost.saturating_add(fold.exchanges);
+            }
+        }
+    }
+
+    fn sums(&self) -> Option<v1::Folding> {
+        self.sums.clone()
     }
 
     fn pass_over(&self, count: u64) {

@@ -203,3 +203,52 @@ async fn hops_count_in_what_a_viewer_may_have_waiting_and_in_one_response() {
     let kept = slow.next(usize::MAX, usize::MAX).await.exchanges.len();
     assert_eq!(kept, watch::SENT_BYTES / bytes);
 }
+
+fn sums_of(live: &Live) -> v1::Folding {
+    live.folding().borrow().clone()
+}
+
+fn fold(number: u64, exchanges: u64) -> v1::Fold {
+    let like = Some(v1::Exchange::default());
+    v1::Fold { like, exchanges, count: exchanges, folding: number, ..v1::Fold::default() }
+}
+
+#[tokio::test]
+async fn sums_are_wanted_while_one_alone_counts() {
+    let live = Live::new(Some(v1::Filter::default()));
+    let request = v1::StatRequest::default();
+    assert_eq!(sums_of(&live).number, 0, "nobody watches");
+    let stat = live.stat(&request).unwrap();
+    let first = sums_of(&live).number;
+    assert!(first > 0);
+    live.fold(&[fold(first, 5), fold(first ^ 1, 3)]);
+    let balance = stat.balance();
+    assert_eq!((balance.delivered, balanced(&balance)), (5, 3), "what others asked for is not counted");
+    let watch = live.watch(&all(false)).unwrap();
+    assert_eq!(sums_of(&live).number, 0, "another one wants exchanges");
+    live.fold(&[fold(first, 2)]);
+    assert_eq!((stat.balance().delivered, balanced(&watch.balance())), (7, 2), "what was under way");
+    drop(watch);
+    live.publish(&exchanges(0..1, 0));
+    assert_eq!(sums_of(&live).number, first, "it is alone again");
+    drop(stat);
+    live.fold(&[fold(first, 1)]);
+    assert_eq!(sums_of(&live).number, 0);
+}
+
+#[tokio::test]
+async fn sums_are_not_wanted_where_exchanges_are() {
+    let other = v1::Filter { protocols: vec!["http".to_owned()], ..v1::Filter::default() };
+    let sampled = v1::StatRequest { samples: 1, ..v1::StatRequest::default() };
+    let narrower = v1::StatRequest { filter: Some(other.clone()), ..v1::StatRequest::default() };
+    for (tested, request) in [
+        (None, v1::StatRequest::default()),
+        (Some(v1::Filter::default()), sampled),
+        (Some(v1::Filter::default()), narrower),
+        (Some(other), v1::StatRequest::default()),
+    ] {
+        let live = Live::new(tested);
+        let _stat = live.stat(&request).unwrap();
+        assert_eq!(sums_of(&live).number, 0, "{request:?}");
+    }
+}

@@ -150,6 +150,11 @@ async fn answer(
 ) {
     let mut draining = session.draining();
     let mut told = false;
+    let mut folding = session.live.folding();
+    // A connection begins with exchanges.
+    if folding.borrow().number > 0 {
+        folding.mark_changed();
+    }
     let mut pods = session.workloads().map(|workloads| workloads.node(node.clone()));
     let mut released = std::pin::pin!(session.capturers.released(&node));
     let mut moved = false;
@@ -160,6 +165,10 @@ async fn answer(
                 Err(_) => return,
             },
             pods = next_pods(&mut pods) => Down::Pods(pods),
+            changed = folding.changed() => match changed {
+                Ok(()) => Down::Folding(folding.borrow_and_update().clone()),
+                Err(_) => return,
+            },
             hub = &mut released, if !moved && !told => {
                 moved = true;
                 Down::Move(v1::Move { hub })

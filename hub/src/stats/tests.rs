@@ -1,6 +1,7 @@
 //! Aggregates against exact values.
 
 use proptest::prelude::*;
+use proto::stats::{Fold, Folding, MAX_KEY_CHARS};
 use proto::v1::{CommonField, Grouping, grouping};
 
 use super::*;
@@ -196,7 +197,7 @@ fn unknown_groups_and_too_many_levels_are_refused() {
         (0, None),
     ] {
         let found = by(vec![Grouping { field }]);
-        assert!(matches!(found, Err(AggregatesError::Group { number: told }) if told == number), "{found:?}");
+        assert!(matches!(&found, Err(AggregatesError::Group(told)) if told.number == number), "{found:?}");
     }
     let common = Grouping::common;
     assert!(matches!(
@@ -332,7 +333,7 @@ fn samples_bins_and_keys_are_bounded() {
             wide.add(&with_status(group.to_string(), total));
         }
     }
-    assert!(wide.bins < MAX_BINS + 4096 && wide.groups_over_limit() > 100, "{}", wide.bins);
+    assert!(wide.groups.bins < MAX_BINS + 4096 && wide.groups_over_limit() > 100, "{}", wide.groups.bins);
     assert_eq!(wide.rows().iter().map(|row| row.count).sum::<u64>(), 2 * MAX_GROUPS as u64 + 1);
 }
 
@@ -506,4 +507,57 @@ fn what_is_unknown_counts_as_an_exchange_and_not_as_a_value() {
     let [queue, retransmits] = row.distributions[..] else { unreachable!() };
     assert_eq!((row.count, queue.count, retransmits.count), (6, 3, 1));
     assert!(queue.min.abs() < f64::EPSILON && (queue.sum - 16.0).abs() < f64::EPSILON);
+}
+
+/// An exchange of a client of one of a few services, answered or not.
+fn any_exchange() -> impl Strategy<Value = v1::Exchange> {
+    (0..3_u8, 1000..2000_u32, 0..2_u32, any::<bool>(), proptest::option::of(0..10_000_000_u64), 0..5_u32)
+        .prop_map(|(service, port, status, error, total_ns, sample_weight)| {
+            let end = |last, port| {
+                Some(v1::Endpoint { address: vec![10, 0, 0, last], port, ..v1::Endpoint::default() })
+            };
+            v1::Exchange {
+                side: if port % 2 == 0 { v1::Side::Client } else { v1::Side::Server }.into(),
+                protocol: "http".to_owned(),
+                status: status.to_string(),
+                error,
+                sample_weight,
+                local: end(1, port),
+                remote: end(service, 80),
+                segments: total_ns.map(|total_ns| v1::Segments { total_ns, ..v1::Segments::default() }),
+                ..v1::Exchange::default()
+            }
+        })
+}
+
+proptest! {
+    /// Whoever folds, and how often it sends: the rows are those of the exchanges themselves.
+    #[test]
+    fn sums_of_folds_are_sums_of_exchanges(
+        exchanges in proptest::collection::vec(any_exchange(), 0..200),
+        cut in 0..200_usize,
+    ) {
+        let group_by = [CommonField::RemoteService, CommonField::Status]
+            .map(|field| Grouping { field: Some(grouping::Field::Common(field.into())) })
+            .to_vec();
+        let request = v1::StatRequest { group_by: group_by.clone(), ..v1::StatRequest::default() };
+        let folding = v1::Folding { number: 1, metrics: Vec::new(), group_by };
+        let folding = Folding::try_from(&folding).unwrap();
+        let (mut direct, mut folded) = (table(&request), table(&request));
+        let (first, then) = exchanges.split_at(cut.min(exchanges.len()));
+        for sent in [first, then] {
+            let mut folds: HashMap<Vec<u8>, Fold> = HashMap::new();
+            for exchange in sent {
+                direct.add(&Arc::new(exchange.clone()));
+                let mut key = Vec::new();
+                folding.write_key(exchange, &mut key);
+                folds.entry(key).or_insert_with(|| Fold::new(&folding, exchange)).add(&folding, exchange);
+            }
+            for fold in folds.into_values() {
+                folded.fold(&fold.told(&folding));
+            }
+        }
+        prop_assert_eq!(direct.counted(), folded.counted());
+        prop_assert_eq!(direct.rows(), folded.rows());
+    }
 }

@@ -932,6 +932,270 @@ impl Comparison {
         }
     }
 }
+/// ProtocolField is what exchanges of one protocol are grouped by; others have no value of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProtocolField {
+    /// Registry name of the protocol.
+    #[prost(string, tag = "1")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Name as in Attribute; of several values the first counts.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Grouping is a field that exchanges are grouped by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grouping {
+    /// One of the kinds.
+    #[prost(oneof = "grouping::Field", tags = "1, 2")]
+    pub field: ::core::option::Option<grouping::Field>,
+}
+/// Nested message and enum types in `Grouping`.
+pub mod grouping {
+    /// One of the kinds.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Field {
+        /// What every protocol has.
+        #[prost(enumeration = "super::CommonField", tag = "1")]
+        Common(i32),
+        /// What one protocol has.
+        #[prost(message, tag = "2")]
+        Own(super::ProtocolField),
+    }
+}
+/// PartialDistribution is one metric's values so far, to be merged with others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartialDistribution {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Their sum, low and high half.
+    #[prost(uint64, tag = "2")]
+    pub sum_low: u64,
+    /// High half of the sum.
+    #[prost(uint64, tag = "3")]
+    pub sum_high: u64,
+    /// Least.
+    #[prost(uint64, tag = "4")]
+    pub min: u64,
+    /// Largest.
+    #[prost(uint64, tag = "5")]
+    pub max: u64,
+    /// The sketch, as hubs of one wire revision write it.
+    #[prost(bytes = "vec", tag = "6")]
+    pub sketch: ::prost::alloc::vec::Vec<u8>,
+}
+/// Fold is many exchanges told as one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fold {
+    /// What they have in common; everything else of it is absent.
+    #[prost(message, optional, tag = "1")]
+    pub like: ::core::option::Option<Exchange>,
+    /// How many were captured.
+    #[prost(uint64, tag = "2")]
+    pub exchanges: u64,
+    /// How many they stand for; more where connections are sampled.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// Errors among these.
+    #[prost(uint64, tag = "4")]
+    pub errors: u64,
+    /// One for each metric of the folding by which they were folded.
+    #[prost(message, repeated, tag = "5")]
+    pub distributions: ::prost::alloc::vec::Vec<PartialDistribution>,
+    /// Number of that folding.
+    #[prost(uint64, tag = "6")]
+    pub folding: u64,
+    /// How many were captured of which a mark was observed out of order and moved.
+    #[prost(uint64, tag = "7")]
+    pub clamped: u64,
+}
+/// Folding says that sums alone are wanted, and which.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Folding {
+    /// Which one it is, so that its sums are told from others on their way; 0 asks for whole exchanges again.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// What is measured.
+    #[prost(enumeration = "Metric", repeated, tag = "2")]
+    pub metrics: ::prost::alloc::vec::Vec<i32>,
+    /// What exchanges are told apart by.
+    #[prost(message, repeated, tag = "3")]
+    pub group_by: ::prost::alloc::vec::Vec<Grouping>,
+}
+/// Metric is what a statistic measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Metric {
+    /// Not set; total time.
+    Unspecified = 0,
+    /// Total time, nanoseconds.
+    TotalTime = 1,
+    /// Request size, bytes.
+    RequestSize = 2,
+    /// Response size, bytes.
+    ResponseSize = 3,
+    /// Network segment with transfer, nanoseconds.
+    NetworkTime = 4,
+    /// Internal segment, nanoseconds.
+    InternalTime = 5,
+    /// Receive, queue and read segments, nanoseconds.
+    SocketTime = 6,
+    /// Queue segment, nanoseconds.
+    QueueTime = 7,
+    /// Transfer segment, nanoseconds; of clients.
+    TransferTime = 8,
+    /// From the SYN to the established connection, nanoseconds; of the first exchange of a connection.
+    ConnectTime = 9,
+    /// TCP retransmissions, a count.
+    Retransmits = 10,
+    /// Both ways between a client and its server with the transfer, nanoseconds; of clients whose other side was seen too.
+    WaysTime = 11,
+    /// Work of the server, nanoseconds: its internal segment, or what a client's network has beyond both ways.
+    RemoteTime = 12,
+    /// Network with the remote's work and transfer, nanoseconds; of clients whose other side was not seen.
+    UndividedTime = 13,
+    /// Send, receive and read segments, nanoseconds.
+    HandlingTime = 14,
+}
+impl Metric {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "METRIC_UNSPECIFIED",
+            Self::TotalTime => "METRIC_TOTAL_TIME",
+            Self::RequestSize => "METRIC_REQUEST_SIZE",
+            Self::ResponseSize => "METRIC_RESPONSE_SIZE",
+            Self::NetworkTime => "METRIC_NETWORK_TIME",
+            Self::InternalTime => "METRIC_INTERNAL_TIME",
+            Self::SocketTime => "METRIC_SOCKET_TIME",
+            Self::QueueTime => "METRIC_QUEUE_TIME",
+            Self::TransferTime => "METRIC_TRANSFER_TIME",
+            Self::ConnectTime => "METRIC_CONNECT_TIME",
+            Self::Retransmits => "METRIC_RETRANSMITS",
+            Self::WaysTime => "METRIC_WAYS_TIME",
+            Self::RemoteTime => "METRIC_REMOTE_TIME",
+            Self::UndividedTime => "METRIC_UNDIVIDED_TIME",
+            Self::HandlingTime => "METRIC_HANDLING_TIME",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "METRIC_UNSPECIFIED" => Some(Self::Unspecified),
+            "METRIC_TOTAL_TIME" => Some(Self::TotalTime),
+            "METRIC_REQUEST_SIZE" => Some(Self::RequestSize),
+            "METRIC_RESPONSE_SIZE" => Some(Self::ResponseSize),
+            "METRIC_NETWORK_TIME" => Some(Self::NetworkTime),
+            "METRIC_INTERNAL_TIME" => Some(Self::InternalTime),
+            "METRIC_SOCKET_TIME" => Some(Self::SocketTime),
+            "METRIC_QUEUE_TIME" => Some(Self::QueueTime),
+            "METRIC_TRANSFER_TIME" => Some(Self::TransferTime),
+            "METRIC_CONNECT_TIME" => Some(Self::ConnectTime),
+            "METRIC_RETRANSMITS" => Some(Self::Retransmits),
+            "METRIC_WAYS_TIME" => Some(Self::WaysTime),
+            "METRIC_REMOTE_TIME" => Some(Self::RemoteTime),
+            "METRIC_UNDIVIDED_TIME" => Some(Self::UndividedTime),
+            "METRIC_HANDLING_TIME" => Some(Self::HandlingTime),
+            _ => None,
+        }
+    }
+}
+/// CommonField is what exchanges of every protocol are grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CommonField {
+    /// Not set.
+    Unspecified = 0,
+    /// Both ends of the connection.
+    Connection = 1,
+    /// Address of the remote end.
+    RemoteIp = 2,
+    /// Port of the remote end.
+    RemotePort = 3,
+    /// Port of the local end.
+    LocalPort = 4,
+    /// Protocol.
+    Protocol = 5,
+    /// Outcome.
+    Status = 6,
+    /// Name of the remote end, with its port where it serves: the Service that was used, else the pod, the node, or the address.
+    RemoteService = 7,
+    /// Local pod, "NAMESPACE/NAME".
+    Pod = 8,
+    /// Workload of the local pod, "NAMESPACE/KIND/NAME".
+    Workload = 9,
+    /// Namespace of the local pod.
+    Namespace = 10,
+    /// Node.
+    Node = 11,
+    /// Who asked, whichever end was observed: workload, else process, else node or address.
+    Source = 12,
+    /// Who was asked, whichever end was observed, with its port: Service, else workload, else node or address.
+    Destination = 13,
+    /// Pod at the remote end, "NAMESPACE/NAME".
+    RemotePod = 14,
+    /// Workload of the pod at the remote end, "NAMESPACE/KIND/NAME".
+    RemoteWorkload = 15,
+    /// Namespace of the pod or Service at the remote end.
+    RemoteNamespace = 16,
+    /// Node whose address the remote end is, or on which its pod is.
+    RemoteNode = 17,
+}
+impl CommonField {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMMON_FIELD_UNSPECIFIED",
+            Self::Connection => "COMMON_FIELD_CONNECTION",
+            Self::RemoteIp => "COMMON_FIELD_REMOTE_IP",
+            Self::RemotePort => "COMMON_FIELD_REMOTE_PORT",
+            Self::LocalPort => "COMMON_FIELD_LOCAL_PORT",
+            Self::Protocol => "COMMON_FIELD_PROTOCOL",
+            Self::Status => "COMMON_FIELD_STATUS",
+            Self::RemoteService => "COMMON_FIELD_REMOTE_SERVICE",
+            Self::Pod => "COMMON_FIELD_POD",
+            Self::Workload => "COMMON_FIELD_WORKLOAD",
+            Self::Namespace => "COMMON_FIELD_NAMESPACE",
+            Self::Node => "COMMON_FIELD_NODE",
+            Self::Source => "COMMON_FIELD_SOURCE",
+            Self::Destination => "COMMON_FIELD_DESTINATION",
+            Self::RemotePod => "COMMON_FIELD_REMOTE_POD",
+            Self::RemoteWorkload => "COMMON_FIELD_REMOTE_WORKLOAD",
+            Self::RemoteNamespace => "COMMON_FIELD_REMOTE_NAMESPACE",
+            Self::RemoteNode => "COMMON_FIELD_REMOTE_NODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMMON_FIELD_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMMON_FIELD_CONNECTION" => Some(Self::Connection),
+            "COMMON_FIELD_REMOTE_IP" => Some(Self::RemoteIp),
+            "COMMON_FIELD_REMOTE_PORT" => Some(Self::RemotePort),
+            "COMMON_FIELD_LOCAL_PORT" => Some(Self::LocalPort),
+            "COMMON_FIELD_PROTOCOL" => Some(Self::Protocol),
+            "COMMON_FIELD_STATUS" => Some(Self::Status),
+            "COMMON_FIELD_REMOTE_SERVICE" => Some(Self::RemoteService),
+            "COMMON_FIELD_POD" => Some(Self::Pod),
+            "COMMON_FIELD_WORKLOAD" => Some(Self::Workload),
+            "COMMON_FIELD_NAMESPACE" => Some(Self::Namespace),
+            "COMMON_FIELD_NODE" => Some(Self::Node),
+            "COMMON_FIELD_SOURCE" => Some(Self::Source),
+            "COMMON_FIELD_DESTINATION" => Some(Self::Destination),
+            "COMMON_FIELD_REMOTE_POD" => Some(Self::RemotePod),
+            "COMMON_FIELD_REMOTE_WORKLOAD" => Some(Self::RemoteWorkload),
+            "COMMON_FIELD_REMOTE_NAMESPACE" => Some(Self::RemoteNamespace),
+            "COMMON_FIELD_REMOTE_NODE" => Some(Self::RemoteNode),
+            _ => None,
+        }
+    }
+}
 /// UplinkRequest is what a capturer says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UplinkRequest {
@@ -998,12 +1262,15 @@ pub struct Batch {
     /// Last batch: the capturer has detached and drained.
     #[prost(bool, tag = "4")]
     pub r#final: bool,
+    /// Exchanges of which sums alone are wanted.
+    #[prost(message, repeated, tag = "5")]
+    pub folds: ::prost::alloc::vec::Vec<Fold>,
 }
 /// UplinkResponse is what the hub says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UplinkResponse {
     /// One of the kinds.
-    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "uplink_response::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<uplink_response::Kind>,
 }
 /// Nested message and enum types in `UplinkResponse`.
@@ -1026,6 +1293,9 @@ pub mod uplink_response {
         /// Another hub takes over: end the stream of requests, wait for the end of this one, go there.
         #[prost(message, tag = "5")]
         Move(super::Move),
+        /// From now on sums are wanted instead of exchanges, or exchanges again. Every connection begins with exchanges.
+        #[prost(message, tag = "6")]
+        Folding(super::Folding),
     }
 }
 /// Move sends a capturer to another hub of the session.
@@ -1721,36 +1991,6 @@ pub struct WatchResponse {
     #[prost(uint64, tag = "5")]
     pub hub: u64,
 }
-/// ProtocolField is what exchanges of one protocol are grouped by; others have no value of it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ProtocolField {
-    /// Registry name of the protocol.
-    #[prost(string, tag = "1")]
-    pub protocol: ::prost::alloc::string::String,
-    /// Name as in Attribute; of several values the first counts.
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-}
-/// Grouping is a field that exchanges are grouped by.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Grouping {
-    /// One of the kinds.
-    #[prost(oneof = "grouping::Field", tags = "1, 2")]
-    pub field: ::core::option::Option<grouping::Field>,
-}
-/// Nested message and enum types in `Grouping`.
-pub mod grouping {
-    /// One of the kinds.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Field {
-        /// What every protocol has.
-        #[prost(enumeration = "super::CommonField", tag = "1")]
-        Common(i32),
-        /// What one protocol has.
-        #[prost(message, tag = "2")]
-        Own(super::ProtocolField),
-    }
-}
 /// StatRequest asks for aggregates.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatRequest {
@@ -1991,180 +2231,6 @@ impl FailureKind {
             "FAILURE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "FAILURE_KIND_PASSING" => Some(Self::Passing),
             "FAILURE_KIND_FINAL" => Some(Self::Final),
-            _ => None,
-        }
-    }
-}
-/// Metric is what a statistic measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Metric {
-    /// Not set; total time.
-    Unspecified = 0,
-    /// Total time, nanoseconds.
-    TotalTime = 1,
-    /// Request size, bytes.
-    RequestSize = 2,
-    /// Response size, bytes.
-    ResponseSize = 3,
-    /// Network segment with transfer, nanoseconds.
-    NetworkTime = 4,
-    /// Internal segment, nanoseconds.
-    InternalTime = 5,
-    /// Receive, queue and read segments, nanoseconds.
-    SocketTime = 6,
-    /// Queue segment, nanoseconds.
-    QueueTime = 7,
-    /// Transfer segment, nanoseconds; of clients.
-    TransferTime = 8,
-    /// From the SYN to the established connection, nanoseconds; of the first exchange of a connection.
-    ConnectTime = 9,
-    /// TCP retransmissions, a count.
-    Retransmits = 10,
-    /// Both ways between a client and its server with the transfer, nanoseconds; of clients whose other side was seen too.
-    WaysTime = 11,
-    /// Work of the server, nanoseconds: its internal segment, or what a client's network has beyond both ways.
-    RemoteTime = 12,
-    /// Network with the remote's work and transfer, nanoseconds; of clients whose other side was not seen.
-    UndividedTime = 13,
-    /// Send, receive and read segments, nanoseconds.
-    HandlingTime = 14,
-}
-impl Metric {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "METRIC_UNSPECIFIED",
-            Self::TotalTime => "METRIC_TOTAL_TIME",
-            Self::RequestSize => "METRIC_REQUEST_SIZE",
-            Self::ResponseSize => "METRIC_RESPONSE_SIZE",
-            Self::NetworkTime => "METRIC_NETWORK_TIME",
-            Self::InternalTime => "METRIC_INTERNAL_TIME",
-            Self::SocketTime => "METRIC_SOCKET_TIME",
-            Self::QueueTime => "METRIC_QUEUE_TIME",
-            Self::TransferTime => "METRIC_TRANSFER_TIME",
-            Self::ConnectTime => "METRIC_CONNECT_TIME",
-            Self::Retransmits => "METRIC_RETRANSMITS",
-            Self::WaysTime => "METRIC_WAYS_TIME",
-            Self::RemoteTime => "METRIC_REMOTE_TIME",
-            Self::UndividedTime => "METRIC_UNDIVIDED_TIME",
-            Self::HandlingTime => "METRIC_HANDLING_TIME",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "METRIC_UNSPECIFIED" => Some(Self::Unspecified),
-            "METRIC_TOTAL_TIME" => Some(Self::TotalTime),
-            "METRIC_REQUEST_SIZE" => Some(Self::RequestSize),
-            "METRIC_RESPONSE_SIZE" => Some(Self::ResponseSize),
-            "METRIC_NETWORK_TIME" => Some(Self::NetworkTime),
-            "METRIC_INTERNAL_TIME" => Some(Self::InternalTime),
-            "METRIC_SOCKET_TIME" => Some(Self::SocketTime),
-            "METRIC_QUEUE_TIME" => Some(Self::QueueTime),
-            "METRIC_TRANSFER_TIME" => Some(Self::TransferTime),
-            "METRIC_CONNECT_TIME" => Some(Self::ConnectTime),
-            "METRIC_RETRANSMITS" => Some(Self::Retransmits),
-            "METRIC_WAYS_TIME" => Some(Self::WaysTime),
-            "METRIC_REMOTE_TIME" => Some(Self::RemoteTime),
-            "METRIC_UNDIVIDED_TIME" => Some(Self::UndividedTime),
-            "METRIC_HANDLING_TIME" => Some(Self::HandlingTime),
-            _ => None,
-        }
-    }
-}
-/// CommonField is what exchanges of every protocol are grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum CommonField {
-    /// Not set.
-    Unspecified = 0,
-    /// Both ends of the connection.
-    Connection = 1,
-    /// Address of the remote end.
-    RemoteIp = 2,
-    /// Port of the remote end.
-    RemotePort = 3,
-    /// Port of the local end.
-    LocalPort = 4,
-    /// Protocol.
-    Protocol = 5,
-    /// Outcome.
-    Status = 6,
-    /// Name of the remote end, with its port where it serves: the Service that was used, else the pod, the node, or the address.
-    RemoteService = 7,
-    /// Local pod, "NAMESPACE/NAME".
-    Pod = 8,
-    /// Workload of the local pod, "NAMESPACE/KIND/NAME".
-    Workload = 9,
-    /// Namespace of the local pod.
-    Namespace = 10,
-    /// Node.
-    Node = 11,
-    /// Who asked, whichever end was observed: workload, else process, else node or address.
-    Source = 12,
-    /// Who was asked, whichever end was observed, with its port: Service, else workload, else node or address.
-    Destination = 13,
-    /// Pod at the remote end, "NAMESPACE/NAME".
-    RemotePod = 14,
-    /// Workload of the pod at the remote end, "NAMESPACE/KIND/NAME".
-    RemoteWorkload = 15,
-    /// Namespace of the pod or Service at the remote end.
-    RemoteNamespace = 16,
-    /// Node whose address the remote end is, or on which its pod is.
-    RemoteNode = 17,
-}
-impl CommonField {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "COMMON_FIELD_UNSPECIFIED",
-            Self::Connection => "COMMON_FIELD_CONNECTION",
-            Self::RemoteIp => "COMMON_FIELD_REMOTE_IP",
-            Self::RemotePort => "COMMON_FIELD_REMOTE_PORT",
-            Self::LocalPort => "COMMON_FIELD_LOCAL_PORT",
-            Self::Protocol => "COMMON_FIELD_PROTOCOL",
-            Self::Status => "COMMON_FIELD_STATUS",
-            Self::RemoteService => "COMMON_FIELD_REMOTE_SERVICE",
-            Self::Pod => "COMMON_FIELD_POD",
-            Self::Workload => "COMMON_FIELD_WORKLOAD",
-            Self::Namespace => "COMMON_FIELD_NAMESPACE",
-            Self::Node => "COMMON_FIELD_NODE",
-            Self::Source => "COMMON_FIELD_SOURCE",
-            Self::Destination => "COMMON_FIELD_DESTINATION",
-            Self::RemotePod => "COMMON_FIELD_REMOTE_POD",
-            Self::RemoteWorkload => "COMMON_FIELD_REMOTE_WORKLOAD",
-            Self::RemoteNamespace => "COMMON_FIELD_REMOTE_NAMESPACE",
-            Self::RemoteNode => "COMMON_FIELD_REMOTE_NODE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "COMMON_FIELD_UNSPECIFIED" => Some(Self::Unspecified),
-            "COMMON_FIELD_CONNECTION" => Some(Self::Connection),
-            "COMMON_FIELD_REMOTE_IP" => Some(Self::RemoteIp),
-            "COMMON_FIELD_REMOTE_PORT" => Some(Self::RemotePort),
-            "COMMON_FIELD_LOCAL_PORT" => Some(Self::LocalPort),
-            "COMMON_FIELD_PROTOCOL" => Some(Self::Protocol),
-            "COMMON_FIELD_STATUS" => Some(Self::Status),
-            "COMMON_FIELD_REMOTE_SERVICE" => Some(Self::RemoteService),
-            "COMMON_FIELD_POD" => Some(Self::Pod),
-            "COMMON_FIELD_WORKLOAD" => Some(Self::Workload),
-            "COMMON_FIELD_NAMESPACE" => Some(Self::Namespace),
-            "COMMON_FIELD_NODE" => Some(Self::Node),
-            "COMMON_FIELD_SOURCE" => Some(Self::Source),
-            "COMMON_FIELD_DESTINATION" => Some(Self::Destination),
-            "COMMON_FIELD_REMOTE_POD" => Some(Self::RemotePod),
-            "COMMON_FIELD_REMOTE_WORKLOAD" => Some(Self::RemoteWorkload),
-            "COMMON_FIELD_REMOTE_NAMESPACE" => Some(Self::RemoteNamespace),
-            "COMMON_FIELD_REMOTE_NODE" => Some(Self::RemoteNode),
             _ => None,
         }
     }
@@ -3224,28 +3290,6 @@ pub struct Sample {
     /// The exchange.
     #[prost(message, optional, tag = "2")]
     pub exchange: ::core::option::Option<Exchange>,
-}
-/// PartialDistribution is one metric's values so far, to be merged with others.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PartialDistribution {
-    /// How many.
-    #[prost(uint64, tag = "1")]
-    pub count: u64,
-    /// Their sum, low and high half.
-    #[prost(uint64, tag = "2")]
-    pub sum_low: u64,
-    /// High half of the sum.
-    #[prost(uint64, tag = "3")]
-    pub sum_high: u64,
-    /// Least.
-    #[prost(uint64, tag = "4")]
-    pub min: u64,
-    /// Largest.
-    #[prost(uint64, tag = "5")]
-    pub max: u64,
-    /// The sketch, as hubs of one wire revision write it.
-    #[prost(bytes = "vec", tag = "6")]
-    pub sketch: ::prost::alloc::vec::Vec<u8>,
 }
 /// ObjectKind is a kind of objects that hubs tell each other of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -1,7 +1,8 @@
 //! One metric's values, summarised.
 
-use proto::v1;
 use sketches_ddsketch::{Config, DDSketch};
+
+use crate::v1;
 
 /// Relative error of quantiles: half of what is promised.
 pub const RELATIVE_ERROR: f64 = 0.005;
@@ -11,6 +12,14 @@ const MAX_BINS: u32 = 2048;
 
 /// Smallest value told from zero: metrics are whole numbers.
 const LEAST_VALUE: f64 = 0.5;
+
+/// Why quantiles lack what somebody else counted: hub and capturer, or two hubs, differ in version.
+#[derive(Debug, thiserror::Error)]
+#[error("a sketch that cannot be merged: {reason}")]
+pub struct UnlikeSketches {
+    /// In the library's words.
+    pub reason: String,
+}
 
 /// Count, sum, least, largest and quantiles of whole numbers.
 #[derive(Clone)]
@@ -64,7 +73,7 @@ impl Distribution {
         self.sketch.quantile(p.min(1.0)).ok().flatten().unwrap_or(min).clamp(min, max)
     }
 
-    /// What was observed, to be merged by another hub.
+    /// What was observed, to be merged elsewhere.
     #[must_use]
     pub fn part(&self) -> v1::PartialDistribution {
         let (low, high) = halves(self.sum);
@@ -79,24 +88,23 @@ impl Distribution {
         }
     }
 
-    /// Adds what another hub observed; returns by how many bins the sketch grew.
-    pub fn merge(&mut self, part: &v1::PartialDistribution) -> usize {
+    /// Adds what was observed elsewhere; returns by how many bins the sketch grew. Where sketches do not fit together, all
+    /// but the quantiles is added.
+    pub fn merge(&mut self, part: &v1::PartialDistribution) -> Result<usize, UnlikeSketches> {
         let v1::PartialDistribution { count, sum_low, sum_high, min, max, sketch } = part;
         if *count == 0 {
-            return 0;
+            return Ok(0);
         }
         let before = self.sketch.length();
         let merged = postcard::from_bytes::<DDSketch>(sketch).map_err(|error| error.to_string());
         let merged = merged.and_then(|other| self.sketch.merge(&other).map_err(|error| error.to_string()));
-        if let Err(reason) = merged {
-            tracing::warn!(reason, "quantiles lack what another hub counted");
-        }
         self.count = self.count.saturating_add(*count);
         let sum = (u128::from(*sum_high) << u64::BITS) | u128::from(*sum_low);
         self.sum = self.sum.saturating_add(sum);
         self.min = self.min.min(*min);
         self.max = self.max.max(*max);
-        self.sketch.length().saturating_sub(before)
+        merged.map_err(|reason| UnlikeSketches { reason })?;
+        Ok(self.sketch.length().saturating_sub(before))
     }
 
     /// The summary as it goes to viewers.

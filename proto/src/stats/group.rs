@@ -1,13 +1,19 @@
 //! Fields that exchanges are grouped by.
 
-use proto::ends;
-use proto::filter::address;
-use proto::v1::{self, CommonField, ProtocolField, grouping};
-
-use super::AggregatesError;
+use crate::ends;
+use crate::filter::address;
+use crate::v1::{self, CommonField, ProtocolField, grouping};
 
 /// Characters of a key: paths may be very long, and a table holds many.
 pub const MAX_KEY_CHARS: usize = 512;
+
+/// A grouping field that is not known: hub and plugin differ in version.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown grouping field number {number}")]
+pub struct UnknownField {
+    /// As given.
+    pub number: i32,
+}
 
 /// A grouping field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +42,16 @@ impl Field {
 }
 
 impl TryFrom<&v1::Grouping> for Field {
-    type Error = AggregatesError;
+    type Error = UnknownField;
 
-    fn try_from(grouping: &v1::Grouping) -> Result<Self, AggregatesError> {
+    fn try_from(grouping: &v1::Grouping) -> Result<Self, UnknownField> {
         let number = match &grouping.field {
             Some(grouping::Field::Own(field)) => return Ok(Self::Own(field.clone())),
             Some(grouping::Field::Common(number)) => *number,
             None => CommonField::Unspecified.into(),
         };
         match CommonField::try_from(number) {
-            Ok(CommonField::Unspecified) | Err(_) => Err(AggregatesError::Group { number }),
+            Ok(CommonField::Unspecified) | Err(_) => Err(UnknownField { number }),
             Ok(field) => Ok(Self::Common(field)),
         }
     }

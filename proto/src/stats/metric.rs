@@ -1,9 +1,31 @@
 //! What is measured of an exchange.
 
-use proto::v1::{Exchange, Metric, Segments, Side, Ways};
+use crate::v1::{Exchange, Metric, Segments, Side, Ways};
+
+/// A metric that does not exist: hub and plugin differ in version.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown metric number {number}")]
+pub struct UnknownMetric {
+    /// As given.
+    pub number: i32,
+}
+
+/// Reads what is to be measured; total time where nothing is named.
+pub fn read(numbers: &[i32]) -> Result<Vec<Metric>, UnknownMetric> {
+    let mut metrics = Vec::new();
+    for number in numbers {
+        let metric = Metric::try_from(*number).map_err(|error| UnknownMetric { number: error.0 })?;
+        metrics.push(if metric == Metric::Unspecified { Metric::TotalTime } else { metric });
+    }
+    if metrics.is_empty() {
+        metrics.push(Metric::TotalTime);
+    }
+    Ok(metrics)
+}
 
 /// The value of a metric, where it is known; what was not observed is not 0.
-pub(super) fn value(metric: Metric, exchange: &Exchange) -> Option<u64> {
+#[must_use]
+pub fn value(metric: Metric, exchange: &Exchange) -> Option<u64> {
     match metric {
         Metric::RequestSize => exchange.request.as_ref().map(|message| message.bytes),
         Metric::ResponseSize => exchange.response.as_ref().map(|message| message.bytes),

@@ -1,0 +1,11 @@
+//! What sums are made of, for whoever counts: hubs count what they are sent, capturers where sums alone are wanted.
+
+mod distribution;
+mod fold;
+mod group;
+mod metric;
+
+pub use self::distribution::{Distribution, RELATIVE_ERROR, UnlikeSketches};
+pub use self::fold::{Fold, Folding, FoldingError};
+pub use self::group::{Field, MAX_KEY_CHARS, UnknownField};
+pub use self::metric::{UnknownMetric, read as metrics, value};
