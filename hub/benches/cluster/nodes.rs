@@ -187,6 +187,8 @@ impl Capturer {
                         Down::Settings(settings) => self.id_base = Some(settings.id_base),
                         Down::Acknowledged(up_to) => self.unacknowledged.retain(|batch| batch.sequence > up_to),
                         Down::Pods(pods) => self.told(shared, pods).await,
+                        // These nodes have no sums: what hubs do with exchanges is what is measured.
+                        Down::Folding(_) => {}
                         Down::Move(to) => {
                             self.hub = to.hub;
                             sender = None;
@@ -226,8 +228,8 @@ impl Capturer {
         shared.sent.fetch_add(exchanges.len() as u64, Ordering::Relaxed);
         let whose = Consumer::Capturer(node_name(self.number));
         let seen = Balance::of_fates(whose, Unit::Exchange, self.counter, 0, Losses::default());
-        let batch =
-            v1::Batch { sequence: self.sequence, exchanges, balances: vec![seen.into()], r#final: last };
+        let (sequence, balances) = (self.sequence, vec![seen.into()]);
+        let batch = v1::Batch { sequence, exchanges, balances, r#final: last, folds: Vec::new() };
         self.unacknowledged.push_back(batch.clone());
         Ok(sender.send(up(Up::Batch(batch))).await?)
     }

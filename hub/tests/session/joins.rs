@@ -47,7 +47,7 @@ impl Node {
 
     fn batch(&mut self, exchanges: Vec<v1::Exchange>, last: bool) {
         self.sent += 1;
-        let batch = v1::Batch { sequence: self.sent, exchanges, balances: Vec::new(), r#final: last };
+        let batch = v1::Batch { sequence: self.sent, exchanges, r#final: last, ..v1::Batch::default() };
         assert_eq!(self.session.take_batch(self.name, self.connection, batch).unwrap(), self.sent);
     }
 }

@@ -8,6 +8,7 @@ mod peers;
 mod process;
 mod resume;
 mod sight;
+mod sums;
 
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ fn batch(sequence: u64, ids: std::ops::Range<u64>, last: bool) -> v1::UplinkRequ
             ..Default::default()
         })
         .collect();
-    let batch = v1::Batch { sequence, exchanges, balances: Vec::new(), r#final: last };
+    let batch = v1::Batch { sequence, exchanges, r#final: last, ..v1::Batch::default() };
     v1::UplinkRequest { kind: Some(v1::uplink_request::Kind::Batch(batch)) }
 }
 

@@ -132,7 +132,7 @@ async fn feed(mut capturer: Capturer, ids: std::ops::Range<u64>) {
     loop {
         match capturer.next_within(SOON * 3).await {
             Kind::Drain(_) => break,
-            Kind::Acknowledged(_) | Kind::Pods(_) => {}
+            Kind::Acknowledged(_) | Kind::Pods(_) | Kind::Folding(_) => {}
             other @ (Kind::Settings(_) | Kind::Move(_)) => panic!("{other:?}"),
         }
     }
@@ -140,7 +140,7 @@ async fn feed(mut capturer: Capturer, ids: std::ops::Range<u64>) {
     while capturer.next().await != Kind::Acknowledged(2) {}
 }
 
-async fn drained(viewer: &mut ViewerClient<Channel>) -> v1::DrainSessionResponse {
+pub(super) async fn drained(viewer: &mut ViewerClient<Channel>) -> v1::DrainSessionResponse {
     let request =
         v1::DrainSessionRequest { by: "test".to_owned(), timeout_ns: 10_000_000_000, ..Default::default() };
     viewer.drain(request).await.unwrap().into_inner()

@@ -50,7 +50,7 @@ pub(crate) fn take(session: &Session, node: &str, claim: Claim, sequence: u64, i
     let consumer = Consumer::Capturer(node.to_owned());
     let balance = Balance::of_fates(consumer, Unit::Exchange, delivered, 0, Losses::default());
     let balances = vec![balance.into()];
-    let batch = v1::Batch { sequence, exchanges: exchanges.collect(), balances, r#final: false };
+    let batch = v1::Batch { sequence, exchanges: exchanges.collect(), balances, ..v1::Batch::default() };
     assert_eq!(session.take_batch(node, claim.connection, batch), Ok(sequence));
 }
 
