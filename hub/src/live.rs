@@ -108,9 +108,9 @@ struct Opening {
 /// What takes exchanges; taking never waits.
 trait Consumer: std::fmt::Debug + Send + Sync {
     fn take(&self, exchanges: &[Arc<v1::Exchange>]);
-    /// Takes sums, which are lost to whom they are not for.
+    /// Takes sums. Those that another viewer asked for are of what happened before this one joined.
     fn fold(&self, folds: &[v1::Fold]) {
-        self.missed(exchanges_in(folds));
+        self.pass_over(exchanges_in(folds));
     }
     /// The sums that suffice it, where any do.
     fn sums(&self) -> Option<v1::Folding> {
@@ -152,7 +152,6 @@ impl Live {
         let mut inner = self.inner();
         let exchanges = exchanges_in(folds);
         inner.published = inner.published.saturating_add(exchanges);
-        inner.opening.pass_over(exchanges);
         self.each(&mut inner, |consumer| consumer.fold(folds));
     }
 
@@ -350,13 +349,6 @@ impl Opening {
     }
 
     /// How many there were, those included that are not kept any more.
-    /// Counts exchanges of which nothing is kept.
-    fn pass_over(&mut self, exchanges: u64) {
-        if !self.is_over() {
-            self.dropped = self.dropped.saturating_add(exchanges);
-        }
-    }
-
     fn exchanges(&self) -> u64 {
         self.dropped.saturating_add(self.kept.len() as u64)
     }

@@ -224,11 +224,11 @@ impl Consumer for Stat {
     fn fold(&self, folds: &[v1::Fold]) {
         let mut counts = self.counts();
         for fold in folds {
-            // What was folded for another viewer may measure something else.
+            // What another viewer asked for may measure something else.
             if self.sums.as_ref().is_some_and(|sums| sums.number == fold.folding) {
                 counts.table.fold(fold);
             } else {
-                counts.lost = counts.lost.saturating_add(fold.exchanges);
+                counts.filtered = counts.filtered.saturating_add(fold.exchanges);
             }
         }
     }
