@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foldhash::HashMap;
-use proto::stats::{Fold, Folding, FoldingError};
+use proto::stats::{FoldRules, Folded, FoldingError};
 use proto::v1;
 use tokio::time::Instant;
 
@@ -17,9 +17,9 @@ pub const FOLDS: usize = 256;
 #[derive(Debug, Default)]
 pub struct Folds {
     /// Absent where exchanges are wanted.
-    folding: Option<Folding>,
+    folding: Option<FoldRules>,
     /// By what they have in common.
-    held: HashMap<Vec<u8>, Fold>,
+    held: HashMap<Vec<u8>, Folded>,
     since: Option<Instant>,
     /// Room for one key.
     key: Vec<u8>,
@@ -32,7 +32,7 @@ impl Folds {
     pub fn follow(&mut self, wanted: &v1::Folding) -> Result<(), FoldingError> {
         self.folding = None;
         if wanted.number > 0 {
-            self.folding = Some(Folding::try_from(wanted)?);
+            self.folding = Some(FoldRules::try_from(wanted)?);
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Folds {
         if let Some(fold) = self.held.get_mut(&self.key) {
             fold.add(folding, &exchange);
         } else {
-            let mut fold = Fold::new(folding, &exchange);
+            let mut fold = Folded::new(folding, &exchange);
             fold.add(folding, &exchange);
             self.held.insert(self.key.clone(), fold);
         }

@@ -2,6 +2,7 @@
 
 pub mod capturers;
 mod drain;
+mod intake;
 mod joins;
 pub mod leaders;
 mod passed;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use proto::account::{AccountError, Balance, Consumer};
+use proto::account::{Balance, Consumer};
 use proto::filter::{FilterError, Match};
 use proto::id::Base;
 use proto::launch::{HubLaunch, HubPlace, SPOOL_FOLDER, StoreChoice};
@@ -23,7 +24,7 @@ use proto::{WIRE_REVISION, v1};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
-use self::capturers::{Capturers, CapturersError, Claim, Heard, Judged};
+use self::capturers::{Capturers, CapturersError, Claim};
 use self::drain::Confirmations;
 pub use self::drain::{Drained, Lag};
 use self::leaders::Leaders;
@@ -290,59 +291,6 @@ impl Session {
             host_processes: !(self.cluster && self.pods_only),
             tracing: Some(self.tracing),
         }
-    }
-
-    /// Takes a batch to viewers and store, once; returns the number to acknowledge.
-    pub fn take_batch(&self, node: &str, connection: u64, mut batch: v1::Batch) -> Result<u64, AccountError> {
-        let (sequence, last) = (batch.sequence, batch.r#final);
-        let balances = Balance::read_all(std::mem::take(&mut batch.balances))?;
-        let folds = std::mem::take(&mut batch.folds);
-        let folded = folds.iter().map(|fold| fold.exchanges).fold(0, u64::saturating_add);
-        let exchanges = folded.saturating_add(batch.exchanges.len() as u64);
-        let heard = Heard { sequence, last, exchanges, balances };
-        if *self.closing.borrow() || self.capturers.judge(node, connection, heard) == Judged::Stale {
-            return Ok(self.capturers.taken(node, connection, 0, false));
-        }
-        if let Some(workloads) = self.workloads.get() {
-            workloads.resolve(&mut batch.exchanges);
-            // What a hub writes into a store in a watched pod would bring forth more of itself.
-            let all = batch.exchanges.len();
-            batch.exchanges.retain(|exchange| !workloads.is_about_sessions(exchange));
-            let passed_over = (all - batch.exchanges.len()) as u64;
-            if passed_over > 0 {
-                self.live.pass_over(passed_over);
-                if let Some(writer) = &self.writer {
-                    writer.pass_over(passed_over);
-                }
-            }
-        }
-        let clamped = batch.exchanges.iter().filter(|exchange| exchange.clamped).count();
-        self.clamped.fetch_add(clamped as u64, Ordering::Relaxed);
-        self.joins.take(batch.exchanges, |exchange| self.remote(exchange), |passed| self.give_on(passed));
-        if !folds.is_empty() {
-            self.fold(folds);
-        }
-        Ok(self.capturers.taken(node, connection, sequence, last))
-    }
-
-    /// Takes sums to viewers. They are asked for only where nothing is stored.
-    fn fold(&self, mut folds: Vec<v1::Fold>) {
-        let clamped = folds.iter().map(|fold| fold.clamped).fold(0, u64::saturating_add);
-        self.clamped.fetch_add(clamped, Ordering::Relaxed);
-        if let Some(workloads) = self.workloads.get() {
-            let mut passed_over = 0_u64;
-            folds.retain_mut(|fold| {
-                let Some(like) = &mut fold.like else { return true };
-                workloads.resolve(std::slice::from_mut(like));
-                let ours = workloads.is_about_sessions(like);
-                passed_over = passed_over.saturating_add(if ours { fold.exchanges } else { 0 });
-                !ours
-            });
-            if passed_over > 0 {
-                self.live.pass_over(passed_over);
-            }
-        }
-        self.live.fold(&folds);
     }
 
     /// Names what exchanges talk to from now on, and tells capturers of their pods.

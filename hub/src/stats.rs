@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use proto::filter::counts_as_error;
-use proto::stats::{Distribution, Field, UnknownField, UnknownMetric, metrics, value};
+use proto::stats::{Distribution, GroupField, UnknownField, UnknownMetric, metrics, value};
 use proto::v1;
 
 use self::pending::Pending;
@@ -58,7 +58,7 @@ pub enum AggregatesError {
 #[derive(Debug)]
 pub struct Aggregates {
     metrics: Vec<v1::Metric>,
-    fields: Vec<Field>,
+    fields: Vec<GroupField>,
     samples: usize,
     groups: Groups,
     all_samples: usize,
@@ -109,7 +109,7 @@ impl TryFrom<&v1::StatRequest> for Aggregates {
             from_now: _,
             resume: _,
         } = request;
-        let fields: Vec<Field> = group_by.iter().map(Field::try_from).collect::<Result<_, _>>()?;
+        let fields: Vec<GroupField> = group_by.iter().map(GroupField::try_from).collect::<Result<_, _>>()?;
         if fields.len() > MAX_LEVELS {
             return Err(AggregatesError::Levels { levels: fields.len() });
         }

@@ -6,6 +6,6 @@ mod group;
 mod metric;
 
 pub use self::distribution::{Distribution, RELATIVE_ERROR, UnlikeSketches};
-pub use self::fold::{Fold, Folding, FoldingError};
-pub use self::group::{Field, MAX_KEY_CHARS, UnknownField};
+pub use self::fold::{FoldRules, Folded, FoldingError};
+pub use self::group::{GroupField, MAX_KEY_CHARS, UnknownField};
 pub use self::metric::{UnknownMetric, read as metrics, value};

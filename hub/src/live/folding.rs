@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use proto::stats::Folding;
+use proto::stats::FoldRules;
 use proto::v1;
 use tokio::sync::watch;
 
@@ -25,7 +25,8 @@ impl Foldings {
     /// Returns the sums that a statistic can be made of.
     pub(super) fn sums(&self, request: &v1::StatRequest) -> Option<v1::Folding> {
         let tested = self.tested.as_ref()?;
-        if request.filter.as_ref().unwrap_or(&v1::Filter::default()) != tested || !Folding::suffices(request)
+        if request.filter.as_ref().unwrap_or(&v1::Filter::default()) != tested
+            || !FoldRules::suffices(request)
         {
             return None;
         }

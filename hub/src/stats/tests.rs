@@ -1,7 +1,7 @@
 //! Aggregates against exact values.
 
 use proptest::prelude::*;
-use proto::stats::{Fold, Folding, MAX_KEY_CHARS};
+use proto::stats::{FoldRules, Folded, MAX_KEY_CHARS};
 use proto::v1::{CommonField, Grouping, grouping};
 
 use super::*;
@@ -542,16 +542,16 @@ proptest! {
             .to_vec();
         let request = v1::StatRequest { group_by: group_by.clone(), ..v1::StatRequest::default() };
         let folding = v1::Folding { number: 1, metrics: Vec::new(), group_by };
-        let folding = Folding::try_from(&folding).unwrap();
+        let folding = FoldRules::try_from(&folding).unwrap();
         let (mut direct, mut folded) = (table(&request), table(&request));
         let (first, then) = exchanges.split_at(cut.min(exchanges.len()));
         for sent in [first, then] {
-            let mut folds: HashMap<Vec<u8>, Fold> = HashMap::new();
+            let mut folds: HashMap<Vec<u8>, Folded> = HashMap::new();
             for exchange in sent {
                 direct.add(&Arc::new(exchange.clone()));
                 let mut key = Vec::new();
                 folding.write_key(exchange, &mut key);
-                folds.entry(key).or_insert_with(|| Fold::new(&folding, exchange)).add(&folding, exchange);
+                folds.entry(key).or_insert_with(|| Folded::new(&folding, exchange)).add(&folding, exchange);
             }
             for fold in folds.into_values() {
                 folded.fold(&fold.told(&folding));

@@ -2,7 +2,7 @@
 
 use proto::launch::StoreChoice;
 use proto::role;
-use proto::stats::{Fold, Folding};
+use proto::stats::{FoldRules, Folded};
 use proto::v1;
 use proto::v1::uplink_response::Kind;
 use proto::v1::viewer_client::ViewerClient;
@@ -27,14 +27,14 @@ async fn wanted(capturer: &mut Capturer) -> v1::Folding {
 
 /// Sums of clients' exchanges that took so long.
 fn sums(sequence: u64, wanted: &v1::Folding, totals: &[u64], last: bool) -> v1::UplinkRequest {
-    let folding = Folding::try_from(wanted).unwrap();
+    let folding = FoldRules::try_from(wanted).unwrap();
     let exchange = |total_ns: &u64| v1::Exchange {
         protocol: "http".to_owned(),
         side: v1::Side::Client.into(),
         segments: Some(v1::Segments { total_ns: *total_ns, ..v1::Segments::default() }),
         ..v1::Exchange::default()
     };
-    let mut fold = Fold::new(&folding, &exchange(&0));
+    let mut fold = Folded::new(&folding, &exchange(&0));
     for total_ns in totals {
         fold.add(&folding, &exchange(total_ns));
     }

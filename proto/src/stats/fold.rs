@@ -6,23 +6,23 @@
 use crate::filter::counts_as_error;
 use crate::v1::{self, CommonField, Metric, Side};
 
-use super::{Distribution, Field, UnknownField, UnknownMetric, metrics, value};
+use super::{Distribution, GroupField, UnknownField, UnknownMetric, metrics, value};
 
 /// Ends a text in a key: no text has this byte.
-const END: u8 = 0xff;
+const TEXT_END: u8 = 0xff;
 
 /// By what exchanges fold together, and what is measured of them.
 #[derive(Clone, Debug)]
-pub struct Folding {
+pub struct FoldRules {
     /// As the hub counts it.
     pub number: u64,
     metrics: Vec<Metric>,
-    fields: Vec<Field>,
+    fields: Vec<GroupField>,
 }
 
 /// Exchanges that folded together.
 #[derive(Debug)]
-pub struct Fold {
+pub struct Folded {
     like: v1::Exchange,
     exchanges: u64,
     count: u64,
@@ -39,12 +39,12 @@ pub enum FoldingError {
     Metric(#[from] UnknownMetric),
     /// What exchanges are to be told apart by is not known.
     #[error(transparent)]
-    Field(#[from] UnknownField),
+    GroupField(#[from] UnknownField),
 }
 
-// === impl Folding ===
+// === impl FoldRules ===
 
-impl Folding {
+impl FoldRules {
     /// Says whether a statistic can be made of folds: of nothing that tells each connection apart, names single exchanges,
     /// or is known only where both sides of an exchange are.
     #[must_use]
@@ -57,8 +57,8 @@ impl Folding {
         };
         let by_connection = |grouping: &v1::Grouping| {
             use CommonField::{Connection, LocalPort, RemotePort};
-            let field = Field::try_from(grouping);
-            matches!(field, Err(_) | Ok(Field::Common(Connection | LocalPort | RemotePort)))
+            let field = GroupField::try_from(grouping);
+            matches!(field, Err(_) | Ok(GroupField::Common(Connection | LocalPort | RemotePort)))
         };
         !request.prefer_client
             && request.samples == 0
@@ -71,7 +71,7 @@ impl Folding {
     pub fn write_key(&self, exchange: &v1::Exchange, key: &mut Vec<u8>) {
         let mut text = |text: &str| {
             key.extend_from_slice(text.as_bytes());
-            key.push(END);
+            key.push(TEXT_END);
         };
         text(&exchange.protocol);
         if let Some(origin) = &exchange.origin {
@@ -115,41 +115,41 @@ impl Folding {
     }
 
     fn tells_status(&self) -> bool {
-        self.fields.contains(&Field::Common(CommonField::Status))
+        self.fields.contains(&GroupField::Common(CommonField::Status))
     }
 
     fn attributes<'a>(&self, exchange: &'a v1::Exchange) -> impl Iterator<Item = &'a v1::Attribute> {
         let asked = self.fields.iter().filter_map(|field| match field {
-            Field::Own(own) if own.protocol == exchange.protocol => Some(&own.name),
-            Field::Own(_) | Field::Common(_) => None,
+            GroupField::Own(own) if own.protocol == exchange.protocol => Some(&own.name),
+            GroupField::Own(_) | GroupField::Common(_) => None,
         });
         let found = asked.filter_map(|name| exchange.attributes.iter().find(|one| one.name == *name));
         found.collect::<Vec<_>>().into_iter()
     }
 }
 
-impl TryFrom<&v1::Folding> for Folding {
+impl TryFrom<&v1::Folding> for FoldRules {
     type Error = FoldingError;
 
     fn try_from(folding: &v1::Folding) -> Result<Self, FoldingError> {
         let v1::Folding { number, metrics: numbers, group_by } = folding;
-        let fields = group_by.iter().map(Field::try_from).collect::<Result<_, _>>()?;
+        let fields = group_by.iter().map(GroupField::try_from).collect::<Result<_, _>>()?;
         Ok(Self { number: *number, metrics: metrics(numbers)?, fields })
     }
 }
 
-// === impl Fold ===
+// === impl Folded ===
 
-impl Fold {
+impl Folded {
     /// Begins with what an exchange has in common with others; it is not counted yet.
     #[must_use]
-    pub fn new(folding: &Folding, exchange: &v1::Exchange) -> Self {
+    pub fn new(folding: &FoldRules, exchange: &v1::Exchange) -> Self {
         let distributions = folding.metrics.iter().map(|_| Distribution::new()).collect();
         Self { like: folding.like(exchange), exchanges: 0, count: 0, errors: 0, clamped: 0, distributions }
     }
 
     /// Counts an exchange.
-    pub fn add(&mut self, folding: &Folding, exchange: &v1::Exchange) {
+    pub fn add(&mut self, folding: &FoldRules, exchange: &v1::Exchange) {
         let weight = u64::from(exchange.sample_weight.max(1));
         self.exchanges += 1;
         self.count += weight;
@@ -164,7 +164,7 @@ impl Fold {
 
     /// As the wire carries it.
     #[must_use]
-    pub fn told(self, folding: &Folding) -> v1::Fold {
+    pub fn told(self, folding: &FoldRules) -> v1::Fold {
         let Self { like, exchanges, count, errors, clamped, distributions } = self;
         v1::Fold {
             like: Some(like),
@@ -200,10 +200,11 @@ mod tests {
         let common =
             |field: CommonField| v1::Grouping { field: Some(v1::grouping::Field::Common(field.into())) };
         let plain = v1::StatRequest::default();
-        assert!(Folding::suffices(&plain));
+        assert!(FoldRules::suffices(&plain));
         let by = |field| v1::StatRequest { group_by: vec![common(field)], ..plain.clone() };
         assert!(
-            Folding::suffices(&by(CommonField::RemoteService)) && Folding::suffices(&by(CommonField::Status))
+            FoldRules::suffices(&by(CommonField::RemoteService))
+                && FoldRules::suffices(&by(CommonField::Status))
         );
         for refused in [
             by(CommonField::Connection),
@@ -215,7 +216,7 @@ mod tests {
             v1::StatRequest { metrics: vec![Metric::WaysTime.into()], ..plain.clone() },
             v1::StatRequest { metrics: vec![9_999], ..plain.clone() },
         ] {
-            assert!(!Folding::suffices(&refused), "{refused:?}");
+            assert!(!FoldRules::suffices(&refused), "{refused:?}");
         }
     }
 }

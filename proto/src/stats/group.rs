@@ -17,16 +17,16 @@ pub struct UnknownField {
 
 /// A grouping field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum GroupField {
     /// What exchanges of every protocol have.
     Common(CommonField),
     /// What one protocol's have.
     Own(ProtocolField),
 }
 
-// === impl Field ===
+// === impl GroupField ===
 
-impl Field {
+impl GroupField {
     /// The exchange's value, empty where it has none.
     #[must_use]
     pub fn key(&self, exchange: &v1::Exchange) -> String {
@@ -41,7 +41,7 @@ impl Field {
     }
 }
 
-impl TryFrom<&v1::Grouping> for Field {
+impl TryFrom<&v1::Grouping> for GroupField {
     type Error = UnknownField;
 
     fn try_from(grouping: &v1::Grouping) -> Result<Self, UnknownField> {
