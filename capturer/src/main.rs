@@ -10,16 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use capturer::agent::{self, Agent};
 use capturer::pod;
-use mimalloc::MiMalloc;
 use proto::causes::with_causes;
 use proto::launch::{CapturerLaunch, CapturerReady};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
-
-/// Every exchange is a few dozen pieces of memory that live for milliseconds.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Environment variable with the log level, before the usual `RUST_LOG`.
 const LOG_VARIABLE: &str = "KYANOS_LOG";
