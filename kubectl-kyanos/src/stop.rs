@@ -1,12 +1,19 @@
 //! What ends a command from outside: signals and a standard output that nobody reads any more.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::platform::{self, Signal, Signals};
 
 /// Signals and closings that may wait to be heard.
 const QUEUED_STOPS: usize = 8;
+
+/// A signal that comes again so soon is the same one: `timeout` of the GNU core utilities sends it to the process and to its
+/// group, and nobody presses Ctrl-C twice as fast.
+const SIGNAL_ECHO: Duration = Duration::from_millis(100);
 
 /// Why a command stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,10 +121,43 @@ impl Stops {
     }
 }
 
+/// The signal that was heard last.
+#[derive(Debug, Default)]
+struct Heard(Option<(Signal, Instant)>);
+
+// === impl Heard ===
+
+impl Heard {
+    /// Notes a signal, and says whether it is the one before come again.
+    fn is_echo(&mut self, signal: Signal, now: Instant) -> bool {
+        let before = self.0.replace((signal, now));
+        before.is_some_and(|(other, then)| other == signal && now - then < SIGNAL_ECHO)
+    }
+}
+
 async fn forward(mut signals: Signals, sender: mpsc::Sender<Stop>) {
+    let mut heard = Heard::default();
     while let Some(signal) = signals.next().await {
+        if heard.is_echo(signal, Instant::now()) {
+            continue;
+        }
         if sender.send(signal.into()).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_again_at_once_is_one() {
+        let mut heard = Heard::default();
+        let begun = Instant::now();
+        assert!(!heard.is_echo(Signal::Interrupt, begun));
+        assert!(heard.is_echo(Signal::Interrupt, begun + SIGNAL_ECHO / 2));
+        assert!(!heard.is_echo(Signal::Terminate, begun + SIGNAL_ECHO / 2), "another one");
+        assert!(!heard.is_echo(Signal::Terminate, begun + SIGNAL_ECHO * 2), "somebody insists");
     }
 }
